@@ -1,0 +1,238 @@
+"""Transforms in physical space. Every one maps a point of the FIXED space to the point of the MOVING space that
+corresponds to it (LPS millimetres): images are pulled through it, `moved(p) = moving(T(p))`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from jssr.core import field as ff
+from jssr.core.grid import Grid
+from jssr.core.volume import Points, Volume
+
+__all__ = ["Affine", "Chain", "Displacement", "Transform", "coverage", "move_points", "resample"]
+
+
+class Transform(ABC):
+    """A map from fixed-space to moving-space points, LPS millimetres."""
+
+    @abstractmethod
+    def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map points (..., n) of the fixed space into the moving space."""
+
+    @abstractmethod
+    def inverse(self, grid: Grid | None = None) -> Transform:
+        """The opposite map. A displacement needs the grid (of the moving space) that its inverse shall live on."""
+
+    def positions(self, grid: Grid, target: Grid) -> Tensor:
+        """Where each voxel of `grid` lands, in voxels of `target`: (1, n, *grid.shape) float32."""
+        index = np.stack(np.meshgrid(*[np.arange(s) for s in grid.shape], indexing="ij"), axis=-1)
+        at = target.index(self(grid.world(index)))
+        return torch.from_numpy(np.moveaxis(at, -1, 0)[None].astype(np.float32))
+
+    def displacement(self, grid: Grid) -> Displacement:
+        """The whole map as one displacement field on `grid`."""
+        u = self.positions(grid, grid) - ff.identity(grid.shape)
+        return Displacement(u[0], grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Transform):
+    """`p -> matrix @ (p, 1)`, homogeneous (n+1, n+1) float64, LPS millimetres."""
+
+    matrix: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.matrix, dtype=np.float64)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or abs(np.linalg.det(matrix)) < 1e-12:
+            raise ValueError("an affine transform needs a square invertible matrix")
+        object.__setattr__(self, "matrix", matrix)
+
+    @classmethod
+    def identity(cls, n: int = 3) -> Affine:
+        return cls(np.eye(n + 1))
+
+    def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
+        n = len(self.matrix) - 1
+        return np.asarray(points, dtype=np.float64) @ self.matrix[:n, :n].T + self.matrix[:n, n]
+
+    def inverse(self, grid: Grid | None = None) -> Affine:
+        return Affine(np.linalg.inv(self.matrix))
+
+    def positions(self, grid: Grid, target: Grid) -> Tensor:
+        # One product of matrices instead of a pass over every voxel in float64.
+        whole = torch.from_numpy(np.linalg.inv(target.affine) @ self.matrix @ grid.affine).float()
+        n = grid.ndim
+        index = ff.identity(grid.shape)
+        at = torch.einsum("ij,bj...->bi...", whole[:n, :n], index)
+        return at + whole[:n, n].view(1, n, *([1] * n))
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement(Transform):
+    """A displacement field: `u` (n, *grid.shape) float32 in voxels of `grid`, which lies in the fixed space.
+
+    Beyond the grid the field of its border is continued.
+    """
+
+    u: Tensor
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if tuple(self.u.shape) != (self.grid.ndim, *self.grid.shape):
+            raise ValueError(f"a field of shape {tuple(self.u.shape)} does not fit a grid of {self.grid.shape}")
+
+    @classmethod
+    def from_millimetres(cls, vectors: ArrayLike, grid: Grid) -> Displacement:
+        """From LPS millimetres, (*grid.shape, n), as files hold them."""
+        linear = np.linalg.inv(grid.affine[: grid.ndim, : grid.ndim])
+        u = np.asarray(vectors, dtype=np.float64) @ linear.T
+        return cls(torch.from_numpy(np.moveaxis(u, -1, 0).astype(np.float32)), grid)
+
+    def millimetres(self) -> NDArray[np.float32]:
+        """LPS millimetres, (*grid.shape, n), as files hold them."""
+        linear = self.grid.affine[: self.grid.ndim, : self.grid.ndim]
+        return (np.moveaxis(self.u.numpy(), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32)
+
+    def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
+        points = np.asarray(points, dtype=np.float64)
+        n = self.grid.ndim
+        at = self.grid.index(points).reshape(-1, n)
+        where = torch.from_numpy(at.T.astype(np.float32)).view(1, n, -1, *([1] * (n - 1)))
+        u = ff.sample(self.u[None], where).view(n, -1).T.double().numpy()
+        return points + (u @ self.grid.affine[:n, :n].T).reshape(points.shape)
+
+    def inverse(self, grid: Grid | None = None) -> Displacement:
+        """The opposite map on `grid` (of the moving space; by default the field's own grid), by fixed point."""
+        grid = grid or self.grid
+        if grid.same_as(self.grid):
+            return Displacement(ff.invert(self.u[None])[0], grid)
+        # Continue the field onto the other grid, in its voxels, and invert there.
+        at = Affine.identity(grid.ndim).positions(grid, self.grid)
+        linear = np.linalg.inv(grid.affine)[: grid.ndim, : grid.ndim] @ self.grid.affine[: grid.ndim, : grid.ndim]
+        u = torch.einsum("ij,bj...->bi...", torch.from_numpy(linear).float(), ff.sample(self.u[None], at))
+        return Displacement(ff.invert(u)[0], grid)
+
+    def positions(self, grid: Grid, target: Grid) -> Tensor:
+        n = grid.ndim
+        at = Affine.identity(n).positions(grid, self.grid)
+        u = self.u[None] if grid.same_as(self.grid) else ff.sample(self.u[None], at)
+        return Affine.identity(n).positions(grid, target) + _turn(u, self.grid, target)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Transform):
+    """Several transforms, applied to a point from first to last: fixed space first, moving space last."""
+
+    parts: tuple[Transform, ...]
+
+    def __init__(self, *parts: Transform) -> None:
+        flat: list[Transform] = []
+        for part in parts:
+            flat.extend(part.parts if isinstance(part, Chain) else [part])
+        object.__setattr__(self, "parts", tuple(flat))
+
+    def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
+        out = np.asarray(points, dtype=np.float64)
+        for part in self.parts:
+            out = part(out)
+        return out
+
+    def inverse(self, grid: Grid | None = None) -> Chain:
+        """The parts inverted in the opposite order. Displacements keep their own grids (the affine parts are exact)."""
+        return Chain(*[part.inverse() for part in reversed(self.parts)])
+
+
+def _turn(u: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Vectors (B, n, ...) in voxels of `source` as voxels of `target`."""
+    n = source.ndim
+    linear = np.linalg.inv(target.affine)[:n, :n] @ source.affine[:n, :n]
+    return torch.einsum("ij,bj...->bi...", torch.from_numpy(linear).float(), u)
+
+
+def resample(
+    volume: Volume, grid: Grid, transform: Transform | None = None, fill: float | None = None, nearest: bool = False
+) -> Volume:
+    """Pull a volume onto `grid`: images linearly, labels without new values.
+
+    Labels: nearest if `nearest`, else the label of the greatest linear weight (smoother borders).
+
+    Args:
+        volume: what to pull, on the moving grid.
+        grid: the fixed grid.
+        transform: fixed to moving space; None is the identity of physical space.
+        fill: value outside the moving grid; None takes the volume's minimum (0 for labels).
+        nearest: read the nearest voxel.
+    """
+    at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
+    size = torch.tensor(volume.grid.shape).view(1, -1, *([1] * grid.ndim))
+    outside = ((at < -0.5) | (at > size - 0.5)).any(dim=1)[0]
+    if volume.kind == "labels":
+        out = _sample_labels(volume.data, at, nearest)
+        out[:, outside] = int(fill or 0)
+        return Volume(out, grid, "labels", volume.name)
+    data = ff.sample(volume.data[None].float(), at, "nearest" if nearest else "bilinear")[0]
+    data[:, outside] = float(volume.data.min()) if fill is None else fill
+    return Volume(data, grid, "image", volume.name)
+
+
+def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
+    if nearest:
+        # Label numbers below 2**24 are exact in float32.
+        return ff.sample(labels[None].float(), at, "nearest")[0].round().to(labels.dtype)
+    best = torch.full((1, *at.shape[2:]), -1.0)
+    out = torch.zeros((1, *at.shape[2:]), dtype=labels.dtype)
+    for value in torch.unique(labels).tolist():  # one label at a time: a one-hot of 100 labels does not fit
+        weight = ff.sample((labels == value)[None].float(), at)[0]
+        better = weight > best
+        best[better] = weight[better]
+        out[better] = value
+    return out
+
+
+def coverage(grid: Grid, moving: Grid, transform: Transform | None = None) -> Tensor:
+    """Where on `grid` the moving image has data: (1, *grid.shape) bool."""
+    at = (transform or Affine.identity(grid.ndim)).positions(grid, moving)
+    size = torch.tensor(moving.shape).view(1, -1, *([1] * grid.ndim))
+    return ((at >= -0.5) & (at <= size - 0.5)).all(dim=1)
+
+
+def move_points(points: Points, transform: Transform, to: Literal["fixed", "moving"], iterations: int = 50) -> Points:
+    """Carry points along a registration.
+
+    Args:
+        points: LPS millimetres.
+        transform: fixed to moving space.
+        to: "moving" takes points of the fixed image to the moving image (the transform itself); "fixed" takes points
+            of the moving image to the fixed image (its inverse, solved for each point by fixed-point iteration).
+
+    Raises:
+        ValueError: another `to`.
+    """
+    if to == "moving":
+        return Points(transform(points.xyz), points.names)
+    if to != "fixed":
+        raise ValueError(f'to must be "fixed" or "moving", got {to!r}')
+    parts: Sequence[Transform] = transform.parts if isinstance(transform, Chain) else (transform,)
+    out = points.xyz
+    for part in reversed(parts):
+        out = part.inverse()(out) if isinstance(part, Affine) else _solve(part, out, iterations)
+    return Points(out, points.names)
+
+
+def _solve(transform: Transform, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    """Find q with transform(q) = goal, for maps near the identity."""
+    q = goal.copy()
+    for _ in range(iterations):
+        miss = goal - transform(q)
+        q = q + 0.7 * miss  # damped: converges where gradients come near 1
+        if np.abs(miss).max(initial=0.0) < 1e-4:
+            break
+    return q

@@ -1,0 +1,1 @@
+"""Cohorts, pairs, preparation and the phantom."""

@@ -1,0 +1,96 @@
+"""Intensities as the networks see them: -1 to 1, whatever the scanner."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from jssr.core.volume import Volume
+
+__all__ = ["Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for"]
+
+Window = tuple[float, float]
+
+NO_DATA = -32768
+"""What prepared scans hold where the scanner saw nothing."""
+
+_SAMPLE = 1_000_000
+
+
+def limits(data: Tensor, window: Window | None) -> Window:
+    """Return the intensities that become -1 and 1.
+
+    Args:
+        data: voxels of one image, any shape, its own units.
+        window: for CT, the window in HU; it is returned as it is. None (MR, no unit): the 1st and 99.5th percentile of
+            the foreground, which is what lies above 5 % of the image's own range (so air does not count).
+
+    Raises:
+        ValueError: an empty window, or a constant image.
+    """
+    if window is not None:
+        low, high = float(window[0]), float(window[1])
+        if not low < high:
+            raise ValueError(f"a window goes from low to high, got {window}")
+        return low, high
+    flat = data.detach().float().flatten()
+    flat = flat[torch.isfinite(flat) & (flat > NO_DATA)]
+    if flat.numel() > _SAMPLE:  # percentiles of a million voxels are those of all; torch.quantile takes no more than 16 M
+        flat = flat[:: flat.numel() // _SAMPLE]
+    if flat.numel() == 0 or flat.min() == flat.max():
+        raise ValueError("the image is constant: there is nothing to normalise")
+    base, top = torch.quantile(flat, torch.tensor([0.001, 0.999])).tolist()
+    if base == top:  # nearly everything is one value
+        base, top = float(flat.min()), float(flat.max())
+    foreground = flat[flat > base + 0.05 * (top - base)]
+    low, high = torch.quantile(foreground, torch.tensor([0.01, 0.995])).tolist()
+    return (low, high) if low < high else (base, top)
+
+
+def normalise(data: Tensor, window: Window | None) -> Tensor:
+    """Scale intensities to -1..1 float32 and clip there; NaN becomes -1.
+
+    Args:
+        data: one image, any shape; HU when a window is given.
+        window: (-200, 200) HU is the paper's; None takes robust limits from the image (`limits`).
+
+    Raises:
+        ValueError: an empty window, or a constant image without a window.
+    """
+    low, high = limits(data, window)
+    out = (data.float() - low) * (2.0 / (high - low)) - 1.0
+    return torch.nan_to_num(out, nan=-1.0).clamp_(-1.0, 1.0)
+
+
+def denormalise(data: Tensor, window: Window) -> Tensor:
+    """Undo `normalise`: -1..1 back to the intensities `window` (from `limits`). What was clipped stays clipped."""
+    low, high = window
+    return (data.float() + 1.0) * (0.5 * (high - low)) + low
+
+
+def modality_of(volume: Volume) -> Literal["ct", "mr"]:
+    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative."""
+    data = volume.data[torch.isfinite(volume.data) & (volume.data > NO_DATA)]
+    if data.numel() == 0:
+        return "mr"
+    if float(data.min()) <= -500 and float(data.max()) < 2**15:
+        return "ct"
+    negative = float((data < -50).float().mean())
+    return "ct" if negative > 0.005 and float(data.min()) < -100 and float(data.max()) < 5000 else "mr"
+
+
+def window_for(volume: Volume, window: Window | None) -> Window | None:
+    """The window where the volume is CT, None (robust percentiles) where it is not."""
+    return window if window is not None and modality_of(volume) == "ct" else None
+
+
+def data_mask(data: Tensor, modality: Literal["ct", "mr"]) -> Tensor:
+    """Where an image holds measurements: bool, the shape of `data`.
+
+    Not data are NaN, the sentinel of prepared scans, and in CT what lies below -1500 HU: scanners fill the corners
+    outside the circle of reconstruction with -2000 or -3024. A fill of -1024 cannot be told from air and counts as data.
+    """
+    floor = -1500 if modality == "ct" else NO_DATA
+    return torch.isfinite(data) & (data > floor)

@@ -1,0 +1,1 @@
+"""The phantom: abdominal studies with exact truth, made from a seed."""

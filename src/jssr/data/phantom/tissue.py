@@ -1,0 +1,370 @@
+"""What the phantom is made of: tissue codes, their evaluation labels, and how bright each is in every phase.
+
+CT means are Hounsfield units at 120 kVp, read from
+- Lamba et al., AJR 2014;203:1013 (unenhanced soft tissues and their spread between scanners and patients);
+- Foley et al., AJR 2000;175:679 and Bae, Radiology 2010;256:32 (liver, aorta, portal vein, spleen, pancreas after
+  contrast: early and late arterial, portal venous; what dose, body size and cardiac output do to them);
+- Yuh and Cohan, AJR 1999;173:747 (renal cortex and medulla: corticomedullary, nephrographic, excretory);
+- Lee et al., AJR 2004;182:643 (hepatocellular carcinoma: bright in the arterial phase, washed out later);
+- Kodama et al., AJR 2007;188:1307 (unenhanced attenuation against the fat content of the liver);
+- Pickhardt et al., Ann Intern Med 2013;158:588 (trabecular bone of L1 by age).
+
+MR signals are spin-echo, `PD (1 - exp(-TR/T1)) exp(-TE/T2)`, with T1 and T2 at 1.5 T from de Bazelaire et al.,
+Radiology 2004;230:652 and, for blood, Stanisz et al., Magn Reson Med 2005;54:507.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LABELS", "PHASES", "TEXTURE", "PatientContrast", "Texture", "Tissue", "labels_of", "sample_contrast", "tissue_values"]
+
+PHASES = ("uncontrast", "arterial", "venous", "delay", "t1", "t2")
+
+LABELS: dict[str, int] = {
+    "liver": 1,
+    "spleen": 2,
+    "kidney_right": 3,
+    "kidney_left": 4,
+    "pancreas": 5,
+    "gallbladder": 6,
+    "stomach": 7,
+    "aorta": 8,
+    "inferior_vena_cava": 9,
+    "portal_vein": 10,
+    "bowel": 11,
+    "vertebrae": 12,
+    "ribs": 13,
+    "lung": 14,
+    "muscle": 15,
+    "liver_tumour": 16,
+    "adrenal_gland": 17,
+    "heart": 18,
+}
+
+
+class Tissue(IntEnum):
+    """Codes of `Anatomy.tissue`: finer than the evaluation labels."""
+
+    AIR = 0
+    SKIN = 1
+    FAT_SUBCUTANEOUS = 2
+    FAT_VISCERAL = 3
+    MUSCLE = 4
+    DIAPHRAGM = 5
+    VERTEBRA_CORTEX = 6
+    VERTEBRA_MARROW = 7
+    DISC = 8
+    CANAL = 9
+    RIB_CORTEX = 10
+    RIB_MARROW = 11
+    CARTILAGE = 12
+    PELVIS_CORTEX = 13
+    PELVIS_MARROW = 14
+    LUNG = 15
+    LUNG_VESSEL = 16
+    MYOCARDIUM = 17
+    HEART_BLOOD = 18
+    LIVER = 19
+    HEPATIC_VEIN = 20
+    PORTAL_BRANCH = 21
+    HCC = 22
+    HCC_CAPSULE = 23
+    HCC_NECROSIS = 24
+    METASTASIS = 25
+    METASTASIS_RIM = 26
+    METASTASIS_NECROSIS = 27
+    CYST = 28
+    GALLBLADDER_WALL = 29
+    BILE = 30
+    SPLEEN = 31
+    KIDNEY_RIGHT_CORTEX = 32
+    KIDNEY_RIGHT_MEDULLA = 33
+    KIDNEY_RIGHT_PELVIS = 34
+    KIDNEY_LEFT_CORTEX = 35
+    KIDNEY_LEFT_MEDULLA = 36
+    KIDNEY_LEFT_PELVIS = 37
+    RENAL_CYST_RIGHT = 38
+    RENAL_CYST_LEFT = 39
+    PANCREAS = 40
+    ADRENAL = 41
+    STOMACH_WALL = 42
+    STOMACH_CONTENT = 43
+    STOMACH_GAS = 44
+    SMALL_BOWEL_WALL = 45
+    SMALL_BOWEL_CONTENT = 46
+    BOWEL_GAS = 47
+    COLON_WALL = 48
+    STOOL = 49
+    AORTA = 50
+    CALCIFICATION = 51
+    VENA_CAVA = 52
+    PORTAL_VEIN = 53
+    ARTERY = 54
+    RENAL_VEIN = 55
+    MESENTERIC_VEIN = 56
+    OESOPHAGUS = 57
+    TABLE = 58
+    MUSCLE_FAT = 59  # fat between muscles: counts as muscle
+
+
+_LABEL_OF: dict[str, tuple[Tissue, ...]] = {
+    "liver": (Tissue.LIVER, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH, Tissue.CYST),
+    "liver_tumour": (
+        Tissue.HCC,
+        Tissue.HCC_CAPSULE,
+        Tissue.HCC_NECROSIS,
+        Tissue.METASTASIS,
+        Tissue.METASTASIS_RIM,
+        Tissue.METASTASIS_NECROSIS,
+    ),
+    "spleen": (Tissue.SPLEEN,),
+    "kidney_right": (
+        Tissue.KIDNEY_RIGHT_CORTEX,
+        Tissue.KIDNEY_RIGHT_MEDULLA,
+        Tissue.KIDNEY_RIGHT_PELVIS,
+        Tissue.RENAL_CYST_RIGHT,
+    ),
+    "kidney_left": (
+        Tissue.KIDNEY_LEFT_CORTEX,
+        Tissue.KIDNEY_LEFT_MEDULLA,
+        Tissue.KIDNEY_LEFT_PELVIS,
+        Tissue.RENAL_CYST_LEFT,
+    ),
+    "pancreas": (Tissue.PANCREAS,),
+    "gallbladder": (Tissue.GALLBLADDER_WALL, Tissue.BILE),
+    "stomach": (Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT, Tissue.STOMACH_GAS),
+    "aorta": (Tissue.AORTA, Tissue.CALCIFICATION),
+    "inferior_vena_cava": (Tissue.VENA_CAVA,),
+    "portal_vein": (Tissue.PORTAL_VEIN,),
+    "bowel": (
+        Tissue.SMALL_BOWEL_WALL,
+        Tissue.SMALL_BOWEL_CONTENT,
+        Tissue.BOWEL_GAS,
+        Tissue.COLON_WALL,
+        Tissue.STOOL,
+    ),
+    "vertebrae": (Tissue.VERTEBRA_CORTEX, Tissue.VERTEBRA_MARROW, Tissue.DISC),
+    "ribs": (Tissue.RIB_CORTEX, Tissue.RIB_MARROW),
+    "lung": (Tissue.LUNG, Tissue.LUNG_VESSEL),
+    "muscle": (Tissue.MUSCLE, Tissue.MUSCLE_FAT),
+    "adrenal_gland": (Tissue.ADRENAL,),
+    "heart": (Tissue.MYOCARDIUM, Tissue.HEART_BLOOD),
+}
+
+
+def labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Map tissue codes to evaluation labels, same shape."""
+    table = np.zeros(256, dtype=np.uint8)
+    for name, members in _LABEL_OF.items():
+        table[[int(t) for t in members]] = LABELS[name]
+    return table[tissue]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One tissue: HU without contrast, enhancement (HU above that) in three phases, spread, timing, MR."""
+
+    hu: float
+    arterial: float = 0.0
+    venous: float = 0.0
+    delay: float = 0.0
+    spread: float = 4.0  # sd of the offset between patients (HU)
+    late: float = 0.0  # d log(arterial enhancement) per sd of later timing
+    t1: float = 900.0  # ms
+    t2: float = 50.0  # ms
+    density: float = 1.0  # proton density, water 1; below that also flow void
+    sd: float = 5.0  # texture, HU
+    length: float = 4.0  # texture, mm
+
+
+_ARTERY, _VEIN, _PARENCHYMA = -0.12, 0.55, 0.30
+_FLOW = 0.35  # blood leaves the slice between the pulses: spin-echo flow void, partial
+
+_ROWS: dict[Tissue, _Row] = {
+    Tissue.AIR: _Row(-1000, spread=0, density=0.0, sd=0),
+    Tissue.SKIN: _Row(5, 8, 20, 20, spread=12, t1=700, t2=35, density=0.7, sd=10),
+    Tissue.FAT_SUBCUTANEOUS: _Row(-106, 0, 1, 1, spread=4, t1=343, t2=58, density=1.0, sd=6, length=5),
+    Tissue.FAT_VISCERAL: _Row(-101, 1, 3, 3, spread=6, t1=330, t2=58, density=0.95, sd=9, length=5),
+    Tissue.MUSCLE: _Row(54, 4, 10, 11, spread=5, late=0.2, t1=856, t2=27, sd=9, length=5),
+    Tissue.DIAPHRAGM: _Row(50, 6, 14, 14, spread=5, t1=856, t2=30),
+    Tissue.VERTEBRA_CORTEX: _Row(430, 4, 8, 8, spread=90, t1=700, t2=20, density=0.25, sd=70, length=4),
+    Tissue.VERTEBRA_MARROW: _Row(160, 6, 16, 14, spread=45, t1=549, t2=49, density=0.7, sd=32, length=5),
+    Tissue.DISC: _Row(82, 2, 6, 8, spread=12, t1=1100, t2=70, density=0.8, sd=10),
+    Tissue.CANAL: _Row(18, 2, 6, 8, spread=5, t1=2200, t2=300, density=0.9, sd=8),
+    Tissue.RIB_CORTEX: _Row(420, 3, 6, 6, spread=80, t1=700, t2=20, density=0.3, sd=60, length=3),
+    Tissue.RIB_MARROW: _Row(140, 5, 12, 12, spread=50, t1=500, t2=49, density=0.7, sd=30, length=3),
+    Tissue.CARTILAGE: _Row(105, 2, 6, 10, spread=18, t1=1050, t2=35, density=0.7, sd=16, length=4),
+    Tissue.PELVIS_CORTEX: _Row(500, 3, 6, 6, spread=90, t1=700, t2=20, density=0.25, sd=70, length=4),
+    Tissue.PELVIS_MARROW: _Row(110, 5, 12, 12, spread=40, t1=450, t2=49, density=0.75, sd=32, length=5),
+    Tissue.LUNG: _Row(-840, 6, 8, 6, spread=35, t1=1200, t2=30, density=0.12, sd=30, length=6),
+    Tissue.LUNG_VESSEL: _Row(-120, 120, 70, 45, spread=60, t1=1441, t2=200, density=0.2, sd=20),
+    Tissue.MYOCARDIUM: _Row(46, 55, 62, 48, spread=4, late=0.3, t1=1030, t2=40, sd=6),
+    Tissue.HEART_BLOOD: _Row(42, 190, 105, 70, spread=4, late=0.0, t1=1441, t2=290, density=_FLOW, sd=6),
+    Tissue.LIVER: _Row(57, 14, 52, 34, spread=5, late=0.45, t1=586, t2=46, sd=6, length=4),
+    Tissue.HEPATIC_VEIN: _Row(42, 10, 110, 66, spread=3, late=0.9, t1=1441, t2=250, density=_FLOW, sd=5),
+    Tissue.PORTAL_BRANCH: _Row(42, 55, 124, 68, spread=3, late=0.8, t1=1441, t2=250, density=_FLOW, sd=5),
+    Tissue.HCC: _Row(47, 58, 46, 28, spread=6, late=0.15, t1=1050, t2=84, sd=10, length=5),
+    Tissue.HCC_CAPSULE: _Row(48, 22, 56, 54, spread=6, late=0.2, t1=900, t2=60),
+    Tissue.HCC_NECROSIS: _Row(28, 4, 7, 8, spread=6, t1=1700, t2=120, sd=8),
+    Tissue.METASTASIS: _Row(38, 9, 26, 28, spread=7, late=0.3, t1=1000, t2=80, sd=8, length=5),
+    Tissue.METASTASIS_RIM: _Row(46, 34, 46, 36, spread=7, late=0.2, t1=950, t2=75, sd=8),
+    Tissue.METASTASIS_NECROSIS: _Row(23, 2, 5, 6, spread=6, t1=1700, t2=130, sd=7),
+    Tissue.CYST: _Row(7, 0, 1, 1, spread=4, t1=3000, t2=600, sd=4),
+    Tissue.GALLBLADDER_WALL: _Row(38, 14, 34, 30, spread=8, t1=900, t2=60),
+    Tissue.BILE: _Row(9, 0, 1, 2, spread=5, t1=1900, t2=450, sd=4),
+    Tissue.SPLEEN: _Row(48, 72, 70, 46, spread=4, late=0.2, t1=1057, t2=79, sd=5),
+    Tissue.KIDNEY_RIGHT_CORTEX: _Row(33, 132, 148, 112, spread=4, late=0.12, t1=966, t2=87, sd=7, length=4),
+    Tissue.KIDNEY_RIGHT_MEDULLA: _Row(31, 38, 122, 116, spread=4, late=0.7, t1=1412, t2=85, sd=8, length=4),
+    Tissue.KIDNEY_RIGHT_PELVIS: _Row(6, 3, 18, 420, spread=4, t1=2600, t2=500, sd=5),
+    Tissue.KIDNEY_LEFT_CORTEX: _Row(33, 132, 148, 112, spread=4, late=0.12, t1=966, t2=87, sd=7, length=4),
+    Tissue.KIDNEY_LEFT_MEDULLA: _Row(31, 38, 122, 116, spread=4, late=0.7, t1=1412, t2=85, sd=8, length=4),
+    Tissue.KIDNEY_LEFT_PELVIS: _Row(6, 3, 18, 420, spread=4, t1=2600, t2=500, sd=5),
+    Tissue.RENAL_CYST_RIGHT: _Row(8, 0, 1, 2, spread=5, t1=3000, t2=600, sd=4),
+    Tissue.RENAL_CYST_LEFT: _Row(8, 0, 1, 2, spread=5, t1=3000, t2=600, sd=4),
+    Tissue.PANCREAS: _Row(40, 58, 50, 34, spread=7, late=0.2, t1=584, t2=50, sd=12, length=3),
+    Tissue.ADRENAL: _Row(22, 44, 46, 30, spread=9, late=0.2, t1=850, t2=60),
+    Tissue.STOMACH_WALL: _Row(40, 36, 48, 38, spread=6, late=0.2, t1=850, t2=60, sd=8),
+    Tissue.STOMACH_CONTENT: _Row(18, 0, 1, 1, spread=14, t1=2200, t2=350, sd=12, length=7),
+    Tissue.STOMACH_GAS: _Row(-970, spread=15, density=0.0, sd=4),
+    Tissue.SMALL_BOWEL_WALL: _Row(40, 42, 54, 42, spread=6, late=0.25, t1=850, t2=60, sd=8),
+    Tissue.SMALL_BOWEL_CONTENT: _Row(22, 3, 6, 6, spread=9, t1=1800, t2=250, sd=9, length=5),
+    Tissue.BOWEL_GAS: _Row(-920, spread=40, density=0.0, sd=15),
+    Tissue.COLON_WALL: _Row(38, 26, 40, 36, spread=6, late=0.25, t1=850, t2=55, sd=8),
+    Tissue.STOOL: _Row(8, 0, 0, 0, spread=28, t1=900, t2=90, density=0.7, sd=70, length=5),
+    Tissue.AORTA: _Row(42, 265, 108, 70, spread=3, late=_ARTERY, t1=1441, t2=290, density=_FLOW, sd=5),
+    Tissue.CALCIFICATION: _Row(480, 0, 0, 0, spread=120, t1=1000, t2=10, density=0.1, sd=40),
+    Tissue.VENA_CAVA: _Row(40, 45, 96, 68, spread=3, late=0.5, t1=1441, t2=250, density=_FLOW, sd=7, length=8),
+    Tissue.PORTAL_VEIN: _Row(42, 62, 126, 70, spread=3, late=0.8, t1=1441, t2=250, density=_FLOW, sd=5),
+    Tissue.ARTERY: _Row(42, 235, 100, 66, spread=3, late=_ARTERY, t1=1441, t2=290, density=_FLOW, sd=5),
+    Tissue.RENAL_VEIN: _Row(41, 105, 118, 76, spread=3, late=0.4, t1=1441, t2=250, density=_FLOW, sd=5),
+    Tissue.MESENTERIC_VEIN: _Row(40, 60, 112, 66, spread=4, late=0.6, t1=1441, t2=250, density=_FLOW, sd=5),
+    Tissue.OESOPHAGUS: _Row(36, 20, 32, 28, spread=6, t1=850, t2=55, sd=8),
+    Tissue.TABLE: _Row(-120, spread=120, density=0.0, sd=5),
+    Tissue.MUSCLE_FAT: _Row(-65, 0, 2, 2, spread=14, t1=400, t2=55, density=0.95, sd=12),
+}
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Structure inside a tissue: `sd` (HU) and correlation `length` (mm), indexed by tissue code, (256,) each."""
+
+    sd: NDArray[np.float32]
+    length: NDArray[np.float32]
+
+
+def _column(name: str) -> NDArray[np.float32]:
+    out = np.zeros(256, dtype=np.float32)
+    for tissue, row in _ROWS.items():
+        out[int(tissue)] = getattr(row, name)
+    return out
+
+
+TEXTURE = Texture(sd=_column("sd"), length=np.maximum(_column("length"), 1.0))
+
+
+@dataclass(frozen=True)
+class PatientContrast:
+    """What stays the same in all phases of one patient.
+
+    Args:
+        offset: (256,) HU added to a tissue without contrast.
+        gain: (256,) factor on a tissue's enhancement.
+        dose: factor on all enhancement: contrast per blood volume.
+        timing: how late the arterial phase was taken, in sd: below 0 early arterial, above 0 late (portal inflow).
+        oral: HU that oral contrast adds to stomach and small bowel (0 without).
+        water: (256,) factor on MR signals.
+    """
+
+    offset: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    dose: float = 1.0
+    timing: float = 0.0
+    oral: float = 0.0
+    water: NDArray[np.float32] = field(default_factory=lambda: np.ones(256, dtype=np.float32))
+
+
+_TWINS = (
+    (Tissue.KIDNEY_RIGHT_CORTEX, Tissue.KIDNEY_LEFT_CORTEX),
+    (Tissue.KIDNEY_RIGHT_MEDULLA, Tissue.KIDNEY_LEFT_MEDULLA),
+    (Tissue.KIDNEY_RIGHT_PELVIS, Tissue.KIDNEY_LEFT_PELVIS),
+    (Tissue.PORTAL_VEIN, Tissue.PORTAL_BRANCH),
+    (Tissue.AORTA, Tissue.ARTERY),
+)
+_LIVER_LESIONS = (Tissue.HCC, Tissue.METASTASIS)
+
+
+def sample_contrast(rng: np.random.Generator) -> PatientContrast:
+    """Draw one patient: fat in liver and pancreas, bone density, dose, timing, oral contrast."""
+    offset = _column("spread") * rng.standard_normal(256).clip(-2.5, 2.5).astype(np.float32)
+    gain = np.exp(0.10 * rng.standard_normal(256).clip(-2.5, 2.5)).astype(np.float32)
+    water = np.exp(0.10 * rng.standard_normal(256).clip(-2.5, 2.5)).astype(np.float32)
+    # Steatosis lowers the liver by about 1 HU per per cent of fat; a fifth to a quarter of patients have it.
+    if rng.random() < 0.22:
+        offset[Tissue.LIVER] -= np.float32(rng.uniform(12, 38))
+    offset[Tissue.PANCREAS] -= np.float32(rng.uniform(0, 25) * (rng.random() < 0.4))
+    bone = np.float32(rng.standard_normal())
+    for tissue in (Tissue.VERTEBRA_MARROW, Tissue.RIB_MARROW, Tissue.PELVIS_MARROW):
+        offset[tissue] = 0.4 * offset[tissue] + 40 * bone
+    for tissue in (Tissue.VERTEBRA_CORTEX, Tissue.RIB_CORTEX, Tissue.PELVIS_CORTEX):
+        offset[tissue] = 0.4 * offset[tissue] + 70 * bone
+    for first, second in _TWINS:
+        for values in (offset, gain, water):
+            values[second] = values[first]
+    return PatientContrast(
+        offset,
+        gain,
+        dose=float(np.exp(0.15 * np.clip(rng.standard_normal(), -2, 2))),
+        timing=float(np.clip(rng.standard_normal(), -1.8, 1.8)),
+        oral=float(rng.uniform(60, 260) if rng.random() < 0.2 else 0.0),
+        water=water,
+    )
+
+
+def tissue_values(phase: str, rng: np.random.Generator, patient: PatientContrast) -> NDArray[np.float32]:
+    """Mean value of each tissue code in one scan of one patient.
+
+    Args:
+        phase: "uncontrast", "arterial", "venous", "delay" (Hounsfield units) or "t1", "t2" (arbitrary, about 0..1000).
+        rng: small differences between two scans of one patient.
+        patient: from `sample_contrast`.
+
+    Returns:
+        (256,) indexed by tissue code.
+
+    Raises:
+        ValueError: another phase.
+    """
+    if phase in ("t1", "t2"):
+        return _mr_values(phase, rng, patient)
+    if phase not in PHASES:
+        raise ValueError(f"phase must be one of {', '.join(PHASES)}, got {phase!r}")
+    values = _column("hu") + patient.offset
+    jitter = rng.standard_normal(256).clip(-2.5, 2.5).astype(np.float32)
+    if phase != "uncontrast":
+        enhancement = _column(phase) * patient.gain * np.float32(patient.dose)
+        if phase == "arterial":
+            enhancement *= np.exp(_column("late") * np.float32(patient.timing))
+        values += enhancement * (1 + 0.04 * jitter)
+    values += 0.15 * _column("spread") * jitter
+    if patient.oral:
+        # Oral contrast dilutes on its way: the stomach keeps the most.
+        values[Tissue.STOMACH_CONTENT] += patient.oral
+        values[Tissue.SMALL_BOWEL_CONTENT] += 0.7 * patient.oral
+    values[Tissue.AIR] = -1000
+    return np.clip(values, -1000, 1500).astype(np.float32)
+
+
+def _mr_values(phase: str, rng: np.random.Generator, patient: PatientContrast) -> NDArray[np.float32]:
+    repetition, echo = (520.0, 12.0) if phase == "t1" else (4000.0, 90.0)
+    repetition *= float(np.exp(0.12 * rng.standard_normal()))
+    echo *= float(np.exp(0.12 * rng.standard_normal()))
+    t1, t2 = np.maximum(_column("t1"), 1), np.maximum(_column("t2"), 1)
+    signal = _column("density") * (1 - np.exp(-repetition / t1)) * np.exp(-echo / t2) * patient.water
+    scale = 1150.0 if phase == "t1" else 1300.0
+    jitter = np.exp(0.04 * rng.standard_normal(256).clip(-2.5, 2.5))
+    return (scale * signal * jitter).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Recipes, training, checkpoints and inference."""

@@ -1,0 +1,56 @@
+"""What the machine computes fast in, and the memory layout that suits it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["choose_precision", "cpu_has_bf16", "device_type", "use_channels_last"]
+
+
+def device_type(accelerator: str) -> str:
+    """The device ("cpu", "cuda", "mps") that an accelerator name of Lightning Fabric means on this machine."""
+    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+        return "cuda"
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "mps"
+    return "cpu"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies in bfloat16 (AVX512-BF16 or AMX). Elsewhere bf16 autocast is emulated and slow."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        if getattr(torch.cpu, name, bool)():
+            return True
+    if hasattr(torch.cpu, "_is_avx512_bf16_supported"):
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(requested: str, accelerator: str = "auto") -> str:
+    """Resolve "auto" to "bf16-mixed" where the hardware computes in it, "16-mixed" on other NVIDIA GPUs, else
+    "32-true". Anything else is returned as it is."""
+    if requested != "auto":
+        return requested
+    device = device_type(accelerator)
+    if device == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if device == "cpu" and cpu_has_bf16() else "32-true"
+
+
+def use_channels_last(module: nn.Module) -> None:
+    """Store the weights of every convolution channels-last, in place; the activations follow them.
+
+    Per convolution and not `module.to(memory_format=...)`, which fails on a system that has both 2D and 3D ones.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        elif isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)

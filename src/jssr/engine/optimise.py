@@ -1,0 +1,105 @@
+"""The optimiser, the learning-rate schedule and the averaged weights.
+
+One torch optimiser serves all parts, one parameter group each. Torch's optimisers pass over parameters without a
+gradient, so a player's turn moves (and ages the moments of) exactly the parts it computed gradients for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from jssr.engine.recipe import Recipe, Stage
+from jssr.systems.base import System
+
+__all__ = ["Average", "make_optimiser", "named_tensors", "schedule_factor", "set_rates"]
+
+
+def make_optimiser(recipe: Recipe, system: System) -> Optimizer:
+    """One optimiser, one group per part; the groups carry the part's name."""
+    groups = [{"params": list(system.get_submodule(part).parameters()), "part": part} for part in system.parts]
+    if recipe.optimiser == "sgd":
+        return SGD(groups, lr=0.0, momentum=recipe.betas[0], weight_decay=recipe.weight_decay)
+    kind = {"adam": Adam, "adamw": AdamW}[recipe.optimiser]
+    return kind(groups, lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
+
+
+def schedule_factor(recipe: Recipe, step: int) -> float:
+    """What the learning rates are multiplied by at a step, counted from 0 over all stages.
+
+    A function of the step alone, so that a resumed run has nothing to restore.
+    """
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(recipe.steps - recipe.warmup_steps, 1)
+    if recipe.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if recipe.schedule == "poly":
+        return float((1 - done) ** 0.9)
+    return 1.0
+
+
+def set_rates(optimiser: Optimizer, recipe: Recipe, stage: Stage, step: int) -> None:
+    """Give each part of the stage its learning rate at `step`."""
+    factor = schedule_factor(recipe, step)
+    for group in optimiser.param_groups:
+        if group["part"] in stage.parts:
+            group["lr"] = recipe.learning_rate(stage, group["part"]) * factor
+
+
+def named_tensors(system: System, parts: Collection[str]) -> dict[str, Tensor]:
+    """Weights and buffers of some parts, by their name in the system ("G.conv.weight"); the tensors themselves."""
+    return {name: value for name, value in system.state_dict().items() if name.split(".", 1)[0] in parts}
+
+
+class Average:
+    """An exponential moving average of the weights of each part, in float32.
+
+    The decay rises as (1 + n) / (10 + n) with the n updates a part has had, up to `decay`, so that the untrained
+    weights a part began with are soon forgotten (as in TensorFlow's ExponentialMovingAverage). Buffers are copied.
+    """
+
+    def __init__(self, system: System, decay: float) -> None:
+        self.system = system
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in named_tensors(system, system.parts).items()}
+        self.updates = dict.fromkeys(system.parts, 0)
+
+    @torch.no_grad()
+    def update(self, parts: Collection[str]) -> None:
+        """Take in the present weights of the parts that have just changed."""
+        for part in parts:
+            n = self.updates[part] = self.updates[part] + 1
+            keep = min(self.decay, (1 + n) / (10 + n))
+            for name, value in named_tensors(self.system, (part,)).items():
+                if value.is_floating_point():
+                    self.tensors[name].lerp_(value, 1 - keep)
+                else:
+                    self.tensors[name].copy_(value)
+
+    def load(self, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
+        """Continue from saved averages and their counts."""
+        for name, value in self.tensors.items():
+            value.copy_(tensors[name])
+        self.updates = {part: int(updates[part]) for part in self.updates}
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the system has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, value in named_tensors(self.system, self.system.parts).items():
+            other = value.clone()
+            value.copy_(self.tensors[name])
+            self.tensors[name].copy_(other)

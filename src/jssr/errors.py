@@ -1,0 +1,63 @@
+"""What a user may see go wrong. Every message is one line: which file, what is wrong with it, what to do.
+
+The command line prints the message without a traceback and exits with 1; from Python they are ordinary exceptions.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "CohortError",
+    "GeometryError",
+    "ImageError",
+    "JssrError",
+    "OutputError",
+    "PointsError",
+    "RecipeError",
+    "TrainingError",
+    "TransformError",
+]
+
+
+class JssrError(Exception):
+    """Base of all errors meant for users."""
+
+    def __init__(self, message: str) -> None:
+        # One line, whatever a library's message brought along.
+        super().__init__(" ".join(str(message).split()))
+
+
+class ImageError(JssrError):
+    """An image or label map that is missing, unreadable or not usable."""
+
+
+class GeometryError(JssrError):
+    """Images that are each fine but do not fit together: no overlap, another grid."""
+
+
+class PointsError(JssrError):
+    """A file of points that is missing or malformed."""
+
+
+class TransformError(JssrError):
+    """A transform file that is missing, unreadable or of a kind that cannot be used."""
+
+
+class CohortError(JssrError):
+    """A cohort file that is missing, malformed or contradicts itself."""
+
+
+class RecipeError(JssrError):
+    """An unknown recipe, an unknown key of one, or a value that does not fit."""
+
+
+class CheckpointError(JssrError):
+    """A checkpoint that is missing, corrupt or of another system."""
+
+
+class TrainingError(JssrError):
+    """Training that cannot go on: NaN, a collapsed network, no data for a stage."""
+
+
+class OutputError(JssrError):
+    """An output that cannot be written; what was there before is untouched."""

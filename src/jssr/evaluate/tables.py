@@ -1,0 +1,258 @@
+"""Results as files and as tables: one CSV line per number, and mean (sd) per phase as the paper prints its table 1."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.table import Table as RichTable
+
+from jssr.errors import JssrError
+from jssr.evaluate.metrics import CaseResult, split_key
+from jssr.io.atomic import atomic_path
+
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "Cell",
+    "Metric",
+    "Summary",
+    "deficit_left",
+    "markdown",
+    "read_csv",
+    "rich_table",
+    "summarise",
+    "tre_ratio",
+    "value_of",
+    "write_csv",
+]
+
+COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
+
+
+class Metric(NamedTuple):
+    """How a metric is printed: its title, the factor to the printed unit, decimals, and whether more is better."""
+
+    title: str
+    factor: float = 1.0
+    decimals: int = 2
+    more_is_better: bool = False
+
+
+METRICS: Mapping[str, Metric] = {
+    "dice": Metric("Dice (%)", 100.0, 2, True),
+    "hd95": Metric("HD95 (mm)"),
+    "asd": Metric("ASD (mm)"),
+    "tre": Metric("TRE (mm)"),
+    "folds": Metric("Folds (%)", 1.0, 3),
+    "log_jacobian_sd": Metric("sd log Jacobian", 1.0, 3),
+    "seconds": Metric("Time (s)"),
+    "peak_mb": Metric("Peak memory (MB)", 1.0, 0),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and sample standard deviation over `n` cases (sd 0 for one). Left out of both: `missed`, structures found in
+    one of the two scans only (infinite distance), and those empty in both."""
+
+    mean: float
+    sd: float
+    n: int
+    missed: int = 0
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Cell:
+        values = [v for v in values if not math.isnan(v)]
+        finite = [v for v in values if math.isfinite(v)]
+        mean = statistics.fmean(finite) if finite else math.nan
+        sd = statistics.stdev(finite) if len(finite) > 1 else (0.0 if finite else math.nan)
+        return cls(mean, sd, len(finite), len(values) - len(finite))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A block of the paper's table 1: `cells[method][phase]`, in the units the metric is stored in."""
+
+    metric: str
+    structure: str
+    phases: tuple[str, ...]
+    cells: Mapping[str, Mapping[str, Cell]]
+
+
+def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> None:
+    """Write one line per number (columns `COLUMNS`), atomically. Whole-scan metrics have an empty structure.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for result in results:
+            head = (result.case, result.phase, result.method)
+            for key, value in result.values.items():
+                metric, structure = split_key(key)
+                writer.writerow((*head, structure, metric, repr(float(value))))
+            for metric in ("seconds", "peak_mb"):
+                writer.writerow((*head, "", metric, repr(float(getattr(result, metric)))))
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
+    """Read what `write_csv` wrote, in its order.
+
+    Raises:
+        JssrError: missing file, other columns, or a value that is no number.
+    """
+    gathered: dict[tuple[str, str, str], dict[str, float]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise JssrError(f"{path}: not a table of results, its columns must be {', '.join(COLUMNS)}")
+            for row in reader:
+                key = f"{row['metric']}/{row['structure']}" if row["structure"] else row["metric"]
+                values = gathered.setdefault((row["case"], row["phase"], row["method"]), {})
+                values[key] = _number(row["value"], path, reader.line_num)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise JssrError(f"{path}: cannot be read as a table of results ({error})") from error
+    return [
+        CaseResult(*head, seconds=values.pop("seconds", math.nan), peak_mb=values.pop("peak_mb", math.nan), values=values)
+        for head, values in gathered.items()
+    ]
+
+
+def _number(text: str | None, path: str | os.PathLike[str], line: int) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise JssrError(f"{path}: line {line}: {text!r} is not a number") from None
+
+
+def value_of(result: CaseResult, metric: str, structure: str = "") -> float:
+    """Look up one number; nan where it was not measured.
+
+    The structure "mean" is the mean over all structures of the case, those empty in both scans left out. A missed one
+    makes a mean distance infinite: it cannot be left out without flattering the method.
+    """
+    if metric in ("seconds", "peak_mb"):
+        return float(getattr(result, metric))
+    if structure != "mean":
+        return float(result.values.get(f"{metric}/{structure}" if structure else metric, math.nan))
+    values = [v for key, v in result.values.items() if split_key(key)[0] == metric and not math.isnan(v)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def summarise(
+    results: Sequence[CaseResult], metric: str, structure: str = "", phases: Sequence[str] | None = None
+) -> Summary:
+    """Mean (sd) of one metric per method and phase, plus "all" over every scan where there are several phases.
+
+    Args:
+        results: methods and phases keep the order of their first appearance.
+        metric, structure: as in `value_of`.
+        phases: which, in which order; None takes all.
+    """
+    phases = tuple(phases or dict.fromkeys(r.phase for r in results))
+    methods = tuple(dict.fromkeys(r.method for r in results))
+    cells: dict[str, dict[str, Cell]] = {}
+    for method in methods:
+        mine = [r for r in results if r.method == method and r.phase in phases]
+        cells[method] = {p: Cell.of(value_of(r, metric, structure) for r in mine if r.phase == p) for p in phases}
+        if len(phases) > 1:
+            cells[method]["all"] = Cell.of(value_of(r, metric, structure) for r in mine)
+    return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells)
+
+
+def _format(cell: Cell, metric: Metric) -> str:
+    missed = f", {cell.missed} missed" if cell.missed else ""
+    if not cell.n:
+        return f"-{missed}"
+    mean, sd = (f"{v * metric.factor:.{metric.decimals}f}" for v in (cell.mean, cell.sd))
+    return f"{mean} ({sd}){missed}"
+
+
+def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
+    """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest."""
+    best: dict[str, set[str]] = {}
+    for phase in summary.phases:
+        means = {
+            m: round(row[phase].mean * metric.factor, metric.decimals) for m, row in summary.cells.items() if row[phase].n
+        }
+        pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
+        best[phase] = {m for m, v in means.items() if v == pick(means.values())} if len(means) > 1 else set()
+    return best
+
+
+def _title(summary: Summary, metric: Metric) -> str:
+    arrow = "↑" if metric.more_is_better else "↓"
+    of = {"": "", "mean": ", mean of the structures"}.get(summary.structure, f", {summary.structure}")
+    return f"{metric.title}{of} {arrow}"
+
+
+def _lines(summary: Summary, bold: str) -> list[list[str]]:
+    metric = METRICS.get(summary.metric, Metric(summary.metric))
+    best = _best(summary, metric)
+    return [
+        [method] + [bold.format(_format(row[p], metric)) if method in best[p] else _format(row[p], metric)
+                    for p in summary.phases]
+        for method, row in summary.cells.items()
+    ]  # fmt: skip
+
+
+def markdown(*summaries: Summary) -> str:
+    """Print summaries as Markdown tables, mean (sd) of the cases, the best of each column bold."""
+    blocks = []
+    for summary in summaries:
+        metric = METRICS.get(summary.metric, Metric(summary.metric))
+        head = [_title(summary, metric), *summary.phases]
+        rows = [head, ["---"] + ["---:"] * len(summary.phases), *_lines(summary, "**{}**")]
+        blocks.append("\n".join("| " + " | ".join(c.replace("|", r"\|") for c in row) + " |" for row in rows))
+    return "\n\n".join(blocks) + "\n"
+
+
+def rich_table(summary: Summary) -> RichTable:
+    """Print a summary for the terminal."""
+    metric = METRICS.get(summary.metric, Metric(summary.metric))
+    table = RichTable(title=_title(summary, metric), title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for phase in summary.phases:
+        table.add_column(phase, justify="right")
+    for line in _lines(summary, "[bold]{}[/bold]"):
+        table.add_row(line[0].replace("[", r"\["), *line[1:])
+    return table
+
+
+def _paired(
+    results: Sequence[CaseResult], before: str, after: str, metric: str, structure: str
+) -> tuple[list[float], list[float]]:
+    """Values of two methods over the scans in which both have a finite one."""
+    values = {
+        method: {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
+        for method in (before, after)
+    }
+    common = [k for k, v in values[before].items() if math.isfinite(v) and math.isfinite(values[after].get(k, math.nan))]
+    return [values[before][k] for k in common], [values[after][k] for k in common]
+
+
+def deficit_left(results: Sequence[CaseResult], before: str, after: str, structure: str = "liver") -> float:
+    """Return what a method leaves of the initial Dice deficit: (100 - mean Dice after) / (100 - mean Dice before).
+
+    Means run over all phases and the scans that both methods have. The paper leaves (100 - 95.46) / (100 - 90.51) =
+    0.48. nan without a scan in common or without a deficit.
+    """
+    first, last = _paired(results, before, after, "dice", structure)
+    deficit = 1.0 - statistics.fmean(first) if first else 0.0
+    return (1.0 - statistics.fmean(last)) / deficit if deficit > 0 else math.nan
+
+
+def tre_ratio(results: Sequence[CaseResult], before: str, after: str) -> float:
+    """Return mean landmark error after / before, over the scans that both methods have; nan where there is none."""
+    first, last = _paired(results, before, after, "tre", "")
+    initial = statistics.fmean(first) if first else 0.0
+    return statistics.fmean(last) / initial if initial > 0 else math.nan

@@ -1,0 +1,65 @@
+"""Points as CSV: `name,x,y,z`, LPS millimetres, one header row."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jssr.core.volume import Points
+from jssr.errors import PointsError
+from jssr.io.atomic import atomic_path
+
+__all__ = ["read_points", "write_points"]
+
+
+def read_points(path: str | os.PathLike[str], ndim: int = 3) -> Points:
+    """Read points in LPS millimetres.
+
+    Args:
+        path: CSV with a header row that names at least x, y (and z); a column `name` is optional, others are ignored.
+        ndim: 3, or 2 for points of a 2D image.
+
+    Raises:
+        PointsError: missing or empty file, missing columns, or a coordinate that is not a finite number.
+    """
+    path = Path(path)
+    axes = ["x", "y", "z"][:ndim]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PointsError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PointsError(f"{path}: cannot be read as text ({type(error).__name__})") from error
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    columns = [c.strip().lower() for c in rows.fieldnames or []]
+    missing = [a for a in axes if a not in columns]
+    if missing:
+        raise PointsError(f"{path}: no column {', '.join(missing)}; the first row must read name,{','.join(axes)}")
+    rows.fieldnames = columns
+    xyz, names = [], []
+    for row in rows:
+        try:
+            point = [float(row[a]) for a in axes]
+        except (TypeError, ValueError):
+            point = [float("nan")]
+        if not np.isfinite(point).all():
+            raise PointsError(f"{path}: line {rows.line_num} does not hold {ndim} finite coordinates")
+        xyz.append(point)
+        names.append(row.get("name") or str(len(names)))
+    return Points(np.array(xyz, dtype=np.float64).reshape(-1, ndim), tuple(names))
+
+
+def write_points(points: Points, path: str | os.PathLike[str]) -> None:
+    """Write points, LPS millimetres with 4 decimals, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(["name", "x", "y", "z"][: points.xyz.shape[1] + 1])
+        for name, point in zip(points.names, points.xyz, strict=True):
+            out.writerow([name, *(f"{c:.4f}" for c in point)])

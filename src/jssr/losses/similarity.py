@@ -1,0 +1,55 @@
+"""How alike two images are, voxel by voxel or window by window. Masks weigh each voxel; all are to be minimised."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jssr.core.precision import full_precision
+
+__all__ = ["box_mean", "l1", "lncc", "masked_mean"]
+
+
+def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over everything, weighted by a mask (B, 1, *spatial) where there is one."""
+    if mask is None:
+        return value.mean()
+    weight = mask.expand_as(value)
+    return (value * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+@full_precision
+def l1(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute difference, JSSR eq. (4)."""
+    return masked_mean((a.float() - b.float()).abs(), mask)
+
+
+def box_mean(image: Tensor, size: int) -> Tensor:
+    """Mean over a cube of `size` (odd) voxels, one axis after the other; outside counts as the border's repeat."""
+    radius = size // 2
+    for axis in range(2, image.ndim):
+        moved = image.movedim(axis, -1)
+        flat = F.pad(moved.reshape(1, -1, moved.shape[-1]), (radius + 1, radius), mode="replicate")
+        # Running sums in float64: in float32 their rounding exceeds the variance of flat regions.
+        total = flat.double().cumsum(dim=-1)
+        mean = ((total[..., size:] - total[..., :-size]) / size).to(image.dtype)
+        image = mean.view(moved.shape).movedim(-1, axis)
+    return image
+
+
+@full_precision
+def lncc(a: Tensor, b: Tensor, mask: Tensor | None = None, size: int = 9, eps: float = 1e-4) -> Tensor:
+    """1 - squared local normalised cross-correlation over `size`^n windows (Avants 2008; VoxelMorph). 0 is a match."""
+    a, b = a.float(), b.float()
+    mean_a, mean_b = box_mean(a, size), box_mean(b, size)
+    cross = box_mean(a * b, size) - mean_a * mean_b
+    var_a = (box_mean(a * a, size) - mean_a**2).clamp(min=0)
+    var_b = (box_mean(b * b, size) - mean_b**2).clamp(min=0)
+    return masked_mean(1 - cross**2 / (var_a * var_b + eps * eps + eps * (var_a + var_b)), mask)
+
+
+def joint_mask(*masks: Tensor | None) -> Tensor | None:
+    """The product of the masks that are there."""
+    present = [m for m in masks if m is not None]
+    return None if not present else torch.stack([m.expand_as(present[0]) for m in present]).prod(dim=0)

@@ -1,0 +1,1 @@
+"""Network modules; sizes are arguments."""

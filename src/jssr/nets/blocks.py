@@ -1,0 +1,57 @@
+"""Pieces that several networks are made of. `dim` is 2 or 3 throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["ConvBlock", "conv", "norm", "pad_to_multiple", "upsample_to"]
+
+
+def conv(dim: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
+    """A convolution that keeps the size (divided by the stride)."""
+    kind = {2: nn.Conv2d, 3: nn.Conv3d}[dim]
+    return kind(inputs, outputs, kernel, stride=stride, padding=(kernel - 1) // 2, bias=bias)
+
+
+def norm(dim: int, channels: int) -> nn.Module:
+    """Instance normalisation with learned scale and shift: batches are 1 here, as in the JSSR paper (4.2)."""
+    return {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dim](channels, affine=True)
+
+
+class ConvBlock(nn.Sequential):
+    """`count` times convolution + LeakyReLU(0.2), one normalisation after the last (P-HNN's VGG-like block)."""
+
+    def __init__(
+        self, dim: int, inputs: int, outputs: int, count: int = 1, kernel: int = 3, stride: int = 1, normalise: bool = True
+    ) -> None:
+        layers: list[nn.Module] = []
+        for i in range(count):
+            layers.append(conv(dim, inputs if i == 0 else outputs, outputs, kernel, stride if i == 0 else 1))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        if normalise:
+            layers.append(norm(dim, outputs))
+        super().__init__(*layers)
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]]:
+    """Repeat the border at the end of each axis until its size is a multiple.
+
+    Returns:
+        The padded image and the slices that cut the original out of anything of the padded size.
+    """
+    size = image.shape[2:]
+    more = [(-s) % multiple for s in size]
+    cut = (slice(None), slice(None), *[slice(0, s) for s in size])
+    if not any(more):
+        return image, cut
+    return F.pad(image, [p for m in reversed(more) for p in (0, m)], mode="replicate"), cut
+
+
+def upsample_to(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize features linearly, aligned like strided convolutions and pooling align them (voxel edges kept)."""
+    if tuple(image.shape[2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=tuple(size), mode="trilinear" if image.ndim == 5 else "bilinear")

@@ -1,0 +1,92 @@
+"""V-Net (Milletari et al. 2016), the segmentor of JSSR, with its width, kernel and depth as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jssr.nets.blocks import conv, norm, pad_to_multiple, upsample_to
+
+__all__ = ["VNet"]
+
+
+class _Residual(nn.Module):
+    """`count` convolutions with normalisation and PReLU; the input is added before the last PReLU."""
+
+    def __init__(self, dim: int, inputs: int, width: int, count: int, kernel: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(count):
+            layers += [conv(dim, inputs if i == 0 else width, width, kernel), norm(dim, width)]
+            if i < count - 1:
+                layers.append(nn.PReLU(width))
+        self.body = nn.Sequential(*layers)
+        self.match = nn.Identity() if inputs == width else conv(dim, inputs, width, 1, bias=False)
+        self.last = nn.PReLU(width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.last(self.body(features) + self.match(features))
+
+
+class VNet(nn.Module):
+    """Residual encoder and decoder with 2^3 stride-2 convolutions down and up.
+
+    The paper's form is `widths=(16, 32, 64, 128, 256)`, `convs=(1, 2, 3, 3, 3)`, `kernel=5`, `stem=1`. With a `stem`
+    above 1 the stages work on a grid that many times coarser; the logits are brought back to the input's size and
+    sharpened there by two convolutions that see the image itself.
+
+    Args:
+        classes: including the background, at least 2.
+        widths, convs: channels and convolutions of each stage.
+        kernel: size of the stages' convolutions.
+        stem: stride of the first convolution.
+    """
+
+    def __init__(
+        self,
+        classes: int = 2,
+        widths: Sequence[int] = (16, 32, 64, 128, 256),
+        convs: Sequence[int] = (1, 2, 3, 3, 3),
+        kernel: int = 5,
+        stem: int = 1,
+        dim: int = 3,
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"a segmentor needs a background and at least one class, got {classes}")
+        self.stem, self.multiple = stem, stem * 2 ** (len(widths) - 1)
+        up = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dim]
+        down = {2: nn.Conv2d, 3: nn.Conv3d}[dim]
+        first = [nn.Identity()] if stem == 1 else [down(1, widths[0], stem, stride=stem), nn.PReLU(widths[0])]
+        self.first = nn.Sequential(*first)
+        inner = [1 if stem == 1 else widths[0], *widths[1:]]
+        self.encode = nn.ModuleList(
+            _Residual(dim, a, w, c, kernel) for a, w, c in zip(inner, widths, convs, strict=True)
+        )
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(nn.Sequential(down(a, b, 2, stride=2), nn.PReLU(b)) for a, b in pairs)
+        self.up = nn.ModuleList(nn.Sequential(up(b, a, 2, stride=2), nn.PReLU(a)) for a, b in reversed(pairs))
+        self.decode = nn.ModuleList(
+            _Residual(dim, 2 * a, a, c, kernel) for (a, _), c in zip(reversed(pairs), reversed(convs[:-1]), strict=True)
+        )
+        self.classify = conv(dim, widths[0], classes if stem == 1 else widths[0], 1)
+        if stem > 1:
+            self.sharpen = nn.Sequential(conv(dim, widths[0] + 1, widths[0], 3), nn.PReLU(widths[0]), conv(dim, widths[0], classes, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, *spatial) of any size to class logits (B, classes, *spatial), float32."""
+        padded, cut = pad_to_multiple(image, self.multiple)
+        features = self.first(padded)
+        skips = []
+        for i, stage in enumerate(self.encode):
+            features = stage(features if i == 0 else self.down[i - 1](features))
+            skips.append(features)
+        for up, stage, skip in zip(self.up, self.decode, reversed(skips[:-1]), strict=True):
+            features = stage(torch.cat([up(features), skip], dim=1))
+        logits = self.classify(features)
+        if self.stem > 1:
+            fine = upsample_to(logits, padded.shape[2:])
+            logits = self.sharpen(torch.cat([fine, padded.to(fine.dtype)], dim=1))
+        return logits.float()[cut]

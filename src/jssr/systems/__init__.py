@@ -1,0 +1,13 @@
+"""The systems, one paper a file. Adding one is a file here, a recipe, and a line below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jssr.systems import jssr
+from jssr.systems.base import System
+
+__all__ = ["SYSTEMS"]
+
+SYSTEMS: dict[str, Callable[..., System]] = {"jssr": jssr.build}
+"""Name to `build(networks, options, classes)`."""

@@ -1,0 +1,84 @@
+"""What every system is: named networks, lazy losses for each player, and one way to align a pair."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Alignment", "Batch", "System", "Terms"]
+
+Terms = Mapping[str, Callable[[], Tensor]]
+
+
+@dataclass
+class Batch:
+    """What one training step sees. Images are (B, 1, *spatial) float32, normalised to -1..1.
+
+    `moving` and `fixed` lie on one grid after rigid pre-alignment. Masks are 1 where the scan has data. `supervised` is
+    a scan of another population with its `supervised_labels`, (B, 1, *spatial) int64 class indices. Label maps of the
+    pair itself are None where there are none.
+    """
+
+    moving: Tensor | None = None
+    fixed: Tensor | None = None
+    moving_mask: Tensor | None = None
+    fixed_mask: Tensor | None = None
+    moving_labels: Tensor | None = None
+    fixed_labels: Tensor | None = None
+    supervised: Tensor | None = None
+    supervised_labels: Tensor | None = None
+    memo: dict[str, Any] = field(default_factory=dict)
+    """Forward results shared by the players of one step; the loop empties it when a network changes."""
+
+
+@dataclass
+class Alignment:
+    """What a system says of one pair, everything on the grid of the input, batch first.
+
+    `tau` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
+    Segmentations are class probabilities (B, K, *spatial), class 0 the background.
+    """
+
+    tau: Tensor
+    synthesised: Tensor | None = None
+    moving_segmentation: Tensor | None = None
+    fixed_segmentation: Tensor | None = None
+
+
+class System(nn.Module):
+    """One paper. Its networks are attributes, and `parts` names those that can be trained and stored."""
+
+    parts: tuple[str, ...] = ()
+    critics: tuple[str, ...] = ()
+    """Parts that only judge: nothing in a batch's memo is made by them, so their update leaves it valid."""
+    makes: Mapping[str, str] = {}
+    """Which part makes what `align` returns, e.g. {"tau": "Phi", "synthesised": "G", "segmentation": "S"}. The
+    training monitor looks at an output only once its part has been trained."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """The terms that `player` may minimise, each a function of nothing that computes it when called.
+
+        Only the terms that the stage weighs are called, so a stage computes only what it trains.
+        """
+
+    def forget(self, batch: Batch, parts: Collection[str]) -> None:
+        """Drop the shared results of `batch` that `parts`, whose weights have just changed, went into."""
+        if not set(parts) <= set(self.critics):
+            batch.memo.clear()
+
+    @abstractmethod
+    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
+        """Align a normalised pair (B, 1, *spatial) that lies on one grid."""
+
+    def segment(self, image: Tensor) -> Tensor:
+        """Class probabilities (B, K, *spatial) of a normalised image. Raises where the system has no segmentor."""
+        raise NotImplementedError(f"{type(self).__name__} has no segmentor")
+
+    def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """The moving image in the fixed image's appearance. Raises where the system has no generator."""
+        raise NotImplementedError(f"{type(self).__name__} has no generator")

@@ -1,0 +1,260 @@
+"""JSSR: joint synthesis, segmentation and registration (Liu et al., ECCV 2020).
+
+x moving in X, y fixed in Y, G generator, D discriminator, Phi register, S segmentor, tau = Phi(G(x, y), y).
+
+    (1) gan     log D(y) + log(1 - D(G(x, y)))         printed without `1 -`; the standard non-saturating form here
+    (4) reg     |tau(G(x, y)) - y|_1                   stands for (2) as well (appendix B), hence its weight 2 in (7)
+    (5) smooth  sum_v |grad tau_v|^2
+    (8) cons    1 - Dice[tau(S(G(x, y))), S(y)]
+    (9) sup     1 - Dice[S(y_sup), p_sup]
+    (7) Phi, G: 2 reg + lambda_reg smooth + lambda_syn gan
+    (11)        (7) + lambda_seg (cons + sup)
+
+Without a generator G(x, y) = x, (8) is (12), and the system is JSegR. JSynR is (7) alone. Two terms that the paper
+reports to collapse are kept for ablation: (13) `commute` and (12) beside (8), `cons_raw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jssr.core import field as ff
+from jssr.core.precision import full_precision
+from jssr.losses.adversarial import critic_loss, generator_loss
+from jssr.losses.overlap import cross_entropy, one_hot, soft_dice_loss
+from jssr.losses.similarity import joint_mask, l1, lncc
+from jssr.losses.smoothness import diffusion
+from jssr.nets.hemis import CoHeMIS
+from jssr.nets.patchgan import PatchGAN
+from jssr.nets.phnn import PHNN
+from jssr.nets.unet import UNet
+from jssr.nets.vnet import VNet
+from jssr.systems.base import Alignment, Batch, System, Terms
+
+__all__ = ["JSSR", "build"]
+
+_warp = full_precision(ff.warp)
+
+
+class JSSR(System):
+    """The system of the module's docstring.
+
+    Args:
+        Phi: register, (B, 2, ...) to a displacement or velocity (B, n, ...) on its own, possibly coarser grid.
+        S: segmentor, (B, 1, ...) to logits (B, K, ...).
+        G: generator, (x, y) to the synthesised x; None makes this JSegR.
+        D: discriminator; None leaves out (1).
+        passes: times that Phi is applied; from the second on it sees the image as warped so far, and the fields
+            compose. The paper's is 1.
+        squarings: above 0 Phi's output is a velocity, integrated by that many squarings (diffeomorphic). Paper: 0.
+        coarse: (8) is computed on a grid that many times coarser, to spare memory and time. Paper: 1.
+    """
+
+    parts = ("G", "Phi", "S", "D")
+
+    def __init__(
+        self,
+        Phi: nn.Module,
+        S: nn.Module | None,
+        G: nn.Module | None = None,
+        D: nn.Module | None = None,
+        passes: int = 1,
+        squarings: int = 0,
+        coarse: int = 1,
+    ) -> None:
+        super().__init__()
+        self.Phi, self.S, self.G, self.D = Phi, S, G, D
+        self.passes, self.squarings, self.coarse = passes, squarings, coarse
+        self.parts = tuple(p for p in JSSR.parts if getattr(self, p) is not None)
+
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """The terms above for player "main"; for "critic" the discriminator's."""
+        f = Forward.of(self, batch)
+        if player == "critic":
+            return {"critic": lambda: critic_loss(self.D(f.y), self.D(f.g.detach()))}
+        return {
+            "gan": lambda: generator_loss(self.D(f.g)),
+            "reg": lambda: l1(f.g_tau, f.y, f.mask),
+            "ncc": lambda: lncc(f.g_tau, f.y, f.mask),
+            "smooth": lambda: diffusion(f.tau),
+            "cons": lambda: soft_dice_loss(self._moved(f.s_g, f), f.s_y, f.coarse_mask),
+            "cons_raw": lambda: soft_dice_loss(self._moved(self._scale(self.segment(f.x)), f), f.s_y, f.coarse_mask),
+            "commute": lambda: l1(self._synthesise(_warp(f.x, f.tau), f.y), f.g_tau, f.mask),
+            "sup": lambda: soft_dice_loss(f.sup.softmax(dim=1), one_hot(f.sup_label, f.sup.shape[1])),
+            "sup_ce": lambda: cross_entropy(f.sup, f.sup_label),
+        }
+
+    def register(self, g: Tensor, y: Tensor) -> Tensor:
+        """tau = Phi(g, y): (B, n, *spatial) float32 in voxels, from two images (B, 1, *spatial)."""
+        tau = self._field(g, y)
+        for _ in range(self.passes - 1):
+            tau = _compose(tau, self._field(_warp(g, tau), y))
+        return tau
+
+    def segment(self, image: Tensor) -> Tensor:
+        """S as class probabilities (B, K, *spatial) float32."""
+        if self.S is None:
+            return super().segment(image)
+        probabilities: Tensor = self.S(image).float().softmax(dim=1)
+        return probabilities
+
+    def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """G(x, y), (B, 1, *spatial) in -1..1."""
+        if self.G is None:
+            return super().synthesise(moving, fixed)
+        return self._synthesise(moving, fixed)
+
+    @torch.no_grad()
+    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
+        """tau, G(x, y), S(G(x, y)) and S(y); see Alignment."""
+        g = self._synthesise(moving, fixed) * moving_mask + moving * (1 - moving_mask)
+        tau = self.register(g, fixed)
+        segment = self.segment if self.S is not None else (lambda _: None)
+        return Alignment(tau, None if self.G is None else g, segment(g), segment(fixed))
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """What the training's monitor watches: does G copy y, is tau zero, is S blank, does tau fold?"""
+        f, out = Forward.of(self, batch), {}
+        if batch.moving is not None:
+            out["mean_displacement_voxels"] = float(f.tau.norm(dim=1).mean())
+            out["folded_percent"] = float((ff.jacobian_determinant(f.tau) <= 0).float().mean() * 100)
+            if self.G is not None:
+                out["copy_ratio"] = float((f.g - f.y).abs().mean() / (f.x - f.y).abs().mean().clamp(min=1e-6))
+        if self.S is not None:
+            image = f.y if batch.fixed is not None else batch.supervised
+            out["foreground_fraction"] = float((self.segment(image).argmax(dim=1) > 0).float().mean())
+        return out
+
+    def _synthesise(self, x: Tensor, y: Tensor) -> Tensor:
+        return x if self.G is None else self.G(x, y)
+
+    def _field(self, g: Tensor, y: Tensor) -> Tensor:
+        v = self.Phi(torch.cat([g, y], dim=1)).float()
+        return _integrate(v, self.squarings, g.shape[2:])
+
+    def _scale(self, image: Tensor) -> Tensor:
+        if self.coarse == 1:
+            return image
+        return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, self.coarse, ceil_mode=True)
+
+    def _moved(self, s: Tensor, f: Forward) -> Tensor:
+        if self.coarse == 1:
+            return _warp(s, f.tau)
+        return _warp(s, ff.resize_field(f.tau, s.shape[2:]))
+
+
+class Forward:
+    """g, tau, g_tau, s_g, s_y of one batch: each computed once, when first named, and shared by the step's players."""
+
+    def __init__(self, system: JSSR, batch: Batch) -> None:
+        self.system, self.batch = system, batch
+
+    @classmethod
+    def of(cls, system: JSSR, batch: Batch) -> Forward:
+        found = batch.memo.get("forward")
+        if not isinstance(found, cls):
+            found = batch.memo["forward"] = cls(system, batch)
+        return found
+
+    @property
+    def x(self) -> Tensor:
+        return _there(self.batch.moving, "a moving image")
+
+    @property
+    def y(self) -> Tensor:
+        return _there(self.batch.fixed, "a fixed image")
+
+    @cached_property
+    def g(self) -> Tensor:
+        return self.system._synthesise(self.x, self.y)
+
+    @cached_property
+    def tau(self) -> Tensor:
+        # Outside the moving scan's field of view there is nothing to synthesise: the register sees x's padding there.
+        seen = self.g if self.batch.moving_mask is None else self.g * self.batch.moving_mask - (1 - self.batch.moving_mask)
+        return self.system.register(seen, self.y)
+
+    @cached_property
+    def g_tau(self) -> Tensor:
+        return _warp(self.g, self.tau)
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        moving = self.batch.moving_mask
+        return joint_mask(None if moving is None else _warp(moving, self.tau.detach()), self.batch.fixed_mask)
+
+    @cached_property
+    def coarse_mask(self) -> Tensor | None:
+        return None if self.mask is None else self.system._scale(self.mask)
+
+    @cached_property
+    def s_g(self) -> Tensor:
+        return self.system._scale(self.system.segment(self.g))
+
+    @cached_property
+    def s_y(self) -> Tensor:
+        return self.system._scale(self.system.segment(self.y))
+
+    @cached_property
+    def sup(self) -> Tensor:
+        logits: Tensor = self.system.S(_there(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
+        return logits.float()
+
+    @property
+    def sup_label(self) -> Tensor:
+        return _there(self.batch.supervised_labels, "supervised labels")
+
+
+def _there(value: Tensor | None, what: str) -> Tensor:
+    if value is None:
+        raise ValueError(f"this stage needs {what}, and the batch has none")
+    return value
+
+
+@full_precision
+def _compose(outer: Tensor, inner: Tensor) -> Tensor:
+    return ff.compose(outer, inner)
+
+
+@full_precision
+def _integrate(v: Tensor, squarings: int, shape: torch.Size) -> Tensor:
+    """Phi's output, in voxels of its own grid, as a displacement in voxels of the full one."""
+    u = ff.exponentiate(v, squarings) if squarings else v
+    return ff.resize_field(u, shape)
+
+
+def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JSSR:
+    """Make a JSSR from plain data: every number stands in a recipe.
+
+    Args:
+        networks: for each part its arguments. "G" may name its "form": "cohemis" (default) or "unet". Parts that are
+            absent are left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
+        options: JSSR's own arguments (passes, squarings, coarse).
+        classes: of the segmentor, background included.
+    """
+    numbers = {part: dict(args) for part, args in networks.items()}
+    G = None
+    if "G" in numbers:
+        form = numbers["G"].pop("form", "cohemis")
+        G = CoHeMIS(**numbers["G"]) if form == "cohemis" else _UNetGenerator(**numbers["G"])
+    Phi = PHNN(inputs=2, outputs=3, **{"small": 1e-5, **numbers["Phi"]})
+    S = VNet(classes=classes, **numbers["S"]) if "S" in numbers else None
+    D = PatchGAN(**numbers["D"]) if "D" in numbers else None
+    return JSSR(Phi, S, G, D, **options)
+
+
+class _UNetGenerator(UNet):
+    """A U-Net of both scans with tanh: the generator as a plain choice, without a guard against copying y."""
+
+    def __init__(self, **numbers: Any) -> None:
+        super().__init__(inputs=2, outputs=1, **numbers)
+
+    def forward(self, *images: Tensor) -> Tensor:
+        return torch.tanh(super().forward(*images))
