@@ -59,9 +59,16 @@ class RigidResult:
 class _Side:
     """One scan made ready: normalised, small, with its mask."""
 
-    image: Tensor  # (1, 1, *shape) in -1..1
-    mask: Tensor  # (1, 1, *shape) float, 1 = data
+    both: Tensor  # (1, 2, *shape): the image in -1..1, and 1 where there is data
     grid: Grid
+
+    @property
+    def image(self) -> Tensor:
+        return self.both[:, :1]
+
+    @property
+    def mask(self) -> Tensor:
+        return self.both[:, 1:]
 
     def body_centre(self) -> NDArray[np.float64]:
         """Centre of mass of what is not air, LPS mm."""
@@ -172,7 +179,7 @@ def _side(volume: Volume, spacing: float) -> _Side:
     data = normalise(torch.where(mask, volume.data[:1], float("nan")), window)
     small = shrink(Volume(data, volume.grid), spacing)
     there = shrink(Volume(mask.float(), volume.grid), spacing)
-    return _Side(small.data[None], (there.data[None] > 0.5).float(), small.grid)
+    return _Side(torch.cat([small.data[None], (there.data[None] > 0.5).float()], dim=1), small.grid)
 
 
 def _sample_points(side: _Side, most: int = 40_000) -> Tensor:
@@ -190,8 +197,7 @@ def _information(a: _Side, b: _Side, transform: Affine, points: Tensor) -> float
     if int(inside.sum()) < 0.1 * len(points):
         return 0.0
     index, at = points[inside], at[inside]
-    both = torch.cat([b.image, b.mask], dim=1)
-    read = ff.sample(both, at.T.reshape(1, 3, -1, 1, 1)).view(2, -1)
+    read = ff.sample(b.both, at.T.reshape(1, 3, -1, 1, 1)).view(2, -1)
     good = read[1] > 0.99
     mine = a.image[0, 0][index[:, 0], index[:, 1], index[:, 2]]
     return mutual_information(mine[good], read[0][good])
@@ -205,7 +211,7 @@ def _shift(vector: NDArray[np.float64]) -> Affine:
 
 def _start(a: _Side, b: _Side, initial: Initial) -> Affine:
     """Pick the start among the headers' geometry and shifts of the bodies, by mutual information on few points."""
-    points = _sample_points(a, 8_000)
+    points = _sample_points(a, 5_000)
     mass = b.body_centre() - a.body_centre()
     head = a.grid.direction[:, int(np.argmax(np.abs(a.grid.direction[2])))]
     steps = np.arange(-5, 6) * 20.0

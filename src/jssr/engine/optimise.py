@@ -25,7 +25,7 @@ def make_optimiser(recipe: Recipe, system: System) -> Optimizer:
     groups = [{"params": list(system.get_submodule(part).parameters()), "part": part} for part in system.parts]
     if recipe.optimiser == "sgd":
         return SGD(groups, lr=0.0, momentum=recipe.betas[0], weight_decay=recipe.weight_decay)
-    kind = {"adam": Adam, "adamw": AdamW}[recipe.optimiser]
+    kind = Adam if recipe.optimiser == "adam" else AdamW
     return kind(groups, lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
 
 
@@ -96,6 +96,12 @@ class Average:
             yield
         finally:
             self._swap()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Give the system the averaged weights for good."""
+        for name, value in named_tensors(self.system, self.system.parts).items():
+            value.copy_(self.tensors[name])
 
     @torch.no_grad()
     def _swap(self) -> None:

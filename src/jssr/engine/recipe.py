@@ -92,16 +92,16 @@ class Recipe(_Model):
     learning_rates: dict[str, float]
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "poly"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    clip: float | None = Field(None, gt=0)
-    batch: int = Field(1, ge=1)
-    accumulate: int = Field(1, ge=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    batch: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     channels_last: bool = True
-    ema: float | None = Field(None, gt=0, lt=1)
-    seed: int = Field(0, ge=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
     spacing: tuple[float, ...] = (3.0, 3.0, 4.0)
     window: tuple[float, float] = (-200.0, 200.0)
     patch: tuple[int, ...] | None = None
@@ -119,6 +119,10 @@ class Recipe(_Model):
     def learning_rate(self, stage: Stage, part: str) -> float:
         """The rate of a part in a stage, before the schedule."""
         return stage.learning_rates.get(part, self.learning_rates[part])
+
+    def first_step(self, stage: Stage) -> int:
+        """The step, counted from 0 over all stages, at which a stage begins."""
+        return sum(earlier.steps for earlier in self.stages[: self.stages.index(stage)])
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -147,7 +151,7 @@ class Recipe(_Model):
     def _check_parts(self, where: str, parts: Iterable[str]) -> None:
         for part in parts:
             if part not in self.networks:
-                raise ValueError(f"{where} names {part!r}, which is no network of the recipe{nearest(part, self.networks)}")
+                raise ValueError(f"{where} names an unknown network {part!r}{nearest(part, self.networks)}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -225,7 +229,7 @@ def build_system(recipe: Recipe) -> System:
         raise RecipeError(f"recipe {recipe.name}: unknown system {recipe.system!r}{nearest(recipe.system, SYSTEMS)}")
     networks = {part: dict(arguments) for part, arguments in recipe.networks.items()}
     try:
-        return SYSTEMS[recipe.system](networks, dict(recipe.options), list(recipe.structures))
+        return SYSTEMS[recipe.system](networks, dict(recipe.options), 1 + len(recipe.structures))
     except (TypeError, ValueError, KeyError) as error:
         raise RecipeError(f"recipe {recipe.name}: {recipe.system} cannot be built from it ({error})") from error
 

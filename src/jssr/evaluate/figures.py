@@ -75,22 +75,24 @@ def fusion(fixed: Grey, other: Grey) -> Colour:
 
 
 def difference(fixed: Grey, other: Grey) -> Colour:
-    """Show other - fixed: red where the other is brighter, blue where darker, white where they are equal."""
-    return _paint((other - fixed) / 2 + 0.5, "RdBu_r")
+    """Show other - fixed: red where the other is brighter, blue where darker, white where they are equal.
+
+    Colours are full at half the grey range, so that a rim between two soft tissues is seen.
+    """
+    return _paint(other - fixed + 0.5, "RdBu_r")
 
 
 def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
     """Draw the other's edges (Canny, `sigma` in pixels) over the fixed image."""
-    lines = canny(other.astype(np.float64), sigma=sigma, low_threshold=0.04, high_threshold=0.10)
+    lines = canny(other.astype(np.float64), sigma=sigma, low_threshold=0.05, high_threshold=0.13)
     return _over(grey(fixed * 0.85), lines | np.roll(lines, 1, axis=0), MOVING_COLOUR)
 
 
-def contours(picture: Grey, *drawn: tuple[NDArray[np.generic], tuple[int, int, int]]) -> Colour:
-    """Outline label pictures (height, width), each with its colour, over a picture; later ones lie on top."""
-    out = grey(picture)
-    for labels, colour in drawn:
-        out = _over(out, _outline(labels), colour)
-    return out
+def contours(picture: Grey, fixed: NDArray[np.generic], other: NDArray[np.generic]) -> Colour:
+    """Outline two label pictures (height, width) over a picture: fixed blue, other orange, white where they coincide."""
+    ours, theirs = _outline(fixed), _outline(other)
+    out = _over(_over(grey(picture), ours, FIXED_COLOUR), theirs, MOVING_COLOUR)
+    return _over(out, ours & theirs, (255, 255, 255))
 
 
 def _outline(labels: NDArray[np.generic], thickness: int = 2) -> NDArray[np.bool_]:
@@ -137,7 +139,7 @@ def log_jacobian(log_det: Grey, folds: NDArray[np.bool_], picture: Grey | None =
     """
     out = _paint(np.clip(log_det / limit, -1, 1) / 2 + 0.5, "RdBu_r").astype(np.float32)
     if picture is not None:
-        out = out * (0.55 + 0.45 * picture[..., None])
+        out = out * (0.65 + 0.35 * picture[..., None])
     return _over(out.astype(np.uint8), folds, FOLD_COLOUR)
 
 
@@ -178,9 +180,12 @@ def lettered(picture: Colour, plane: Plane, size: int = 17) -> Colour:
     draw = ImageDraw.Draw(image)
     wide, high = image.size
     middles = ((7, high / 2, "lm"), (wide - 7, high / 2, "rm"), (wide / 2, 5, "mt"), (wide / 2, high - 6, "mb"))
+    light = picture.mean() > 150
     for (x, y, anchor), letter in zip(middles, LETTERS[plane], strict=True):
-        style = {"font": _font(size), "fill": "white", "stroke_width": 2, "stroke_fill": "black"}
-        draw.text((x, y), letter, anchor=anchor, **style)
+        draw.text(
+            (x, y), letter, "black" if light else "white", _font(size), anchor, stroke_width=0 if light else 2,
+            stroke_fill="black",
+        )  # fmt: skip
     return np.asarray(image)
 
 

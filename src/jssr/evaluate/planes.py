@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Transform, resample
+from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume
 
 __all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "window", "window_of"]
@@ -91,26 +92,33 @@ class Planes:
         first = middle - axes[:, :2] @ ((np.array(shape) - 1) / 2 * pixel)
         return Grid.of((*shape, 1)[:n], pixel, first, axes)
 
-    def cut(self, volume: Volume, plane: Plane) -> NDArray[np.generic]:
+    def cut(self, volume: Volume, plane: Plane, outside: float | None = None) -> NDArray[np.generic]:
         """Read a volume in a plane: (height, width), float32 for images and the labels' own type for labels.
 
-        Beyond the volume it is its minimum, labels 0.
+        Beyond the volume it is `outside`, by default its minimum; labels are 0 there.
         """
-        out = resample(volume, self.sheet(plane))
-        return out.data[0].reshape(out.grid.shape[:2]).numpy().T
-
-    def world(self, plane: Plane) -> NDArray[np.float64]:
-        """LPS millimetres of each pixel, (height, width, n)."""
         sheet = self.sheet(plane)
+        part = _slab(volume, sheet)
+        if volume.kind == "image":
+            fill = float(volume.data.min()) if outside is None else outside
+            return _read(part, sheet, fill)[0].numpy().T
+        # As `resample` does it, but all labels at once: few pass through a sheet. 0 first, so that it wins outside.
+        values = torch.cat([part.data.new_zeros(1), part.data.unique()]).unique()
+        weights = _read(Volume(torch.cat([part.data == v for v in values]).float(), part.grid), sheet, 0.0)
+        best, out = weights[0], torch.zeros(weights.shape[1:], dtype=values.dtype)
+        for value, weight in zip(values[1:], weights[1:], strict=True):  # some times faster than argmax over the labels
+            out = torch.where(weight > best, value, out)
+            best = torch.maximum(weight, best)
+        return out.numpy().T
+
+    def mapped(self, displacement: Displacement, plane: Plane) -> NDArray[np.float64]:
+        """Where the map takes each pixel, (height, width, 2) millimetres to the right and down in the plane."""
+        sheet = self.sheet(plane)
+        vectors = torch.from_numpy(np.moveaxis(displacement.millimetres(), -1, 0))
+        moved = _read(_slab(Volume(vectors, displacement.grid), sheet), sheet, 0.0).double().numpy()
         index = np.stack(np.meshgrid(*[np.arange(s) for s in sheet.shape], indexing="ij"), axis=-1)
-        flat = sheet.world(index).reshape(*sheet.shape[:2], sheet.ndim)
-        return np.swapaxes(flat, 0, 1)
-
-    def mapped(self, transform: Transform, plane: Plane) -> NDArray[np.float64]:
-        """Where the map takes each pixel, as (height, width, 2) millimetres to the right and down in the plane."""
-        points = transform(self.world(plane).reshape(-1, self.grid.ndim))
-        sheet = self.sheet(plane)
-        return (points @ _AXES[plane][:, :2]).reshape(sheet.shape[1], sheet.shape[0], 2)
+        points = sheet.world(index).reshape(*sheet.shape[:2], -1) + np.moveaxis(moved, 0, -1)
+        return np.swapaxes(points @ _AXES[plane][:, :2], 0, 1)
 
     def _box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Least and greatest LPS coordinate of the voxels' outer edges."""
@@ -119,11 +127,35 @@ class Planes:
         return corners.min(axis=0), corners.max(axis=0)
 
 
+def _read(volume: Volume, sheet: Grid, outside: float) -> Tensor:
+    """All channels of a volume on a sheet, (C, width, height)."""
+    return resample(volume, sheet, fill=outside).data.reshape(-1, *sheet.shape[:2])
+
+
+def _slab(volume: Volume, sheet: Grid) -> Volume:
+    """The part of a volume that a sheet runs through, to read a few slices instead of all."""
+    at = volume.grid.index(sheet.corners())
+    most = np.array(volume.grid.shape) - 1
+    low, high = at.min(axis=0), at.max(axis=0)
+    if (high < -0.5).any() or (low > most + 0.5).any():
+        return volume  # the sheet passes beside it: from the whole, all of it reads as outside
+    first = np.clip(np.floor(low), 0, most).astype(int)
+    last = np.clip(np.ceil(high), 0, most).astype(int)
+    part = (slice(None), *[slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])
+    return Volume(volume.data[part], volume.grid.cropped(first, last - first + 1), volume.kind, volume.name)
+
+
 def focus(volume: Volume) -> tuple[float, ...]:
-    """Find a point worth looking at: the centre of mass of a label map, or of what in an image is brighter than its
-    mean (the body against the air). LPS millimetres; the middle of an empty volume."""
+    """Find a point worth looking at, LPS millimetres; the middle of an empty volume.
+
+    In a label map it is the centre of mass of the lowest label (cohorts name their main organ first), in an image that
+    of what is brighter than its mean: the body against the air.
+    """
     data = volume.data[0]
-    inside = data != 0 if volume.kind == "labels" else data > data.float().mean()
+    if volume.kind == "labels":
+        inside = data == (data[data > 0].min() if (data > 0).any() else -1)
+    else:
+        inside = data > data.float().mean()
     index = inside.nonzero().double()
     middle = volume.grid.world(index.mean(dim=0).numpy()) if len(index) else volume.grid.centre
     return tuple(float(x) for x in middle)
@@ -135,7 +167,7 @@ def window_of(volume: Volume) -> tuple[float, float]:
     CT is told by its negative values: MR and ultrasound hardly have any. Images normalised to -1..1 keep that range.
     """
     flat = volume.data.flatten()
-    some = flat[:: max(1, flat.numel() // 200_000)].float()
+    some = flat[:: max(1, flat.numel() // 50_000)].float()
     least, low, high, most = torch.quantile(some, torch.tensor([0.0, 0.05, 0.995, 1.0])).tolist()
     if -1.05 <= least < -0.5 and most <= 1.05:
         return -1.0, 1.0

@@ -180,12 +180,13 @@ def _format(cell: Cell, metric: Metric) -> str:
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest."""
     best: dict[str, set[str]] = {}
+    pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
     for phase in summary.phases:
         means = {
             m: round(row[phase].mean * metric.factor, metric.decimals) for m, row in summary.cells.items() if row[phase].n
         }
-        pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
-        best[phase] = {m for m, v in means.items() if v == pick(means.values())} if len(means) > 1 else set()
+        winners = {m for m, v in means.items() if v == pick(means.values())}
+        best[phase] = winners if len(winners) < len(means) else set()
     return best
 
 

@@ -39,7 +39,8 @@ def read_points(path: str | os.PathLike[str], ndim: int = 3) -> Points:
     if missing:
         raise PointsError(f"{path}: no column {', '.join(missing)}; the first row must read name,{','.join(axes)}")
     rows.fieldnames = columns
-    xyz, names = [], []
+    xyz: list[list[float]] = []
+    names: list[str] = []
     for row in rows:
         try:
             point = [float(row[a]) for a in axes]

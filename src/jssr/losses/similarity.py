@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core.precision import full_precision
@@ -29,12 +28,18 @@ def box_mean(image: Tensor, size: int) -> Tensor:
     """Mean over a cube of `size` (odd) voxels, one axis after the other; outside counts as the border's repeat."""
     radius = size // 2
     for axis in range(2, image.ndim):
-        moved = image.movedim(axis, -1)
-        flat = F.pad(moved.reshape(1, -1, moved.shape[-1]), (radius + 1, radius), mode="replicate")
-        # Running sums in float64: in float32 their rounding exceeds the variance of flat regions.
-        total = flat.double().cumsum(dim=-1)
-        mean = ((total[..., size:] - total[..., :-size]) / size).to(image.dtype)
-        image = mean.view(moved.shape).movedim(-1, axis)
+        length = image.shape[axis]
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, length - 1, 1)
+        padded = torch.cat([first] * radius + [image] + [last] * radius, dim=axis)
+        if size <= 5:
+            total = padded.narrow(axis, 0, length)
+            for offset in range(1, size):
+                total = total + padded.narrow(axis, offset, length)
+        else:
+            # Running sums in float64: in float32 their rounding exceeds the variance of flat regions.
+            sums = torch.cat([torch.zeros_like(first, dtype=torch.float64), padded.double().cumsum(axis)], dim=axis)
+            total = (sums.narrow(axis, size, length) - sums.narrow(axis, 0, length)).to(image.dtype)
+        image = total / size
     return image
 
 

@@ -176,6 +176,16 @@ class Canvas:
         np.copyto(target, away, where=closer)
         np.copyto(place[inner], t + np.float32(number), where=closer)
 
+    def paint_capsule(self, ends: ArrayLike, radii: ArrayLike, code: Tissue, over: Sequence[Tissue] | None = None) -> None:
+        """Paint a round-ended piece of vessel between two WORLD points; thinner than a voxel still leaves a line."""
+        line = np.asarray(ends, dtype=np.float32)
+        thick = np.maximum(np.asarray(radii, dtype=np.float32), np.float32(0.55 * self.spacing))
+        box = self.box(line.min(0), line.max(0), float(thick.max()) + 1.0)
+        shape = tuple(s.stop - s.start for s in box)
+        distance, place = np.full(shape, FAR, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        self._segment(line, thick, 1.0, 0, np.array([s.start for s in box]), distance, place)
+        self.paint(box, distance < 0, code, over)
+
     def paint_tube(
         self, points: ArrayLike, radii: ArrayLike, code: Tissue, over: Sequence[Tissue] | None = None, swell: float = 0.0
     ) -> None:

@@ -134,18 +134,20 @@ class Motion:
     def pull(self, scan: Grid, source: Grid, tolerance: float = 0.005) -> Tensor:
         """Where each voxel of `scan` comes from: `phi`, (1, 3, *scan.shape) in voxels of `source`.
 
-        Solved until `psi(phi(q)) = q` within `tolerance` millimetres (or the solver's 30 rounds are over).
+        Solved until `psi(phi(q)) = q` within `tolerance` millimetres, for the voxels that come from the box of `source`
+        or near it; the others are somewhere outside of it.
         """
         grid = self.forward.grid
         goal = Affine.identity(3).positions(scan, grid).reshape(3, -1)
         if self.guess is None:
-            at = goal.clone()
-        else:
-            back = self.rigid.inverse().positions(scan, self.guess.grid)
-            near = back + ff.sample(self.guess.u[None], back)
-            at = _convert(near.reshape(3, -1), self.guess.grid, grid)
-            at = solve_inverse(self.forward.u, goal, at, tolerance / float(grid.spacing.max()))
-        return _convert(at, grid, source).reshape(1, 3, *scan.shape)
+            return _convert(goal, grid, source).reshape(1, 3, *scan.shape)
+        back = self.rigid.inverse().positions(scan, self.guess.grid)
+        at = _convert((back + ff.sample(self.guess.u[None], back)).reshape(3, -1), self.guess.grid, grid)
+        coarse = _convert(at, grid, source)
+        near = ((coarse > -4) & (coarse < torch.tensor(source.shape).view(3, 1) + 3)).all(0)
+        solved = solve_inverse(self.forward.u, goal[:, near], at[:, near], tolerance / float(grid.spacing.max()))
+        coarse[:, near] = _convert(solved, grid, source)
+        return coarse.reshape(1, 3, *scan.shape)
 
 
 def still(grid: Grid) -> Motion:
@@ -246,7 +248,7 @@ def _convert(index: Tensor, source: Grid, target: Grid) -> Tensor:
 def solve_inverse(u: Tensor, goal: Tensor, start: Tensor, tolerance: float, rounds: int = 30) -> Tensor:
     """Find `p` with `p + u(p) = goal`, `u` (3, *spatial) read linearly, everything in voxels.
 
-    Two rounds of fixed point for all points, then Newton's method for those still off, with the gradient of the linear
+    One round of fixed point for all points, then Newton's method for those still off, with the gradient of the linear
     interpolation itself.
 
     Args:
@@ -256,9 +258,7 @@ def solve_inverse(u: Tensor, goal: Tensor, start: Tensor, tolerance: float, roun
         tolerance: largest error in voxels along an axis.
         rounds: Newton steps at most.
     """
-    at = start
-    for _ in range(2):
-        at = goal - _read(u, at)
+    at = goal - _read(u, start)
     miss = at + _read(u, at) - goal
     left = torch.nonzero(miss.abs().amax(0) > tolerance)[:, 0]
     for turn in range(rounds):

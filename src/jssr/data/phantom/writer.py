@@ -1,0 +1,215 @@
+"""Phantom studies on disk: a cohort folder, written patient by patient by a few processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jssr.core.transform import Displacement
+from jssr.data.cohort import Case, Cohort
+from jssr.data.phantom.study import CT_PHASES, Population, Study, make_study
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.images import to_sitk, write_image, write_sitk
+from jssr.io.points import write_points
+
+__all__ = ["REGIONS", "SPLITS", "write_cohort", "write_studies", "write_study"]
+
+SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+REGIONS = {"liver": ["liver", "liver_tumour"]}
+_TRUTH_STEP_MM = 2.0**-8
+"""Written truth is rounded to this: far below any voxel, and the files shrink to a fraction."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a worker needs to make study number i; plain values, so that it can be sent to another process."""
+
+    make: Callable[..., Study]
+    arguments: dict[str, Any]
+    folder: str
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        return write_study(self.make(index, **self.arguments), Path(self.folder))
+
+
+def write_cohort(
+    out: str | os.PathLike[str],
+    patients: int,
+    seed: int,
+    population: Population = "target",
+    shape: Sequence[int] = (128, 128, 64),
+    phases: Sequence[str] | None = None,
+    slice_thickness: float | None = None,
+    splits: Mapping[str, float] | None = None,
+    workers: int = 2,
+    progress: bool = True,
+) -> Cohort:
+    """Make phantom patients and write them as a cohort with its truth.
+
+    The bytes of a patient's files depend on `seed` and the patient's number alone, not on how many patients or workers
+    there are. Memory is that of one patient per worker. `cohort.json` comes last: where it stands, the cohort is whole.
+
+    Args:
+        out: folder to write to; files of the same names are replaced.
+        patients: how many.
+        seed: the cohort's.
+        population, shape, phases, slice_thickness: as in `make_study`.
+        splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
+            for the target population and all train for the supervised one.
+        workers: processes; 1 works in this one.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no patients, or arguments that `make_study` refuses.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    if patients < 1 or workers < 1:
+        raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
+    phases = tuple(phases or (CT_PHASES if population == "target" else ("venous",)))
+    arguments = {
+        "seed": seed,
+        "population": population,
+        "shape": tuple(shape),
+        "phases": phases,
+        "slice_thickness": slice_thickness,
+    }
+    splits = splits or (SPLITS if population == "target" else {"train": 1.0})
+    name = "phantom" if population == "target" else "phantom-supervised"
+    return write_studies(out, name, _make, arguments, patients, splits, workers, progress)
+
+
+def _make(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_study(seed, index, **arguments)
+
+
+def write_studies(
+    out: str | os.PathLike[str],
+    name: str,
+    make: Callable[..., Study],
+    arguments: Mapping[str, Any],
+    count: int,
+    splits: Mapping[str, float],
+    workers: int = 2,
+    progress: bool = True,
+) -> Cohort:
+    """Write `make(0, **arguments)` to `make(count - 1, **arguments)` as a cohort.
+
+    Args:
+        out: folder.
+        name: the cohort's name.
+        make: a function of a module (workers import it).
+        arguments: its further arguments.
+        count: number of studies.
+        splits: split -> share of the studies, in order.
+        workers: processes.
+        progress: show a progress bar.
+    """
+    folder = make_folder(out)
+    # A cohort that is being rewritten is not whole.
+    (folder / "cohort.json").unlink(missing_ok=True)
+    recipe = _Recipe(make, dict(arguments), str(folder))
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress) as bar:
+        task = bar.add_task(f"phantom: {folder.name}", total=count)
+        entries: dict[int, dict[str, Any]] = {}
+        for index, entry in _played(recipe, count, workers):
+            entries[index] = entry
+            bar.advance(task)
+    names = _splits(splits, count)
+    cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]  # type: ignore[arg-type]
+    cohort = Cohort(
+        name=name,
+        anchor=entries[0]["anchor"],
+        cases=cases,
+        label_names=entries[0]["label_names"],
+        regions=REGIONS,
+        root=folder,
+        meta={k: v for k, v in arguments.items() if isinstance(v, (str, int, float, tuple, type(None)))},
+    )
+    cohort.save(folder)
+    return cohort
+
+
+def _played(recipe: _Recipe, count: int, workers: int) -> Iterable[tuple[int, dict[str, Any]]]:
+    if min(workers, count) == 1:
+        threads = torch.get_num_threads()
+        try:
+            for index in range(count):
+                yield index, recipe(index)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    # Spawned, not forked: a fork of a process that has used torch's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, count), mp_context=context) as pool:
+        waiting: dict[Future[dict[str, Any]], int] = {}
+        todo = iter(range(count))
+        try:
+            for index in todo:
+                waiting[pool.submit(recipe, index)] = index
+                if len(waiting) < 2 * workers:
+                    continue
+                yield from _finished(waiting)
+            while waiting:
+                yield from _finished(waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _finished(waiting: dict[Future[dict[str, Any]], int]) -> Iterable[tuple[int, dict[str, Any]]]:
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield waiting.pop(future), future.result()
+
+
+def write_study(study: Study, folder: Path) -> dict[str, Any]:
+    """Write one study into `folder/<id>` and return its entry: plain values for `Case`, anchor and label names.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    place = make_folder(folder / study.id)
+    case: dict[str, Any] = {"id": study.id, "images": {}, "labels": {}, "landmarks": {}, "truth": {}, "meta": study.info}
+    for phase, image in study.images.items():
+        case["images"][phase] = f"{study.id}/{phase}.nii.gz"
+        write_image(image.with_data(image.data.to(torch.int16)), place / f"{phase}.nii.gz", np.int16)
+        case["labels"][phase] = f"{study.id}/{phase}_labels.nii.gz"
+        write_image(study.labels[phase], place / f"{phase}_labels.nii.gz", np.uint8)
+        if len(study.images) > 1:
+            case["landmarks"][phase] = f"{study.id}/{phase}_landmarks.csv"
+            write_points(study.landmarks[phase], place / f"{phase}_landmarks.csv")
+    for phase, displacement in study.truth.items():
+        case["truth"][phase] = f"{study.id}/{phase}_displacement.nii.gz"
+        _write_truth(displacement, place / f"{phase}_displacement.nii.gz")
+    with atomic_path(place / "phantom.json") as temporary:
+        temporary.write_text(json.dumps(study.info, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {"case": case, "anchor": study.anchor, "label_names": study.label_names}
+
+
+def _write_truth(displacement: Displacement, path: Path) -> None:
+    vectors = np.round(displacement.millimetres() / _TRUTH_STEP_MM) * np.float32(_TRUTH_STEP_MM)
+    image = to_sitk(np.moveaxis(vectors.astype(np.float32), -1, 0), displacement.grid)
+    image.SetMetaData("ITK_FileNotes", "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))")
+    write_sitk(image, path)
+
+
+def _splits(shares: Mapping[str, float], count: int) -> list[str]:
+    """A split for each study, in order: shares are cut off cumulatively, so none is lost to rounding."""
+    total = sum(shares.values())
+    if total <= 0 or min(shares.values()) < 0:
+        raise ValueError(f"shares of the splits must be positive, got {dict(shares)}")
+    ends = np.round(np.cumsum(list(shares.values())) / total * count).astype(int)
+    names = list(shares)
+    return [names[int(np.searchsorted(ends, i, side="right"))] for i in range(count)]

@@ -1,0 +1,144 @@
+"""What a run leaves for its reader: losses.csv, TensorBoard events, pictures, and a progress bar with time left."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from jssr.core.field import warp
+from jssr.io.atomic import atomic_path
+from jssr.systems.base import Alignment, Batch
+
+__all__ = ["Journal", "picture", "write_picture"]
+
+log = logging.getLogger(__name__)
+
+FIRST_COLUMNS = ("step", "stage", "seconds_per_step")
+
+
+class Journal:
+    """Keeps the means of the figures since the last row and writes them to `losses.csv`, TensorBoard and the bar.
+
+    Rows of steps after `done` are dropped: a resumed run repeats those steps and writes their rows again.
+
+    Args:
+        folder: of the run.
+        figures: names of all figures that the run can have, in the order of the columns.
+        steps: of the whole run; `done` of them have been made.
+        progress: whether to show the bar.
+    """
+
+    def __init__(self, folder: Path, figures: Sequence[str], steps: int, done: int = 0, progress: bool = True) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second or two to import
+
+        self.path = folder / "losses.csv"
+        self.columns = (*FIRST_COLUMNS, *figures)
+        self._start_table(done)
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._steps, self._seconds = 0, 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            disable=not progress,
+        )
+        self._task = self._bar.add_task("train", total=steps, completed=done, losses="")
+
+    def __enter__(self) -> Journal:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        self._events.close()
+
+    def add(self, stage: str, figures: Mapping[str, float], seconds: float) -> None:
+        """Take in one step."""
+        for name, value in figures.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value, count + 1)
+        self._steps += 1
+        self._seconds += seconds
+        self._bar.update(self._task, advance=1, description=stage)
+
+    def flush(self, step: int, stage: str) -> None:
+        """Write the means since the last flush as the row of `step`; nothing where there were no steps."""
+        if not self._steps:
+            return
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        pace = self._seconds / self._steps
+        row = {"step": step, "stage": stage, "seconds_per_step": f"{pace:.4g}"}
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow(row | {k: f"{v:.6g}" for k, v in means.items()})
+        self.scalars(step, means | {"speed/steps_per_second": 1 / max(pace, 1e-9)})
+        shown = "  ".join(f"{name.split('/')[-1]} {value:.3g}" for name, value in list(means.items())[:6])
+        self._bar.update(self._task, losses=shown)
+        log.debug("step %d %s: %.3f s per step; %s", step, stage, pace, shown)
+        self._sums, self._steps, self._seconds = {}, 0, 0.0
+
+    def scalars(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write figures to TensorBoard alone."""
+        for name, value in figures.items():
+            self._events.add_scalar(name, value, step)
+
+    def show(self, step: int, image: NDArray[np.uint8]) -> None:
+        """Put a grey picture (height, width) into TensorBoard."""
+        self._events.add_image("pair", image[None], step)
+
+    def _start_table(self, done: int) -> None:
+        rows: list[dict[str, Any]] = []
+        if done and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row["step"].isdecimal() and int(row["step"]) <= done]
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def picture(batch: Batch, alignment: Alignment) -> NDArray[np.uint8]:
+    """Fixed, moving, synthesised (where made), moved, and the differences to fixed before and after, side by side.
+
+    Of the first pair of the batch, the middle slice along the last axis (the axial one of a scan), the first axis to
+    the right and the second down, as radiologists look at a supine patient. Grey from -1..1 to 0..255.
+    """
+    if batch.moving is None or batch.fixed is None:
+        raise ValueError("the batch has no pair")
+    moved = warp(batch.moving.float(), alignment.tau.float())
+    tiles = [batch.fixed, batch.moving, alignment.synthesised, moved]
+    differences = [(batch.moving - batch.fixed).abs() - 1, (moved - batch.fixed).abs() - 1]
+    return np.concatenate([_grey(tile) for tile in (*tiles, *differences) if tile is not None], axis=1)
+
+
+def write_picture(image: NDArray[np.uint8], path: Path) -> None:
+    """Write a grey picture as PNG.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+
+
+def _grey(image: Tensor) -> NDArray[np.uint8]:
+    plane = image[0, 0].detach().float().cpu()
+    while plane.ndim > 2:
+        plane = plane[..., plane.shape[-1] // 2]
+    return ((plane.T.clamp(-1, 1) + 1) * 127.5).round().numpy().astype(np.uint8)

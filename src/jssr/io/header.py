@@ -1,0 +1,127 @@
+"""What ITK does not check: ITK reads a truncated NIfTI as zeros, mends bad spacing in silence, and its MetaImage
+reader writes to the terminal. So NIfTI and MetaImage headers are checked against the file before ITK sees it."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import IO
+
+from jssr.errors import ImageError
+
+__all__ = ["check_file"]
+
+_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+
+
+def check_file(path: Path) -> None:
+    """Check that a NIfTI or MetaImage file is whole and has a positive spacing; other formats pass (ITK checks them).
+
+    Raises:
+        ImageError: not what its ending says, truncated, damaged, or a spacing that is not positive.
+    """
+    name = path.name.lower()
+    try:
+        with path.open("rb") as file:
+            if name.endswith((".nii", ".nii.gz")):
+                _check_nifti(path, file)
+            elif name.endswith((".mha", ".mhd")):
+                _check_meta(path, file)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+
+
+def _check_nifti(path: Path, file: IO[bytes]) -> None:
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    try:
+        stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+        header = stream.read(544)
+        size, spacing, stop = _nifti_header(path, header)
+        _check_spacing(path, spacing[: min(3, len(size))])
+        length = _length(stream, len(header)) if packed else path.stat().st_size
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ImageError(
+            f"{path}: is truncated or damaged (its compressed data end or break); copy it again"
+        ) from error
+    if length < stop:
+        raise ImageError(f"{path}: is truncated, {length} of {stop} bytes; copy it again")
+
+
+def _nifti_header(path: Path, header: bytes) -> tuple[list[int], list[float], int]:
+    """Size, spacing and the length the file must have, from a NIfTI-1 or NIfTI-2 header."""
+    for order in "<>":
+        if len(header) < 348:
+            break
+        if header[344:347] in (b"n+1", b"ni1") and struct.unpack_from(order + "i", header)[0] == 348:
+            dim = struct.unpack_from(order + "8h", header, 40)
+            pixdim = struct.unpack_from(order + "8f", header, 76)
+            bits, offset = (
+                struct.unpack_from(order + "h", header, 72)[0],
+                struct.unpack_from(order + "f", header, 108)[0],
+            )
+        elif len(header) >= 540 and struct.unpack_from(order + "i", header)[0] == 540:
+            dim = struct.unpack_from(order + "8q", header, 16)
+            pixdim = struct.unpack_from(order + "8d", header, 104)
+            bits, offset = (
+                struct.unpack_from(order + "h", header, 14)[0],
+                struct.unpack_from(order + "q", header, 168)[0],
+            )
+        else:
+            continue
+        size = list(dim[1 : 1 + max(0, min(dim[0], 7))])
+        if not size or min(size) < 1 or not math.isfinite(offset):
+            raise ImageError(f"{path}: has a damaged NIfTI header (size {size}); copy or export it again")
+        return size, list(pixdim[1 : 1 + len(size)]), int(offset) + math.prod(size) * bits // 8
+    raise ImageError(f"{path}: is not a NIfTI image, whatever its name says, or is truncated")
+
+
+def _length(stream: IO[bytes], start: int) -> int:
+    # Reading to the end also checks the checksum at the end of the gzip stream.
+    length = start
+    while block := stream.read(1 << 20):
+        length += len(block)
+    return length
+
+
+def _check_meta(path: Path, file: IO[bytes]) -> None:
+    fields: dict[str, str] = {}
+    for _ in range(200):
+        line = file.readline(4096)
+        key, equals, value = line.decode("latin-1").partition("=")
+        if not equals:
+            break
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    if not {"DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
+        raise ImageError(f"{path}: is not a MetaImage, whatever its name says, or is truncated")
+    try:
+        size = [int(s) for s in fields["DimSize"].split()]
+        spacing = [float(s) for s in fields.get("ElementSpacing", fields.get("ElementSize", "1")).split()]
+        packed = int(fields.get("CompressedDataSize", 0))
+    except ValueError as error:
+        raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
+    _check_spacing(path, spacing)
+    kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").replace("UCHAR", "CHAR")
+    each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
+    due = packed or math.prod(size) * each * int(fields.get("ElementNumberOfChannels", 1))
+    local = fields["ElementDataFile"].upper() == "LOCAL"
+    data = path if local else path.parent / fields["ElementDataFile"]
+    if not local and ("%" in data.name or data.name.upper() == "LIST"):
+        return  # one file a slice: left to ITK
+    if not data.is_file():
+        raise ImageError(f"{path}: its data file {data.name} is missing beside it")
+    if data.stat().st_size - (file.tell() if local else 0) < due and (packed or "CompressedData" not in fields):
+        raise ImageError(f"{path}: is truncated, its data are shorter than the {due} bytes due; copy it again")
+
+
+def _check_spacing(path: Path, spacing: list[float]) -> None:
+    if not all(math.isfinite(s) and s > 0 for s in spacing):
+        said = " x ".join(f"{s:g}" for s in spacing)
+        raise ImageError(
+            f"{path}: has a spacing of {said} mm in its header; it must be positive: correct it or export again"
+        )

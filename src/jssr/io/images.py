@@ -1,0 +1,266 @@
+"""Images and label maps: NIfTI, NRRD, MetaImage and whatever else SimpleITK reads, and DICOM folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import DTypeLike, NDArray
+
+from jssr.core.grid import Grid, GridError
+from jssr.core.volume import Kind, Volume
+from jssr.errors import ImageError, JssrError, OutputError
+from jssr.io.atomic import atomic_path
+from jssr.io.header import check_file
+
+__all__ = ["from_sitk", "grid_of", "read_grid", "read_image", "stored_dtype", "to_sitk", "write_image"]
+
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+# torch computes little with unsigned types wider than a byte.
+_LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
+
+
+def read_image(path: str | os.PathLike[str], kind: Kind = "image", ndim: int = 3, series: str | None = None) -> Volume:
+    """Read an image or a label map with its place in the patient.
+
+    Args:
+        path: a file, a folder that holds one DICOM series, or `folder/SERIES_UID`.
+        kind: "image" gives float32 in the file's own numeric range; "labels" keeps the integer type (uint16, uint32 and
+            uint64 are widened to what torch computes with; whole numbers stored as floats become int32).
+        ndim: 3, or 2 for radiographs and slices. One frame of a 4D file, or one slice of a 3D file where 2D is due, is
+            taken as the image itself.
+        series: which DICOM series of a folder to read (its UID, or the beginning of it).
+
+    Returns:
+        Volume of shape (1, *grid.shape), grid in LPS millimetres, named by its path.
+
+    Raises:
+        ImageError: missing, unreadable or truncated file; empty folder; other dimension; several channels; NaN or
+            infinity; an image of one value; spacing that is not positive; labels that are not whole numbers.
+    """
+    path = Path(path)
+    if path.is_dir() or (not path.exists() and path.parent.is_dir() and _is_uid(path.name)):
+        from jssr.io.dicom import read_series
+
+        folder, uid = (path, series) if path.is_dir() else (path.parent, path.name)
+        volume = read_series(folder, uid)
+        return _finish(volume.array, volume.grid, path, kind, ndim)
+    image = _drop_axes(_read(path, ndim), path, ndim)
+    return _finish(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
+
+
+def read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Read where an image file lies, from its header alone.
+
+    Raises:
+        ImageError: missing or unreadable file, or a geometry that cannot be an image's.
+    """
+    reader = _open(Path(path))
+    n = min(reader.GetDimension(), 3)
+    every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
+    try:
+        return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
+    except GridError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def stored_dtype(path: str | os.PathLike[str]) -> np.dtype[np.generic]:
+    """The number type a file holds (after its slope and intercept), from its header alone: int16 for most CT.
+
+    Raises:
+        ImageError: missing or unreadable file.
+    """
+    name = sitk.GetPixelIDValueAsString(_open(Path(path)).GetPixelID())
+    words = name.removeprefix("vector of ").split()
+    if words[-1] == "float":
+        return np.dtype("float64" if words[0].startswith("64") else "float32")
+    sign = "u" if "unsigned" in words else ""
+    return np.dtype(f"{sign}int{words[0].partition('-')[0]}")
+
+
+def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeLike | None = None) -> None:
+    """Write an image or a label map atomically; the ending chooses the format, everything is compressed but `.nii`.
+
+    Args:
+        volume: (C, *shape); more than one channel becomes a vector image.
+        path: ends in .nii.gz, .nii, .nrrd, .mha or .mhd.
+        like_dtype: number type to store; integers are rounded and clipped to their range. Default: the volume's own
+            (int64 labels as int32 where they fit, bool as uint8: few viewers read the wide types).
+
+    Raises:
+        OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
+    """
+    array = volume.data.detach().cpu().numpy()
+    array = array.astype(_stored_type(array)) if like_dtype is None else _cast(array, np.dtype(like_dtype))
+    write_sitk(to_sitk(array, volume.grid), Path(path))
+
+
+def to_sitk(array: NDArray[np.generic], grid: Grid) -> sitk.Image:
+    """Make a SimpleITK image of an array (C, *grid.shape); several channels become a vector image."""
+    channels_last = np.moveaxis(array, 0, -1)
+    several = array.shape[0] > 1
+    axes = tuple(range(grid.ndim))[::-1]
+    ordered = channels_last.transpose(*axes, grid.ndim) if several else channels_last[..., 0].T
+    image = sitk.GetImageFromArray(np.ascontiguousarray(ordered), isVector=several)
+    image.SetOrigin(grid.origin.tolist())
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetDirection(grid.direction.ravel().tolist())
+    return image
+
+
+def from_sitk(image: sitk.Image, kind: Kind = "image", name: str = "volume") -> Volume:
+    """Make a Volume of a scalar SimpleITK image, with the same checks as `read_image`."""
+    return _finish(sitk.GetArrayViewFromImage(image).T, grid_of(image, name), name, kind, image.GetDimension())
+
+
+def grid_of(image: sitk.Image, name: str | os.PathLike[str] = "image") -> Grid:
+    """Where a SimpleITK image lies.
+
+    Raises:
+        ImageError: a geometry that cannot be an image's.
+    """
+    try:
+        return Grid.of(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    except GridError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def write_sitk(image: sitk.Image, path: Path) -> None:
+    """Write a SimpleITK image atomically and make sure that all of it arrived.
+
+    Raises:
+        OutputError: unknown ending, unwritable folder or full disk.
+    """
+    if not path.name.lower().endswith(WRITABLE):
+        raise OutputError(f"{path}: unknown kind of image file; end its name in one of {', '.join(WRITABLE)}")
+    try:
+        with atomic_path(path) as temporary, quiet():
+            sitk.WriteImage(image, str(temporary), useCompression=not path.name.lower().endswith(".nii"))
+            check_file(temporary)  # ITK leaves a short NIfTI on a full disk and says nothing
+    except (RuntimeError, ImageError) as error:
+        raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ITK's warnings off the terminal; what matters of them is checked here and said in words."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _open(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header, after the checks that need no voxels."""
+    if not path.exists():
+        raise ImageError(f"{path}: no such file")
+    check_file(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _translated(path, error) from error
+    return reader
+
+
+def _read(path: Path, ndim: int) -> sitk.Image:
+    reader = _open(path)
+    if reader.GetNumberOfComponents() > 1:
+        raise ImageError(
+            f"{path}: has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a plain image is due"
+        )
+    size = reader.GetSize()
+    if len(size) > ndim and any(s > 1 for s in size[ndim:]):
+        raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); a {ndim}D image is due: extract one {_part(ndim)}")
+    try:
+        with quiet():
+            return reader.Execute()
+    except RuntimeError as error:
+        raise _translated(path, error) from error
+
+
+def _drop_axes(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
+    while image.GetDimension() > ndim:
+        image = sitk.Extract(image, [*image.GetSize()[:-1], 0], [0] * image.GetDimension(), _COLLAPSE)
+    size = image.GetSize()
+    if image.GetDimension() < ndim or (ndim == 3 and size[2] == 1):
+        raise ImageError(f"{path}: is 2D ({_times(size)}); a 3D image is due")
+    return image
+
+
+_COLLAPSE = sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOSUBMATRIX
+
+
+def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kind, ndim: int) -> Volume:
+    """Check the values and wrap them; `values` has the grid's shape."""
+    if grid.ndim != ndim:
+        raise ImageError(f"{path}: is {grid.ndim}D ({_times(grid.shape)}); a {ndim}D image is due")
+    name = str(path)
+    if kind == "labels":
+        return Volume(torch.from_numpy(_whole(values, name))[None], grid, "labels", name)
+    data = np.array(values, dtype=np.float32, order="C")
+    low, high = float(data.min()), float(data.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int((~np.isfinite(data)).sum())
+        raise ImageError(f"{name}: {bad} of {data.size} voxels are NaN or infinite; replace them or export again")
+    if low == high:
+        raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
+    return Volume(torch.from_numpy(data)[None], grid, "image", name)
+
+
+def _whole(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    """The labels of a file in a type that torch computes with."""
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all() or (values != np.rint(values)).any():
+            raise ImageError(f"{name}: holds values that are not whole numbers; a label map is due, is it an image?")
+        return np.array(values, dtype=np.int32, order="C")
+    return np.array(values, dtype=_LABEL_TYPES.get(values.dtype.name, values.dtype), order="C")
+
+
+def _stored_type(array: NDArray[np.generic]) -> np.dtype[np.generic]:
+    if array.dtype == np.bool_:
+        return np.dtype(np.uint8)
+    fits = array.dtype == np.int64 and np.abs(array).max(initial=0) < 2**31
+    if fits:
+        return np.dtype(np.int32)
+    return np.dtype(np.float32) if array.dtype == np.float16 else array.dtype
+
+
+def _cast(array: NDArray[np.generic], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    if not np.issubdtype(dtype, np.integer) or np.issubdtype(array.dtype, np.integer):
+        return array.astype(dtype)
+    limits = np.iinfo(dtype)  # type: ignore[type-var]
+    # In float64: the ends of int32 are not float32 numbers, and clipping to them would overflow.
+    return np.clip(np.rint(array.astype(np.float64)), limits.min, limits.max).astype(dtype)
+
+
+def _translated(path: Path, error: RuntimeError) -> JssrError:
+    said = str(error)
+    if "Zero-valued spacing" in said or "spacing" in said.lower() and "negative" in said.lower():
+        return ImageError(f"{path}: has a spacing that is not positive; correct its header or export it again")
+    if "orthonormal" in said or "Non-orthogonal" in said:
+        return ImageError(f"{path}: its axes are not perpendicular (shear or gantry tilt); resample it first")
+    return ImageError(
+        f"{path}: is not a readable image, or is truncated; NIfTI, NRRD, MHA files and DICOM folders are read"
+    )
+
+
+def _is_uid(name: str) -> bool:
+    return "." in name and all(part.isdigit() for part in name.split("."))
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(str(s) for s in size)
+
+
+def _part(ndim: int) -> str:
+    return "volume" if ndim == 3 else "slice"

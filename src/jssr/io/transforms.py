@@ -1,0 +1,142 @@
+"""Transforms in and out. On disk every transform maps points of the FIXED space to the MOVING space, LPS millimetres,
+as SimpleITK's resampling wants it.
+
+| file | what | in memory |
+| --- | --- | --- |
+| `.nii.gz .nii .nrrd .mha` | vector image on the fixed grid, LPS millimetres (NIfTI intent 1007) | `Displacement` |
+| `.tfm .txt .mat .xfm .h5` | ITK: rigid, similarity, affine, translation | `Affine` |
+| the same | ITK: displacement field (`.h5` as a rule) | `Displacement` |
+| the same | ITK: composite. ITK applies the LAST one added first | `Chain`, first applied first |
+
+ITK leaves the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from jssr.core.transform import Affine, Chain, Displacement, Transform
+from jssr.errors import ImageError, OutputError, TransformError
+from jssr.io.atomic import atomic_path
+from jssr.io.header import check_file
+from jssr.io.images import WRITABLE, grid_of, quiet, to_sitk, write_sitk
+
+__all__ = ["read_transform", "write_affine", "write_displacement"]
+
+AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
+
+
+def write_displacement(displacement: Displacement, path: str | os.PathLike[str]) -> None:
+    """Write a displacement as a float32 vector image in LPS millimetres, atomically.
+
+    `sitk.DisplacementFieldTransform(sitk.ReadImage(path, sitk.sitkVectorFloat64))`, given to `sitk.Resample` with the
+    fixed image as reference, reproduces our moved image.
+
+    Raises:
+        OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
+    """
+    vectors = np.moveaxis(displacement.millimetres(), -1, 0)
+    image = to_sitk(vectors, displacement.grid)
+    # Lands in NIfTI's `descrip`, at most 79 characters.
+    image.SetMetaData("ITK_FileNotes", "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))")
+    write_sitk(image, Path(path))
+
+
+def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
+    """Write an affine (or rigid) transform as ITK's `AffineTransform`, atomically.
+
+    Raises:
+        OutputError: unknown ending, unwritable folder or full disk.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(AFFINE_FILES):
+        raise OutputError(f"{path}: unknown kind of transform file; end its name in .tfm")
+    n = len(affine.matrix) - 1
+    out = sitk.AffineTransform(n)
+    out.SetMatrix(affine.matrix[:n, :n].ravel().tolist())
+    out.SetTranslation(affine.matrix[:n, n].tolist())
+    try:
+        with atomic_path(path) as temporary, quiet():
+            sitk.WriteTransform(out, str(temporary))
+            sitk.ReadTransform(str(temporary))
+    except RuntimeError as error:
+        raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+
+
+def read_transform(path: str | os.PathLike[str]) -> Transform:
+    """Read a transform of the table above.
+
+    Raises:
+        TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK
+            transform that has no counterpart here (B-spline, kernel).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TransformError(f"{path}: no such file")
+    if path.name.lower().endswith(WRITABLE):
+        return _read_field(path)
+    try:
+        with quiet():
+            found = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise TransformError(
+            f"{path}: is not a readable transform; displacement.nii.gz and ITK's .tfm, .txt, .mat, .h5 are read"
+        ) from error
+    return _converted(found, path)
+
+
+def _read_field(path: Path) -> Displacement:
+    try:
+        check_file(path)
+        with quiet():
+            image = sitk.ReadImage(str(path))
+    except (ImageError, RuntimeError) as error:
+        detail = str(error) if isinstance(error, ImageError) else f"{path}: is not a readable image, or is truncated"
+        raise TransformError(detail) from error
+    n, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if components != n:
+        raise TransformError(
+            f"{path}: has {components} value(s) per voxel in {n}D; a displacement field has one vector of {n} (mm, LPS)"
+        )
+    return _displacement(image, path)
+
+
+def _displacement(image: sitk.Image, path: Path) -> Displacement:
+    n = image.GetDimension()
+    vectors = sitk.GetArrayViewFromImage(image).transpose(*range(n)[::-1], n)
+    if not np.isfinite(vectors).all():
+        raise TransformError(f"{path}: holds NaN or infinite displacements")
+    try:
+        return Displacement.from_millimetres(vectors, grid_of(image, path))
+    except ImageError as error:
+        raise TransformError(str(error)) from error
+
+
+def _converted(found: sitk.Transform, path: Path) -> Transform:
+    kind = found.GetTransformEnum()
+    if kind == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(found)
+        count = composite.GetNumberOfTransforms()
+        # ITK runs the last one added first.
+        parts = [_converted(composite.GetNthTransform(i), path) for i in reversed(range(count))]
+        return parts[0] if count == 1 else Chain(*parts)
+    if kind == sitk.sitkDisplacementField:
+        return _displacement(sitk.DisplacementFieldTransform(found).GetDisplacementField(), path)
+    if not found.IsLinear():
+        raise TransformError(
+            f"{path}: ITK's {found.GetName()} is not read; convert it with sitk.TransformToDisplacementField first"
+        )
+    # The images of the origin and of the unit points give the matrix of any linear ITK transform, centre included.
+    n = found.GetDimension()
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = found.TransformPoint([0.0] * n)
+    for axis, unit in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.array(found.TransformPoint(unit.tolist())) - matrix[:n, n]
+    try:
+        return Affine(matrix)
+    except ValueError as error:
+        raise TransformError(f"{path}: {error}") from error

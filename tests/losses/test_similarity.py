@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import uniform_filter
+
+from jssr.losses.similarity import box_mean, joint_mask, l1, lncc
+
+
+def test_l1_is_the_masked_mean():
+    a = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    b = torch.zeros_like(a)
+    mask = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
+    assert l1(a, b).item() == pytest.approx(2.5)
+    assert l1(a, b, mask).item() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("size", [3, 5, 9])
+def test_box_mean_is_scipys_uniform_filter(size):
+    image = torch.randn(1, 2, 11, 9, 13, generator=torch.Generator().manual_seed(0))
+    ours = box_mean(image, size)
+    theirs = np.stack([uniform_filter(c.numpy().astype(np.float64), size, mode="nearest") for c in image[0]])
+    np.testing.assert_allclose(ours[0].numpy(), theirs, atol=1e-5)
+
+
+def test_box_mean_works_in_two_dimensions():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    assert box_mean(image, 3)[0, 0, 1, 1].item() == pytest.approx(5.0)  # mean of 0 1 2 4 5 6 8 9 10
+
+
+def test_lncc_ignores_gain_offset_and_sign_but_not_noise():
+    generator = torch.Generator().manual_seed(0)
+    a, noise = torch.randn(2, 1, 1, 20, 20, 20, generator=generator)
+    assert lncc(a, 3 * a + 7).item() < 1e-3
+    assert lncc(a, -a).item() < 1e-3
+    assert lncc(a, noise).item() > 0.97  # the squared correlation of 729 independent pairs averages 1/728
+
+
+def test_lncc_of_flat_images_is_finite_with_gradient():
+    a = torch.zeros(1, 1, 8, 8, 8, requires_grad=True)
+    lncc(a, torch.zeros_like(a)).backward()
+    assert a.grad is not None and torch.isfinite(a.grad).all()
+
+
+def test_joint_mask_is_the_product_of_those_present():
+    a, b = torch.tensor([[[1.0, 1.0, 0.0]]]), torch.tensor([[[1.0, 0.0, 0.0]]])
+    assert joint_mask(None, None) is None
+    assert joint_mask(a, None) is not None
+    assert joint_mask(a, b).flatten().tolist() == [1.0, 0.0, 0.0]
