@@ -93,7 +93,7 @@ def _paint_organs(
     viscera.paint_pancreas(canvas, torso, hilum, rough)
     viscera.paint_adrenals(canvas, torso, kidneys)
     bowel.paint_stomach(canvas, torso, rough)
-    bowel.paint_colon(canvas, torso, 0.0)
+    bowel.paint_colon(canvas, torso)
     bowel.paint_small_bowel(canvas, torso, ranges)
     vessels.paint_mesentery(canvas, torso)
     vessels.paint_lung_vessels(canvas, torso)

@@ -33,7 +33,7 @@ def paint_stomach(canvas: Canvas, torso: Torso, rough: float) -> NDArray[np.floa
             [-0.20 * half, 0.62 * front + 0.38 * back, low + 12],
         ]
     )
-    fine, radii = resample(line, 26, full * np.array([31, 36, 31, 25, 19, 11]))
+    fine, radii = resample(line, 26, full * np.array([36, 42, 37, 29, 21, 12]))
     box, distance, _ = canvas.tube(fine, radii, margin=6.0)
     distance += (1.0 + rough) * np.roll(canvas.rough[box], 9, axis=2)
     over = (T.FAT_VISCERAL, T.DIAPHRAGM)
@@ -79,8 +79,8 @@ def _loop(
         canvas.paint(box, inner & (y < np.quantile(y[inner], canvas.rng.uniform(0.1, 0.6))), T.BOWEL_GAS)
 
 
-def paint_colon(canvas: Canvas, torso: Torso, floor: float) -> None:
-    """The frame of large bowel. `floor`: canonical z of the liver's lower edge, above which the right flexure stays away."""
+def paint_colon(canvas: Canvas, torso: Torso) -> None:
+    """The frame of large bowel; the right flexure stays under the liver."""
     rng, body = canvas.rng, torso.body
     h, front, back = body.half, body.front, body.spine_front
     sag = float(rng.uniform(5, 60))
@@ -90,8 +90,8 @@ def paint_colon(canvas: Canvas, torso: Torso, floor: float) -> None:
             [-0.52 * h, 0.5 * (front + back), -150],
             [-0.68 * h, 0.25 * front + 0.75 * back, -115],
             [-0.74 * h, back + 2, -75],
-            [-0.70 * h, back - 8, min(floor, -5) - 20],
-            [-0.58 * h, 0.5 * (front + back), min(floor, 10) - 14],
+            [-0.70 * h, back - 8, -20],
+            [-0.58 * h, 0.5 * (front + back), 0],
             [-0.30 * h, near + 4, -18 - 0.5 * sag],
             [0.02 * h, near, -22 - sag],
             [0.36 * h, near + 2, -8 - 0.5 * sag],
@@ -105,6 +105,7 @@ def paint_colon(canvas: Canvas, torso: Torso, floor: float) -> None:
         ]
     )
     line[1:-1] += rng.normal(0, 4, (len(line) - 2, 3))
+    line[3:6, 2] = np.minimum(line[3:6, 2], _below_liver(canvas, line[3:6]) - 22)
     size = float(rng.uniform(0.8, 1.2))
     fine, radii = resample(line, 130, size * np.array([30, 29, 27, 25, 24, 22, 21, 21, 21, 20, 16, 15, 15, 15, 14]))
     step = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
@@ -120,14 +121,26 @@ def paint_colon(canvas: Canvas, torso: Torso, floor: float) -> None:
     _colon_gas(canvas, box, inner, place, fine, radii)
 
 
+def _below_liver(canvas: Canvas, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """z of the lowest liver near the upright through each point; high up where there is none."""
+    out = np.full(len(points), 90.0)
+    index = canvas.index(canvas.to_world(points))
+    for n, (i, j, _) in enumerate(index):
+        column = canvas.tissue[max(i - 6, 0) : i + 7, max(j - 6, 0) : j + 7]
+        levels = np.flatnonzero((column == T.LIVER).any(axis=(0, 1)))
+        if len(levels):
+            out[n] = canvas.origin[2] + canvas.spacing * levels[0]
+    return out
+
+
 def _colon_gas(
     canvas: Canvas, box: Box, inner: NDArray[np.bool_], place: Array, line: NDArray[np.float64], radii: NDArray[np.float64]
 ) -> None:
     """Gas lies in front, more in some stretches than in others; bubbles in the stool."""
     rng = canvas.rng
-    knots = rng.uniform(-1.3, 1.2, 14)
+    knots = rng.uniform(-1.4, 0.9, 14)
     fill = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, 14), knots)  # surface above the middle, in radii
-    fill[45:75] = np.minimum(fill[45:75] + 0.8, 1.3)  # the transverse colon floats in front
+    fill[45:75] = np.minimum(fill[45:75] + 0.5, 1.0)  # the transverse colon floats in front
     surface = (line[:, 1] + fill * radii - 0).astype(np.float32)
     index = np.clip(place, 0, len(line) - 1)
     level = np.interp(index[inner], np.arange(len(line)), surface)

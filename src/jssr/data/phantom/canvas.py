@@ -27,8 +27,25 @@ FAR = np.float32(99.0)
 
 def upsample(coarse: Array, shape: Sequence[int]) -> Array:
     """Interpolate linearly onto more voxels between the same outermost centres."""
+    if all(n == 2 * m - 1 for n, m in zip(shape, coarse.shape, strict=True)):
+        return _double(coarse)
     source = torch.from_numpy(np.ascontiguousarray(coarse))[None, None]
     return F.interpolate(source, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0].numpy()
+
+
+def _double(coarse: Array) -> Array:
+    """Put one voxel between every two: the common case of `upsample`, faster."""
+    out = coarse
+    for axis in (2, 1, 0):
+        shape = list(out.shape)
+        shape[axis] = 2 * shape[axis] - 1
+        new = np.empty(shape, dtype=np.float32)
+        view, old = np.moveaxis(new, axis, 0), np.moveaxis(out, axis, 0)
+        view[::2] = old
+        np.add(old[:-1], old[1:], out=view[1::2])
+        view[1::2] *= np.float32(0.5)
+        out = new
+    return out
 
 
 def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing: float, length: float) -> Array:
@@ -43,10 +60,21 @@ def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing: float,
 def ellipsoid(x: Array, y: Array, z: Array, centre: ArrayLike, radii: ArrayLike) -> Array:
     """Approximate signed distance (mm, negative inside) to an axis-aligned ellipsoid."""
     c, r = np.asarray(centre, dtype=np.float32), np.asarray(radii, dtype=np.float32)
-    u, v, w = (x - c[0]) / r[0], (y - c[1]) / r[1], (z - c[2]) / r[2]
-    k0 = np.sqrt(u * u + v * v + w * w)
-    k1 = np.sqrt((u / r[0]) ** 2 + (v / r[1]) ** 2 + (w / r[2]) ** 2) + np.float32(1e-6)
-    return k0 * (k0 - 1) / k1
+    k0 = np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y), np.shape(z)), dtype=np.float32)
+    k1 = np.full_like(k0, 1e-12)
+    for value, middle, radius in zip((x, y, z), c, r, strict=True):
+        u = value - middle
+        u *= 1 / radius
+        u *= u
+        k0 += u
+        u *= 1 / (radius * radius)
+        k1 += u
+    np.sqrt(k0, out=k0)
+    np.sqrt(k1, out=k1)
+    np.divide(k0, k1, out=k1)
+    k0 -= 1
+    k0 *= k1
+    return k0
 
 
 def smin(a: Array, b: Array, k: float) -> Array:
@@ -75,6 +103,7 @@ class Canvas:
         self.origin = self.grid.origin.astype(np.float32)
         self.tissue: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
         self.displacement = self._warp(rng, warp)
+        self.margin = float(np.abs(self.displacement).max()) + 2.0
         axes = [self.origin[a] + np.arange(n, dtype=np.float32) * (2 * self.spacing) for a, n in enumerate(self.coarse_shape)]
         straight = np.meshgrid(*axes, indexing="ij", sparse=True)
         self.coarse: tuple[Array, Array, Array] = tuple(straight[a] + self.displacement[a] for a in range(3))  # type: ignore[assignment]
@@ -95,7 +124,7 @@ class Canvas:
         """Where canonical points (N, 3) lie in the world."""
         goal = np.atleast_2d(np.asarray(points, dtype=np.float64))
         at = goal.copy()
-        for _ in range(12):
+        for _ in range(6):
             index = ((at - self.origin) / (2 * self.spacing)).T
             d = [map_coordinates(self.displacement[a], index, order=1, mode="nearest") for a in range(3)]
             at = goal - np.stack(d, axis=-1)
@@ -106,8 +135,9 @@ class Canvas:
         at = np.rint((np.atleast_2d(world) - self.origin) / self.spacing).astype(np.int64)
         return np.clip(at, 0, np.array(self.shape) - 1)
 
-    def box(self, low: ArrayLike, high: ArrayLike, margin: float = 16.0) -> Box:
-        """Voxels that hold the canonical box; `margin` covers the warp."""
+    def box(self, low: ArrayLike, high: ArrayLike, margin: float | None = None) -> Box:
+        """Voxels that hold the canonical box; `margin` (mm) covers the warp unless given."""
+        margin = self.margin if margin is None else margin
         a = np.floor((np.asarray(low) - margin - self.origin) / self.spacing).astype(int)
         b = np.ceil((np.asarray(high) + margin - self.origin) / self.spacing).astype(int) + 1
         a = np.clip(a, 0, np.array(self.shape) - 1)
@@ -117,6 +147,13 @@ class Canvas:
     def coordinates(self, box: Box) -> tuple[Array, Array, Array]:
         """Canonical coordinates of the voxels in a box."""
         return self.x[box], self.y[box], self.z[box]
+
+    def coarsened(self, box: Box) -> tuple[Box, Box]:
+        """The box grown to begin and end on coarse voxels, and the coarse box: shapes are worked out there, 8 x faster."""
+        low = [s.start // 2 for s in box]
+        high = [min((s.stop - 1 + 1) // 2, n - 1) for s, n in zip(box, self.coarse_shape, strict=True)]
+        fine = tuple(slice(2 * a, 2 * b + 1) for a, b in zip(low, high, strict=True))
+        return fine, tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))  # type: ignore[return-value]
 
     def paint(self, box: Box, mask: NDArray[np.bool_], code: Tissue, over: Sequence[Tissue] | None = None) -> None:
         """Set voxels of a box to a tissue, only where one of `over` is now (None: anywhere)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jssr.data.phantom.canvas import Array, Box, Canvas, ellipsoid, smax, smin
+from jssr.data.phantom.canvas import Array, Box, Canvas, ellipsoid, smax, smin, upsample
 from jssr.data.phantom.ranges import Ranges
 from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso, between
@@ -45,31 +45,41 @@ def paint_liver(canvas: Canvas, torso: Torso, ranges: Ranges, kidney: NDArray[np
     """
     rng, body = canvas.rng, torso.body
     half, front, back = body.half, body.front, body.spine_front
-    top = body.dome_right
-    box = canvas.box([-half - 12, front - 15, -90], [0.9 * half, back + 62, top + 12], margin=6)
-    x, y, z = canvas.coordinates(box)
-    tall = float(rng.uniform(85, 108))
-    right = ellipsoid(x, y, z, [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.82 * tall], [0.60 * half, 0.62 * (back + 55 - front), tall])
-    # Riedel-like tip or a short liver: the lateral part reaches further down.
-    tip = ellipsoid(x, y, z, [-0.86 * half, 0.5 * (front + back) + 12, float(rng.uniform(-5, 30))], [26, 52, float(rng.uniform(50, 70))])
-    reach = float(rng.uniform(0.10, 0.45)) * half
-    left = ellipsoid(
-        x, y, z, [0.5 * reach - 0.12 * half, 0.72 * front + 0.28 * back, top - 34 - float(rng.uniform(0, 10))],
-        [0.5 * reach + 0.45 * half, 0.34 * (back - front), float(rng.uniform(30, 44))],
-    )
-    wedge = left + 0.10 * np.maximum(x, 0)
-    shape = smin(smin(right, tip, 22.0), wedge, 24.0)
-    shape = smin(shape, ellipsoid(x, y, z, [-22, back - 14, 62], [20, 14, 30]), 12.0)  # caudate lobe
-    shape += rough * canvas.rough[box]
+    box, small = canvas.coarsened(canvas.box([-half - 12, front - 15, -95], [0.95 * half, back + 62, body.dome_right + 12]))
+    x, y, z = (c[small] for c in canvas.coarse)
     hilum = np.array([-0.16 * half - 8, 0.30 * front + 0.70 * back, float(rng.uniform(34, 46))])
-    cut = _cuts(x, y, z, torso, hilum, kidney, reach)
-    gap = torso.cavity[box] - 2.8
+    reach = float(rng.uniform(0.15, 0.60)) * half
+    shape = upsample(_lobes(canvas, torso, x, y, z, reach), _shape(box)) + rough * canvas.rough[box]
+    cut = upsample(_cuts(x, y, z, torso, hilum, kidney, reach), _shape(box)) + 0.5 * rough * np.roll(canvas.rough[box], 9, axis=0)
+    gap = torso.cavity[box] - 2.6
     open_ = (gap > 0) & (cut > 0) & canvas.among(box, SOFT)
     volume = between(rng, ranges.liver_ml) * 1000 / canvas.spacing**3
-    iso = level(shape, open_, volume, -22.0, 32.0)
+    iso = level(shape, open_, volume, -22.0, 34.0)
     distance = smax(smax(shape - iso, -gap, 5.0), -cut, 3.0)
     canvas.paint(box, distance < 0, T.LIVER, over=SOFT)
     return Liver(box, distance, hilum)
+
+
+def _shape(box: Box) -> tuple[int, ...]:
+    return tuple(s.stop - s.start for s in box)
+
+
+def _lobes(canvas: Canvas, torso: Torso, x: Array, y: Array, z: Array, reach: float) -> Array:
+    """Signed distance to the lobes before anything cuts them; `reach`: how far the left one crosses the midline (mm)."""
+    rng, body = canvas.rng, torso.body
+    half, front, back, top = body.half, body.front, body.spine_front, body.dome_right
+    tall = float(rng.uniform(85, 108))
+    middle = [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.82 * tall]
+    right = ellipsoid(x, y, z, middle, [0.60 * half, 0.62 * (back + 55 - front), tall])
+    # Riedel-like tip or a short liver: the lateral part reaches further down.
+    low = [-0.86 * half, 0.5 * (front + back) + 12, float(rng.uniform(-5, 30))]
+    tip = ellipsoid(x, y, z, low, [26, 52, float(rng.uniform(50, 70))])
+    # The left lobe is a wedge: thinner to the left.
+    centre = [0.5 * reach - 0.12 * half, 0.70 * front + 0.30 * back, top - 34 - float(rng.uniform(0, 10))]
+    wedge = ellipsoid(x, y, z, centre, [0.5 * reach + 0.45 * half, 0.40 * (back - front), float(rng.uniform(32, 46))])
+    wedge += np.float32(0.10) * np.maximum(x, 0)
+    shape = smin(smin(right, tip, 22.0), wedge, 24.0)
+    return smin(shape, ellipsoid(x, y, z, [-22, back - 14, 62], [20, 14, 30]), 12.0)  # caudate lobe
 
 
 def _cuts(
@@ -81,13 +91,13 @@ def _cuts(
     cut = ellipsoid(x, y, z, kidney[0], kidney[1] + 5)
     cut = smin(cut, ellipsoid(x, y, z, hilum + [2, 2, -8], [22, 11, 15]), 5.0)
     # Behind the left lobe: oesophagus, stomach, lesser sac. In front of the spine: aorta and crura.
-    cut = smin(cut, ellipsoid(x, y, z, [0.42 * half, 0.25 * front + 0.75 * back, 40], [0.42 * half, 0.55 * (back - front), 70]), 8.0)
-    cut = smin(cut, ellipsoid(x, y, z, [8, back + 10, 60], [34, 30, 90]), 5.0)
+    cut = smin(cut, ellipsoid(x, y, z, [0.46 * half, 0.20 * front + 0.80 * back, 40], [0.42 * half, 0.52 * (back - front), 72]), 8.0)
+    cut = smin(cut, ellipsoid(x, y, z, [8, back + 10, 60], [32, 28, 90]), 5.0)
     # Under the hilum the duodenum, the pancreas' head and the colon hold the liver to the right.
     cut = smin(cut, ellipsoid(x, y, z, [-0.05 * half, 0.5 * (front + back), -45], [0.42 * half, 80, 68]), 10.0)
     # Fissure of the round ligament, from below and in front.
-    slit = np.maximum(np.abs(x - 0.06 * reach + 0.12 * half - 0.15 * (y - front)) - 2.2, np.maximum(z - 58, y - (front + 42)))
-    return np.minimum(cut, slit)
+    slit = np.abs(x + 0.12 * half - 0.06 * reach - 0.15 * (y - front)) - 2.2
+    return np.minimum(cut, np.maximum(slit, np.maximum(z - 58, y - (front + 42))))
 
 
 def paint_gallbladder(canvas: Canvas, liver: Liver, torso: Torso) -> dict[str, NDArray[np.float64]]:

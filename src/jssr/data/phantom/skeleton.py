@@ -85,7 +85,7 @@ def paint_ribs(canvas: Canvas, torso: Torso, table: NDArray[np.float64] | None =
     for number in range(3, 13):
         ends = {12: 0.30, 11: 0.47, 10: 0.63, 9: 0.70, 8: 0.76, 7: 0.81}.get(number, 0.84)
         ends += float(canvas.rng.normal(0, 0.02))
-        drop = float(np.interp(number, [3, 9, 12], [70, 92, 78])) + float(canvas.rng.normal(0, 4))
+        drop = float(np.interp(number, [3, 9, 12], [80, 108, 95])) + float(canvas.rng.normal(0, 4))
         for side in (-1, 1):
             _rib(canvas, torso, number, side, heights[f"T{number}"] + 8, ends, drop, body)
 
@@ -94,7 +94,7 @@ def _rib(canvas: Canvas, torso: Torso, number: int, side: int, z0: float, ends: 
     t = np.linspace(0, 1, 26)
     turn = t * np.pi * 0.97 + 0.10  # 0 behind, pi in front
     bone = t <= ends
-    z = z0 - drop * np.sin(np.clip(t / 0.78, 0, 1) * np.pi / 2) ** 1.3
+    z = z0 - drop * np.clip(t / 0.80, 0, 1) ** 1.1
     # Cartilage climbs to the sternum.
     rise = np.clip(t - ends, 0, None) * (170.0 if number >= 7 else 60.0)
     z = z + np.where(bone, 0, rise)
@@ -104,9 +104,9 @@ def _rib(canvas: Canvas, torso: Torso, number: int, side: int, z0: float, ends: 
         path = np.concatenate([[[side * 15.0, float(body.spine_y(z0)) + 12, z0]], path])
         bone = np.concatenate([[True], bone])
     line, gristle = path[bone], path[~bone]
-    box, distance, _ = canvas.tube(line, 4.6, margin=2.0)
+    box, distance, _ = canvas.tube(line, 4.2, margin=2.0)
     canvas.paint(box, distance < 0, T.RIB_CORTEX, over=[T.MUSCLE, T.MUSCLE_FAT, T.FAT_SUBCUTANEOUS, T.LUNG, T.FAT_VISCERAL])
-    canvas.paint(box, distance < -2.4, T.RIB_MARROW, over=[T.RIB_CORTEX])
+    canvas.paint(box, distance < -2.2, T.RIB_MARROW, over=[T.RIB_CORTEX])
     if 3 <= number <= 10 and len(gristle) > 1:
         box, distance, _ = canvas.tube(np.concatenate([line[-1:], gristle]), 5.0, margin=2.0)
         canvas.paint(box, distance < 0, T.CARTILAGE, over=[T.MUSCLE, T.MUSCLE_FAT, T.FAT_SUBCUTANEOUS])
@@ -133,10 +133,11 @@ def paint_pelvis(canvas: Canvas, torso: Torso) -> None:
     box = canvas.box([-230, -200, -400], [230, 200, -66])
     x, y, z = canvas.coordinates(box)
     angle = np.arctan2(y - 10, np.abs(x) + 1e-3)  # 0 at the flank, pi/2 behind, negative in front
-    crest = -78 - 75 * (angle - 0.35) ** 2 - np.where(angle < -0.1, 90 * (angle + 0.1) ** 2, 0)
-    plate = np.abs(torso.wall[box] + 13.0 + 3 * np.sin(z / 25)) - np.clip(5.0 + (crest - z) * 0.03, 4, 8)
+    crest = -98 - 70 * (angle - 0.45) ** 2 - np.where(angle < -0.1, 60 * (angle + 0.1) ** 2, 0)
+    depth = np.clip((crest - z) * 0.12, 0, 9) + 8.0
+    plate = np.abs(torso.wall[box] + depth + 2.0 * canvas.rough[box]) - np.clip(3.6 + (crest - z) * 0.03, 3.2, 6.5)
     plate = smax(plate, z - crest, 4.0)
-    plate = np.maximum(plate, np.maximum(angle - 1.25, -0.75 - angle) * 80)
+    plate = np.maximum(plate, np.maximum(angle - 1.05, -0.62 - angle) * 80)
     sacrum = ellipsoid(x, y, z, [0, float(body.spine_y(-170)) + 16, -178], [52, 24, 36])
     bone = smin(plate, sacrum, 3.0) + 0.5 * canvas.rough[box]
     over = [T.MUSCLE, T.MUSCLE_FAT, T.FAT_SUBCUTANEOUS, T.FAT_VISCERAL]

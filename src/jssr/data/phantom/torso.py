@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
-from jssr.data.phantom.canvas import Array, Canvas, ellipsoid, smax, smin, smooth_noise
+from jssr.data.phantom.canvas import Array, Canvas, smin, smooth_noise
 from jssr.data.phantom.ranges import Interval, Ranges
 from jssr.data.phantom.tissue import Tissue
 
@@ -94,9 +94,9 @@ def draw_body(rng: np.random.Generator, ranges: Ranges) -> Body:
         wall=float(rng.uniform(17, 22)),
         dome_right=right,
         dome_left=right - float(rng.uniform(4, 20)),
-        lordosis=float(rng.uniform(2, 9)),
+        lordosis=float(rng.uniform(5, 15)),
         squareness=float(rng.uniform(2.15, 2.6)),
-        recess=float(rng.uniform(85, 120)),
+        recess=float(rng.uniform(60, 105)),
     )
 
 
@@ -111,7 +111,7 @@ def _tables(rng: np.random.Generator, body: Body, heights: NDArray[np.float64]) 
     angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)[:, None]
     z = heights[None]
     back, front = np.maximum(np.sin(angle), 0), np.maximum(-np.sin(angle), 0)
-    hips = 1 / (1 + np.exp((z + 120) / 18))
+    hips = 1 / (1 + np.exp((z + 132) / 14))
     chest = 1 / (1 + np.exp(-(z - 70) / 25))
     waist = np.exp(-(((z + 35) / 45) ** 2)) * (0.07 - 0.09 * body.obesity)
     half_width = body.width / 2 * (1 - waist + 0.03 * hips - 0.02 * chest)
@@ -130,7 +130,8 @@ def _tables(rng: np.random.Generator, body: Body, heights: NDArray[np.float64]) 
     fat = np.maximum(fat * (1 + 0.10 * np.roll(wave, 40, axis=0) / wave.std()), 3.5)
     muscle = skin - fat
     paraspinal = 24 * np.exp(-(((np.abs(angle - np.pi / 2)) / 0.62) ** 2))
-    wall = body.wall - (body.wall - 11) * front**3 + paraspinal
+    # Iliac wings and the gluteal muscles outside them thicken the wall of the pelvis.
+    wall = body.wall - (body.wall - 11) * front**3 + paraspinal + 24 * hips * (1 - front) ** 0.7
     cavity = muscle - wall
     smooth = [gaussian_filter1d(t, 1.5, axis=0, mode="wrap") for t in (skin, muscle, cavity)]
     return tuple(smooth)
@@ -146,9 +147,9 @@ def _dome(canvas: Canvas, body: Body, x: Array, y: Array, wall: Array) -> Array:
     crest = body.front + 0.45 * (body.depth / 2 - body.back_fat - 30 - body.front)
     top = top - 16 * ((y - crest) / 60) ** 2
     behind = 1 / (1 + np.exp(-(y - crest - 5) / 22))
-    drop = 42 + (body.recess - 42) * behind
+    drop = 26 + (body.recess - 26) * behind
     inside = np.maximum(wall, 0)
-    return top - drop * np.exp(-inside / 15.0) + 2.5 * smooth_noise(canvas.rng, x.shape, 2 * canvas.spacing, 45.0)
+    return top - drop * np.exp(-inside / 10.0) + 2.5 * smooth_noise(canvas.rng, x.shape, 2 * canvas.spacing, 45.0)
 
 
 def paint_torso(canvas: Canvas, body: Body) -> Torso:
@@ -158,8 +159,10 @@ def paint_torso(canvas: Canvas, body: Body) -> Torso:
     heights = np.arange(bottom, -bottom + step, step)
     tables = _tables(canvas.rng, body, heights)
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    skin, muscle, wall = (_depth(t, angle, z, radius, bottom, step) for t in tables)
-    wall = smax(wall, FLOOR, 1.0)
+    # One tilt of the outline serves its layers: they are nearly parallel.
+    tilt = np.gradient(tables[0], 2 * np.pi / ANGLES, axis=0) / tables[0]
+    steep = 1 / np.sqrt(1 + _polar(tilt, angle, z, bottom, step) ** 2)
+    skin, muscle, wall = ((_polar(t, angle, z, bottom, step) - radius) * steep for t in tables)
     spine = body.spine_y(z).astype(np.float32)
     # Spine and the muscles beside it bulge into the cavity from behind.
     width = 27 + 16 / (1 + np.exp((z + 45) / 16))
@@ -170,16 +173,6 @@ def paint_torso(canvas: Canvas, body: Body) -> Torso:
     fine = Torso(body, *(canvas.refine(f) for f in (skin, muscle, wall, dome, cavity)), cavity)
     _fill(canvas, fine)
     return fine
-
-
-FLOOR = np.float32(-90.0)
-
-
-def _depth(table: NDArray[np.float64], angle: Array, z: Array, radius: Array, bottom: float, step: float) -> Array:
-    slope = np.gradient(table, 2 * np.pi / ANGLES, axis=0) / table
-    edge = _polar(table, angle, z, bottom, step)
-    lean = _polar(slope, angle, z, bottom, step)
-    return ((edge - radius) / np.sqrt(1 + lean * lean)).astype(np.float32)
 
 
 def _fill(canvas: Canvas, torso: Torso) -> None:
@@ -196,16 +189,15 @@ def _fill(canvas: Canvas, torso: Torso) -> None:
 
 def _muscle_fat(canvas: Canvas, torso: Torso) -> None:
     """Fat planes between the layers of the wall, and streaks in the back muscles."""
-    between_layers = torso.muscle - torso.wall * 0
-    thickness = torso.muscle - torso.wall
-    share = between_layers / np.maximum(thickness, 1)
-    plane = (np.abs(share - 0.36) < 0.06) | (np.abs(share - 0.70) < 0.05)
     body = torso.body
-    side = (canvas.y < 0.3 * body.depth) & (np.abs(canvas.x) > 0.35 * body.half) & (canvas.z < 40)
-    streak = smooth_noise(canvas.rng, canvas.shape, canvas.spacing, 14.0)
-    plane &= side & (streak > 0.1 - 0.8 * body.obesity)
-    back = (canvas.y > body.spine_y(0.0) + 10) & (np.abs(streak) < 0.05 + 0.07 * body.obesity)
-    front = np.abs(canvas.x) < 4.5  # linea alba
-    front &= canvas.y < 0
-    mask = (plane | back | front) & (torso.muscle > 1.5) & (torso.wall < -1)
-    canvas.tissue[mask] = Tissue.MUSCLE_FAT
+    at = np.nonzero((canvas.tissue == Tissue.MUSCLE) & (torso.muscle > 1.5) & (torso.wall < -1))
+    x, y, z = canvas.x[at], canvas.y[at], canvas.z[at]
+    streak = (canvas.rough + np.roll(canvas.rough, (11, 7, 5), (0, 1, 2)))[at] * 0.7
+    muscle = torso.muscle[at]
+    share = muscle / np.maximum(muscle - torso.wall[at], 1)
+    plane = (np.abs(share - 0.36) < 0.06) | (np.abs(share - 0.70) < 0.05)
+    plane &= (y < 0.3 * body.depth) & (np.abs(x) > 0.35 * body.half) & (z < 40) & (streak > 0.1 - 0.8 * body.obesity)
+    back = (y > body.spine_y(0.0) + 10) & (np.abs(streak) < 0.05 + 0.07 * body.obesity)
+    front = (np.abs(x) < 4.5) & (y < 0)  # linea alba
+    mask = plane | back | front
+    canvas.tissue[tuple(a[mask] for a in at)] = Tissue.MUSCLE_FAT

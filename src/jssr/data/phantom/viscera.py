@@ -139,7 +139,7 @@ def paint_pancreas(canvas: Canvas, torso: Torso, spleen_hilum: NDArray[np.float6
         ]
     )
     size = float(rng.uniform(0.85, 1.15))
-    radii = size * np.array([8, 13.5, 12.5, 9.5, 9.5, 10, 8])
+    radii = size * np.array([10, 17, 15.5, 12, 11.5, 12.5, 10])
     fine, radii = resample(line, 24, radii)
     box, distance, _ = canvas.tube(fine, radii, margin=5.0)
     distance += (0.5 + 0.45 * rough) * np.roll(canvas.rough[box], 5, axis=1)
@@ -167,7 +167,7 @@ def paint_adrenals(canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney]) -> 
             end = apex + [side * lateral, behind, -16]
             middle = 0.5 * (apex + end) + [side * 1.5, 0, 0]
             for shift in (0.0, -7.0):
-                canvas.paint_tube(np.stack([apex, middle, end]) + [0, 0, shift], [2.6, 2.2, 1.4], T.ADRENAL, SOFT)
+                canvas.paint_tube(np.stack([apex, middle, end]) + [0, 0, shift], [3.4, 3.0, 2.2], T.ADRENAL, SOFT)
 
 
 def paint_psoas(canvas: Canvas, torso: Torso) -> None:
@@ -197,12 +197,12 @@ def paint_heart(canvas: Canvas, torso: Torso) -> None:
     over = (T.LUNG,)
     column = smin(ellipsoid(x, y, z, [4, back - 26, 150], [30, 34, 150]), np.float32(1e3) * np.ones_like(x), 1.0)
     front = body.front
-    heart = ellipsoid(x, y, z, [24, front + 48, min(body.dome_left, body.dome_right) + 42], [58, 43, 50]) + 1.5 * canvas.rough[box]
+    heart = ellipsoid(x, y, z, [24, front + 48, min(body.dome_left, body.dome_right) + 24], [58, 43, 50]) + 1.5 * canvas.rough[box]
     canvas.paint(box, (smin(column, heart - 5, 12.0) < 0), T.FAT_VISCERAL, over)
     above = torso.dome[box] < -3
     ok = above & canvas.among(box, (T.FAT_VISCERAL, T.LUNG)) & (torso.wall[box] > 2)
     canvas.paint(box, ok & (heart < 0), T.MYOCARDIUM)
-    base = np.array([24.0, front + 48, min(body.dome_left, body.dome_right) + 50])
+    base = np.array([24.0, front + 48, min(body.dome_left, body.dome_right) + 34])
     left = ellipsoid(x, y, z, base + [20, 8, 0], [25, 20, 34])
     right = ellipsoid(x, y, z, base + [-17, -9, -4], [30, 25, 37])
     canvas.paint(box, ok & (np.minimum(left, np.maximum(right, 9 - left)) + float(rng.normal(0, 1)) < 0), T.HEART_BLOOD, over=(T.MYOCARDIUM,))

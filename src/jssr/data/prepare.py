@@ -1,0 +1,124 @@
+"""Preparation, as in the paper (section 4.2): common field of view, rigid pre-alignment, window, resample.
+
+`prepare_pair` does it in memory for one pair; `data.prepare_cohort` writes a whole cohort for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine
+from jssr.core.volume import Volume
+from jssr.data.intensity import Window, normalise
+from jssr.data.place import Ready, put, ready, working_grid
+from jssr.data.rigid import OverlapError, RigidResult, overlap, rigid_align
+from jssr.errors import GeometryError, ImageError
+
+__all__ = ["PreparedImage", "PreparedPair", "normalised", "prepare_image", "prepare_pair"]
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """One scan on its working grid: `image` in -1..1 and `mask`, (1, 1, *grid.shape); `limits` became -1 and 1."""
+
+    image: Tensor
+    mask: Tensor
+    grid: Grid
+    limits: Window
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """A pair as the networks see it, everything (1, 1, *grid.shape) float32 on one working grid.
+
+    `fixed` and `moving` are in -1..1 and -1 where there is no data; masks are 1 where there is. `transform` takes
+    fixed-space to moving-space points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_mask: Tensor
+    moving_mask: Tensor
+    grid: Grid
+    transform: Affine
+    fixed_limits: Window
+    moving_limits: Window
+    rigid: RigidResult | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+def prepare_pair(
+    fixed: Volume,
+    moving: Volume,
+    spacing: Sequence[float] | float,
+    window: Window | None,
+    rigid: bool = True,
+    *,
+    initial: Literal["geometry", "centre"] = "geometry",
+) -> PreparedPair:
+    """Put two scans of one patient onto one working grid.
+
+    Args:
+        fixed, moving: 3D images in their own units, of any geometry.
+        spacing: mm of the working grid, one number or one for each axis of the fixed image.
+        window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
+        rigid: align rigidly first; otherwise the headers' geometry holds.
+        initial: as in `rigid_align`.
+
+    Raises:
+        OverlapError: the fields of view do not meet in physical space.
+        ImageError: a scan without contrast.
+    """
+    result = rigid_align(fixed, moving, initial=initial) if rigid else None
+    transform = result.transform if result else Affine.identity()
+    if overlap(fixed.grid, moving.grid, transform) == 0:
+        raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")
+    a = _ready(fixed, spacing, window, Affine.identity())
+    b = _ready(moving, spacing, window, transform)
+    grid, warnings = working_grid(a, [b], spacing)
+    one, two = normalised(a, grid), normalised(b, grid)
+    said = (*(result.warnings if result else ()), *warnings)
+    return PreparedPair(
+        one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, result, tuple(said)
+    )
+
+
+def prepare_image(image: Volume, spacing: Sequence[float] | float, window: Window | None) -> PreparedImage:
+    """Put one scan onto its working grid (for segmentation alone). Arguments and errors as `prepare_pair`."""
+    scan = _ready(image, spacing, window, Affine.identity())
+    grid, _ = working_grid(scan, [], spacing)
+    return normalised(scan, grid)
+
+
+def normalised(scan: Ready, grid: Grid) -> PreparedImage:
+    """Read a scan on a grid and scale it to -1..1; -1 where there is no data."""
+    image, mask = put(scan, grid)
+    return PreparedImage((normalise(image, scan.limits) + 1) * mask - 1, mask, grid, scan.limits)
+
+
+def check_labels(labels: Volume, image: Volume) -> None:
+    """Make sure that a label map lies on its image's grid.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    if not labels.grid.same_as(image.grid, tolerance=0.05):
+        raise GeometryError(
+            f"{labels.name}: lies on another grid than {image.name} ({labels.grid} against {image.grid}); "
+            "resample it to its image first"
+        )
+
+
+def _ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+    if volume.grid.ndim != 3:
+        raise ImageError(f"{volume.name}: is {volume.grid.ndim}D; a 3D image is due")
+    try:
+        return ready(volume.with_data(volume.data[:1].to(torch.float32)), spacing, window, transform)
+    except ValueError as error:
+        raise ImageError(f"{volume.name}: {error}") from error
