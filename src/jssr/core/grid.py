@@ -47,7 +47,7 @@ class Grid:
             raise GridError(f"spacing must be positive, got {tuple(steps)}")
         axes = affine[:n, :n] / steps
         if not np.allclose(axes.T @ axes, np.eye(n), atol=1e-3):
-            raise GridError("the axes of the grid are not perpendicular (gantry tilt or shear): resample the image first")
+            raise GridError("its axes are not perpendicular (gantry tilt or shear): resample the image first")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -113,7 +113,7 @@ class Grid:
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Say for each point (..., n) in LPS millimetres whether it lies between the outermost voxel centres."""
         at = self.index(points)
-        return ((at >= -1e-6) & (at <= np.array(self.shape) - 1 + 1e-6)).all(axis=-1)
+        return np.asarray(((at >= -1e-6) & (at <= np.array(self.shape) - 1 + 1e-6)).all(axis=-1))
 
     def corners(self) -> NDArray[np.float64]:
         """(2**n, n) the outermost voxel centres in LPS millimetres."""
@@ -136,7 +136,7 @@ class Grid:
         extent = np.array(self.shape) * self.spacing
         shape = np.maximum(1, np.round(extent / target)).astype(int)
         first = self.centre - self.direction @ ((shape - 1) / 2 * target)
-        return Grid.of(tuple(shape), target, first, self.direction)
+        return Grid.of(tuple(shape), target.tolist(), first.tolist(), self.direction)
 
     def cropped(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
         """Return the part of the grid that begins at voxel `start` (may be negative: then the grid grows)."""

@@ -64,7 +64,7 @@ class Affine(Transform):
         return np.asarray(points, dtype=np.float64) @ self.matrix[:n, :n].T + self.matrix[:n, n]
 
     def inverse(self, grid: Grid | None = None) -> Affine:
-        return Affine(np.linalg.inv(self.matrix))
+        return Affine(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         # One product of matrices instead of a pass over every voxel in float64.
@@ -114,11 +114,13 @@ class Displacement(Transform):
         grid = grid or self.grid
         if grid.same_as(self.grid):
             return Displacement(ff.invert(self.u[None])[0], grid)
-        # Continue the field onto the other grid, in its voxels, and invert there.
+        # The same fixed point as ff.invert, but the field is read on its own grid: resampled onto the other one first,
+        # it would be cut off at that one's border and lose precision.
         at = Affine.identity(grid.ndim).positions(grid, self.grid)
-        linear = np.linalg.inv(grid.affine)[: grid.ndim, : grid.ndim] @ self.grid.affine[: grid.ndim, : grid.ndim]
-        u = torch.einsum("ij,bj...->bi...", torch.from_numpy(linear).float(), ff.sample(self.u[None], at))
-        return Displacement(ff.invert(u)[0], grid)
+        w = -ff.sample(self.u[None], at)
+        for _ in range(20):
+            w = 0.5 * w - 0.5 * ff.sample(self.u[None], at + w)
+        return Displacement(_turn(w, self.grid, grid)[0], grid)
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         n = grid.ndim

@@ -287,8 +287,7 @@ def _slices(image: Tensor, how: Augment, dice: Dice) -> Tensor:
     count = max(2, round(shape[-1] / thick))
     if count >= shape[-1]:
         return image
-    slab = F.adaptive_avg_pool3d if len(shape) == 3 else F.adaptive_avg_pool2d
-    coarse = slab(image, (*shape[:-1], count))
+    coarse = F.adaptive_avg_pool1d(image.flatten(0, -2)[None], count)[0].view(*image.shape[:-1], count)
     mode = "trilinear" if len(shape) == 3 else "bilinear"
     # The slabs' centres lie inside the ends: align_corners=False keeps the anatomy where it was.
     return F.interpolate(coarse, size=tuple(shape), mode=mode, align_corners=False)

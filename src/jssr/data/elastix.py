@@ -30,7 +30,7 @@ def run_elastix(
 
     Args:
         fixed, moving, fixed_mask, moving_mask: (1, 1, *shape); only where both masks are above 0 is compared.
-        iterations, samples: per resolution (two), and per iteration.
+        iterations, samples: in the second of two resolutions (half as many in the first), and per iteration.
         seed: of the random sampling.
 
     Returns:
@@ -90,7 +90,7 @@ def _settings(iterations: int, samples: int, seed: int) -> dict[str, tuple[str, 
         "ResampleInterpolator": ("FinalLinearInterpolator",),
         "Resampler": ("DefaultResampler",),
         "Optimizer": ("AdaptiveStochasticGradientDescent",),
-        "MaximumNumberOfIterations": (str(iterations),),
+        "MaximumNumberOfIterations": (str(max(1, iterations // 2)), str(iterations)),
         "AutomaticParameterEstimation": ("true",),
         "ASGDParameterEstimationMethod": ("DisplacementDistribution",),
         "MaximumStepLength": ("8.0", "2.0"),

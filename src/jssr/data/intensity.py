@@ -9,14 +9,12 @@ from torch import Tensor
 
 from jssr.core.volume import Volume
 
-__all__ = ["Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for"]
+__all__ = ["NO_DATA", "Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for"]
 
 Window = tuple[float, float]
 
 NO_DATA = -32768
 """What prepared scans hold where the scanner saw nothing."""
-
-_SAMPLE = 1_000_000
 
 
 def limits(data: Tensor, window: Window | None) -> Window:
@@ -35,10 +33,8 @@ def limits(data: Tensor, window: Window | None) -> Window:
         if not low < high:
             raise ValueError(f"a window goes from low to high, got {window}")
         return low, high
-    flat = data.detach().float().flatten()
+    flat = _thinned(data).float()
     flat = flat[torch.isfinite(flat) & (flat > NO_DATA)]
-    if flat.numel() > _SAMPLE:  # percentiles of a million voxels are those of all; torch.quantile takes no more than 16 M
-        flat = flat[:: flat.numel() // _SAMPLE]
     if flat.numel() == 0 or flat.min() == flat.max():
         raise ValueError("the image is constant: there is nothing to normalise")
     base, top = torch.quantile(flat, torch.tensor([0.001, 0.999])).tolist()
@@ -72,7 +68,8 @@ def denormalise(data: Tensor, window: Window) -> Tensor:
 
 def modality_of(volume: Volume) -> Literal["ct", "mr"]:
     """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative."""
-    data = volume.data[torch.isfinite(volume.data) & (volume.data > NO_DATA)]
+    data = _thinned(volume.data).float()
+    data = data[torch.isfinite(data) & (data > NO_DATA)]
     if data.numel() == 0:
         return "mr"
     if float(data.min()) <= -500 and float(data.max()) < 2**15:
@@ -90,7 +87,13 @@ def data_mask(data: Tensor, modality: Literal["ct", "mr"]) -> Tensor:
     """Where an image holds measurements: bool, the shape of `data`.
 
     Not data are NaN, the sentinel of prepared scans, and in CT what lies below -1500 HU: scanners fill the corners
-    outside the circle of reconstruction with -2000 or -3024. A fill of -1024 cannot be told from air and counts as data.
+    outside the circle of reconstruction with -2000 or -3024. A fill of -1024 is like air and counts as data.
     """
     floor = -1500 if modality == "ct" else NO_DATA
     return torch.isfinite(data) & (data > floor)
+
+
+def _thinned(data: Tensor) -> Tensor:
+    """Evenly spaced voxels, about a million: enough for percentiles (torch.quantile takes no more than 16 M)."""
+    flat = data.detach().flatten()
+    return flat[:: max(1, flat.numel() // 1_000_000)]

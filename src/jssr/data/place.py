@@ -16,6 +16,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, coverage, resample
 from jssr.core.volume import Volume
 from jssr.data.intensity import Window, data_mask, limits, modality_of, normalise, window_for
+from jssr.data.orient import canonical
 from jssr.data.rigid import shrink
 
 __all__ = ["Ready", "put", "ready", "working_grid"]
@@ -44,11 +45,12 @@ class Ready:
 
 
 def ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
-    """Clean a scan and average it to about `spacing` mm.
+    """Clean a scan, bring its axes into canonical order and average it to about `spacing` mm.
 
     Raises:
         ValueError: nothing in the scan but one value.
     """
+    volume = canonical(volume)  # the networks know one orientation only
     modality = modality_of(volume)
     mask = data_mask(volume.data, modality)
     ends = limits(torch.where(mask, volume.data, float("nan")), window_for(volume, window))
@@ -77,7 +79,7 @@ def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:
 def working_grid(
     anchor: Ready, others: Sequence[Ready], spacing: Sequence[float] | float, common: bool = True
 ) -> tuple[Grid, list[str]]:
-    """The grid that all scans of a patient are put onto: the anchor's axes, `spacing` mm, cropped.
+    """The grid that all scans of a patient are put onto: the anchor's axes in canonical order, `spacing` mm, cropped.
 
     Cropped to the bodies, and (with `common`) to the field of view that all scans share, as far as a box can and with a
     margin. An axis along which too little would remain is left whole.

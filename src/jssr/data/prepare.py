@@ -66,7 +66,8 @@ def prepare_pair(
 
     Args:
         fixed, moving: 3D images in their own units, of any geometry.
-        spacing: mm of the working grid, one number or one for each axis of the fixed image.
+        spacing: mm of the working grid, one number or one for each axis (towards left, back, head: the working grid has
+            the fixed image's axes in that order).
         window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: as in `rigid_align`.

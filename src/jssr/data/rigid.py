@@ -34,6 +34,9 @@ Initial = Literal["geometry", "centre"]
 _WINDOW = (-250.0, 350.0)
 """HU that matter for bones, organs and fat; with the whole range in 32 bins all soft tissue would be one bin."""
 
+_LITTLE = 0.05
+"""nats; unrelated scans stay below."""
+
 
 class OverlapError(GeometryError):
     """Two scans whose fields of view do not meet in physical space."""
@@ -76,8 +79,10 @@ class _Side:
         total = float(weight.sum())
         if total <= 0:
             return self.grid.centre
-        index = [float((weight.sum(dim=[d for d in range(3) if d != a]) * torch.arange(s)).sum()) / total
-                 for a, s in enumerate(self.grid.shape)]
+        index = [
+            float((weight.sum(dim=[d for d in range(3) if d != a]) * torch.arange(s)).sum()) / total
+            for a, s in enumerate(self.grid.shape)
+        ]
         return self.grid.world(index)
 
 
@@ -111,14 +116,16 @@ def overlap(fixed: Grid, moving: Grid, transform: Affine | None = None) -> float
 
 
 def mutual_information(a: Tensor, b: Tensor, bins: int = 24) -> float:
-    """Mutual information in nats of paired samples in -1..1 (hard bins; Maes et al. 1997)."""
+    """Mutual information in nats of paired samples in -1..1: hard bins (Maes et al. 1997), less the expected surplus of
+    few samples, (rows - 1)(columns - 1) / 2N over the bins in use (Miller 1955)."""
     if a.numel() < 50:
         return 0.0
     codes = [((x + 1) * (bins / 2)).long().clamp_(0, bins - 1) for x in (a, b)]
     joint = torch.bincount(codes[0] * bins + codes[1], minlength=bins * bins).double().view(bins, bins) / a.numel()
-    expected = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    there = joint > 0
-    return float((joint[there] * (joint[there] / expected[there]).log()).sum())
+    rows, columns = joint.sum(1), joint.sum(0)
+    entropies = [float(-(p[p > 0] * p[p > 0].log()).sum()) for p in (rows, columns, joint)]
+    surplus = (int((rows > 0).sum()) - 1) * (int((columns > 0).sum()) - 1) / (2 * a.numel())
+    return max(0.0, entropies[0] + entropies[1] - entropies[2] - surplus)
 
 
 def rigid_align(
@@ -127,7 +134,7 @@ def rigid_align(
     *,
     initial: Initial = "geometry",
     spacing: float = 4.0,
-    iterations: int = 120,
+    iterations: int = 350,
     samples: int = 2500,
     seed: int = 2020,
 ) -> RigidResult:
@@ -137,8 +144,9 @@ def rigid_align(
         fixed, moving: 3D images in their own units; what is no data is left out (`intensity.data_mask`).
         initial: "geometry" trusts the headers, unless a shift of the bodies onto each other is clearly better;
             "centre" ignores where the headers put the scans and starts with centre of mass on centre of mass.
-        spacing: mm that both are shrunk to.
-        iterations, samples: of elastix, per resolution (two of them) and per iteration.
+        spacing: mm that both are shrunk to; small fields of view are kept finer.
+        iterations, samples: of elastix: in the finer of its two resolutions (half as many in the coarser), and per
+            iteration. With 150 iterations a 3 mm CT is 0.8 mm off, with 300 0.02 mm.
         seed: of elastix's sampling; equal input and seed give an equal result.
 
     Raises:
@@ -150,26 +158,47 @@ def rigid_align(
             f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; "
             "are they scans of one patient? If the headers are wrong, align their centres first (initial='centre')"
         )
-    a, b = _side(fixed, spacing), _side(moving, spacing)
-    start = _start(a, b, initial)
+    # Samples are drawn in the smaller scan, where most of them fall on the other.
+    swapped = _extent(moving.grid) < _extent(fixed.grid)
+    pair = (moving, fixed) if swapped else (fixed, moving)
+    step = float(np.clip((_extent(pair[0].grid) / 150_000) ** (1 / 3), 1.5, spacing))
+    a, b = _side(pair[0], step), _side(pair[1], step)
     points = _sample_points(a)
-    before = _information(a, b, Affine.identity() if initial == "geometry" else start, points)
+    start = _start(a, b, initial)
     warnings: list[str] = []
     try:
         found = _refine(a, b, start, iterations, samples, seed)
     except RuntimeError as error:  # elastix says in many ways that too few samples fell inside the moving image
         log.debug("elastix failed: %s", error)
-        warnings.append("rigid alignment failed (too little in common); the headers' geometry was kept")
+        warnings.append("rigid alignment failed: the scans have too little in common")
         found = start
-    after, kept = _information(a, b, found, points), _information(a, b, start, points)
-    complaint = _implausible(start, found, a.grid) or ("it made the scans less alike" if after < kept else None)
+    before = _information(a, b, Affine.identity() if initial == "geometry" else start, points)
+    found, after, complaint = _judge(a, b, start, found, points)
+    warnings += [f"rigid alignment was discarded: {complaint}"] if complaint else []
     accepted = not warnings
-    if complaint:
-        warnings.append(f"rigid alignment was discarded: {complaint}")
-        found, after, accepted = start, kept, False
+    found = found.inverse() if swapped else found
     if overlap(fixed.grid, moving.grid, found) < 0.25:
         warnings.append(f"{moving.name} covers less than a quarter of {fixed.name}'s field of view")
     return RigidResult(found, time.perf_counter() - begin, after, before, accepted, tuple(warnings))
+
+
+def _judge(a: _Side, b: _Side, start: Affine, found: Affine, points: Tensor) -> tuple[Affine, float, str | None]:
+    """Keep `found` or the start: the transform, its mutual information, and the complaint if there is one."""
+    after, kept = _information(a, b, found, points), _information(a, b, start, points)
+    small = float(np.abs(found(a.grid.corners()) - start(a.grid.corners())).max()) < 2.0
+    if max(after, kept) < _LITTLE:
+        return start, kept, "the scans have next to nothing in common"
+    if after < kept and small:
+        return start, kept, None  # the start was right already
+    complaint = _implausible(start, found, a.grid)
+    if complaint is None and after < kept:
+        complaint = "it made the scans less alike"
+    return (found, after, None) if complaint is None else (start, kept, complaint)
+
+
+def _extent(grid: Grid) -> float:
+    """Volume of the field of view, mm^3."""
+    return float(np.prod(np.array(grid.shape) * grid.spacing))
 
 
 def _side(volume: Volume, spacing: float) -> _Side:
@@ -183,18 +212,18 @@ def _side(volume: Volume, spacing: float) -> _Side:
 
 
 def _sample_points(side: _Side, most: int = 40_000) -> Tensor:
-    """Indices (N, 3) of the fixed voxels with data, thinned on a regular pattern."""
+    """Indices (N, 3) of the voxels with data, thinned on a regular pattern."""
     index = side.mask[0, 0].nonzero()
     return index[:: max(1, len(index) // most)]
 
 
-def _information(a: _Side, b: _Side, transform: Affine, points: Tensor) -> float:
-    """Mutual information of the samples that fall on data in both. Zero with less than a tenth in common."""
+def _information(a: _Side, b: _Side, transform: Affine, points: Tensor, least: float = 0.1) -> float:
+    """Mutual information of the samples that fall on data in both; 0 if fewer than the part `least` of them do."""
     matrix = torch.from_numpy(np.linalg.inv(b.grid.affine) @ transform.matrix @ a.grid.affine).float()
     at = points.float() @ matrix[:3, :3].T + matrix[:3, 3]
     size = torch.tensor(b.grid.shape)
     inside = ((at >= 0) & (at <= size - 1)).all(dim=1)
-    if int(inside.sum()) < 0.1 * len(points):
+    if int(inside.sum()) < least * len(points):
         return 0.0
     index, at = points[inside], at[inside]
     read = ff.sample(b.both, at.T.reshape(1, 3, -1, 1, 1)).view(2, -1)
@@ -210,19 +239,23 @@ def _shift(vector: NDArray[np.float64]) -> Affine:
 
 
 def _start(a: _Side, b: _Side, initial: Initial) -> Affine:
-    """Pick the start among the headers' geometry and shifts of the bodies, by mutual information on few points."""
-    points = _sample_points(a, 5_000)
+    """Pick the start among shifts, by mutual information on few points.
+
+    Tried are the headers' geometry and centre of mass on centre of mass, and every 25 mm around both: one step in the
+    plane, four along the patient, where fields of view differ most.
+    """
+    points = _sample_points(a, 2_500)
     mass = b.body_centre() - a.body_centre()
-    head = a.grid.direction[:, int(np.argmax(np.abs(a.grid.direction[2])))]
-    steps = np.arange(-5, 6) * 20.0
-    around = mass - head * (mass @ head)
-    # The bodies' middles, then the same in plane and every 20 mm along the patient (fields of view differ there most).
-    base = Affine.identity() if initial == "geometry" else _shift(mass)
-    along = [around + head * s for s in steps] + [mass + head * s for s in steps]
-    scores = [_information(a, b, _shift(v), points) for v in along]
+    bases = [np.zeros(3), mass] if initial == "geometry" else [mass]
+    along = int(np.argmax(np.abs(a.grid.direction[2])))
+    reach = [4 if axis == along else 1 for axis in range(3)]
+    steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3) * 25.0
+    shifts = [base + a.grid.direction @ step for base in bases for step in steps]
+    scores = [_information(a, b, _shift(v), points, least=0.4) for v in shifts]
     best = int(np.argmax(scores))
     # The headers are usually right: only a clearly better start replaces them.
-    return _shift(along[best]) if scores[best] > 1.15 * _information(a, b, base, points) + 0.02 else base
+    better = scores[best] > 1.15 * _information(a, b, _shift(bases[0]), points) + 0.02
+    return _shift(shifts[best] if better else bases[0])
 
 
 def _implausible(start: Affine, found: Affine, grid: Grid) -> str | None:

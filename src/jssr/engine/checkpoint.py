@@ -154,7 +154,9 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         raise CheckpointError(f"{path}: is damaged, its weights do not match their checksum; copy or download it again")
     try:
         recipe = recipe_from(header.get("recipe"), str(path))
-        built = build_system(recipe)
+        # Parts that were left out of the file, a discriminator as a rule, are not built for use either.
+        stored = {part: args for part, args in recipe.networks.items() if part in header.get("parts", recipe.networks)}
+        built = build_system(recipe.model_copy(update={"networks": stored}))
     except RecipeError as error:
         raise CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})") from None
     _copy_into(named_tensors(built, header.get("parts", built.parts)), tensors, path)

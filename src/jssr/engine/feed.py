@@ -21,7 +21,7 @@ class Source(Protocol):
     """Where batches come from."""
 
     def batch(self, step: int, need: frozenset[str]) -> Batch:
-        """The batch of a step, with what `need` names of "pair" and "supervised", on the CPU.
+        """The batch of a step, with what `need` names of "pair", "labels" and "supervised", on the CPU.
 
         It depends on `step` and the source's own seed alone, never on earlier calls, so that a resumed run has no
         state of a loader to restore; and it may be called from several threads.

@@ -40,7 +40,7 @@ def choose_precision(requested: str, accelerator: str = "auto") -> str:
         return requested
     device = device_type(accelerator)
     if device == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
     return "bf16-mixed" if device == "cpu" and cpu_has_bf16() else "32-true"
 
 

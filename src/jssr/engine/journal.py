@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from jssr.core.field import warp
+from jssr.errors import OutputError
 from jssr.io.atomic import atomic_path
 from jssr.systems.base import Alignment, Batch
 
@@ -23,6 +24,8 @@ __all__ = ["Journal", "picture", "write_picture"]
 
 log = logging.getLogger(__name__)
 
+SHOWN = 3
+"""Terms beside the bar: what fits a terminal of 80 columns."""
 FIRST_COLUMNS = ("step", "stage", "seconds_per_step")
 
 
@@ -49,7 +52,7 @@ class Journal:
         self._steps, self._seconds = 0, 0.0
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -79,16 +82,20 @@ class Journal:
         self._bar.update(self._task, advance=1, description=stage)
 
     def flush(self, step: int, stage: str) -> None:
-        """Write the means since the last flush as the row of `step`; nothing where there were no steps."""
+        """Write the means since the last flush as the row of `step`; nothing where there were no steps.
+
+        Raises:
+            OutputError: the table cannot be written.
+        """
         if not self._steps:
             return
         means = {name: total / count for name, (total, count) in self._sums.items()}
         pace = self._seconds / self._steps
         row = {"step": step, "stage": stage, "seconds_per_step": f"{pace:.4g}"}
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(row | {k: f"{v:.6g}" for k, v in means.items()})
+        self._append(row | {name: f"{value:.6g}" for name, value in means.items()})
         self.scalars(step, means | {"speed/steps_per_second": 1 / max(pace, 1e-9)})
-        shown = "  ".join(f"{name.split('/')[-1]} {value:.3g}" for name, value in list(means.items())[:6])
+        terms = [name for name in means if not name.endswith("grad_norm")]
+        shown = "  ".join(f"{name.split('/')[-1]} {means[name]:.3g}" for name in terms[:SHOWN])
         self._bar.update(self._task, losses=shown)
         log.debug("step %d %s: %.3f s per step; %s", step, stage, pace, shown)
         self._sums, self._steps, self._seconds = {}, 0, 0.0
@@ -101,6 +108,13 @@ class Journal:
     def show(self, step: int, image: NDArray[np.uint8]) -> None:
         """Put a grey picture (height, width) into TensorBoard."""
         self._events.add_image("pair", image[None], step)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, restval="").writerow(row)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}); resume once it can") from error
 
     def _start_table(self, done: int) -> None:
         rows: list[dict[str, Any]] = []

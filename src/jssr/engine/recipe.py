@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "Stage", "build_system", "load_recipe", "nearest", "override", "recipe_from"]
 
-Need = Literal["pair", "supervised"]
+Need = Literal["pair", "labels", "supervised"]
 
 
 class _Model(BaseModel):
@@ -41,7 +41,7 @@ class Stage(_Model):
         steps: number of steps; each step is one turn of every player.
         train: the players in the order they play, each with the parts (networks) it moves. A critic plays first.
         weights: weight of each loss term; terms that are absent or 0 are not computed.
-        needs: what a batch must bring.
+        needs: what a batch must bring; "labels" are those of the pair.
         learning_rates: rates of this stage that differ from the recipe's, by part.
         fresh_optimisers: forget the moments of this stage's parts at its start.
     """

@@ -11,6 +11,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from jssr.engine import checkpoint
 from jssr.engine.feed import Feed, Source
@@ -78,20 +80,15 @@ def train(
 
     Raises:
         TrainingError: the recipe does not fit the system, a loss or gradient is not finite, `out` has another run,
-            or training was interrupted (the state is saved then).
+            the accelerator is not there, or training was interrupted (the state is saved then).
         CheckpointError: the state to resume from is damaged.
         OutputError: `out` cannot be written.
     """
     device = device_type(accelerator)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        precision=choose_precision(recipe.precision, accelerator),  # type: ignore[arg-type]
-    )
+    fabric, precision = _fabric(recipe, accelerator, devices)
     fabric.launch()
     with _algorithms(deterministic, strict=device == "cpu"):
-        run = _Run(fabric, recipe, system, out, data)
+        run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
         run.on_picture = on_picture
         feed_workers = workers if workers is not None else (0 if device == "cpu" else 4)
         feed = Feed(source, recipe.accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
@@ -103,9 +100,7 @@ def train(
 class _Run:
     """One run: what it trains, how far it is, and what it does in a step."""
 
-    def __init__(
-        self, fabric: Fabric, recipe: Recipe, system: System, out: Path, data: Mapping[str, Any] | None
-    ) -> None:
+    def __init__(self, fabric: Fabric, recipe: Recipe, system: System, out: Path, info: Mapping[str, Any]) -> None:
         self.fabric, self.recipe, self.out = fabric, recipe, Path(out)
         self.system = system
         self.figures = check_fit(recipe, system)
@@ -120,7 +115,7 @@ class _Run:
         self.journal: Journal | None = None
         self.on_picture: OnPicture | None = None
         self.state = checkpoint.State(step=0)
-        self.data = dict(data or {})
+        self.info = dict(info)
 
     # Beginning and end
 
@@ -240,12 +235,11 @@ class _Run:
             "steps": self.recipe.steps,
             "seconds": round(state.seconds, 1),
             "steps_per_second": round(state.step / max(state.seconds, 1e-9), 4),
-            "precision": type(self.fabric.strategy.precision).__name__,
             "device": str(self.fabric.device.type),
             "processes": self.fabric.world_size,
             "torch": str(torch.__version__),
             "averaged": self.average is not None,
-            "data": self.data,
+            **self.info,
             "warnings": self.monitor.warnings,
         }
         with self.average.applied() if self.average is not None else nullcontext():
@@ -256,6 +250,18 @@ class _Run:
         averaged: AbstractContextManager[None] = self.average.applied() if self.average is not None else nullcontext()
         with averaged, self.fabric.autocast():
             yield
+
+
+def _fabric(recipe: Recipe, accelerator: str, devices: int) -> tuple[Fabric, str]:
+    """Fabric, and the precision that it computes in."""
+    if device_type(accelerator) == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(f"accelerator {accelerator!r}: torch sees no GPU here; train on 'cpu'")
+    precision: Any = choose_precision(recipe.precision, accelerator)
+    strategy = "ddp" if devices > 1 else "auto"
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision), precision
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise TrainingError(f"accelerator {accelerator!r} with {devices} devices in {precision}: {error}") from error
 
 
 def _plan(recipe: Recipe, start: int) -> Iterator[tuple[int, Stage]]:
@@ -278,6 +284,8 @@ def _algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
     """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
+    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and said on every run.
+    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
     if deterministic:
         torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.benchmark = not deterministic

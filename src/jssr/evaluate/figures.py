@@ -13,7 +13,6 @@ from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 from skimage.feature import canny
 
-from jssr.core import field as ff
-from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.planes import LETTERS, Plane, Planes, focus, window, window_of
@@ -89,7 +86,7 @@ def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
 
 
 def contours(picture: Grey, fixed: NDArray[np.generic], other: NDArray[np.generic]) -> Colour:
-    """Outline two label pictures (height, width) over a picture: fixed blue, other orange, white where they coincide."""
+    """Outline two label pictures (height, width) over a picture: fixed blue, other orange, both white."""
     ours, theirs = _outline(fixed), _outline(other)
     out = _over(_over(grey(picture), ours, FIXED_COLOUR), theirs, MOVING_COLOUR)
     return _over(out, ours & theirs, (255, 255, 255))
@@ -141,17 +138,6 @@ def log_jacobian(log_det: Grey, folds: NDArray[np.bool_], picture: Grey | None =
     if picture is not None:
         out = out * (0.65 + 0.35 * picture[..., None])
     return _over(out.astype(np.uint8), folds, FOLD_COLOUR)
-
-
-def jacobian_volumes(displacement: Displacement) -> tuple[Volume, Volume]:
-    """The log Jacobian as an image (0 where it folds) and the folds as a label map, on the grid of the cells."""
-    determinant = ff.jacobian_determinant(displacement.u[None])[0]
-    shape = tuple(determinant.shape)
-    half = displacement.grid.cropped([0] * len(shape), shape).affine.copy()
-    half[:-1, -1] = displacement.grid.world([0.5] * len(shape))  # values belong to the middles of the cells
-    grid = type(displacement.grid)(shape, half)
-    log_det = torch.where(determinant > 0, determinant.clamp(min=1e-6).log(), torch.zeros(()))
-    return Volume(log_det[None], grid), Volume((determinant <= 0)[None].to(torch.uint8), grid, "labels")
 
 
 @lru_cache(maxsize=4)
@@ -267,7 +253,8 @@ def montage(
         cells = [grey(fixed), grey(moving), grey(moved)]
         cells += [checkerboard(fixed, moving, tile), checkerboard(fixed, moved, tile)]
         pictures = [lettered(c, plane, 14) for c in cells]
-        titles = [_caption(f"{row.name}: {h}" if h == "moving" else h, p.shape[1]) for h, p in zip(heads, pictures)]  # noqa: B905
+        named = zip(heads, pictures, strict=True)
+        titles = [_caption(f"{row.name}: {h}" if h == "moving" else h, p.shape[1]) for h, p in named]
         lines.append(np.concatenate([_beside(titles, white=True), _beside(pictures, white=True)], axis=0))
     widest = max(line.shape[1] for line in lines)
     return encode(
@@ -296,10 +283,11 @@ def box_plot(
     axes = figure.add_subplot()
     step = 0.8 / max(1, len(methods))
     for m, method in enumerate(methods):
-        values = [[value_of(r, metric, structure) for r in results if (r.phase, r.method) == (p, method)] for p in phases]
-        finite = [[v * about.factor for v in column if np.isfinite(v)] for column in values]
+        mine = [(r.phase, value_of(r, metric, structure) * about.factor) for r in results if r.method == method]
+        boxes = [[v for phase, v in mine if phase == p and np.isfinite(v)] for p in phases]
         places = [i - 0.4 + (m + 0.5) * step for i in range(len(phases))]
-        drawn = axes.boxplot(finite, positions=places, widths=step * 0.8, patch_artist=True, flierprops={"markersize": 3})
+        small = {"markersize": 3}
+        drawn = axes.boxplot(boxes, positions=places, widths=step * 0.8, patch_artist=True, flierprops=small)
         for box in drawn["boxes"]:
             box.set_facecolor(mpl.colormaps["cividis"](0.15 + 0.8 * m / max(1, len(methods) - 1)))
             box.set_label(method if box is drawn["boxes"][0] else "_")

@@ -97,7 +97,7 @@ def dice(a: ArrayLike, b: ArrayLike) -> float:
     return 2.0 * int(np.count_nonzero(a & b)) / total if total else math.nan
 
 
-def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+def surface_distances(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> tuple[float, float]:
     """Return (HD95, ASD) in millimetres of two masks of one shape; nan if both are empty, inf if one is."""
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if not (a.any() and b.any()):
@@ -137,7 +137,7 @@ def tre(fixed: Points, moving: Points, transform: Transform | None = None) -> ND
     Raises:
         PointsError: no name is in both.
     """
-    where = {name: xyz for name, xyz in zip(moving.names, moving.xyz, strict=True)}
+    where = dict(zip(moving.names, moving.xyz, strict=True))
     common = [i for i, name in enumerate(fixed.names) if name in where]
     if not common:
         raise PointsError("the fixed and the moving landmarks have no name in common")
@@ -248,20 +248,34 @@ def plain_warnings(
         )
     folds = after.get("folds", 0.0)
     if folds > 0.1:
-        out.append(
-            f"{folds:.2g} % of the field folds: tissue is turned inside out there. See the dark spots of the Jacobian map."
-        )
+        out.append(f"{folds:.2g} % of the field folds: tissue is turned inside out there (black in the Jacobian map).")
     if after.get("log_jacobian_sd", 0.0) > 0.5:
         out.append("Volumes change strongly over short distances. The field is rougher than breathing would make it.")
+    out += _overlap_warnings(after, before or {})
+    landmarks, earlier = after.get("tre", math.nan), (before or {}).get("tre", math.nan)
+    if landmarks > earlier:
+        out.append(f"The landmarks are farther apart than before: {earlier:.1f} mm became {landmarks:.1f} mm.")
+    return out
+
+
+def _overlap_warnings(after: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
+    """One sentence for each kind of trouble, with the structures that have it."""
+    nothing, low, worse = [], [], []
     for key, value in after.items():
         metric, structure = split_key(key)
-        earlier = (before or {}).get(key, math.nan)
-        if metric == "dice" and value == 0.0:
-            out.append(f"{structure}: found in one of the two scans only, or nothing of it overlaps.")
-        elif metric == "dice" and value < 0.7:
-            out.append(f"{structure}: low overlap, Dice {100 * value:.0f} %. Look at its contours.")
-        if metric == "dice" and value < earlier - 0.01:
-            out.append(f"{structure}: worse than before, Dice {100 * earlier:.1f} % fell to {100 * value:.1f} %.")
-        if metric == "tre" and value > earlier:
-            out.append(f"The landmarks are farther apart than before: {earlier:.1f} mm became {value:.1f} mm.")
+        if metric != "dice":
+            continue
+        if value == 0.0:
+            nothing.append(structure)
+        elif value < 0.7:
+            low.append(f"{structure} {100 * value:.0f} %")
+        if 0.0 < value < before.get(key, math.nan) - 0.01:
+            worse.append(f"{structure} from {100 * before[key]:.1f} to {100 * value:.1f} %")
+    out = []
+    if nothing:
+        out.append(f"Found in one of the two scans only, or without any overlap: {', '.join(nothing)}.")
+    if low:
+        out.append(f"Low overlap (Dice): {', '.join(low)}. Look at the contours.")
+    if worse:
+        out.append(f"Worse than before the alignment (Dice): {', '.join(worse)}.")
     return out

@@ -11,18 +11,19 @@ left of sagittal ones, the head is up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume
 
-__all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "window", "window_of"]
+__all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "jacobian_volumes", "window", "window_of"]
 
 Plane = Literal["axial", "coronal", "sagittal", "flat"]
 Pixels = NDArray[np.float32]
@@ -90,9 +91,9 @@ class Planes:
         middle = self.point if n == 3 else (low + high) / 2
         middle = middle + axes[:, :2] @ (axes[:, :2].T @ ((low + high) / 2 - middle))
         first = middle - axes[:, :2] @ ((np.array(shape) - 1) / 2 * pixel)
-        return Grid.of((*shape, 1)[:n], pixel, first, axes)
+        return Grid.of((*shape, 1)[:n], pixel, tuple(first), axes)
 
-    def cut(self, volume: Volume, plane: Plane, outside: float | None = None) -> NDArray[np.generic]:
+    def cut(self, volume: Volume, plane: Plane, outside: float | None = None) -> NDArray[Any]:
         """Read a volume in a plane: (height, width), float32 for images and the labels' own type for labels.
 
         Beyond the volume it is `outside`, by default its minimum; labels are 0 there.
@@ -143,6 +144,17 @@ def _slab(volume: Volume, sheet: Grid) -> Volume:
     last = np.clip(np.ceil(high), 0, most).astype(int)
     part = (slice(None), *[slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])
     return Volume(volume.data[part], volume.grid.cropped(first, last - first + 1), volume.kind, volume.name)
+
+
+def jacobian_volumes(displacement: Displacement) -> tuple[Volume, Volume]:
+    """The log Jacobian as an image (0 where it folds) and the folds as a label map, on the grid of the cells."""
+    determinant = ff.jacobian_determinant(displacement.u[None])[0]
+    shape = tuple(determinant.shape)
+    half = displacement.grid.cropped([0] * len(shape), shape).affine.copy()
+    half[:-1, -1] = displacement.grid.world([0.5] * len(shape))  # values belong to the middles of the cells
+    grid = Grid(shape, half)
+    log_det = torch.where(determinant > 0, determinant.clamp(min=1e-6).log(), torch.zeros(()))
+    return Volume(log_det[None], grid), Volume((determinant <= 0)[None].to(torch.uint8), grid, "labels")
 
 
 def focus(volume: Volume) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table as RichTable
@@ -111,7 +112,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
     """
     gathered: dict[tuple[str, str, str], dict[str, float]] = {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise JssrError(f"{path}: not a table of results, its columns must be {', '.join(COLUMNS)}")
@@ -121,10 +122,11 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
                 values[key] = _number(row["value"], path, reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise JssrError(f"{path}: cannot be read as a table of results ({error})") from error
-    return [
-        CaseResult(*head, seconds=values.pop("seconds", math.nan), peak_mb=values.pop("peak_mb", math.nan), values=values)
-        for head, values in gathered.items()
-    ]
+    results = []
+    for head, values in gathered.items():
+        seconds, peak_mb = values.pop("seconds", math.nan), values.pop("peak_mb", math.nan)
+        results.append(CaseResult(*head, values, seconds, peak_mb))
+    return results
 
 
 def _number(text: str | None, path: str | os.PathLike[str], line: int) -> float:
@@ -182,9 +184,8 @@ def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     best: dict[str, set[str]] = {}
     pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
     for phase in summary.phases:
-        means = {
-            m: round(row[phase].mean * metric.factor, metric.decimals) for m, row in summary.cells.items() if row[phase].n
-        }
+        known = {method: row[phase].mean for method, row in summary.cells.items() if row[phase].n}
+        means = {method: round(mean * metric.factor, metric.decimals) for method, mean in known.items()}
         winners = {m for m, v in means.items() if v == pick(means.values())}
         best[phase] = winners if len(winners) < len(means) else set()
     return best
@@ -237,8 +238,9 @@ def _paired(
         method: {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
         for method in (before, after)
     }
-    common = [k for k, v in values[before].items() if math.isfinite(v) and math.isfinite(values[after].get(k, math.nan))]
-    return [values[before][k] for k in common], [values[after][k] for k in common]
+    first, last = values[before], values[after]
+    common = [k for k in first if k in last and math.isfinite(first[k]) and math.isfinite(last[k])]
+    return [first[k] for k in common], [last[k] for k in common]
 
 
 def deficit_left(results: Sequence[CaseResult], before: str, after: str, structure: str = "liver") -> float:

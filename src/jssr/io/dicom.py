@@ -133,7 +133,8 @@ def _header(path: Path) -> pydicom.Dataset | None:
 def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo:
     first = members[0][0]
     slices = [_slice(header, path) for header, path in members]
-    slices.sort(key=lambda s: (_along(s, slices[0]), s.path))
+    start = slices[0]
+    slices.sort(key=lambda s: (_along(s, start), s.path))
     n = sum(s.frames for s in slices)
     image_type = {str(t).upper() for t in (first.get("ImageType") or [])}
     date = str(first.get("AcquisitionDate") or "")

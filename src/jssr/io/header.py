@@ -1,5 +1,5 @@
-"""What ITK does not check: ITK reads a truncated NIfTI as zeros, mends bad spacing in silence, and its MetaImage
-reader writes to the terminal. So NIfTI and MetaImage headers are checked against the file before ITK sees it."""
+"""What ITK does not check. ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in
+silence, and its MetaImage reader writes to the terminal. So these files are checked before ITK sees them."""
 
 from __future__ import annotations
 
@@ -10,81 +10,93 @@ import zlib
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from jssr.errors import ImageError
 
 __all__ = ["check_file"]
 
+_FLOATS = {16: "f4", 64: "f8"}
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, header_only: bool = False) -> None:
     """Check that a NIfTI or MetaImage file is whole and has a positive spacing; other formats pass (ITK checks them).
 
+    Args:
+        path: the file.
+        header_only: leave out what needs all of a NIfTI to be read: its compressed length, its checksum and NaN.
+
     Raises:
-        ImageError: not what its ending says, truncated, damaged, or a spacing that is not positive.
+        ImageError: not what its ending says, truncated, damaged, NaN, or a spacing that is not positive.
     """
     name = path.name.lower()
     try:
         with path.open("rb") as file:
             if name.endswith((".nii", ".nii.gz")):
-                _check_nifti(path, file)
+                _check_nifti(path, file, header_only)
             elif name.endswith((".mha", ".mhd")):
                 _check_meta(path, file)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
 
 
-def _check_nifti(path: Path, file: IO[bytes]) -> None:
+def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
         stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
-        header = stream.read(544)
-        size, spacing, stop = _nifti_header(path, header)
+        size, spacing, offset, kind = _nifti_header(path, stream.read(544))
         _check_spacing(path, spacing[: min(3, len(size))])
-        length = _length(stream, len(header)) if packed else path.stat().st_size
+        if header_only:
+            return
+        stream.seek(offset)
+        length, bad = _measure(stream, kind if kind.kind == "f" else None)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ImageError(
             f"{path}: is truncated or damaged (its compressed data end or break); copy it again"
         ) from error
-    if length < stop:
-        raise ImageError(f"{path}: is truncated, {length} of {stop} bytes; copy it again")
+    due = math.prod(size) * kind.itemsize
+    if length < due:
+        raise ImageError(f"{path}: is truncated, {length} of {due} bytes of voxels; copy it again")
+    if bad:
+        raise ImageError(f"{path}: {bad} of {math.prod(size)} voxels are NaN or infinite; replace them or export again")
 
 
-def _nifti_header(path: Path, header: bytes) -> tuple[list[int], list[float], int]:
-    """Size, spacing and the length the file must have, from a NIfTI-1 or NIfTI-2 header."""
+def _nifti_header(path: Path, header: bytes) -> tuple[list[int], list[float], int, np.dtype[np.generic]]:
+    """Size, spacing, offset of the voxels and their type, from a NIfTI-1 or NIfTI-2 header."""
     for order in "<>":
         if len(header) < 348:
             break
         if header[344:347] in (b"n+1", b"ni1") and struct.unpack_from(order + "i", header)[0] == 348:
             dim = struct.unpack_from(order + "8h", header, 40)
             pixdim = struct.unpack_from(order + "8f", header, 76)
-            bits, offset = (
-                struct.unpack_from(order + "h", header, 72)[0],
-                struct.unpack_from(order + "f", header, 108)[0],
-            )
+            code, bits = struct.unpack_from(order + "2h", header, 70)
+            offset = struct.unpack_from(order + "f", header, 108)[0]
         elif len(header) >= 540 and struct.unpack_from(order + "i", header)[0] == 540:
             dim = struct.unpack_from(order + "8q", header, 16)
             pixdim = struct.unpack_from(order + "8d", header, 104)
-            bits, offset = (
-                struct.unpack_from(order + "h", header, 14)[0],
-                struct.unpack_from(order + "q", header, 168)[0],
-            )
+            code, bits = struct.unpack_from(order + "2h", header, 12)
+            offset = struct.unpack_from(order + "q", header, 168)[0]
         else:
             continue
         size = list(dim[1 : 1 + max(0, min(dim[0], 7))])
-        if not size or min(size) < 1 or not math.isfinite(offset):
+        if not size or min(size) < 1 or not 0 <= offset < 2**40 or bits < 8 or bits % 8:
             raise ImageError(f"{path}: has a damaged NIfTI header (size {size}); copy or export it again")
-        return size, list(pixdim[1 : 1 + len(size)]), int(offset) + math.prod(size) * bits // 8
+        kind = np.dtype(order + _FLOATS[code]) if code in _FLOATS else np.dtype(f"V{bits // 8}")
+        return size, list(pixdim[1 : 1 + len(size)]), int(offset), kind
     raise ImageError(f"{path}: is not a NIfTI image, whatever its name says, or is truncated")
 
 
-def _length(stream: IO[bytes], start: int) -> int:
-    # Reading to the end also checks the checksum at the end of the gzip stream.
-    length = start
+def _measure(stream: IO[bytes], floats: np.dtype[np.generic] | None) -> tuple[int, int]:
+    """Bytes to the end of the stream (which also checks the checksum of gzip) and how many floats are not finite."""
+    length = bad = 0
     while block := stream.read(1 << 20):
         length += len(block)
-    return length
+        if floats is not None:
+            values = np.frombuffer(block, floats, len(block) // floats.itemsize)
+            bad += values.size - int(np.isfinite(values).sum())
+    return length, bad
 
 
 def _check_meta(path: Path, file: IO[bytes]) -> None:
@@ -109,13 +121,15 @@ def _check_meta(path: Path, file: IO[bytes]) -> None:
     kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").replace("UCHAR", "CHAR")
     each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
     due = packed or math.prod(size) * each * int(fields.get("ElementNumberOfChannels", 1))
+    if fields.get("CompressedData", "").lower().startswith("t") and not packed:
+        due = 0  # compressed, length not told: ITK finds out
     local = fields["ElementDataFile"].upper() == "LOCAL"
     data = path if local else path.parent / fields["ElementDataFile"]
     if not local and ("%" in data.name or data.name.upper() == "LIST"):
         return  # one file a slice: left to ITK
     if not data.is_file():
         raise ImageError(f"{path}: its data file {data.name} is missing beside it")
-    if data.stat().st_size - (file.tell() if local else 0) < due and (packed or "CompressedData" not in fields):
+    if data.stat().st_size - (file.tell() if local else 0) < due:
         raise ImageError(f"{path}: is truncated, its data are shorter than the {due} bytes due; copy it again")
 
 

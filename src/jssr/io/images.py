@@ -17,6 +17,7 @@ from jssr.core.volume import Kind, Volume
 from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
+from jssr.io.packing import pack_file
 
 __all__ = ["from_sitk", "grid_of", "read_grid", "read_image", "stored_dtype", "to_sitk", "write_image"]
 
@@ -134,16 +135,35 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
     """Write a SimpleITK image atomically and make sure that all of it arrived.
 
     Raises:
-        OutputError: unknown ending, unwritable folder or full disk.
+        OutputError: unknown ending, NaN, unwritable folder or full disk.
     """
     if not path.name.lower().endswith(WRITABLE):
         raise OutputError(f"{path}: unknown kind of image file; end its name in one of {', '.join(WRITABLE)}")
+    values = sitk.GetArrayViewFromImage(image)
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
     try:
         with atomic_path(path) as temporary, quiet():
-            sitk.WriteImage(image, str(temporary), useCompression=not path.name.lower().endswith(".nii"))
-            check_file(temporary)  # ITK leaves a short NIfTI on a full disk and says nothing
+            _write_whole(image, temporary)
     except (RuntimeError, ImageError) as error:
         raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+
+
+def _write_whole(image: sitk.Image, path: Path) -> None:
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    packed = name.endswith(".gz")
+    plain = path.with_name(path.name[: -len(".gz")]) if packed else path
+    try:
+        sitk.WriteImage(image, str(plain), useCompression=False)
+        check_file(plain)  # ITK leaves a short NIfTI on a full disk and says nothing
+        if packed:
+            pack_file(plain, path)
+    finally:
+        if packed:
+            plain.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -157,11 +177,11 @@ def quiet() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
+def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
     """A reader that has read the header, after the checks that need no voxels."""
     if not path.exists():
         raise ImageError(f"{path}: no such file")
-    check_file(path)
+    check_file(path, header_only)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -173,7 +193,7 @@ def _open(path: Path) -> sitk.ImageFileReader:
 
 
 def _read(path: Path, ndim: int) -> sitk.Image:
-    reader = _open(path)
+    reader = _open(path, header_only=False)
     if reader.GetNumberOfComponents() > 1:
         raise ImageError(
             f"{path}: has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a plain image is due"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from jssr.nets.blocks import pad_to_multiple
@@ -19,6 +18,8 @@ class PatchGAN(nn.Module):
     """
 
     def __init__(self, width: int = 64, layers: int = 2, dim: int = 3) -> None:
+        from monai.networks.nets import PatchDiscriminator  # seconds to import, and only training needs it
+
         super().__init__()
         # Batch normalisation fails where one value a channel is left; batches are 1 here.
         self.net = PatchDiscriminator(

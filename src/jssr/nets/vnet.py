@@ -34,8 +34,8 @@ class VNet(nn.Module):
     """Residual encoder and decoder with 2^3 stride-2 convolutions down and up.
 
     The paper's form is `widths=(16, 32, 64, 128, 256)`, `convs=(1, 2, 3, 3, 3)`, `kernel=5`, `stem=1`. With a `stem`
-    above 1 the stages work on a grid that many times coarser; the logits are brought back to the input's size and
-    sharpened there by two convolutions that see the image itself.
+    above 1 the stages work on a grid that many times coarser; their features are brought back to the input's size and
+    classified there voxel by voxel, together with the image itself, which sharpens the borders at little cost.
 
     Args:
         classes: including the background, at least 2.
@@ -73,7 +73,9 @@ class VNet(nn.Module):
         )
         self.classify = conv(dim, widths[0], classes if stem == 1 else widths[0], 1)
         if stem > 1:
-            self.sharpen = nn.Sequential(conv(dim, widths[0] + 1, widths[0], 3), nn.PReLU(widths[0]), conv(dim, widths[0], classes, 1))
+            self.sharpen = nn.Sequential(
+                conv(dim, widths[0] + 1, widths[0], 1), nn.PReLU(widths[0]), conv(dim, widths[0], classes, 1)
+            )
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, *spatial) of any size to class logits (B, classes, *spatial), float32."""

@@ -75,7 +75,7 @@ def jssr_compact() -> Recipe:
         system="jssr",
         networks={
             "G": {"width": 8, "trunk_widths": [16, 24, 32, 32], "trunk_convs": [1, 1, 1, 1], "stem": 2, "fixed_pool": 8},
-            "Phi": {"widths": [16, 32, 32, 48, 48], "convs": [1, 2, 2, 2, 1], "stem": 2},
+            "Phi": {"widths": [16, 32, 48, 64], "convs": [1, 2, 2, 2], "stem": 2},
             "S": {"widths": [8, 16, 32, 48], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2},
             "D": {"width": 16, "layers": 2},
         },
@@ -100,7 +100,7 @@ def jssr_compact() -> Recipe:
         clip=1.0,
         ema=0.995,
         spacing=(4.0, 4.0, 4.0),
-        patch=(96, 72, 64),
+        patch=(96, 64, 64),
         checkpoint_every=200,
         picture_every=200,
         monitor_every=100,

@@ -57,6 +57,8 @@ class JSSR(System):
     """
 
     parts = ("G", "Phi", "S", "D")
+    critics = ("D",)
+    makes = {"tau": "Phi", "synthesised": "G", "segmentation": "S"}
 
     def __init__(
         self,
@@ -195,12 +197,19 @@ class Forward:
         return None if self.mask is None else self.system._scale(self.mask)
 
     @cached_property
-    def s_g(self) -> Tensor:
-        return self.system._scale(self.system.segment(self.g))
+    def _s(self) -> tuple[Tensor, Tensor]:
+        # One pass over both: normalisation is per sample, and larger batches are faster on CPUs.
+        both = self.system._scale(self.system.segment(torch.cat([self.g, self.y])))
+        s_g, s_y = both.chunk(2)
+        return s_g, s_y
 
-    @cached_property
+    @property
+    def s_g(self) -> Tensor:
+        return self._s[0]
+
+    @property
     def s_y(self) -> Tensor:
-        return self.system._scale(self.system.segment(self.y))
+        return self._s[1]
 
     @cached_property
     def sup(self) -> Tensor:

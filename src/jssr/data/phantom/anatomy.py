@@ -10,10 +10,10 @@ from scipy.ndimage import gaussian_filter
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Points
-from jssr.data.phantom import bowel, liver, skeleton, vessels, viscera
+from jssr.data.phantom import bowel, kidney, liver, skeleton, vessels, viscera
 from jssr.data.phantom.canvas import Array, Canvas, upsample
 from jssr.data.phantom.ranges import SUPERVISED_POPULATION, TARGET_POPULATION, Ranges
-from jssr.data.phantom.tissue import Tissue, labels_of
+from jssr.data.phantom.tissue import LABELS, Tissue, labels_of
 from jssr.data.phantom.torso import Torso, draw_body, paint_torso
 
 __all__ = ["SUPERVISED_POPULATION", "TARGET_POPULATION", "Anatomy", "Ranges", "make_anatomy"]
@@ -65,8 +65,8 @@ def make_anatomy(rng: np.random.Generator, ranges: Ranges = TARGET_POPULATION) -
         tissue=canvas.tissue,
         labels=labels_of(canvas.tissue),
         landmarks=landmarks,
-        cavity_depth=upsample(gaussian_filter(torso.cavity_coarse, 0.8), canvas.shape),
-        mobility=_mobility(canvas, torso),
+        cavity_depth=torso.cavity,
+        mobility=_mobility(canvas),
     )
 
 
@@ -74,12 +74,13 @@ def _paint_organs(
     canvas: Canvas, torso: Torso, ranges: Ranges, rough: float, marks: dict[str, NDArray[np.float64]]
 ) -> dict[str, NDArray[np.float64]]:
     """Paint in the order of who yields to whom; fills `marks` (canonical) and returns more landmarks in the world."""
-    kidneys = viscera.draw_kidneys(canvas, torso, ranges)
-    for side, kidney in kidneys.items():
-        viscera.paint_kidney(canvas, torso, kidney)
+    kidneys = kidney.draw_kidneys(canvas, torso, ranges)
+    for side, one in kidneys.items():
+        kidney.paint_kidney(canvas, torso, one)
         name = "right" if side < 0 else "left"
-        marks[f"kidney_{name}_upper_pole"], marks[f"kidney_{name}_lower_pole"] = kidney.pole(1), kidney.pole(-1)
-    made = liver.paint_liver(canvas, torso, ranges, kidneys[-1].hull, rough)
+        marks[f"kidney_{name}_upper_pole"], marks[f"kidney_{name}_lower_pole"] = one.pole(1), one.pole(-1)
+    kidney.paint_adrenals(canvas, torso, kidneys)
+    made = liver.paint_liver(canvas, torso, ranges, kidneys[-1], rough)
     marks |= vessels.paint_great_vessels(canvas, torso, kidneys)
     world = viscera.paint_spleen(canvas, torso, ranges, kidneys[1], rough)
     body = torso.body
@@ -91,7 +92,6 @@ def _paint_organs(
     world |= liver.paint_lesions(canvas, made, ranges)
     marks |= liver.paint_gallbladder(canvas, made, torso)
     viscera.paint_pancreas(canvas, torso, hilum, rough)
-    viscera.paint_adrenals(canvas, torso, kidneys)
     bowel.paint_stomach(canvas, torso, rough)
     bowel.paint_colon(canvas, torso)
     bowel.paint_small_bowel(canvas, torso, ranges)
@@ -109,13 +109,33 @@ def _liver_poles(canvas: Canvas, made: liver.Liver) -> dict[str, NDArray[np.floa
     }
 
 
+_HOME: dict[str, tuple[str, ...]] = {
+    "vertebra": ("vertebrae",),
+    "kidney_right": ("kidney_right",),
+    "kidney_left": ("kidney_left",),
+    "portal_bifurcation": ("portal_vein", "liver"),
+    "portal_branch": ("liver", "liver_tumour"),
+    "portal_confluence": ("portal_vein",),
+    "hepatic_vein": ("liver", "liver_tumour", "inferior_vena_cava"),
+    "tumour": ("liver_tumour",),
+    "cyst": ("liver",),
+    "liver": ("liver", "liver_tumour"),
+    "spleen": ("spleen",),
+    "gallbladder": ("gallbladder",),
+}
+
+
 def _landmarks(canvas: Canvas, marks: dict[str, NDArray[np.float64]], world: dict[str, NDArray[np.float64]]) -> Points:
-    names = tuple(marks)
-    bent = canvas.to_world(np.array([marks[n] for n in names]))
+    """All points in the world; one that another organ has covered, or that lies outside the grid, is left out."""
+    names = (*marks, *world)
+    bent = canvas.to_world(np.array(list(marks.values())), iterations=15)
     points = np.concatenate([bent, np.array(list(world.values())).reshape(-1, 3)])
+    here = labels_of(canvas.tissue[tuple(canvas.index(points).T)])
     keep = canvas.grid.contains(points)
-    every = (*names, *world)
-    return Points(points[keep], tuple(n for n, k in zip(every, keep, strict=True) if k))
+    for n, name in enumerate(names):
+        home = next((v for k, v in _HOME.items() if name.startswith(k)), ())
+        keep[n] &= not home or here[n] in [LABELS[h] for h in home]
+    return Points(points[keep], tuple(n for n, k in zip(names, keep, strict=True) if k))
 
 
 def _paint_table(canvas: Canvas, torso: Torso) -> None:
@@ -139,7 +159,7 @@ _MOBILE: dict[Tissue, float] = {
 }  # fmt: skip
 
 
-def _mobility(canvas: Canvas, torso: Torso) -> Array:
+def _mobility(canvas: Canvas) -> Array:
     """Known tissues carry their mobility, the fat between takes it from its neighbours; less towards the pelvis."""
     value, known = np.zeros(256, np.float32), np.zeros(256, np.float32)
     for tissue, mobile in _MOBILE.items():

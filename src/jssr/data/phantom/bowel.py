@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jssr.data.phantom.canvas import Array, Box, Canvas
+from jssr.data.phantom.canvas import Array, Box, Canvas, grown
 from jssr.data.phantom.ranges import Ranges
 from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso
@@ -21,11 +21,11 @@ def paint_stomach(canvas: Canvas, torso: Torso, rough: float) -> NDArray[np.floa
     """From the left dome forward, across the midline to the pylorus; fluid below, gas in front. Returns its line."""
     rng, body = canvas.rng, torso.body
     half, front, back = body.half, body.front, body.spine_front
-    full = float(rng.uniform(0.62, 1.1))
+    full = float(rng.uniform(0.60, 0.95))
     low = float(rng.uniform(-25, 22))
     line = np.array(
         [
-            [0.46 * half, 0.15 * front + 0.85 * (back + 8), body.dome_left - 34],
+            [0.40 * half, 0.12 * front + 0.88 * (back + 12), body.dome_left - 6 - 36 * full],
             [0.52 * half, 0.45 * front + 0.55 * back, body.dome_left - 46],
             [0.47 * half, 0.68 * front + 0.32 * back, 38],
             [0.30 * half, 0.78 * front + 0.22 * back, low + 12],
@@ -52,28 +52,36 @@ def paint_stomach(canvas: Canvas, torso: Torso, rough: float) -> NDArray[np.floa
 
 def _shrink(distance: Array, mask: NDArray[np.bool_], wall: Array | float) -> NDArray[np.bool_]:
     """What lies inside the wall: far enough from the tube's own outline and from what cuts it."""
-    from scipy.ndimage import binary_erosion
-
-    return (distance < -wall) & binary_erosion(mask, iterations=2)
+    return (distance < -wall) & ~grown(grown(~mask))
 
 
 def _duodenum(canvas: Canvas, torso: Torso, pylorus: NDArray[np.float64]) -> None:
     back = torso.body.spine_front
     line = np.array(
-        [pylorus, pylorus + [-14, 16, 6], [-46, back - 18, 5], [-47, back - 14, -28], [-28, back - 18, -44], [8, back - 24, -44], [34, back - 24, -20]]
+        [
+            pylorus,
+            pylorus + [-14, 16, 6],
+            [-46, back - 18, 5],
+            [-47, back - 14, -28],
+            [-28, back - 18, -44],
+            [8, back - 24, -44],
+            [34, back - 24, -20],
+        ]
     )
     fine, radii = resample(line, 20, np.array([9, 11, 11.5, 12, 11, 10, 10]))
-    _loop(canvas, fine, radii, wall=2.6, content=T.SMALL_BOWEL_CONTENT, wall_code=T.SMALL_BOWEL_WALL, gas=0.05)
+    canvas.guard()
+    _loop(canvas, fine, radii, wall=2.6, gas=0.05)
+    canvas.unguard()
 
 
-def _loop(
-    canvas: Canvas, line: NDArray[np.float64], radii: NDArray[np.float64], wall: float, content: Tissue, wall_code: Tissue, gas: float
-) -> None:
+def _loop(canvas: Canvas, line: NDArray[np.float64], radii: NDArray[np.float64], wall: float, gas: float) -> None:
+    """One loop of small bowel with a plane of fat around it; the canvas must be guarded."""
     box, distance, _ = canvas.tube(line, radii, margin=2.0)
-    mask = (distance < 0) & canvas.free(box, FAT, 1)
-    canvas.paint(box, mask, wall_code)
+    mask = (distance < 0) & canvas.among(box, FAT)
+    canvas.paint(box, distance < 1.9, T.FAT_PLANE, over=FAT)
+    canvas.paint(box, mask, T.SMALL_BOWEL_WALL)
     inner = mask & (distance < -wall)
-    canvas.paint(box, inner, content)
+    canvas.paint(box, inner, T.SMALL_BOWEL_CONTENT)
     if canvas.rng.random() < gas and inner.any():
         y = canvas.y[box]
         canvas.paint(box, inner & (y < np.quantile(y[inner], canvas.rng.uniform(0.1, 0.6))), T.BOWEL_GAS)
@@ -134,7 +142,12 @@ def _below_liver(canvas: Canvas, points: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _colon_gas(
-    canvas: Canvas, box: Box, inner: NDArray[np.bool_], place: Array, line: NDArray[np.float64], radii: NDArray[np.float64]
+    canvas: Canvas,
+    box: Box,
+    inner: NDArray[np.bool_],
+    place: Array,
+    line: NDArray[np.float64],
+    radii: NDArray[np.float64],
 ) -> None:
     """Gas lies in front, more in some stretches than in others; bubbles in the stool."""
     rng = canvas.rng
@@ -155,21 +168,25 @@ def paint_small_bowel(canvas: Canvas, torso: Torso, ranges: Ranges) -> None:
     rng, body = canvas.rng, torso.body
     h, front, back = body.half, body.front, body.spine_front
     count = int(rng.integers(ranges.small_bowel_loops[0], ranges.small_bowel_loops[1] + 1))
-    for _ in range(count):
-        z = float(rng.uniform(-175, 25))
-        at = np.array([rng.uniform(-0.72, 0.78) * h, rng.uniform(front + 14, back - 6), z])
-        index = tuple(canvas.index(canvas.to_world(at))[0])
-        if canvas.tissue[index] != T.FAT_VISCERAL or torso.cavity[index] < 8:
+    canvas.guard()
+    seeds = rng.uniform([-0.78 * h, front + 10, -178], [0.84 * h, back - 4, 22], (12 * count, 3))
+    world = canvas.index(canvas.to_world(seeds))
+    for at, index in zip(seeds, world, strict=True):
+        if canvas.tissue[tuple(index)] != T.FAT_VISCERAL or torso.cavity[tuple(index)] < 9:
             continue
         way = rng.standard_normal(3) * [1, 1, 0.6]
         way /= np.linalg.norm(way)
         turn = np.cross(way, rng.standard_normal(3))
         turn /= np.linalg.norm(turn)
-        s = np.linspace(-1, 1, 9)[:, None]
-        length, bend = rng.uniform(25, 55), rng.uniform(-25, 25)
-        line = at + s * length * way + (s**2 - 0.3) * bend * turn
-        line[:, 1] = np.clip(line[:, 1], front + 8, back - 2)
-        radius = float(rng.uniform(8.5, 13.5))
+        s = np.linspace(-1, 1, 8)[:, None]
+        length, bend = rng.uniform(25, 60), rng.uniform(-28, 28)
+        line = at + s * length * way + (s**2 - 0.2) * bend * turn
+        line[:, 1] = np.clip(line[:, 1], front + 10, back - 2)
+        radius = float(rng.uniform(9.0, 15.5))
         radii = radius * (1 + 0.12 * np.sin(s[:, 0] * 5 + rng.uniform(0, 6)))
         collapsed = rng.random() < 0.35
-        _loop(canvas, line, radii * (0.8 if collapsed else 1), 6.0 if collapsed else 2.6, T.SMALL_BOWEL_CONTENT, T.SMALL_BOWEL_WALL, gas=0.10)
+        _loop(canvas, line, radii * (0.85 if collapsed else 1), 6.0 if collapsed else 2.6, gas=0.08)
+        count -= 1
+        if count == 0:
+            break
+    canvas.unguard()

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from jssr.core.grid import Grid
 from jssr.data.phantom.tissue import Tissue
 
-__all__ = ["Array", "Box", "Canvas", "ellipsoid", "smax", "smin", "smooth_noise", "upsample"]
+__all__ = ["Array", "Box", "Canvas", "ellipsoid", "grown", "smax", "smin", "smooth_noise", "upsample"]
 
 Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
@@ -88,6 +88,16 @@ def smax(a: Array, b: Array, k: float) -> Array:
     return -smin(-a, -b, k)
 
 
+def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and the six neighbours of each of its voxels."""
+    out = mask.copy()
+    for axis in range(3):
+        view, old = np.moveaxis(out, axis, 0), np.moveaxis(mask, axis, 0)
+        view[1:] |= old[:-1]
+        view[:-1] |= old[1:]
+    return out
+
+
 class Canvas:
     """Tissue codes on the reference grid, and where each voxel lies in the canonical patient."""
 
@@ -104,7 +114,10 @@ class Canvas:
         self.tissue: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
         self.displacement = self._warp(rng, warp)
         self.margin = float(np.abs(self.displacement).max()) + 2.0
-        axes = [self.origin[a] + np.arange(n, dtype=np.float32) * (2 * self.spacing) for a, n in enumerate(self.coarse_shape)]
+        axes = [
+            self.origin[a] + np.arange(n, dtype=np.float32) * (2 * self.spacing)
+            for a, n in enumerate(self.coarse_shape)
+        ]
         straight = np.meshgrid(*axes, indexing="ij", sparse=True)
         self.coarse: tuple[Array, Array, Array] = tuple(straight[a] + self.displacement[a] for a in range(3))  # type: ignore[assignment]
         self.x, self.y, self.z = (upsample(c, shape) for c in self.coarse)
@@ -114,21 +127,35 @@ class Canvas:
         step = 2 * self.spacing
         slow = [smooth_noise(rng, self.coarse_shape, step, 150.0) for _ in range(3)]
         fast = [smooth_noise(rng, self.coarse_shape, step, 60.0) for _ in range(3)]
-        return np.stack([np.float32(size / 2.2) * s + np.float32(size / 6) * f for s, f in zip(slow, fast, strict=True)])
+        return np.stack(
+            [np.float32(size / 2.2) * s + np.float32(size / 6) * f for s, f in zip(slow, fast, strict=True)]
+        )
 
     def refine(self, coarse: Array) -> Array:
         """Bring a field from the coarse grid to the reference grid."""
         return upsample(coarse, self.shape)
 
-    def to_world(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Where canonical points (N, 3) lie in the world."""
+    def to_world(self, points: ArrayLike, iterations: int = 4) -> NDArray[np.float64]:
+        """Where canonical points (N, 3) lie in the world; four rounds leave less than 0.1 mm."""
         goal = np.atleast_2d(np.asarray(points, dtype=np.float64))
         at = goal.copy()
-        for _ in range(6):
-            index = ((at - self.origin) / (2 * self.spacing)).T
-            d = [map_coordinates(self.displacement[a], index, order=1, mode="nearest") for a in range(3)]
-            at = goal - np.stack(d, axis=-1)
+        for _ in range(iterations):
+            at = goal - self._bend(at)
         return at
+
+    def _bend(self, world: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The displacement at world points (N, 3), linear between coarse voxels, constant beyond them."""
+        last = np.array(self.coarse_shape) - 1
+        at = np.clip((world - self.origin) / (2 * self.spacing), 0, last)
+        low = np.minimum(at.astype(np.int64), last - 1)
+        part = at - low
+        out = np.zeros_like(world)
+        i, j, k = low.T
+        share = (1 - part.T, part.T)
+        for a, b, c in np.ndindex(2, 2, 2):
+            weight = share[a][0] * share[b][1] * share[c][2]
+            out += (weight * self.displacement[:, i + a, j + b, k + c]).T
+        return out
 
     def index(self, world: ArrayLike) -> NDArray[np.int64]:
         """Nearest voxels (N, 3), kept inside the grid."""
@@ -171,7 +198,18 @@ class Canvas:
     def free(self, box: Box, over: Sequence[Tissue], gap: int = 1) -> NDArray[np.bool_]:
         """Where one of `over` is now and nothing else within `gap` voxels: a plane of fat stays between organs."""
         taken = ~self.among(box, over)
-        return ~binary_dilation(taken, iterations=gap) if gap else ~taken
+        for _ in range(gap):
+            taken = grown(taken)
+        return ~taken
+
+    def guard(self) -> None:
+        """Set apart the visceral fat that touches anything else, so that nothing painted over fat fills it."""
+        fat = self.tissue == Tissue.FAT_VISCERAL
+        self.tissue[fat & grown(~fat)] = Tissue.FAT_PLANE
+
+    def unguard(self) -> None:
+        """Make the fat set apart plain visceral fat again."""
+        self.tissue[self.tissue == Tissue.FAT_PLANE] = Tissue.FAT_VISCERAL
 
     def tube(self, points: ArrayLike, radii: ArrayLike, margin: float = 4.0) -> tuple[Box, Array, Array]:
         """Signed distance to a tube around a canonical centre line.
@@ -197,7 +235,14 @@ class Canvas:
         return box, distance, place
 
     def _segment(
-        self, ends: Array, radii: Array, margin: float, number: int, first: NDArray[np.int64], distance: Array, place: Array
+        self,
+        ends: Array,
+        radii: Array,
+        margin: float,
+        number: int,
+        first: NDArray[np.int64],
+        distance: Array,
+        place: Array,
     ) -> None:
         sub = self.box(ends.min(0), ends.max(0), float(radii.max()) + margin)
         inner = tuple(slice(s.start - f, s.stop - f) for s, f in zip(sub, first, strict=True))
@@ -213,7 +258,9 @@ class Canvas:
         np.copyto(target, away, where=closer)
         np.copyto(place[inner], t + np.float32(number), where=closer)
 
-    def paint_capsule(self, ends: ArrayLike, radii: ArrayLike, code: Tissue, over: Sequence[Tissue] | None = None) -> None:
+    def paint_capsule(
+        self, ends: ArrayLike, radii: ArrayLike, code: Tissue, over: Sequence[Tissue] | None = None
+    ) -> None:
         """Paint a round-ended piece of vessel between two WORLD points; thinner than a voxel still leaves a line."""
         line = np.asarray(ends, dtype=np.float32)
         thick = np.maximum(np.asarray(radii, dtype=np.float32), np.float32(0.55 * self.spacing))
@@ -224,7 +271,12 @@ class Canvas:
         self.paint(box, distance < 0, code, over)
 
     def paint_tube(
-        self, points: ArrayLike, radii: ArrayLike, code: Tissue, over: Sequence[Tissue] | None = None, swell: float = 0.0
+        self,
+        points: ArrayLike,
+        radii: ArrayLike,
+        code: Tissue,
+        over: Sequence[Tissue] | None = None,
+        swell: float = 0.0,
     ) -> None:
         """Paint a tube; a tube thinner than a voxel still leaves a line. `swell`: bumps of the outline in mm."""
         box, distance, _ = self.tube(points, np.maximum(radii, 0.55 * self.spacing), margin=2.0)

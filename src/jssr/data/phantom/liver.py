@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Array, Box, Canvas, ellipsoid, smax, smin, upsample
+from jssr.data.phantom.kidney import Kidney
 from jssr.data.phantom.ranges import Ranges
 from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso, between
@@ -37,24 +38,30 @@ def level(values: Array, allowed: NDArray[np.bool_], voxels: float, low: float, 
     return float(np.clip(np.partition(inside, wanted)[wanted], low, high))
 
 
-def paint_liver(canvas: Canvas, torso: Torso, ranges: Ranges, kidney: NDArray[np.float64], rough: float) -> Liver:
+def paint_liver(canvas: Canvas, torso: Torso, ranges: Ranges, kidney: Kidney, rough: float) -> Liver:
     """Paint the parenchyma: two lobes that fill the right dome, cut by vena cava, kidney, hilum and fissures.
 
     Args:
-        kidney: canonical centre and half axes of the right kidney, (2, 3).
+        kidney: the right one: it leaves its impression, with some fat around.
+        rough: bumps of the outline (mm).
     """
     rng, body = canvas.rng, torso.body
     half, front, back = body.half, body.front, body.spine_front
-    box, small = canvas.coarsened(canvas.box([-half - 12, front - 15, -95], [0.95 * half, back + 62, body.dome_right + 12]))
+    box, small = canvas.coarsened(
+        canvas.box([-half - 12, front - 15, -95], [0.95 * half, back + 62, body.dome_right + 12])
+    )
     x, y, z = (c[small] for c in canvas.coarse)
     hilum = np.array([-0.16 * half - 8, 0.30 * front + 0.70 * back, float(rng.uniform(34, 46))])
     reach = float(rng.uniform(0.15, 0.60)) * half
-    shape = upsample(_lobes(canvas, torso, x, y, z, reach), _shape(box)) + rough * canvas.rough[box]
-    cut = upsample(_cuts(x, y, z, torso, hilum, kidney, reach), _shape(box)) + 0.5 * rough * np.roll(canvas.rough[box], 9, axis=0)
+    volume = between(rng, ranges.liver_ml)
+    dome = torso.dome[box][::2, ::2, ::2]
+    shape = upsample(_lobes(canvas, torso, x, y, z, dome, reach, volume), _shape(box)) + rough * canvas.rough[box]
+    cut = upsample(_cuts(x, y, z, torso, hilum, kidney, reach), _shape(box)) + 0.5 * rough * np.roll(
+        canvas.rough[box], 9, axis=0
+    )
     gap = torso.cavity[box] - 2.6
     open_ = (gap > 0) & (cut > 0) & canvas.among(box, SOFT)
-    volume = between(rng, ranges.liver_ml) * 1000 / canvas.spacing**3
-    iso = level(shape, open_, volume, -22.0, 34.0)
+    iso = level(shape, open_, volume * 1000 / canvas.spacing**3, -26.0, 36.0)
     distance = smax(smax(shape - iso, -gap, 5.0), -cut, 3.0)
     canvas.paint(box, distance < 0, T.LIVER, over=SOFT)
     return Liver(box, distance, hilum)
@@ -64,35 +71,45 @@ def _shape(box: Box) -> tuple[int, ...]:
     return tuple(s.stop - s.start for s in box)
 
 
-def _lobes(canvas: Canvas, torso: Torso, x: Array, y: Array, z: Array, reach: float) -> Array:
-    """Signed distance to the lobes before anything cuts them; `reach`: how far the left one crosses the midline (mm)."""
+def _lobes(
+    canvas: Canvas, torso: Torso, x: Array, y: Array, z: Array, dome: Array, reach: float, volume: float
+) -> Array:
+    """Signed distance to the lobes before anything cuts them; `dome`: mm under the diaphragm; `reach`: how far left."""
     rng, body = canvas.rng, torso.body
     half, front, back, top = body.half, body.front, body.spine_front, body.dome_right
-    tall = float(rng.uniform(85, 108))
-    middle = [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.82 * tall]
-    right = ellipsoid(x, y, z, middle, [0.60 * half, 0.62 * (back + 55 - front), tall])
+    tall = float(rng.uniform(78, 100)) * (volume / 1500) ** (1 / 3)
+    # It stands out of the dome and the flank: there the wall shapes it, whatever the volume.
+    middle = [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.55 * tall]
+    right = ellipsoid(x, y, z, middle, [0.60 * half, 0.58 * (back + 55 - front), tall])
     # Riedel-like tip or a short liver: the lateral part reaches further down.
     low = [-0.86 * half, 0.5 * (front + back) + 12, float(rng.uniform(-5, 30))]
     tip = ellipsoid(x, y, z, low, [26, 52, float(rng.uniform(50, 70))])
-    # The left lobe is a wedge: thinner to the left.
-    centre = [0.5 * reach - 0.12 * half, 0.70 * front + 0.30 * back, top - 34 - float(rng.uniform(0, 10))]
-    wedge = ellipsoid(x, y, z, centre, [0.5 * reach + 0.45 * half, 0.40 * (back - front), float(rng.uniform(32, 46))])
-    wedge += np.float32(0.10) * np.maximum(x, 0)
-    shape = smin(smin(right, tip, 22.0), wedge, 24.0)
-    return smin(shape, ellipsoid(x, y, z, [-22, back - 14, 62], [20, 14, 30]), 12.0)  # caudate lobe
+    # The left lobe hangs from the diaphragm under the heart: a slab, thinner to the left.
+    deep = float(rng.uniform(50, 78)) - np.float32(0.16) * np.maximum(x, 0)
+    middle_x, wide = 0.5 * (reach - 0.65 * half), 0.5 * (reach + 0.65 * half) + 6
+    long = 0.54 * (back - front)
+    rim = np.sqrt(((x - middle_x) / wide) ** 2 + ((y - 0.58 * front - 0.42 * back) / long) ** 2) - 1
+    slab = smax(dome - deep, rim * np.float32(min(wide, long)), 22.0)
+    shape = smin(smin(right, tip, 22.0), slab, 24.0)
+    return smin(shape, ellipsoid(x, y, z, [-13, back - 24, 66], [25, 19, 34]), 12.0)  # caudate lobe
 
 
 def _cuts(
-    x: Array, y: Array, z: Array, torso: Torso, hilum: NDArray[np.float64], kidney: NDArray[np.float64], reach: float
+    x: Array, y: Array, z: Array, torso: Torso, hilum: NDArray[np.float64], kidney: Kidney, reach: float
 ) -> Array:
     """Signed distance that is negative where something else pushes into the liver."""
     body = torso.body
     back, front, half = body.spine_front, body.front, body.half
-    cut = ellipsoid(x, y, z, kidney[0], kidney[1] + 5)
+    # Nothing of the liver lies behind the kidney.
+    cut = kidney.distance(x, np.minimum(y, np.float32(kidney.centre[1])), z) - (2.5 + 6.0 * body.obesity)
     cut = smin(cut, ellipsoid(x, y, z, hilum + [2, 2, -8], [22, 11, 15]), 5.0)
     # Behind the left lobe: oesophagus, stomach, lesser sac. In front of the spine: aorta and crura.
-    cut = smin(cut, ellipsoid(x, y, z, [0.46 * half, 0.20 * front + 0.80 * back, 40], [0.42 * half, 0.52 * (back - front), 72]), 8.0)
-    cut = smin(cut, ellipsoid(x, y, z, [8, back + 10, 60], [32, 28, 90]), 5.0)
+    cut = smin(
+        cut,
+        ellipsoid(x, y, z, [0.54 * half, 0.16 * front + 0.84 * back, 40], [0.42 * half, 0.48 * (back - front), 72]),
+        8.0,
+    )
+    cut = smin(cut, ellipsoid(x, y, z, [10, back + 10, 60], [30, 25, 90]), 5.0)
     # Under the hilum the duodenum, the pancreas' head and the colon hold the liver to the right.
     cut = smin(cut, ellipsoid(x, y, z, [-0.05 * half, 0.5 * (front + back), -45], [0.42 * half, 80, 68]), 10.0)
     # Fissure of the round ligament, from below and in front.
@@ -103,7 +120,7 @@ def _cuts(
 def paint_gallbladder(canvas: Canvas, liver: Liver, torso: Torso) -> dict[str, NDArray[np.float64]]:
     """A pear in the fossa under the liver, neck to the hilum; returns its fundus."""
     rng, body = canvas.rng, torso.body
-    length, radius = float(rng.uniform(48, 75)), float(rng.uniform(9, 15.5))
+    length, radius = float(rng.uniform(48, 75)), float(rng.uniform(10.5, 16.5))
     neck = liver.hilum + [-16, -4, -10]
     goal = np.array([-0.52 * body.half, 0.72 * body.front + 0.28 * body.spine_front, neck[2] - 42])
     way = (goal - neck) / np.linalg.norm(goal - neck)
@@ -114,7 +131,7 @@ def paint_gallbladder(canvas: Canvas, liver: Liver, torso: Torso) -> dict[str, N
     distance += 0.5 * canvas.rough[box]
     canvas.paint(box, distance < 3.2, T.FAT_VISCERAL, over=[T.LIVER])
     over = [T.LIVER, T.FAT_VISCERAL]
-    ok = canvas.free(box, over, 1)
+    ok = canvas.among(box, over)
     canvas.paint(box, (distance < 1.0) & ok, T.GALLBLADDER_WALL, over)
     canvas.paint(box, (distance < -0.6) & ok, T.BILE, over=[T.GALLBLADDER_WALL])
     return {"gallbladder_fundus": line[-1]}
@@ -157,7 +174,10 @@ def _lesion(canvas: Canvas, world: NDArray[np.float64], size: float, kind: str) 
     rng = canvas.rng
     radii = 0.5 * size * np.exp(0.13 * rng.standard_normal(3))
     box = canvas.box(world, world, float(radii.max()) * 1.4 + 4)
-    axes = [canvas.origin[a] + canvas.spacing * np.arange(s.start, s.stop, dtype=np.float32) - world[a] for a, s in enumerate(box)]
+    axes = [
+        canvas.origin[a] + canvas.spacing * np.arange(s.start, s.stop, dtype=np.float32) - world[a]
+        for a, s in enumerate(box)
+    ]
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0].astype(np.float32)
     p = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
     u, v, w = np.tensordot(turn, p, axes=1)

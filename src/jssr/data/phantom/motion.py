@@ -14,6 +14,7 @@ Keall et al., AAPM TG-76, Med Phys 2006); breath holds repeat to several millime
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +26,7 @@ from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 
-__all__ = ["Motion", "MotionRanges", "Sliding", "make_motion", "make_sliding", "still"]
+__all__ = ["Motion", "MotionRanges", "Sliding", "draw_breaths", "make_motion", "make_sliding", "solve_inverse", "still"]
 
 _COARSE_MM = 4.5
 """Spacing of the grid on which velocities are integrated."""
@@ -37,20 +38,21 @@ class MotionRanges:
 
     breath: float = 8.0
     """Root mean square of the liver's shift along z over patients and phases."""
-    breath_spread: float = 0.55
+    breath_spread: float = 0.7
     """Standard deviation of the logarithm of a patient's own breathing scale: some hold well, some do not."""
-    breath_limit: float = 22.0
+    breath_limit: float = 24.0
+    """Breathing saturates towards this."""
     layer: tuple[float, float] = (8.0, 10.0)
     """Thickness of the shear layer at the wall."""
-    smooth: tuple[float, float] = (1.0, 3.0)
+    smooth: tuple[float, float] = (0.8, 2.6)
     """Root mean square of each component of the smooth random displacement."""
     smooth_length: tuple[float, float] = (30.0, 60.0)
-    shift: float = 1.2
-    turn: float = 0.4
+    shift: float = 0.8
+    turn: float = 0.3
     moved_share: float = 0.06
     """Share of scans before which the patient shifted on the table: offsets four times as large."""
-    phase_scale: dict[str, float] = field(default_factory=dict)
-    """Factor on the breathing of a phase, 1 where not given."""
+    phase_scale: Mapping[str, float] = field(default_factory=lambda: {"arterial": 0.95, "uncontrast": 1.05})
+    """Factor on the breathing of a phase, 1 where not given: scans minutes apart repeat worst."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +198,16 @@ def _integrate(velocity: Tensor, coarse: Grid, rigid: Affine, grid: Grid, breath
     return Motion(forward, Displacement(ff.exponentiate(-velocity, 4)[0], coarse), rigid, breath)
 
 
-def draw_breath(rng: np.random.Generator, ranges: MotionRanges) -> float:
-    """A patient's own breathing scale in millimetres; a phase's breath is normal with this deviation."""
-    spread = ranges.breath_spread
-    return float(ranges.breath * np.exp(rng.normal(-spread * spread, spread)))
+def draw_breaths(
+    rng: np.random.Generator, streams: Mapping[str, np.random.Generator], ranges: MotionRanges
+) -> dict[str, float]:
+    """Millimetres of breathing of each phase: normal, with a scale of the patient's own, saturating at the limit."""
+    spread, limit = ranges.breath_spread, ranges.breath_limit
+    scale = ranges.breath * np.exp(rng.normal(-spread * spread, spread))
+    return {
+        phase: float(limit * np.tanh(scale * ranges.phase_scale.get(phase, 1.0) * own.standard_normal() / limit))
+        for phase, own in streams.items()
+    }
 
 
 def _rigid(rng: np.random.Generator, centre: NDArray[np.float64], ranges: MotionRanges) -> Affine:

@@ -142,7 +142,7 @@ def draw_scanner(
     """
     noise = float(np.exp(style.uniform(*np.log(protocol.noise))))
     resolution, edge = style.uniform(*protocol.resolution), max(0.0, style.uniform(protocol.edge[0] - 0.3, protocol.edge[1]))
-    ramp, cutoff, streaks = style.uniform(0.0, 0.8), style.uniform(0.55, 1.3), style.uniform(0.0, 1.2)
+    ramp, cutoff, streaks = style.uniform(0.0, 0.8), style.uniform(0.55, 1.3), style.uniform(0.0, 0.9)
     modulation = style.uniform(0.1, 0.55)
     step = float(grid.spacing[2])
     thickness, slices = step * rng.uniform(0.8, 1.2), None

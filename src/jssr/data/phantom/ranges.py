@@ -19,7 +19,7 @@ class Ranges:
     spacing: float = 2.0  # of the reference grid
     height: float = 360.0  # of the reference grid, head to foot
     body_width: Interval = (285.0, 435.0)
-    body_depth: Interval = (192.0, 318.0)
+    body_depth: Interval = (202.0, 325.0)
     fat_lean: Interval = (5.0, 12.0)  # subcutaneous fat at the flank, leanest
     fat_obese: Interval = (30.0, 48.0)  # and of the most obese
     liver_ml: Interval = (1050.0, 2100.0)
@@ -31,7 +31,7 @@ class Ranges:
     cyst: float = 0.15
     warp: Interval = (4.0, 9.0)  # largest displacement of the patient's smooth random warp
     rough: Interval = (1.5, 3.0)  # bumps of organ outlines
-    small_bowel_loops: tuple[int, int] = (70, 130)
+    small_bowel_loops: tuple[int, int] = (55, 120)
     dome_z: Interval = (98.0, 122.0)  # top of the right diaphragm above the reference level (L1)
     table: float = 0.7  # share of scans that show the table
 
@@ -40,7 +40,7 @@ TARGET_POPULATION = Ranges()
 
 SUPERVISED_POPULATION = Ranges(
     body_width=(270.0, 400.0),
-    body_depth=(180.0, 290.0),
+    body_depth=(188.0, 295.0),
     fat_obese=(22.0, 40.0),
     liver_ml=(900.0, 1800.0),
     spleen_ml=(90.0, 300.0),

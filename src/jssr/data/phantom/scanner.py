@@ -177,7 +177,7 @@ def _correlated(rng: np.random.Generator, shape: tuple[int, ...], scanner: Scann
     f = torch.sqrt(fx**2 + fy**2)
     rise = (f + 0.12) ** scanner.ramp * torch.exp(-((f / (1.6 * scanner.cutoff)) ** 2))
     # A streak is long along x: its power sits near the y axis of the spectrum.
-    wedge = torch.exp(-((fx / (0.2 * (fy.abs() + 0.1))) ** 2)) * rise
+    wedge = torch.exp(-((fx / (0.25 * (fy.abs() + 0.1))) ** 2) - (fy / 0.7) ** 2) * rise
     spectrum = torch.fft.rfft2(white.permute(2, 1, 0))
     parts = []
     for shape_of in (rise, wedge):

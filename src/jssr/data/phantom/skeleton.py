@@ -11,7 +11,7 @@ from jssr.data.phantom.torso import Body, Torso
 
 __all__ = ["paint_pelvis", "paint_ribs", "paint_spine"]
 
-T, PITCH_L1 = Tissue, 33.0
+T = Tissue
 
 
 def vertebra_heights() -> dict[str, float]:
@@ -34,13 +34,15 @@ def paint_spine(canvas: Canvas, body: Body) -> dict[str, NDArray[np.float64]]:
     """Paint the vertebral column; returns the canonical centres of the bodies that lie in the grid."""
     heights = vertebra_heights()
     centres = {}
+    high = -float(canvas.origin[2])
     limit = canvas.grid.centre[2] + canvas.grid.shape[2] * canvas.spacing / 2 - 12
     scale = float(np.clip(canvas.rng.normal(1.0, 0.05), 0.9, 1.1))
     for name, z in heights.items():
         centre = np.array([0.0, float(body.spine_y(z)), z])
         size = scale * (1.0 if name[0] in "LS" else float(np.interp(z, [31, 180], [0.95, 0.74])))
         half = 0.5 * (z - heights.get(_below(name), z - 28.0))
-        _vertebra(canvas, centre, size, half)
+        if abs(z) < high + half + 12:
+            _vertebra(canvas, centre, size, half)
         if abs(z) < limit:
             centres[name] = centre
     return centres
@@ -55,31 +57,41 @@ def _below(name: str) -> str:
 
 
 def _vertebra(canvas: Canvas, centre: NDArray[np.float64], size: float, half: float) -> None:
-    box = canvas.box(centre - [48, 26, half + 8], centre + [48, 78, half + 8])
-    x, y, z = canvas.coordinates(box)
-    x, y, z = x - centre[0], y - centre[1], z - centre[2]
-    rough = 0.5 * canvas.rough[box]
-    # Body: an ellipse with a waist, hollow behind; the disc fills the rest of the pitch.
-    waist = 1 - 0.09 * np.cos(np.clip(z / half, -1, 1) * np.pi / 2) ** 2
+    # Body: an ellipse with a waist; the disc fills the rest of the pitch.
+    box = canvas.box(centre - [26, 19, half + 3], centre + [26, 19, half + 3])
+    x, y, z = (c - np.float32(m) for c, m in zip(canvas.coordinates(box), centre, strict=True))
+    waist = 1 - 0.09 * np.cos(np.clip(z / half, -1, 1) * np.float32(np.pi / 2)) ** 2
     radial = (np.sqrt((x / (24.0 * size)) ** 2 + (y / (17.0 * size)) ** 2) - waist) * (19.5 * size)
-    end = np.abs(z) - (half - 4.2)
-    disc = np.maximum(radial + 0.8, np.abs(z) - half)
-    column = smax(radial, end, 3.0) + rough
+    column = smax(radial, np.abs(z) - (half - 4.2), 3.0) + 0.5 * canvas.rough[box]
+    canvas.paint(box, np.maximum(radial + 0.8, np.abs(z) - half) < 0, T.DISC)
+    canvas.paint(box, column < 0, T.VERTEBRA_CORTEX)
+    canvas.paint(box, column < -1.4, T.VERTEBRA_MARROW, over=[T.VERTEBRA_CORTEX])
+    _arch(canvas, centre, size, half)
+
+
+def _arch(canvas: Canvas, centre: NDArray[np.float64], size: float, half: float) -> None:
+    """What stands behind the body: pedicles and laminae round the canal, joints, transverse and spinous processes."""
+    box = canvas.box(centre + [-48, 13 * size, -half - 2], centre + [48, 72 * size, half + 2])
+    x, y, z = (c - np.float32(m) for c, m in zip(canvas.coordinates(box), centre, strict=True))
+    side = np.abs(x)
     canal = np.sqrt((x / 1.25) ** 2 + (y - 25.0 * size) ** 2) - 8.0 * size
-    ring = np.maximum(np.abs(np.sqrt((x / 1.15) ** 2 + (y - 26 * size) ** 2) - 13.0 * size) - 3.6, np.abs(z - 2) - 0.62 * half)
-    spinous = ellipsoid(x, y + 0.35 * z, z, [0, 50 * size, -3], [4.6, 19 * size, 0.55 * half])
-    wing = ellipsoid(np.abs(x), y, z, [25 * size, 31 * size, 3], [20 * size, 5.5, 6.5])
-    facet = ellipsoid(np.abs(x), y, z, [15 * size, 35 * size, -0.8 * half], [8 * size, 8.5 * size, 0.55 * half])
-    arch = np.minimum(np.minimum(ring, spinous), np.minimum(wing, facet)) + rough
-    bone = np.minimum(column, arch)
-    bone = np.maximum(bone, -canal)
-    canvas.paint(box, disc < 0, T.DISC)
-    canvas.paint(box, (canal < 0) & (np.abs(z) < half + 1.5), T.CANAL)
-    canvas.paint(box, bone < 0, T.VERTEBRA_CORTEX)
-    canvas.paint(box, np.where(column < 0, column < -1.6, bone < -2.6), T.VERTEBRA_MARROW, over=[T.VERTEBRA_CORTEX])
+    ring = np.abs(np.sqrt((x / 1.15) ** 2 + (y - 26 * size) ** 2) - 13.0 * size) - 3.6
+    ring = np.maximum(ring, np.abs(z - 2) - 0.62 * half)
+    spinous = (
+        np.sqrt(x * x + (0.24 * (y - 50 * size)) ** 2 + ((z + 0.35 * (y - 50 * size) + 8) * (8.0 / half)) ** 2) - 4.6
+    )
+    wing = np.sqrt(((side - 25 * size) * 0.28) ** 2 + (y - 31 * size) ** 2 + (z - 3) ** 2) - 5.5
+    facet = np.sqrt((side - 15 * size) ** 2 + (y - 35 * size) ** 2 + ((z + 0.8 * half) * 0.55) ** 2) - 8.0 * size
+    arch = np.minimum(np.minimum(ring, spinous), np.minimum(wing, facet)) + 0.5 * canvas.rough[box]
+    arch = np.maximum(arch, -canal)
+    body = (T.VERTEBRA_CORTEX, T.VERTEBRA_MARROW, T.DISC)
+    behind = ~canvas.among(box, body)
+    canvas.paint(box, behind & (canal < 0) & (np.abs(z) < half + 1.5), T.CANAL)
+    canvas.paint(box, behind & (arch < 0), T.VERTEBRA_CORTEX)
+    canvas.paint(box, behind & (arch < -2.4), T.VERTEBRA_MARROW, over=[T.VERTEBRA_CORTEX])
 
 
-def paint_ribs(canvas: Canvas, torso: Torso, table: NDArray[np.float64] | None = None) -> None:
+def paint_ribs(canvas: Canvas, torso: Torso) -> None:
     """Ribs 4 to 12 run in the wall, down and forward from their vertebrae; cartilage turns up towards the sternum."""
     heights, body = vertebra_heights(), torso.body
     for number in range(3, 13):
@@ -105,7 +117,9 @@ def _rib(canvas: Canvas, torso: Torso, number: int, side: int, z0: float, ends: 
         bone = np.concatenate([[True], bone])
     line, gristle = path[bone], path[~bone]
     box, distance, _ = canvas.tube(line, 4.2, margin=2.0)
-    canvas.paint(box, distance < 0, T.RIB_CORTEX, over=[T.MUSCLE, T.MUSCLE_FAT, T.FAT_SUBCUTANEOUS, T.LUNG, T.FAT_VISCERAL])
+    canvas.paint(
+        box, distance < 0, T.RIB_CORTEX, over=[T.MUSCLE, T.MUSCLE_FAT, T.FAT_SUBCUTANEOUS, T.LUNG, T.FAT_VISCERAL]
+    )
     canvas.paint(box, distance < -2.2, T.RIB_MARROW, over=[T.RIB_CORTEX])
     if 3 <= number <= 10 and len(gristle) > 1:
         box, distance, _ = canvas.tube(np.concatenate([line[-1:], gristle]), 5.0, margin=2.0)
@@ -114,7 +128,7 @@ def _rib(canvas: Canvas, torso: Torso, number: int, side: int, z0: float, ends: 
 
 def _onto_wall(canvas: Canvas, torso: Torso, path: NDArray[np.float64]) -> NDArray[np.float64]:
     """Move points (direction x, direction y, z) outwards until they lie 7 mm behind the inner wall."""
-    reach = np.arange(40.0, 215.0, 2.5)
+    reach = np.arange(0.2, 1.02, 0.02) * torso.body.width / 2
     points = np.stack(
         [path[:, :1] * reach, path[:, 1:2] * reach, np.broadcast_to(path[:, 2:], (len(path), len(reach)))], axis=-1
     )

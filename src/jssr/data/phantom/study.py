@@ -14,7 +14,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Points, Volume
 from jssr.data.phantom.anatomy import SUPERVISED_POPULATION, TARGET_POPULATION, Anatomy, make_anatomy
-from jssr.data.phantom.motion import Motion, MotionRanges, draw_breath, make_motion, make_sliding, still
+from jssr.data.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
 from jssr.data.phantom.protocol import SUPERVISED_PROTOCOL, TARGET_PROTOCOL, Extent, draw_scanner, draw_views
 from jssr.data.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.data.phantom.texture import bounding_box, make_texture, mottle
@@ -232,12 +232,8 @@ def _motions(
     motions = {anchor: still(grid)}
     if len(scanners) > 1:
         rng = stream(*key, "motion")
-        scale = draw_breath(rng, ranges)
         sliding = make_sliding(subject.grid, subject.cavity_depth, subject.mobility, rng.uniform(*ranges.layer))
-        for phase in scanners:
-            if phase != anchor:
-                own = stream(*key, "motion", phase)
-                size = scale * ranges.phase_scale.get(phase, 1.0) * own.standard_normal()
-                breath = float(np.clip(size, -ranges.breath_limit, ranges.breath_limit))
-                motions[phase] = make_motion(own, sliding, grid, breath, ranges)
+        streams = {phase: stream(*key, "motion", phase) for phase in scanners if phase != anchor}
+        for phase, breath in draw_breaths(rng, streams, ranges).items():
+            motions[phase] = make_motion(streams[phase], sliding, grid, breath, ranges)
     return {phase: motions[phase] for phase in scanners}

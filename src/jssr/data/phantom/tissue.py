@@ -21,7 +21,17 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABELS", "PHASES", "TEXTURE", "PatientContrast", "Texture", "Tissue", "labels_of", "sample_contrast", "tissue_values"]
+__all__ = [
+    "LABELS",
+    "PHASES",
+    "TEXTURE",
+    "PatientContrast",
+    "Texture",
+    "Tissue",
+    "labels_of",
+    "sample_contrast",
+    "tissue_values",
+]
 
 PHASES = ("uncontrast", "arterial", "venous", "delay", "t1", "t2")
 
@@ -110,6 +120,7 @@ class Tissue(IntEnum):
     OESOPHAGUS = 57
     TABLE = 58
     MUSCLE_FAT = 59  # fat between muscles: counts as muscle
+    FAT_PLANE = 60  # only while painting: fat that keeps organs apart
 
 
 _LABEL_OF: dict[str, tuple[Tissue, ...]] = {
@@ -192,8 +203,8 @@ _ROWS: dict[Tissue, _Row] = {
     Tissue.FAT_VISCERAL: _Row(-101, 1, 3, 3, spread=6, t1=330, t2=58, density=0.95, sd=9, length=5),
     Tissue.MUSCLE: _Row(54, 4, 10, 11, spread=5, late=0.2, t1=856, t2=27, sd=9, length=5),
     Tissue.DIAPHRAGM: _Row(50, 6, 14, 14, spread=5, t1=856, t2=30),
-    Tissue.VERTEBRA_CORTEX: _Row(430, 4, 8, 8, spread=90, t1=700, t2=20, density=0.25, sd=70, length=4),
-    Tissue.VERTEBRA_MARROW: _Row(160, 6, 16, 14, spread=45, t1=549, t2=49, density=0.7, sd=32, length=5),
+    Tissue.VERTEBRA_CORTEX: _Row(400, 4, 8, 8, spread=90, t1=700, t2=20, density=0.25, sd=70, length=4),
+    Tissue.VERTEBRA_MARROW: _Row(140, 6, 16, 14, spread=45, t1=549, t2=49, density=0.7, sd=32, length=5),
     Tissue.DISC: _Row(82, 2, 6, 8, spread=12, t1=1100, t2=70, density=0.8, sd=10),
     Tissue.CANAL: _Row(18, 2, 6, 8, spread=5, t1=2200, t2=300, density=0.9, sd=8),
     Tissue.RIB_CORTEX: _Row(420, 3, 6, 6, spread=80, t1=700, t2=20, density=0.3, sd=60, length=3),
@@ -245,6 +256,7 @@ _ROWS: dict[Tissue, _Row] = {
     Tissue.MESENTERIC_VEIN: _Row(40, 60, 112, 66, spread=4, late=0.6, t1=1441, t2=250, density=_FLOW, sd=5),
     Tissue.OESOPHAGUS: _Row(36, 20, 32, 28, spread=6, t1=850, t2=55, sd=8),
     Tissue.TABLE: _Row(-120, spread=120, density=0.0, sd=5),
+    Tissue.FAT_PLANE: _Row(-101, 1, 3, 3, spread=0, t1=330, t2=58, density=0.95, sd=9, length=5),
     Tissue.MUSCLE_FAT: _Row(-65, 0, 2, 2, spread=14, t1=400, t2=55, density=0.95, sd=12),
 }
 
@@ -348,7 +360,9 @@ def tissue_values(phase: str, rng: np.random.Generator, patient: PatientContrast
     if phase != "uncontrast":
         enhancement = _column(phase) * patient.gain * np.float32(patient.dose)
         if phase == "arterial":
-            enhancement *= np.exp(_column("late") * np.float32(patient.timing))
+            late = _column("late")
+            # Log-normal over patients, with the table as its mean.
+            enhancement *= np.exp(late * np.float32(patient.timing) - 0.5 * late**2)
         values += enhancement * (1 + 0.04 * jitter)
     values += 0.15 * _column("spread") * jitter
     if patient.oral:

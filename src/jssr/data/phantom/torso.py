@@ -50,7 +50,7 @@ class Body:
 
     def spine_y(self, z: ArrayLike) -> NDArray[np.float64]:
         """y of the centre of the vertebral bodies at height z: lumbar lordosis, thoracic kyphosis."""
-        base = self.depth / 2 - self.back_fat - 61.0
+        base = self.depth / 2 - self.back_fat - 65.0
         return base - self.lordosis * np.cos((np.asarray(z, dtype=np.float64) + 70.0) / 75.0)
 
     @property
@@ -68,7 +68,6 @@ class Torso:
     wall: Array  # depth inside the thoracic and abdominal wall, spine and psoas taken out
     dome: Array  # below the diaphragm: positive
     cavity: Array  # smooth minimum of the two: where organs slide
-    cavity_coarse: Array
 
 
 def draw_body(rng: np.random.Generator, ranges: Ranges) -> Body:
@@ -96,7 +95,7 @@ def draw_body(rng: np.random.Generator, ranges: Ranges) -> Body:
         dome_left=right - float(rng.uniform(4, 20)),
         lordosis=float(rng.uniform(5, 15)),
         squareness=float(rng.uniform(2.15, 2.6)),
-        recess=float(rng.uniform(60, 105)),
+        recess=float(rng.uniform(55, 92)),
     )
 
 
@@ -129,7 +128,7 @@ def _tables(rng: np.random.Generator, body: Body, heights: NDArray[np.float64]) 
     fat = fat * (1 - 0.35 * chest + 0.45 * hips * (1 - 0.5 * front))
     fat = np.maximum(fat * (1 + 0.10 * np.roll(wave, 40, axis=0) / wave.std()), 3.5)
     muscle = skin - fat
-    paraspinal = 24 * np.exp(-(((np.abs(angle - np.pi / 2)) / 0.62) ** 2))
+    paraspinal = 30 * np.exp(-(((np.abs(angle - np.pi / 2)) / 0.72) ** 2))
     # Iliac wings and the gluteal muscles outside them thicken the wall of the pelvis.
     wall = body.wall - (body.wall - 11) * front**3 + paraspinal + 24 * hips * (1 - front) ** 0.7
     cavity = muscle - wall
@@ -140,16 +139,16 @@ def _tables(rng: np.random.Generator, body: Body, heights: NDArray[np.float64]) 
 def _dome(canvas: Canvas, body: Body, x: Array, y: Array, wall: Array) -> Array:
     """Height of the diaphragm over each point: two domes that fall off into the recess along the wall."""
     half = body.half
-    right = np.exp(-(((x + 0.50 * half) / (0.50 * half)) ** 2))
-    left = np.exp(-(((x - 0.52 * half) / (0.46 * half)) ** 2))
-    middle = min(body.dome_left, body.dome_right) - 16
+    right = np.exp(-(((x + 0.52 * half) / (0.62 * half)) ** 4))
+    left = np.exp(-(((x - 0.54 * half) / (0.58 * half)) ** 4))
+    middle = min(body.dome_left, body.dome_right) - 20
     top = middle + (body.dome_right - middle) * right + (body.dome_left - middle) * left
-    crest = body.front + 0.45 * (body.depth / 2 - body.back_fat - 30 - body.front)
-    top = top - 16 * ((y - crest) / 60) ** 2
+    crest = body.front + 0.40 * (body.depth / 2 - body.back_fat - 30 - body.front)
+    top = top - 11 * ((y - crest) / 60) ** 2
     behind = 1 / (1 + np.exp(-(y - crest - 5) / 22))
-    drop = 26 + (body.recess - 26) * behind
+    drop = 24 + (body.recess - 24) * behind
     inside = np.maximum(wall, 0)
-    return top - drop * np.exp(-inside / 10.0) + 2.5 * smooth_noise(canvas.rng, x.shape, 2 * canvas.spacing, 45.0)
+    return top - drop * np.exp(-inside / 12.0) + 2.5 * smooth_noise(canvas.rng, x.shape, 2 * canvas.spacing, 45.0)
 
 
 def paint_torso(canvas: Canvas, body: Body) -> Torso:
@@ -169,8 +168,8 @@ def paint_torso(canvas: Canvas, body: Body) -> Torso:
     bulge = np.sqrt((x / width * 22) ** 2 + (y - spine - 6) ** 2) - 22
     wall = smin(wall, bulge, 10.0)
     dome = (_dome(canvas, body, x, y, wall) - z) * np.float32(0.85)
-    cavity = smin(wall, dome, 6.0)
-    fine = Torso(body, *(canvas.refine(f) for f in (skin, muscle, wall, dome, cavity)), cavity)
+    cavity = gaussian_filter(smin(wall, dome, 6.0), 0.8)
+    fine = Torso(body, *(canvas.refine(f) for f in (skin, muscle, wall, dome, cavity)))
     _fill(canvas, fine)
     return fine
 

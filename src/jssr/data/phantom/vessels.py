@@ -8,12 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Canvas
+from jssr.data.phantom.kidney import Kidney
 from jssr.data.phantom.liver import Liver
 from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso
-from jssr.data.phantom.viscera import Kidney, resample
+from jssr.data.phantom.viscera import resample
 
-__all__ = ["Tree", "grow_tree", "paint_great_vessels", "paint_liver_vessels", "paint_lung_vessels", "paint_mesentery", "paint_portal_system"]
+__all__ = [
+    "Tree",
+    "grow_tree",
+    "paint_great_vessels",
+    "paint_liver_vessels",
+    "paint_lung_vessels",
+    "paint_mesentery",
+    "paint_portal_system",
+]
 
 T = Tissue
 Vector = NDArray[np.float64]
@@ -92,7 +101,11 @@ def _paint_tree(canvas: Canvas, tree: Tree, code: Tissue, over: tuple[Tissue, ..
         up = tree.parent[node]
         if up < 0:
             continue
-        radii = np.array([tree.radius[node], tree.radius[node]]) if tree.radius[up] > 2 * tree.radius[node] else tree.radius[[up, node]]
+        radii = (
+            np.array([tree.radius[node], tree.radius[node]])
+            if tree.radius[up] > 2 * tree.radius[node]
+            else tree.radius[[up, node]]
+        )
         canvas.paint_capsule(world[[up, node]], radii, code, over)
 
 
@@ -108,7 +121,11 @@ def paint_great_vessels(canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney]
     box, distance, _ = canvas.tube(fine, radii, margin=3.0)
     canvas.paint(box, distance < 0, T.AORTA, over)
     if rng.random() < 0.45:
-        plaque = (np.abs(distance + 0.6) < 1.2) & (np.roll(canvas.rough[box], 5, axis=2) > rng.uniform(1.0, 1.9)) & (canvas.z[box] < 70)
+        plaque = (
+            (np.abs(distance + 0.6) < 1.2)
+            & (np.roll(canvas.rough[box], 5, axis=2) > rng.uniform(1.0, 1.9))
+            & (canvas.z[box] < 70)
+        )
         canvas.paint(box, plaque, T.CALCIFICATION, (T.AORTA,))
     marks = {"aortic_bifurcation": line[-1]}
     for side in (-1, 1):
@@ -116,16 +133,28 @@ def paint_great_vessels(canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney]
         canvas.paint_tube(resample(iliac, 8, np.ones(3))[0], 0.55 * bore, T.ARTERY, LOOSE)
     front = line[2] - [0, bore, 0]
     coeliac = front + [0, 0, -12]
-    canvas.paint_tube(np.array([coeliac + [0, 4, 0], coeliac + [-1, -12, -4], coeliac + [-4, -20, -3]]), [3.6, 3.3, 3.0], T.ARTERY, LOOSE)
+    canvas.paint_tube(
+        np.array([coeliac + [0, 4, 0], coeliac + [-1, -12, -4], coeliac + [-4, -20, -3]]),
+        [3.6, 3.3, 3.0],
+        T.ARTERY,
+        LOOSE,
+    )
     marks["coeliac_trunk"] = coeliac + [-1, -10, -4]
     sma = front + [0, 0, -32]
-    canvas.paint_tube(np.array([sma + [0, 4, 4], sma + [0, -9, -8], sma + [-2, -15, -45], sma + [-8, -18, -100]]), [3.6, 3.4, 3.1, 2.4], T.ARTERY, LOOSE)
+    canvas.paint_tube(
+        np.array([sma + [0, 4, 4], sma + [0, -9, -8], sma + [-2, -15, -45], sma + [-8, -18, -100]]),
+        [3.6, 3.4, 3.1, 2.4],
+        T.ARTERY,
+        LOOSE,
+    )
     marks["superior_mesenteric_artery"] = sma + [0, 0, 2]
     marks |= _cava_and_renals(canvas, torso, kidneys, line, bore)
     return marks
 
 
-def _cava_and_renals(canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney], aorta: Vector, bore: float) -> dict[str, Vector]:
+def _cava_and_renals(
+    canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney], aorta: Vector, bore: float
+) -> dict[str, Vector]:
     rng, body = canvas.rng, torso.body
     wide = float(rng.uniform(9, 12.5))
     flat = float(rng.uniform(0.65, 1.0))
@@ -135,14 +164,21 @@ def _cava_and_renals(canvas: Canvas, torso: Torso, kidneys: dict[int, Kidney], a
     line = np.stack([np.array([-14.0, -19, -22, -24, -21, -17, -10]) + rng.normal(0, 1.5), y, z], 1)
     fine, radii = resample(line, 22, wide * np.array([0.85, 0.9, 0.95, 1.0, 1.1, 1.1, 1.15]))
     box, distance, _ = canvas.tube(fine, radii * np.sqrt(flat), margin=5.0)
-    canvas.paint(box, distance + 0.5 * canvas.rough[box] < 0, T.VENA_CAVA, (*LOOSE, T.LIVER, T.LUNG, T.MUSCLE, T.MYOCARDIUM))
+    canvas.paint(
+        box, distance + 0.5 * canvas.rough[box] < 0, T.VENA_CAVA, (*LOOSE, T.LIVER, T.LUNG, T.MUSCLE, T.MYOCARDIUM)
+    )
     marks = {}
     for side, kidney in kidneys.items():
         name = "right" if side < 0 else "left"
         hilum = kidney.hilum
         start = np.array([aorta[3, 0], aorta[3, 1] + 1, hilum[2] + 8])
         vein = np.array([line[2, 0], line[2, 1], hilum[2] + 10])
-        canvas.paint_tube(resample(np.array([start, 0.5 * (start + hilum) + [0, 5, 2], hilum]), 7, np.ones(3))[0], 2.7, T.ARTERY, LOOSE)
+        canvas.paint_tube(
+            resample(np.array([start, 0.5 * (start + hilum) + [0, 5, 2], hilum]), 7, np.ones(3))[0],
+            2.7,
+            T.ARTERY,
+            LOOSE,
+        )
         over_aorta = [0, -bore - 5.0, 3] if side > 0 else [0, -3.0, 2]
         route = np.array([vein, 0.62 * vein + 0.38 * hilum + over_aorta, hilum + [0, -4, -2]])
         canvas.paint_tube(resample(route, 9, np.ones(3))[0], 4.4, T.RENAL_VEIN, LOOSE)
@@ -166,11 +202,26 @@ def paint_portal_system(canvas: Canvas, torso: Torso, liver: Liver, spleen: Vect
     over = (*LOOSE, T.LIVER)
     main = np.array([joint, 0.5 * (joint + liver.hilum) + [4, -4, 0], liver.hilum])
     canvas.paint_tube(resample(main, 9, np.ones(3))[0], bore, T.PORTAL_VEIN, over)
-    splenic = np.array([joint, [8, back - 34, 14], [34, back - 26, 24], 0.4 * np.array([34, back - 26, 24]) + 0.6 * spleen + [0, 2, 0], spleen])
+    splenic = np.array(
+        [
+            joint,
+            [8, back - 34, 14],
+            [34, back - 26, 24],
+            0.4 * np.array([34, back - 26, 24]) + 0.6 * spleen + [0, 2, 0],
+            spleen,
+        ]
+    )
     canvas.paint_tube(resample(splenic, 16, np.ones(5))[0], np.linspace(0.78, 0.55, 16) * bore, T.PORTAL_VEIN, over)
     smv = np.array([joint, joint + [0, -2, -28], joint + [-3, -8, -60], joint + [-8, -14, -105]])
     canvas.paint_tube(resample(smv, 12, np.ones(4))[0], np.linspace(0.9, 0.5, 12) * bore, T.PORTAL_VEIN, over)
-    arteries = np.array([[4, back - 38, 44], [24, back - 36, 36], 0.5 * np.array([24, back - 36, 36]) + 0.5 * spleen + [0, -5, 8], spleen + [-4, -4, 6]])
+    arteries = np.array(
+        [
+            [4, back - 38, 44],
+            [24, back - 36, 36],
+            0.5 * np.array([24, back - 36, 36]) + 0.5 * spleen + [0, -5, 8],
+            spleen + [-4, -4, 6],
+        ]
+    )
     canvas.paint_tube(resample(arteries, 18, np.ones(4))[0] + rng.normal(0, 1.6, (18, 3)), 2.3, T.ARTERY, LOOSE)
     hepatic = np.array([[4, back - 38, 44], liver.hilum + [14, -10, 2], liver.hilum + [-2, -8, -2]])
     canvas.paint_tube(resample(hepatic, 9, np.ones(3))[0], 2.1, T.ARTERY, LOOSE)
@@ -239,7 +290,12 @@ def paint_lung_vessels(canvas: Canvas, torso: Torso) -> None:
     for side in (-1, 1):
         hilum = np.array([side * 38.0, float(body.spine_y(150)) - 32, 175.0])
         goals = np.stack(
-            [side * rng.uniform(25, 0.98 * body.half, 46), rng.uniform(body.front + 15, body.depth / 2 - 50, 46), rng.uniform(20, 180, 46)], 1
+            [
+                side * rng.uniform(25, 0.98 * body.half, 46),
+                rng.uniform(body.front + 15, body.depth / 2 - 50, 46),
+                rng.uniform(20, 180, 46),
+            ],
+            1,
         )
         codes = canvas.tissue[tuple(canvas.index(canvas.to_world(goals)).T)]
         goals = goals[codes == T.LUNG]
@@ -253,9 +309,14 @@ def paint_mesentery(canvas: Canvas, torso: Torso) -> None:
     rng, body = canvas.rng, torso.body
     back = body.spine_front
     for code, shift in ((T.MESENTERIC_VEIN, -6.0), (T.ARTERY, 4.0)):
-        root = [(np.array([shift, back - 40, -5.0]), -1), (np.array([shift - 6, back - 44, -60.0]), 0), (np.array([shift - 10, back - 44, -110.0]), 1)]
+        root = [
+            (np.array([shift, back - 40, -5.0]), -1),
+            (np.array([shift - 6, back - 44, -60.0]), 0),
+            (np.array([shift - 10, back - 44, -110.0]), 1),
+        ]
         goals = np.stack(
-            [rng.uniform(-0.8, 0.8, 70) * body.half, rng.uniform(body.front + 8, back, 70), rng.uniform(-170, 30, 70)], 1
+            [rng.uniform(-0.8, 0.8, 70) * body.half, rng.uniform(body.front + 8, back, 70), rng.uniform(-170, 30, 70)],
+            1,
         )
         codes = canvas.tissue[tuple(canvas.index(canvas.to_world(goals)).T)]
         goals = goals[codes == T.FAT_VISCERAL]

@@ -1,0 +1,328 @@
+"""`jssr check`: read every file of a cohort once, before hours of training do, and say what is wrong in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Group, RenderableType
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Displacement
+from jssr.core.volume import Volume
+from jssr.data.cohort import Case, Cohort
+from jssr.data.intensity import modality_of
+from jssr.data.prepare import check_labels
+from jssr.data.rigid import overlap
+from jssr.errors import JssrError
+from jssr.io.images import read_image
+from jssr.io.points import read_points
+from jssr.io.transforms import read_transform
+
+__all__ = ["CheckReport", "Estimate", "Finding", "ScanFacts", "check_cohort"]
+
+Level = Literal["error", "warning"]
+_LITTLE_OVERLAP = 0.5
+_FEW_VOXELS = 16
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem: an error keeps the case from being used, a warning is worth a look."""
+
+    level: Level
+    case: str
+    what: str
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What was read of one scan. `overlap` is the part of the anchor's field of view that it covers, 0..1."""
+
+    case: str
+    phase: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    axes: str
+    modality: str
+    low: float
+    high: float
+    overlap: float
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training on the cohort will need, at a working grid of `spacing` mm, before the crop to the body.
+
+    `prepare_minutes` is for two cores, at the speed measured in `docs` (10 s a scan with rigid alignment); `cache_gb`
+    is the prepared scans in memory; `voxels` is the largest scan's.
+    """
+
+    spacing: tuple[float, ...]
+    voxels: int
+    cache_gb: float
+    prepare_minutes: float
+
+
+@dataclass
+class CheckReport:
+    """The outcome. `ok` is False where an error was found; `print(report.render())` with rich, or `to_dict()`."""
+
+    cohort: str
+    cases: int
+    phases: dict[str, int]
+    scans: list[ScanFacts] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    estimate: Estimate | None = None
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [f for f in self.findings if f.level == "error"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [f for f in self.findings if f.level == "warning"]
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def render(self) -> RenderableType:
+        """Tables for the terminal: one row a phase, then the findings."""
+        table = Table(title=f"{self.cohort}: {self.cases} cases", title_justify="left")
+        for name in ("phase", "scans", "voxels (median)", "spacing (mm)", "intensities", "overlap with anchor"):
+            table.add_column(name)
+        for phase in self.phases:
+            mine = [s for s in self.scans if s.phase == phase]
+            if mine:
+                table.add_row(phase, str(len(mine)), *_row(mine))
+        parts: list[RenderableType] = [table]
+        if self.estimate:
+            e = self.estimate
+            at = " x ".join(f"{s:g}" for s in e.spacing)
+            sizes = f"{e.voxels / 1e6:.1f} M voxels in the largest scan, {e.cache_gb:.2f} GB of prepared scans"
+            parts.append(Text(f"at {at} mm: {sizes}, about {e.prepare_minutes:.0f} min to prepare on two cores"))
+        for finding in [*self.errors, *self.warnings]:
+            style = "red" if finding.level == "error" else "yellow"
+            parts.append(Text(f"{finding.level} {finding.case}: {finding.what}", style=style))
+        parts.append(Text(f"{len(self.errors)} errors, {len(self.warnings)} warnings"))
+        return Group(*parts)
+
+
+def check_cohort(
+    cohort: Cohort, recipe_spacing: Sequence[float] | float | None = None, progress: bool = False
+) -> CheckReport:
+    """Check every file of a cohort; problems are collected, nothing is raised and nothing written.
+
+    Args:
+        cohort: as loaded; one scan at a time is in memory.
+        recipe_spacing: mm of the working grid, for the estimates.
+        progress: show a bar.
+    """
+    counts = Counter(phase for case in cohort.cases for phase in case.images)
+    report = CheckReport(cohort.name, len(cohort.cases), {p: counts[p] for p in cohort.phases})
+    seen: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    grids: list[Grid] = []
+    for case in track(cohort.cases, "checking", disable=not progress, transient=True):
+        grids += _check_case(cohort, case, report, seen)
+    report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
+    if recipe_spacing is not None and grids:
+        report.estimate = _estimate(grids, recipe_spacing)
+    return report
+
+
+def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str, list[tuple[str, str]]]) -> list[Grid]:
+    def say(level: Level, what: str) -> None:
+        report.findings.append(Finding(level, case.id, what))
+
+    anchor: Grid | None = None
+    grids: list[Grid] = []
+    names: dict[str, tuple[str, ...]] = {}
+    for phase in sorted(case.images, key=lambda p: p != cohort.anchor):
+        try:
+            volume = read_image(cohort.image(case, phase))
+        except JssrError as error:
+            say("error", str(error))
+            continue
+        anchor = volume.grid if phase == cohort.anchor else anchor
+        grids.append(volume.grid)
+        digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
+        seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
+        labels = _check_labels(cohort, case, phase, volume, report)
+        facts = _facts(case, phase, volume, anchor, labels)
+        report.scans.append(facts)
+        for level, what in _oddities(facts, volume, anchor):
+            say(level, what)
+        names[phase] = _check_landmarks(cohort, case, phase, volume, report)
+        _check_truth(cohort, case, phase, anchor, report)
+    named = {frozenset(n) for n in names.values() if n}
+    if len(named) > 1:
+        say("warning", "its phases have landmarks of different names; only common ones can be compared")
+    return grids
+
+
+def _facts(case: Case, phase: str, volume: Volume, anchor: Grid | None, labels: tuple[int, ...]) -> ScanFacts:
+    return ScanFacts(
+        case.id,
+        phase,
+        volume.grid.shape,
+        tuple(round(float(s), 4) for s in volume.grid.spacing),
+        _axes(volume.grid),
+        modality_of(volume),
+        float(volume.data.min()),
+        float(volume.data.max()),
+        overlap(anchor, volume.grid) if anchor is not None else 1.0,
+        labels,
+    )
+
+
+def _oddities(facts: ScanFacts, volume: Volume, anchor: Grid | None) -> Iterator[tuple[Level, str]]:
+    """What is unusual about a scan itself."""
+    name = volume.name
+    if anchor is not None and facts.overlap == 0 and overlap(volume.grid, anchor) == 0:
+        yield "error", f"{name}: its field of view does not overlap the anchor's in physical space"
+    elif facts.overlap < _LITTLE_OVERLAP:
+        yield "warning", f"{name}: covers only {100 * facts.overlap:.0f} % of the anchor's field of view"
+    if anchor is not None and facts.axes != _axes(anchor):
+        yield (
+            "warning",
+            f"{name}: its axes point to {facts.axes}, the anchor's to {_axes(anchor)}; jssr prepare turns it",
+        )
+    if min(facts.shape) < _FEW_VOXELS:
+        yield "warning", f"{name}: has only {min(facts.shape)} voxels along one axis"
+    if max(facts.spacing) > 10:
+        yield "warning", f"{name}: its voxels are {max(facts.spacing):g} mm apart along one axis"
+    same = float((volume.data == volume.data.flatten()[0]).float().mean())
+    if same > 0.95:
+        yield "warning", f"{name}: {100 * same:.0f} % of its voxels have one value"
+
+
+def _check_labels(cohort: Cohort, case: Case, phase: str, image: Volume, report: CheckReport) -> tuple[int, ...]:
+    """The label values of a phase, background left out."""
+    if phase not in case.labels:
+        return ()
+    try:
+        labels = read_image(cohort.path(case.labels[phase]), "labels")
+        check_labels(labels, image)
+    except JssrError as error:
+        report.findings.append(Finding("error", case.id, str(error)))
+        return ()
+    values = tuple(int(v) for v in torch.unique(labels.data).tolist() if v != 0)
+    unknown = [v for v in values if v not in cohort.label_names]
+    if unknown:
+        what = f"{labels.name}: holds the labels {unknown}, which label_names does not name; they count as background"
+        report.findings.append(Finding("warning", case.id, what))
+    if not values:
+        report.findings.append(Finding("warning", case.id, f"{labels.name}: is background only"))
+    return values
+
+
+def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, report: CheckReport) -> tuple[str, ...]:
+    if phase not in case.landmarks:
+        return ()
+    path = cohort.path(case.landmarks[phase])
+    try:
+        points = read_points(path)
+    except JssrError as error:
+        report.findings.append(Finding("error", case.id, str(error)))
+        return ()
+    outside = int((~image.grid.contains(points.xyz)).sum()) if len(points) else 0
+    if outside:
+        what = f"{path}: {outside} of {len(points)} points lie outside the image; are they LPS millimetres?"
+        report.findings.append(Finding("error" if outside == len(points) else "warning", case.id, what))
+    return points.names
+
+
+def _check_truth(cohort: Cohort, case: Case, phase: str, anchor: Grid | None, report: CheckReport) -> None:
+    if phase not in case.truth:
+        return
+    path = cohort.path(case.truth[phase])
+    try:
+        truth = read_transform(path)
+    except JssrError as error:
+        report.findings.append(Finding("error", case.id, str(error)))
+        return
+    if isinstance(truth, Displacement) and anchor is not None and not truth.grid.same_as(anchor, tolerance=0.05):
+        what = f"{path}: lies on another grid than the anchor image; truth leads from the anchor's grid to the scan"
+        report.findings.append(Finding("warning", case.id, what))
+
+
+def _copies(seen: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
+    """Scans with the same voxels: within a case there is nothing to align, between cases someone copied a file."""
+    for places in seen.values():
+        for case in sorted({c for c, _ in places}):
+            phases = [p for c, p in places if c == case]
+            if len(phases) > 1:
+                yield Finding("error", case, f"{' and '.join(phases)} are the same image: there is nothing to align")
+        cases = sorted({c for c, _ in places})
+        if len(cases) > 1:
+            yield Finding("warning", cases[0], f"shares an identical image with {', '.join(cases[1:])}")
+
+
+def _phases(cohort: Cohort) -> Iterator[Finding]:
+    """Phases that only some cases have, and names that are probably one."""
+    spelled: dict[str, list[str]] = defaultdict(list)
+    for phase in cohort.phases:
+        spelled[phase.strip().lower().replace("-", "_")].append(phase)
+        lacking = [c.id for c in cohort.cases if phase not in c.images]
+        if lacking:
+            few = ", ".join(lacking[:3]) + (" ..." if len(lacking) > 3 else "")
+            yield Finding("warning", "all", f"phase {phase} is missing in {len(lacking)} cases ({few})")
+    for names in spelled.values():
+        if len(names) > 1:
+            yield Finding(
+                "warning", "all", f"phases {' and '.join(names)} are probably one; rename them in cohort.json"
+            )
+
+
+def _splits(cohort: Cohort) -> Iterator[Finding]:
+    if any(c.split for c in cohort.cases):
+        if not cohort.split("train"):
+            yield Finding("warning", "all", "no case is in the split train")
+        without = [c.id for c in cohort.cases if not c.split]
+        if without:
+            yield Finding("warning", "all", f"{len(without)} cases have no split and are not used ({without[0]} ...)")
+
+
+def _axes(grid: Grid) -> str:
+    """Where the axes point, roughly: one of R/L, A/P, F/H each (to the patient's right, front, feet ...)."""
+    letters = ("RL", "AP", "FH")
+    out = ""
+    for column in grid.direction.T:
+        axis = int(np.argmax(np.abs(column)))
+        out += letters[axis][int(column[axis] > 0)]
+    return out
+
+
+def _row(scans: list[ScanFacts]) -> list[str]:
+    shape = np.median([s.shape for s in scans], axis=0).astype(int)
+    spacing = np.median([s.spacing for s in scans], axis=0)
+    kinds = "/".join(sorted({s.modality.upper() for s in scans}))
+    low, high = min(s.low for s in scans), max(s.high for s in scans)
+    covers = [100 * s.overlap for s in scans]
+    return [
+        " x ".join(map(str, shape)),
+        " x ".join(f"{s:.3g}" for s in spacing),
+        f"{kinds} {low:g} to {high:g}",
+        f"{np.mean(covers):.0f} % (least {min(covers):.0f} %)",
+    ]
+
+
+def _estimate(grids: list[Grid], spacing: Sequence[float] | float) -> Estimate:
+    voxels = [grid.respaced(spacing).voxels for grid in grids]
+    steps = tuple(float(s) for s in np.broadcast_to(np.asarray(spacing, dtype=float), (grids[0].ndim,)))
+    # int16 image and uint8 classes for each voxel; 10 s a scan and core.
+    return Estimate(steps, max(voxels), sum(voxels) * 3 / 2**30, len(grids) * 10 / 2 / 60)

@@ -1,0 +1,39 @@
+"""Axis order and signs as the networks know them: the first tensor axis towards the patient's left, the second towards
+the back, the third towards the head, as nearly as the scan allows. Only whole axes are swapped or turned, so no voxel
+changes its value or its place in the patient."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume
+
+__all__ = ["canonical"]
+
+
+def canonical(volume: Volume) -> Volume:
+    """Reorder the axes of a volume so that its direction comes nearest to the identity.
+
+    Args:
+        volume: (C, *shape) on any grid.
+
+    Returns:
+        The same voxels at the same places of the patient, on a grid with permuted and flipped axes.
+    """
+    direction, n = volume.grid.direction, volume.grid.ndim
+    # Column a of the direction is tensor axis a; each axis goes to the world axis it is nearest to, each once.
+    world, axes = linear_sum_assignment(-np.abs(direction))
+    order = [int(a) for _, a in sorted(zip(world, axes, strict=True))]
+    back = [axis for axis in range(n) if direction[axis, order[axis]] < 0]
+    if order == list(range(n)) and not back:
+        return volume
+    affine = volume.grid.affine.copy()
+    affine[:n, :n] = affine[:n, :n][:, order]
+    shape = [volume.grid.shape[a] for a in order]
+    for axis in back:
+        affine[:n, n] += affine[:n, axis] * (shape[axis] - 1)
+        affine[:n, axis] *= -1
+    data = volume.data.permute(0, *[a + 1 for a in order]).flip([axis + 1 for axis in back])
+    return Volume(data.contiguous(), Grid(tuple(shape), affine), volume.kind, volume.name)

@@ -1,0 +1,215 @@
+"""Batches for training: which scans meet in which step, cut to one shape and augmented.
+
+What a step gets depends on the seed and the step alone: no loader has a state, so that a resumed run goes on exactly
+where it was and any number of processes or threads can draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jssr.data.augment import Augment, Scan, augment_pair, augment_single
+from jssr.data.cohort import Case, Cohort, Split
+from jssr.data.intensity import Window
+from jssr.data.shelf import Shelf
+from jssr.errors import GeometryError, TrainingError
+from jssr.systems.base import Batch
+
+__all__ = ["Example", "PairSource"]
+
+NEEDS = frozenset({"pair", "labels", "supervised"})
+_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Example:
+    """One ordered pair of a case."""
+
+    case: str
+    moving: str
+    fixed: str
+
+
+class PairSource:
+    """Where training gets its batches.
+
+    Args:
+        cohort: prepared; the pairs.
+        supervised: prepared labelled scans of another population; None where no stage needs them.
+        structures: names of the classes 1, 2, ... of all label maps.
+        anchor: the phase that is fixed; None draws any ordered pair of a case's phases.
+        window: HU that become -1..1.
+        patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
+        batch: pairs in a batch, and as many supervised scans.
+        seed: of everything that is drawn.
+        augment: how; None leaves the scans alone and crops their middle.
+        split: which cases of the cohort. A cohort without splits is used whole. Supervised scans are of "train" then.
+        cache_gb: memory for prepared scans of both cohorts together.
+
+    Raises:
+        CohortError: unknown anchor or structure.
+        TrainingError: no case of that split has two phases.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        supervised: Cohort | None,
+        structures: Sequence[str],
+        anchor: str | None,
+        window: Window,
+        patch: Sequence[int] | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        augment: Augment | None = None,
+        split: Split = "train",
+        cache_gb: float = 4.0,
+    ) -> None:
+        if anchor is not None:
+            cohort.check_phases(anchor)
+        self.patch = None if patch is None else tuple(int(s) for s in patch)
+        self.anchor, self.size, self.seed, self.augment = anchor, batch, seed, augment
+        room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
+        # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
+        labelled = any(case.labels for case in cohort.cases)
+        self.shelf = Shelf(cohort, window, structures if labelled else (), room)
+        self.cases = [c for c in _of_split(cohort, split) if self._choices(c)]
+        if not self.cases:
+            raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
+        self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
+        cases = [] if supervised is None else _of_split(supervised, "train")
+        self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
+        if supervised is not None and not self.labelled:
+            raise TrainingError(f"{supervised.root}: the supervised cohort has no labelled training scans")
+
+    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"})) -> Batch:
+        """The batch of a step, a function of the seed and the step alone.
+
+        Args:
+            step: from 0. Cases come in a new random order in each round through them.
+            need: of "pair", "labels" (those of the pair) and "supervised".
+
+        Raises:
+            ValueError: an unknown need.
+            TrainingError: supervised scans are needed and there are none.
+        """
+        if need - NEEDS:
+            raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
+        out = Batch()
+        if need & {"pair", "labels"}:
+            self._add(out, [self._pair(step * self.size + i, "labels" in need) for i in range(self.size)])
+        if "supervised" in need:
+            scans = [self._single(step * self.size + i) for i in range(self.size)]
+            scans = _one_shape(scans)
+            out.supervised = torch.cat([s.image for s in scans])
+            out.supervised_labels = torch.cat([s.labels for s in scans if s.labels is not None])
+        return out
+
+    @property
+    def examples(self) -> list[Example]:
+        """Every ordered pair of the split, in a fixed order: for validation."""
+        return [Example(c.id, moving, fixed) for c in self.cases for moving, fixed in self._choices(c)]
+
+    def example(self, index: int, labels: bool = False) -> Batch:
+        """One pair as it is: not augmented, the middle cut out. With its labels where asked for and there."""
+        chosen = self.examples[index]
+        case = self.shelf.cohort.case(chosen.case)
+        have = labels and {chosen.moving, chosen.fixed} <= set(case.labels)
+        pair = self._read(case, chosen.moving, chosen.fixed, have)
+        out = Batch()
+        self._add(out, [tuple(self._cut(list(pair), None))])  # type: ignore[list-item]
+        return out
+
+    def _add(self, out: Batch, pairs: list[tuple[Scan, Scan]]) -> None:
+        scans = _one_shape([scan for pair in pairs for scan in pair])
+        moving, fixed = scans[0::2], scans[1::2]
+        out.moving, out.fixed = (torch.cat([s.image for s in side]) for side in (moving, fixed))
+        out.moving_mask, out.fixed_mask = (torch.cat([s.mask for s in side]) for side in (moving, fixed))
+        if all(s.labels is not None for s in scans):
+            out.moving_labels, out.fixed_labels = (
+                torch.cat([s.labels for s in side if s.labels is not None]) for side in (moving, fixed)
+            )
+
+    def _choices(self, case: Case) -> list[tuple[str, str]]:
+        """The ordered pairs (moving, fixed) of a case."""
+        fixed = list(case.images) if self.anchor is None else [p for p in [self.anchor] if p in case.images]
+        return [(m, f) for f in fixed for m in case.images if m != f]
+
+    def _pair(self, index: int, labels: bool) -> tuple[Scan, Scan]:
+        generator = _generator(self.seed, 1, index)
+        case = self.cases[_turn(self.seed, 2, index, len(self.cases))]
+        choices = self._choices(case)
+        moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
+        a, b = self._cut(list(self._read(case, moving, fixed, labels)), generator if self.augment else None)
+        return augment_pair(a, b, self.augment, generator) if self.augment else (a, b)
+
+    def _single(self, index: int) -> Scan:
+        if self.labelled_shelf is None:
+            raise TrainingError("this stage learns from labelled scans; name a cohort of them with --supervised")
+        generator = _generator(self.seed, 3, index)
+        case, phase = self.labelled[_turn(self.seed, 4, index, len(self.labelled))]
+        scan = self._cut([self.labelled_shelf.scan(case, phase, True)], generator if self.augment else None)[0]
+        return augment_single(scan, self.augment, generator) if self.augment else scan
+
+    def _read(self, case: Case, moving: str, fixed: str, labels: bool) -> tuple[Scan, Scan]:
+        a, b = self.shelf.scan(case, moving, labels), self.shelf.scan(case, fixed, labels)
+        if a.image.shape != b.image.shape:
+            raise GeometryError(
+                f"{self.shelf.cohort.root}: case {case.id}, {moving} and {fixed} lie on different grids; "
+                "run jssr prepare on the cohort first"
+            )
+        return a, b
+
+    def _cut(self, scans: list[Scan], generator: torch.Generator | None) -> list[Scan]:
+        """Crop and pad scans of one shape alike, at a random place (the middle without a generator)."""
+        shape = scans[0].image.shape[2:]
+        wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+        first = []
+        for have, want in zip(shape, wanted, strict=True):
+            spare = have - want
+            random = int(torch.randint(max(spare, 0) + 1, (), generator=generator)) if generator else spare // 2
+            first.append(random if spare > 0 else spare // 2)
+        return [_window(scan, first, wanted) for scan in scans]
+
+
+def _of_split(cohort: Cohort, split: Split) -> list[Case]:
+    return cohort.split(split) if any(c.split for c in cohort.cases) else list(cohort.cases)
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """A generator whose state mixes all the numbers well."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def _turn(seed: int, stream: int, index: int, count: int) -> int:
+    """Whose turn it is: each round through all is in an order of its own."""
+    order = torch.randperm(count, generator=_generator(seed, stream, index // count))
+    return int(order[index % count])
+
+
+def _one_shape(scans: list[Scan]) -> list[Scan]:
+    """Pad scans at their far ends to the largest of them, so that they make one batch."""
+    wanted = tuple(max(s.image.shape[axis] for s in scans) for axis in range(2, scans[0].image.ndim))
+    return [_window(s, [0] * len(wanted), wanted) for s in scans]
+
+
+def _window(scan: Scan, first: Sequence[int], shape: Sequence[int]) -> Scan:
+    """The part of a scan that begins at voxel `first` (may be negative) and has `shape`; no data beyond the scan."""
+    have = scan.image.shape[2:]
+    if tuple(shape) == tuple(have) and not any(first):
+        return scan
+    pads: list[int] = []
+    for size, start, want in zip(reversed(have), reversed(list(first)), reversed(list(shape)), strict=True):
+        pads += [-start, start + want - size]  # negative padding crops
+
+    def cut(tensor: Tensor, value: float) -> Tensor:
+        return F.pad(tensor, pads, value=value)
+
+    return Scan(cut(scan.image, -1.0), cut(scan.mask, 0.0), None if scan.labels is None else cut(scan.labels, 0))

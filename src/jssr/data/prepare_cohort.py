@@ -1,0 +1,267 @@
+"""Preparing a cohort for training: every case on one grid of its own, as int16, with everything that is known moved
+along. Cases are done one by one in worker processes; what is finished is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Chain, resample
+from jssr.core.volume import Points, Volume
+from jssr.data.cohort import Case, Cohort
+from jssr.data.intensity import NO_DATA, Window, normalise
+from jssr.data.place import Ready, put, ready, working_grid
+from jssr.data.prepare import check_labels
+from jssr.data.rigid import RigidResult, rigid_align
+from jssr.errors import CohortError, ImageError, JssrError
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.images import read_image, write_image
+from jssr.io.points import read_points, write_points
+from jssr.io.transforms import read_transform, write_displacement
+
+__all__ = ["MR_SCALE", "PREPARED", "Settings", "prepare_cohort"]
+
+log = logging.getLogger(__name__)
+
+PREPARED = "prepared.json"
+VERSION = 1
+MR_SCALE = 1000
+"""Scans without a unit are stored as their normalised value -1..1 times this."""
+_BEYOND = 200.0
+"""HU kept on both sides of the window, so that a recipe may widen it and augmentation has room."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the outcome of preparing a case."""
+
+    spacing: tuple[float, float, float]
+    window: Window | None
+    rigid: bool
+
+    def fingerprint(self, cohort: Cohort, case: Case) -> str:
+        """Changes when the settings, the case's entry or one of its files change."""
+        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, cohort.anchor, case.model_dump(mode="json")]
+        for part in (case.images, case.labels, case.landmarks, case.truth):
+            for name in part.values():
+                with suppress(OSError):
+                    stat = cohort.path(name).stat()
+                    told.append([name, stat.st_size, stat.st_mtime_ns])
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def prepare_cohort(
+    cohort: Cohort,
+    out: str | os.PathLike[str],
+    spacing: Sequence[float] | float,
+    window: Window | None = (-200.0, 200.0),
+    rigid: bool = True,
+    workers: int = 2,
+    progress: bool = True,
+    keep_going: bool = False,
+) -> Cohort:
+    """Write a prepared copy of a cohort.
+
+    Each case gets one grid: the anchor's axes, `spacing` mm, cropped to the bodies and the common field of view. Every
+    scan is read onto it through its rigid motion, as int16: CT in HU, clipped 200 HU beyond the window; other scans as
+    1000 times their normalised value; -32768 where a scan has no data. Labels, landmarks and truth are moved along:
+    what remains between the prepared scans is what a network has to find. `prepared.json` keeps the rigid matrices.
+
+    Args:
+        cohort: a labelled cohort of one phase will do as well.
+        out: the new cohort's folder; cases finished there with the same settings and files are kept.
+        spacing: mm, one number or one for each of the anchor's axes.
+        window: HU that the networks will see; None for cohorts without CT.
+        rigid: align each scan to the anchor first.
+        workers: processes. With 1 everything is done in this one.
+        progress: show a bar.
+        keep_going: leave out cases that fail instead of failing at the end.
+
+    Returns:
+        the new cohort.
+
+    Raises:
+        CohortError: cases that failed (after all others were done), with the first reason.
+        OutputError: `out` cannot be written.
+    """
+    out = make_folder(out)
+    if out.resolve() == cohort.root.resolve():
+        raise CohortError(f"{out}: is the cohort itself; choose another output folder")
+    steps = (spacing,) * 3 if isinstance(spacing, (int, float)) else tuple(spacing)
+    settings = Settings(tuple(float(s) for s in steps), window, rigid)  # type: ignore[arg-type]
+    done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for case, record, problem in _run(cohort, out, settings, workers, progress):
+        if record is None:
+            failed[case.id] = problem
+            log.warning("%s was left out: %s", case.id, problem)
+        else:
+            done[case.id] = record
+    if failed and not (keep_going and done):
+        name, problem = next(iter(failed.items()))
+        raise CohortError(f"{len(failed)} of {len(cohort.cases)} cases could not be prepared; {name}: {problem}")
+    return _finish(cohort, out, settings, done, failed)
+
+
+def _finish(
+    cohort: Cohort, out: Path, settings: Settings, done: dict[str, dict[str, Any]], failed: dict[str, str]
+) -> Cohort:
+    kept = [c for c in cohort.cases if c.id in done]
+    cases = [Case.model_validate(done[c.id]["case"]) for c in kept]
+    told = {
+        "version": VERSION,
+        "spacing": settings.spacing,
+        "window": settings.window,
+        "rigid": settings.rigid,
+        "no_data": NO_DATA,
+        "source": cohort.name,
+        "cases": {c.id: {k: v for k, v in done[c.id].items() if k not in ("case", "fingerprint")} for c in kept},
+        "left_out": failed,
+    }
+    with atomic_path(out / PREPARED) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    prepared = cohort.model_copy(update={"cases": cases, "root": out})
+    prepared.save()
+    return prepared
+
+
+def _run(
+    cohort: Cohort, out: Path, settings: Settings, workers: int, progress: bool
+) -> Iterator[tuple[Case, dict[str, Any] | None, str]]:
+    """Do all cases, in whatever order they finish: the case, its record or None, and what went wrong."""
+    bar = Progress(
+        TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        disable=not progress, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("preparing", total=len(cohort.cases))
+        if workers <= 1 or len(cohort.cases) == 1:
+            for case in cohort.cases:
+                yield (case, *_attempt(cohort, case, out, settings))
+                bar.advance(task)
+            return
+        # Spawned, not forked: torch and elastix have threads, and forking those hangs.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting = {pool.submit(_attempt, cohort, case, out, settings): case for case in cohort.cases}
+            try:
+                for future in as_completed(waiting):
+                    yield (waiting[future], *future.result())
+                    bar.advance(task)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempt(cohort: Cohort, case: Case, out: Path, settings: Settings) -> tuple[dict[str, Any] | None, str]:
+    """Prepare a case unless it is there already; user's errors come back as words."""
+    marker = out / case.id / "case.json"
+    fingerprint = settings.fingerprint(cohort, case)
+    with suppress(OSError, ValueError):
+        old = json.loads(marker.read_text(encoding="utf-8"))
+        if old["fingerprint"] == fingerprint and all((out / p).is_file() for p in old["case"]["images"].values()):
+            return old, ""
+    try:
+        marker.unlink(missing_ok=True)
+        record = {**_prepare_case(cohort, case, out, settings), "fingerprint": fingerprint}
+        with atomic_path(marker) as temporary:  # last: a case with a marker is whole
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        return record, ""
+    except JssrError as error:
+        return None, str(error)
+
+
+def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> dict[str, Any]:
+    begin = time.perf_counter()
+    phases = [cohort.anchor, *(p for p in case.images if p != cohort.anchor)]
+    scans: dict[str, Ready] = {}
+    rigid: dict[str, RigidResult] = {}
+    anchor = read_image(cohort.image(case, cohort.anchor))
+    for phase in phases:
+        volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase))
+        if phase in case.labels:
+            check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
+        if settings.rigid and phase != cohort.anchor:
+            rigid[phase] = rigid_align(anchor, volume)
+        transform = rigid[phase].transform if phase in rigid else Affine.identity()
+        try:
+            scans[phase] = ready(volume, settings.spacing, settings.window, transform)
+        except ValueError as error:
+            raise ImageError(f"{volume.name}: {error}") from error
+    first = scans[cohort.anchor]
+    grid, warnings = working_grid(first, [scans[p] for p in phases[1:]], settings.spacing)
+    entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}}
+    for phase in phases:
+        _write_phase(cohort, case, phase, scans[phase], grid, out, entry)
+    return {
+        "case": {**case.model_dump(mode="json"), **entry},
+        "shape": grid.shape,
+        "seconds": round(time.perf_counter() - begin, 2),
+        "warnings": warnings,
+        "phases": {phase: _told(scans[phase], rigid.get(phase)) for phase in phases},
+    }
+
+
+def _told(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
+    """What prepared.json keeps of a scan: matrix of anchor-space to scan-space points, LPS mm."""
+    told: dict[str, Any] = {
+        "matrix": scan.transform.matrix.tolist(),
+        "modality": scan.modality,
+        "limits": scan.limits,
+        "scale": MR_SCALE if scan.modality == "mr" else None,
+    }
+    if rigid:
+        told |= {
+            "information": {"before": rigid.before, "after": rigid.metric},
+            "accepted": rigid.accepted,
+            "warnings": rigid.warnings,
+        }
+    return told
+
+
+def _write_phase(
+    cohort: Cohort, case: Case, phase: str, scan: Ready, grid: Grid, out: Path, entry: dict[str, Any]
+) -> None:
+    """Write one scan and what belongs to it, and enter the paths."""
+    stem = f"{case.id}/{phase}"
+    image, mask = put(scan, grid)
+    write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{stem}.nii.gz", "int16")
+    entry["images"][phase] = f"{stem}.nii.gz"
+    if phase in case.labels:
+        labels = resample(read_image(cohort.path(case.labels[phase]), "labels"), grid, scan.transform)
+        kept = labels.data * mask[0].to(labels.data.dtype)
+        write_image(labels.with_data(kept), out / f"{stem}_labels.nii.gz")
+        entry["labels"][phase] = f"{stem}_labels.nii.gz"
+    back = scan.transform.inverse()
+    if phase in case.landmarks:
+        points = read_points(cohort.path(case.landmarks[phase]))
+        write_points(Points(back(points.xyz), points.names), out / f"{stem}_landmarks.csv")
+        entry["landmarks"][phase] = f"{stem}_landmarks.csv"
+    if phase in case.truth:
+        # The truth leads into the scan's own space; the rigid motion is undone after it.
+        truth = read_transform(cohort.path(case.truth[phase]))
+        write_displacement(Chain(truth, back).displacement(grid), out / f"{stem}_displacement.nii.gz")
+        entry["truth"][phase] = f"{stem}_displacement.nii.gz"
+
+
+def _stored(image: Tensor, mask: Tensor, scan: Ready) -> Tensor:
+    """Whole numbers for the file, `NO_DATA` where there is none."""
+    if scan.modality == "mr":
+        values = normalise(image, scan.limits) * MR_SCALE
+    else:
+        values = image.clamp(scan.limits[0] - _BEYOND, scan.limits[1] + _BEYOND)
+    return torch.where(mask > 0, values.round(), float(NO_DATA))

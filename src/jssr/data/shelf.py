@@ -1,0 +1,118 @@
+"""Prepared scans in memory, as small as they are on disk, the least recently used given up first."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jssr.data.augment import Scan
+from jssr.data.cohort import Case, Cohort
+from jssr.data.intensity import NO_DATA, Window, normalise
+from jssr.data.prepare_cohort import PREPARED
+from jssr.errors import CohortError, GeometryError
+from jssr.io.images import read_image
+
+__all__ = ["Shelf", "class_values"]
+
+
+def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
+    """The label values of each structure, in order; structure i becomes class i + 1.
+
+    Raises:
+        CohortError: the cohort knows no structure of that name; the message lists those it knows.
+    """
+    known = cohort.structures()
+    for name in structures:
+        if name not in known:
+            raise CohortError(f"{cohort.root}: no structure {name!r}; its labels are {', '.join(known) or 'not named'}")
+    return [known[name] for name in structures]
+
+
+class Shelf:
+    """Scans and label maps of one prepared cohort.
+
+    Args:
+        cohort: prepared (or of scans that lie on one grid for each case).
+        window: HU that become -1..1.
+        structures: names of the classes; empty when no labels are read.
+        cache_bytes: how much to keep in memory; beyond it files are read again. Reading is safe from several threads.
+
+    Raises:
+        CohortError: an unknown structure.
+    """
+
+    def __init__(self, cohort: Cohort, window: Window, structures: Sequence[str], cache_bytes: int) -> None:
+        self.cohort, self.window = cohort, window
+        self.values = class_values(cohort, structures)
+        self.cache_bytes = cache_bytes
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._notes = _notes(cohort)
+
+    def scan(self, case: Case, phase: str, labels: bool = False) -> Scan:
+        """A scan normalised to -1..1 with its mask and, if asked for, its class indices, all (1, 1, *shape).
+
+        Raises:
+            CohortError: no such phase, or no labels for it.
+            ImageError: a file that cannot be read.
+            GeometryError: labels on another grid.
+        """
+        stored = self._tensor(str(self.cohort.image(case, phase).relative_to(self.cohort.root)), False)
+        mask = stored > NO_DATA
+        scale = self._notes.get(case.id, {}).get(phase, {}).get("scale")
+        image = stored.float() / scale if scale else normalise(stored, self.window)
+        image = torch.where(mask, image.clamp_(-1, 1), -1.0)[None, None]
+        if not labels:
+            return Scan(image, mask.float()[None, None])
+        if phase not in case.labels:
+            raise CohortError(f"{self.cohort.root}: case {case.id} has no labels for phase {phase!r}")
+        classes = self._tensor(case.labels[phase], True)
+        if classes.shape != stored.shape:
+            raise GeometryError(
+                f"{self.cohort.path(case.labels[phase])}: lies on another grid than its image; run jssr prepare"
+            )
+        return Scan(image, mask.float()[None, None], classes.long()[None, None])
+
+    def _tensor(self, relative: str, labels: bool) -> Tensor:
+        with self._lock:
+            if relative in self._kept:
+                self._kept.move_to_end(relative)
+                return self._kept[relative]
+        path = self.cohort.path(relative)
+        tensor = self._classes(read_image(path, "labels").data[0]) if labels else read_image(path).data[0]
+        if not labels:
+            tensor = tensor.round().clamp_(NO_DATA, -NO_DATA - 1).to(torch.int16)
+        with self._lock:
+            if relative not in self._kept:
+                self._kept[relative] = tensor
+                self._bytes += tensor.nbytes
+            while self._bytes > self.cache_bytes and self._kept:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return tensor
+
+    def _classes(self, labels: Tensor) -> Tensor:
+        """Label values to class indices, uint8; labels of no structure are background."""
+        table = torch.zeros(int(labels.max()) + 1, dtype=torch.uint8)
+        for index, values in enumerate(self.values, start=1):
+            for value in values:
+                if value < len(table):
+                    table[value] = index
+        return table[labels.clamp(min=0).long()]
+
+
+def _notes(cohort: Cohort) -> dict[str, dict[str, dict[str, Any]]]:
+    """What prepared.json says of each scan; nothing for a cohort that was not prepared."""
+    try:
+        told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))
+        return {case: entry["phases"] for case, entry in told["cases"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CohortError(f"{cohort.root / PREPARED}: is not what jssr prepare writes; prepare again") from error

@@ -1,0 +1,183 @@
+"""A system on the cases of a cohort: every pair registered and measured, case by case, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jssr.core.transform import resample
+from jssr.core.volume import Volume
+from jssr.data.cohort import Case, Cohort, Split
+from jssr.engine.infer import register
+from jssr.engine.model import Model
+from jssr.engine.provenance import provenance
+from jssr.engine.registration import Registration, write_json
+from jssr.engine.study import known_of, state_results, study_of
+from jssr.errors import CohortError, OutputError
+from jssr.evaluate.metrics import CaseResult, dice
+from jssr.evaluate.tables import markdown, read_csv, summarise, write_csv
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.images import read_image
+
+__all__ = ["SEGMENTOR", "cases_of", "evaluate_cohort"]
+
+SEGMENTOR = ("segmentor", "segmentor, synthesised")
+"""Rows of the segmentor: on the scan itself (the paper's "non-synthesis"), and on what the generator makes of it."""
+
+
+def cases_of(cohort: Cohort, split: str) -> list[Case]:
+    """The cases of a split that have something to align; "all" takes every case.
+
+    Raises:
+        CohortError: there are none.
+    """
+    chosen = cohort.cases if split == "all" else cohort.split(_split(split))
+    cases = [case for case in chosen if len(case.images) > 1]
+    if not cases:
+        there = ", ".join(sorted({case.split or "(none)" for case in cohort.cases}))
+        raise CohortError(f"{cohort.root}: no case of split {split!r} has two phases; its splits are {there}")
+    return cases
+
+
+def _split(name: str) -> Split:
+    for known in ("train", "validation", "test"):
+        if name == known:
+            return known
+    raise CohortError(f"unknown split {name!r}; there are train, validation, test and all")
+
+
+def evaluate_cohort(
+    cohort: Cohort,
+    model: Model,
+    out: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    refine: int = 0,
+    rigid: bool = True,
+    on_case: Callable[[str], None] | None = None,
+) -> list[CaseResult]:
+    """Register every scan of the split's cases to the anchor and measure it.
+
+    Leaves `cases/ID.csv` as each case is done (a case that is there is not done again), `results.csv`, `tables.md` and
+    `evaluation.json`. Rows are "initial", "rigid", the system's name, the same with "refined" behind, and the
+    segmentor's Dice per phase on the scans themselves and as synthesised.
+
+    Args:
+        cohort: with labels or landmarks of its phases.
+        model: the system.
+        out: folder.
+        split: "train", "validation", "test" or "all".
+        refine: steps of instance optimisation; with them both the network's and the refined state are measured.
+        rigid: align rigidly first.
+        on_case: called with the id of each case when it is done.
+
+    Raises:
+        CohortError: no cases; OutputError: `out` holds another evaluation or cannot be written.
+    """
+    cases = cases_of(cohort, split)
+    folder = make_folder(Path(out) / "cases")
+    _same_settings(Path(out), _settings(cohort, model, split, refine, rigid))
+    results: list[CaseResult] = []
+    for case in cases:
+        file = folder / f"{case.id}.csv"
+        if not file.is_file():
+            write_csv(_evaluate_case(cohort, case, model, refine, rigid), file)
+        results += read_csv(file)
+        if on_case is not None:
+            on_case(case.id)
+    write_csv(results, Path(out) / "results.csv")
+    with atomic_path(Path(out) / "tables.md") as temporary:
+        temporary.write_text(_tables(results), encoding="utf-8")
+    return results
+
+
+def _settings(cohort: Cohort, model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
+    return {
+        "cohort": cohort.name,
+        "split": split,
+        "system": model.recipe.system,
+        "recipe": model.recipe.name,
+        "weights": model.header.get("checksum"),
+        "refine": refine,
+        "rigid": rigid,
+    }
+
+
+def _same_settings(out: Path, settings: dict[str, Any]) -> None:
+    file = out / "evaluation.json"
+    if file.is_file():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        changed = [key for key, value in settings.items() if before.get(key) != value]
+        if changed:
+            raise OutputError(f"{out}: holds an evaluation of another {', '.join(changed)}; choose another folder")
+    write_json(settings | {"provenance": provenance("", False)}, file)
+
+
+def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool) -> list[CaseResult]:
+    study = study_of(cohort, case)
+    fixed = read_image(cohort.image(case, cohort.anchor))
+    results: list[CaseResult] = []
+    for phase in case.images:
+        if phase == cohort.anchor:
+            continue
+        one = register(
+            fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
+            device=model.device, deterministic=model.deterministic, **known_of(study, cohort.anchor, phase),
+        )  # fmt: skip
+        names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
+        for found in state_results(case.id, phase, one):
+            method = names.get(found.method, found.method)
+            results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
+        if model.structures and phase in case.labels and study.structures:
+            results += _segmentor(case.id, phase, cohort.anchor, one, study.structures)
+    return results
+
+
+def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures: Any) -> list[CaseResult]:
+    """Dice of the segmentor on a moving scan, and on the anchor, on the network's grid against the known labels."""
+    work, truth = one.work, one.truth
+    pair, model = work.pair, work.model
+    if truth.moving_labels is None or truth.fixed_labels is None or work.alignment.moving_segmentation is None:
+        return []
+    with model.computing():
+        plain = model.system.segment(pair.moving.to(model.device)).float().cpu().argmax(dim=1)
+    goal = resample(truth.moving_labels, pair.grid, pair.transform)
+    names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
+    out = [CaseResult(case, phase, SEGMENTOR[0], _against(plain, goal, names, structures))]
+    if work.alignment.synthesised is not None:
+        out.append(CaseResult(case, phase, SEGMENTOR[1], _against(made, goal, names, structures)))
+    if work.alignment.fixed_segmentation is not None:
+        fixed = work.alignment.fixed_segmentation.argmax(dim=1)
+        goal = resample(truth.fixed_labels, pair.grid)
+        out.append(CaseResult(case, anchor, SEGMENTOR[0], _against(fixed, goal, names, structures)))
+    return out
+
+
+def _against(classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any) -> dict[str, float]:
+    values = {}
+    for k, name in enumerate(names, start=1):
+        if name in structures:
+            known = sum((goal.data == v for v in structures[name]), torch.zeros_like(goal.data, dtype=torch.bool))
+            values[f"dice/{name}"] = dice((classes == k).numpy(), known.bool().numpy())
+    return values
+
+
+def _tables(results: list[CaseResult]) -> str:
+    """The tables of the paper: overlap of the liver and of all structures, distances, landmarks, regularity."""
+    aligned = [r for r in results if r.method not in SEGMENTOR]
+    own = [r for r in results if r.method in SEGMENTOR]
+    first = "liver" if any("dice/liver" in r.values for r in results) else "mean"
+    wanted = [("dice", first), ("dice", "mean"), ("hd95", first), ("asd", first), ("tre", "")]
+    wanted += [("folds", ""), ("log_jacobian_sd", ""), ("seconds", ""), ("peak_mb", "")]
+    blocks = [summarise(aligned, metric, structure) for metric, structure in dict.fromkeys(wanted)]
+    if own:
+        blocks += [summarise(own, "dice", first), summarise(own, "dice", "mean")]
+    return markdown(*blocks)

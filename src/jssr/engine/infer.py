@@ -1,0 +1,267 @@
+"""A trained system at work on scans of any geometry: register, segment, synthesise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jssr.core import field as ff
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Displacement, coverage, resample
+from jssr.core.volume import Points, Volume
+from jssr.data.intensity import denormalise
+from jssr.data.prepare import PreparedPair, check_labels, prepare_image, prepare_pair
+from jssr.data.rigid import OverlapError, overlap
+from jssr.engine.fullsize import Map, continued, fullsize, labels_at
+from jssr.engine.measure import Truth, measure
+from jssr.engine.model import Model, load_model
+from jssr.engine.provenance import Stopwatch
+from jssr.engine.registration import Registration, Working, describe
+from jssr.errors import GeometryError, ImageError, JssrError, PointsError
+from jssr.io.images import read_image
+from jssr.io.points import read_points
+from jssr.systems.base import Alignment
+
+__all__ = ["register", "segment", "synthesise"]
+
+Image = Volume | str | os.PathLike[str]
+Landmarks = Points | str | os.PathLike[str]
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    *,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    refine: int = 0,
+    rigid: bool = True,
+    initial: Literal["geometry", "centre"] = "geometry",
+    fixed_labels: Image | None = None,
+    moving_labels: Image | None = None,
+    fixed_landmarks: Landmarks | None = None,
+    moving_landmarks: Landmarks | None = None,
+    structures: Mapping[str, Sequence[int]] | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+) -> Registration:
+    """Align the moving scan to the fixed one.
+
+    Args:
+        fixed, moving: 3D images (volumes, files, DICOM folders) of one patient, of any geometry.
+        system: which; None takes the checkpoint's, or "jssr".
+        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
+        refine: steps of instance optimisation after the network.
+        rigid: align rigidly first; otherwise the headers' geometry holds.
+        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another.
+        fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances.
+        fixed_landmarks, moving_landmarks: for the landmark error, matched by name.
+        structures: name to label values of the label maps; None takes each value under its number.
+        device: where the networks run.
+        deterministic: only algorithms that give the same bits each time.
+        on_stage: called with the name of each stage as it begins.
+
+    Raises:
+        ImageError, PointsError: an input that cannot be used.
+        GeometryError: no overlap of the fields of view, or a label map on another grid.
+        CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
+    """
+    watch = Stopwatch(on_stage)
+    with watch.stage("read"):
+        y, x = _image(fixed), _image(moving)
+        truth = _truth(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
+        _check_overlap(y, x, rigid and initial == "centre")
+    with watch.stage("load"):
+        model = load_model(system, checkpoint, device, deterministic)
+    with watch.stage("prepare"):
+        pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, rigid, initial=initial)
+    if pair.rigid is not None:
+        watch.seconds["rigid"] = pair.rigid.seconds
+        watch.seconds["prepare"] -= pair.rigid.seconds
+    with watch.stage("network"):
+        alignment = _align(model, pair)
+    maps = {"network": Map(_field(alignment.tau, pair.grid, pair), pair.transform)}
+    if refine > 0:
+        with watch.stage("refine"):
+            from jssr.engine.refinement import refine_pair
+
+            finer = refine_pair(model, y, x, pair, alignment, refine)
+            maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
+    work = Working(model, pair, alignment, maps)
+    return _full_size(y, x, work, truth, watch)
+
+
+def segment(
+    image: Image,
+    *,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+) -> Volume:
+    """Label map of one scan on its own grid; the names of labels 1, 2, ... are the recipe's structures.
+
+    Raises:
+        JssrError: the system has no segmentor; otherwise as `register`.
+    """
+    scan = _image(image)
+    model = load_model(system, checkpoint, device, deterministic)
+    ready = prepare_image(scan, model.recipe.spacing, model.recipe.window)
+    with model.computing():
+        try:
+            p = model.system.segment(ready.image.to(device)).float().cpu()
+        except NotImplementedError as error:
+            raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
+    return Volume(labels_at(p.clone(), ready.grid, scan.grid), scan.grid, "labels", scan.name)
+
+
+def synthesise(
+    moving: Image,
+    fixed: Image,
+    *,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    rigid: bool = True,
+    device: str = "cpu",
+    deterministic: bool = False,
+) -> Volume:
+    """The moving scan in the fixed scan's appearance, on the fixed grid, aligned rigidly at most: anatomy stays where
+    the moving scan has it.
+
+    Raises:
+        JssrError: the system has no generator; otherwise as `register`.
+    """
+    y, x = _image(fixed), _image(moving)
+    _check_overlap(y, x, False)
+    model = load_model(system, checkpoint, device, deterministic)
+    pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, rigid)
+    with model.computing():
+        try:
+            g = model.system.synthesise(pair.moving.to(device), pair.fixed.to(device)).float().cpu().clone()
+        except NotImplementedError as error:
+            raise JssrError(f"{model.source}: {error}; choose a checkpoint with a generator") from None
+    low = float(pair.fixed_limits[0])
+    data = resample(Volume(denormalise(g[0], pair.fixed_limits), pair.grid), y.grid, fill=low).data
+    data.masked_fill_(~coverage(y.grid, x.grid, pair.transform), low)
+    return Volume(data, y.grid, "image", "synthesised")
+
+
+def _full_size(y: Volume, x: Volume, work: Working, truth: Truth, watch: Stopwatch) -> Registration:
+    """Everything that `register` gives, on the user's grids."""
+    final, pair, alignment = work.final, work.pair, work.alignment
+    with watch.stage("fullsize"):
+        full = fullsize(final, y.grid, x, pair.grid, alignment, pair.fixed_limits)
+    with watch.stage("inverse"):
+        inverse = final.inverse(x.grid)
+    with watch.stage("measure"):
+        measures = measure(y, x, work, full.displacement, inverse, full.seen, truth)
+
+    def volume(data: Tensor | None, name: str, kind: Literal["image", "labels"] = "labels") -> Volume | None:
+        return None if data is None else Volume(data, y.grid, kind, name)
+
+    return Registration(
+        y,
+        x,
+        Volume(full.moved, y.grid, "image", x.name),
+        full.displacement,
+        inverse,
+        full.seen,
+        volume(full.synthesised, "synthesised", "image"),
+        volume(full.fixed_labels, "fixed segmentation"),
+        volume(full.moved_labels, "moved segmentation"),
+        describe(y, x, work, watch, measures, truth),
+        measures.states,
+        work,
+        truth,
+    )
+
+
+def _align(model: Model, pair: PreparedPair) -> Alignment:
+    inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
+    with model.computing():
+        said = model.system.align(*inputs)
+    # Clones leave inference mode: the refinement differentiates through what it is given.
+    parts = {name: None if value is None else value.float().cpu().clone() for name, value in vars(said).items()}
+    if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
+        raise JssrError(
+            f"{model.source}: the network's field is not finite on {pair.grid}; its weights are of no use here"
+        )
+    return Alignment(**parts)  # type: ignore[arg-type]
+
+
+def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
+    """A field, kept where both scans have data and continued smoothly elsewhere."""
+    at = Affine.identity(grid.ndim).positions(grid, pair.grid)
+    masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
+    valid = (masks[0] > 0.5) & (ff.warp(masks[1], tau) > 0.5)
+    return Displacement(continued(tau, valid)[0], grid)
+
+
+def _image(image: Image) -> Volume:
+    """Read, or check as reading checks."""
+    if not isinstance(image, Volume):
+        return read_image(image)
+    if image.grid.ndim != 3 or image.data.shape[0] != 1:
+        raise ImageError(
+            f"{image.name}: is {image.grid.ndim}D with {image.data.shape[0]} channel(s); one 3D image is due"
+        )
+    if image.kind == "labels":
+        raise ImageError(f"{image.name}: is a label map; an image is due")
+    data = image.data.float()
+    low, high = float(data.min()), float(data.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError(f"{image.name}: holds NaN or infinite voxels; replace them")
+    if low == high:
+        raise ImageError(f"{image.name}: every voxel is {low:g}; there is nothing to see in this image")
+    return replace(image, data=data)
+
+
+def _labels(labels: Image | None, image: Volume) -> Volume | None:
+    if labels is None:
+        return None
+    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
+    if found.kind != "labels":
+        raise GeometryError(f"{found.name}: is an image; a label map is due")
+    check_labels(found, image)
+    return found
+
+
+def _points(points: Landmarks | None) -> Points | None:
+    return points if points is None or isinstance(points, Points) else read_points(points)
+
+
+def _truth(
+    y: Volume,
+    x: Volume,
+    fixed_labels: Image | None,
+    moving_labels: Image | None,
+    fixed_landmarks: Landmarks | None,
+    moving_landmarks: Landmarks | None,
+    structures: Mapping[str, Sequence[int]] | None,
+) -> Truth:
+    if (fixed_labels is None) != (moving_labels is None):
+        raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
+    if (fixed_landmarks is None) != (moving_landmarks is None):
+        raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
+    return Truth(
+        _labels(fixed_labels, y),
+        _labels(moving_labels, x),
+        _points(fixed_landmarks),
+        _points(moving_landmarks),
+        structures,
+    )
+
+
+def _check_overlap(y: Volume, x: Volume, centred: bool) -> None:
+    if not centred and overlap(y.grid, x.grid) == 0 and overlap(x.grid, y.grid) == 0:
+        raise OverlapError(
+            f"{x.name}: its field of view does not overlap that of {y.name} in physical space; are they scans of one "
+            "patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial centre)"
+        )

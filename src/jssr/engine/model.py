@@ -1,0 +1,119 @@
+"""A trained system with its recipe, ready to be used on a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jssr.engine.checkpoint import load_system
+from jssr.engine.hardware import choose_precision
+from jssr.engine.recipe import Recipe
+from jssr.errors import CheckpointError, JssrError
+from jssr.systems.base import System
+
+__all__ = ["SHIPPED", "Model", "load_model", "shipped_weights"]
+
+SHIPPED = {"jssr": "jssr-compact.safetensors"}
+"""The weights file in `jssr/weights` of each system that has one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A system in evaluation mode.
+
+    Attributes:
+        system: on `device`.
+        recipe: by which it was trained.
+        header: of its weights file.
+        source: that file, as the user knows it.
+        device: "cpu", "cuda", "cuda:1", "mps".
+        deterministic: only algorithms that give the same bits each time.
+    """
+
+    system: System
+    recipe: Recipe
+    header: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    device: str = "cpu"
+    deterministic: bool = False
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the segmentor's labels 1, 2, ..."""
+        return self.recipe.structures
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        return dict(enumerate(self.recipe.structures, start=1))
+
+    @property
+    def precision(self) -> str:
+        """What the networks compute in."""
+        kind = torch.device(self.device).type
+        return choose_precision("auto", kind) if kind in ("cpu", "cuda") else "32-true"
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Without gradients, in the model's precision, deterministic if asked for."""
+        before = torch.are_deterministic_algorithms_enabled()
+        kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        cast = torch.autocast(torch.device(self.device).type, dtype=kind, enabled=kind is not None)
+        torch.use_deterministic_algorithms(self.deterministic or before, warn_only=True)
+        try:
+            with torch.inference_mode(), cast:
+                yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def shipped_weights(system: str) -> Path:
+    """The weights that come with the package.
+
+    Raises:
+        CheckpointError: none ship for this system.
+    """
+    name = SHIPPED.get(system)
+    path = Path(str(files("jssr"))) / "weights" / name if name else None
+    if path is None or not path.is_file():
+        raise CheckpointError(
+            f"no weights ship for system {system!r}; pass a checkpoint of your own (--checkpoint FILE)"
+        )
+    return path
+
+
+def load_model(
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+) -> Model:
+    """Load a system for use.
+
+    Args:
+        system: its name; None takes the checkpoint's, or "jssr" without one.
+        checkpoint: a weights file or a run's folder; None takes the shipped weights. A `Model` is returned as it is.
+        device: where its networks run.
+        deterministic: only algorithms that give the same bits each time.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, one of another system, or none that ships.
+        JssrError: a device that this machine does not have.
+    """
+    if isinstance(checkpoint, Model):
+        return checkpoint
+    path = Path(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
+    built, recipe, header = load_system(path, system)
+    try:
+        built = built.to(device)
+        torch.zeros(1, device=device).add(1)
+    except (RuntimeError, AssertionError) as error:
+        raise JssrError(f"device {device!r} cannot be used on this machine ({error}); try --device cpu") from None
+    source = str(path) if checkpoint is not None else f"shipped {path.name}"
+    return Model(built.eval(), recipe, header, source, device, deterministic)

@@ -1,0 +1,73 @@
+"""What made a result: versions, machine, seconds of each stage, memory."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from jssr import __version__
+
+__all__ = ["Stopwatch", "peak_memory_mb", "provenance"]
+
+
+class Stopwatch:
+    """Seconds of each named stage, in order.
+
+    Args:
+        on_stage: called with the name of each stage as it begins, for a progress display.
+    """
+
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_stage = on_stage
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block; blocks of one name add up."""
+        if self._on_stage is not None:
+            self._on_stage(name)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held since it began, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+
+
+def provenance(device: str, deterministic: bool) -> dict[str, Any]:
+    """Versions and machine, as plain data."""
+    return {
+        "versions": {
+            "jssr": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("torch", "numpy", "SimpleITK", "itk-elastix")},
+        },
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "deterministic": deterministic,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,92 @@
+"""What instance optimisation compares: the features of a pair, and the grid they are computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jssr.core import field as ff
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Displacement
+from jssr.core.volume import Volume
+from jssr.data.place import ready
+from jssr.data.prepare import PreparedPair, normalised
+from jssr.engine.model import Model
+from jssr.losses.descriptors import mind_ssc
+from jssr.systems.base import Alignment
+from jssr.systems.refine import Features, refine
+
+__all__ = ["refine_pair", "refinement_features", "refinement_grid"]
+
+FINEST_MM = 2.0
+MOST_VOXELS = 3_000_000
+"""The 24 descriptor channels of a pair take some 300 MB then."""
+SEGMENTATION_WEIGHT = 1.0
+DESCRIPTOR_WEIGHT = 1.0
+
+
+def refinement_grid(grid: Grid) -> Grid:
+    """The grid to refine on: that of the network made finer, at most `FINEST_MM` and `MOST_VOXELS`."""
+    volume = float(np.prod(np.array(grid.shape) * grid.spacing))
+    step = max(FINEST_MM, (volume / MOST_VOXELS) ** (1 / 3))
+    return grid.respaced(np.minimum(grid.spacing, step) if (grid.spacing < step).any() else step)
+
+
+def refinement_features(
+    moving: Tensor, fixed: Tensor, moving_classes: Tensor | None, fixed_classes: Tensor | None
+) -> list[Features]:
+    """What the optimisation brings to coincide: self-similarity context, which looks alike in every contrast, and what
+    the segmentor says of both scans.
+
+    Args:
+        moving, fixed: (1, 1, *spatial) in -1..1, in their own contrasts.
+        moving_classes, fixed_classes: (1, K, *spatial) probabilities, or None.
+    """
+    features = [Features(mind_ssc(moving), mind_ssc(fixed), DESCRIPTOR_WEIGHT)]
+    if moving_classes is not None and fixed_classes is not None:
+        # The background is one minus the others and would count them twice.
+        features.append(Features(moving_classes[:, 1:].float(), fixed_classes[:, 1:].float(), SEGMENTATION_WEIGHT))
+    return features
+
+
+def refine_pair(
+    model: Model,
+    fixed: Volume,
+    moving: Volume,
+    pair: PreparedPair,
+    alignment: Alignment,
+    steps: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Displacement:
+    """Continue from a system's field by `steps` steps on the pair itself.
+
+    Args:
+        fixed, moving: the scans, in the networks' axis order.
+        pair, alignment: the same scans prepared, and what the system said of them, on the CPU.
+
+    Returns:
+        The refined field on the refinement grid.
+    """
+    grid = refinement_grid(pair.grid)
+    window = model.recipe.window
+    sides = [
+        normalised(ready(volume, tuple(grid.spacing.tolist()), window, transform), grid)
+        for volume, transform in ((fixed, Affine.identity()), (moving, pair.transform))
+    ]
+    at = Affine.identity(grid.ndim).positions(grid, pair.grid)
+    classes = [
+        None if p is None else ff.sample(p.float(), at)
+        for p in (alignment.moving_segmentation, alignment.fixed_segmentation)
+    ]
+    start = Displacement(alignment.tau[0], pair.grid).displacement(grid)
+    tau = start.u[None]
+    mask = sides[0].mask * ff.warp(sides[1].mask, tau)
+    features = refinement_features(sides[1].image, sides[0].image, classes[0], classes[1])
+    there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
+    del features, classes
+    with torch.enable_grad():
+        out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
+    return Displacement(out.cpu()[0], grid)

@@ -1,0 +1,209 @@
+"""Images in and out, against SimpleITK and against bad input."""
+
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy.spatial.transform import Rotation
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume
+from jssr.errors import ImageError, OutputError
+from jssr.io.images import from_sitk, read_grid, read_image, stored_dtype, to_sitk, write_image
+
+AXES = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
+GRID = Grid.of((7, 6, 5), (0.8, 1.1, 2.5), (-12.5, 30.25, 900.0), AXES)
+VALUES = np.random.default_rng(0).uniform(-1000, 1500, GRID.shape).astype(np.float32)
+
+
+def save(path, array, grid=GRID):
+    image = sitk.GetImageFromArray(array)
+    if grid is not None:
+        image.SetSpacing(grid.spacing.tolist())
+        image.SetOrigin(grid.origin.tolist())
+        image.SetDirection(grid.direction.ravel().tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def refused(path, words, **options):
+    with pytest.raises(ImageError, match=words) as caught:
+        read_image(path, **options)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha", "mhd"])
+def test_round_trip(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    write_image(Volume(torch.from_numpy(VALUES)[None], GRID), path)
+    again = read_image(path)
+    assert again.grid.same_as(GRID, 1e-4) and np.array_equal(again.array, VALUES)
+    assert read_grid(path).same_as(GRID, 1e-4)
+    # And SimpleITK sees the same voxel at the same place.
+    image = sitk.ReadImage(str(path))
+    assert image[1, 2, 3] == VALUES[1, 2, 3]
+    assert np.allclose(image.TransformIndexToPhysicalPoint((1, 2, 3)), GRID.world((1, 2, 3)), atol=1e-3)
+
+
+def test_axes_are_itks_index(tmp_path):
+    array = np.zeros((5, 6, 7), np.int16)  # numpy from SimpleITK is k, j, i
+    array[4, 2, 1] = 9
+    volume = read_image(save(tmp_path / "a.nii.gz", array))
+    assert volume.data.shape == (1, 7, 6, 5) and volume.data.dtype == torch.float32
+    assert volume.data[0, 1, 2, 4] == 9 and volume.data.sum() == 9
+    assert volume.name.endswith("a.nii.gz") and volume.data.is_contiguous()
+
+
+def test_numeric_range_is_the_files(tmp_path):
+    array = np.array([[[-1024, 3071]] * 2] * 2, np.int16)
+    volume = read_image(save(tmp_path / "a.nii.gz", array, None))
+    assert (volume.data.min(), volume.data.max()) == (-1024, 3071)
+    assert stored_dtype(tmp_path / "a.nii.gz") == np.int16
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [("uint8", torch.uint8), ("int16", torch.int16), ("uint16", torch.int32), ("float32", torch.int32)],
+)
+def test_labels_are_integers(tmp_path, stored, read):
+    array = np.zeros((5, 6, 7), stored)
+    array[1:3] = 104
+    volume = read_image(save(tmp_path / "a.nii.gz", array), kind="labels")
+    assert volume.kind == "labels" and volume.data.dtype == read
+    assert volume.data.unique().tolist() == [0, 104]
+    assert stored_dtype(tmp_path / "a.nii.gz") == np.dtype(stored)
+
+
+def test_labels_of_one_value_are_fine(tmp_path):
+    assert read_image(save(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.uint8)), kind="labels").data.sum() == 0
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd"])
+@pytest.mark.parametrize(("value", "words"), [(0.5, "not whole numbers"), (np.nan, "NaN|not whole numbers")])
+def test_labels_must_be_whole(tmp_path, value, words, ending):
+    array = np.zeros((5, 6, 7), np.float32)
+    array[0, 0, 0] = value
+    refused(save(tmp_path / f"a.{ending}", array), words, kind="labels")
+
+
+def test_written_types(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    for data, kind, stored in [
+        (torch.ones(1, *GRID.shape, dtype=torch.uint8), "labels", "uint8"),
+        (torch.ones(1, *GRID.shape, dtype=torch.int64), "labels", "int32"),
+        (torch.ones(1, *GRID.shape, dtype=torch.bool), "labels", "uint8"),
+        (torch.ones(1, *GRID.shape), "image", "float32"),
+    ]:
+        write_image(Volume(data, GRID, kind), path)
+        assert stored_dtype(path) == np.dtype(stored)
+
+
+def test_integers_are_rounded_and_clipped(tmp_path):
+    data = torch.zeros(1, 2, 2, 2)
+    data.view(-1)[:4] = torch.tensor([1.6, -1.6, 4e4, -4e4])
+    write_image(Volume(data, Grid.of((2, 2, 2))), tmp_path / "a.nii.gz", like_dtype=np.int16)
+    assert read_image(tmp_path / "a.nii.gz").data.view(-1)[:4].tolist() == [2, -2, 32767, -32768]
+
+
+def test_several_channels_become_a_vector_image(tmp_path):
+    data = torch.arange(2 * 210).view(2, *GRID.shape).float()
+    write_image(Volume(data, GRID), tmp_path / "a.nii.gz")
+    assert sitk.ReadImage(str(tmp_path / "a.nii.gz"))[1, 2, 3] == tuple(data[:, 1, 2, 3].tolist())
+    refused(tmp_path / "a.nii.gz", "2 values per voxel")
+
+
+def test_two_dimensions(tmp_path):
+    flat = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    path = save(tmp_path / "a.png", flat, None)
+    assert read_image(path, ndim=2).array.tolist() == flat.T.tolist()
+    refused(path, "is 2D .4 x 3.; a 3D image is due")
+
+
+def test_one_slice_is_2d(tmp_path):
+    path = save(tmp_path / "a.nii.gz", np.arange(12, dtype=np.uint8).reshape(1, 3, 4), None)
+    assert read_image(path, ndim=2).grid.shape == (4, 3)
+    refused(path, "is 2D .4 x 3 x 1.")
+
+
+def test_4d_is_refused_unless_of_one_frame(tmp_path):
+    frames = [sitk.GetImageFromArray(VALUES.T + i) for i in range(3)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "a.nii.gz"))
+    refused(tmp_path / "a.nii.gz", "is 4D .7 x 6 x 5 x 3.; a 3D image is due")
+    sitk.WriteImage(sitk.JoinSeries(frames[:1]), str(tmp_path / "b.nii.gz"))
+    assert np.array_equal(read_image(tmp_path / "b.nii.gz").array, VALUES)
+    assert read_grid(tmp_path / "b.nii.gz").shape == (7, 6, 5)
+
+
+def test_3d_where_2d_is_due(tmp_path):
+    refused(save(tmp_path / "a.nii.gz", VALUES.T), "a 2D image is due", ndim=2)
+
+
+def test_colour_is_refused(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "a.png"))
+    refused(tmp_path / "a.png", "3 values per voxel", ndim=2)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha"])  # ITK reads NaN of a NIfTI as 0
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_is_refused(tmp_path, bad, ending):
+    array = VALUES.T.copy()
+    array[0, 0, :2] = bad
+    refused(save(tmp_path / f"a.{ending}", array), "2 of 210 voxels are NaN or infinite")
+
+
+def test_constant_is_refused(tmp_path):
+    refused(save(tmp_path / "a.nii.gz", np.full((5, 6, 7), 3, np.int16)), "every voxel is 3")
+
+
+def test_missing_and_empty(tmp_path):
+    refused(tmp_path / "no.nii.gz", "no such file")
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", "is empty")
+
+
+def test_sheared_axes_are_refused(tmp_path):
+    path = save(tmp_path / "a.nrrd", VALUES.T, None)
+    header = path.read_bytes().replace(b"(0,1,0)", b"(0.4,1,0)")
+    path.write_bytes(header)
+    refused(path, "not perpendicular")
+
+
+def test_from_sitk_is_to_sitk_reversed():
+    image = to_sitk(VALUES[None], GRID)
+    again = from_sitk(image)
+    assert again.grid.same_as(GRID) and np.array_equal(again.array, VALUES)
+
+
+def test_unknown_ending(tmp_path):
+    with pytest.raises(OutputError, match="unknown kind"):
+        write_image(Volume(torch.zeros(1, 2, 2, 2), Grid.of((2, 2, 2))), tmp_path / "a.xyz")
+
+
+def test_nan_is_not_written(tmp_path):
+    data = torch.full((1, 2, 2, 2), float("nan"))
+    with pytest.raises(OutputError, match="NaN"):
+        write_image(Volume(data, Grid.of((2, 2, 2))), tmp_path / "a.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 20 kB: what a full disk looks like to a writer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha", "nrrd"])
+def test_full_disk_leaves_the_old_file(tmp_path, small_disk, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match=f"a.{ending}: could not be written whole; is the disk full"):
+        write_image(Volume(torch.rand(1, 30, 30, 30), Grid.of((30, 30, 30))), path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

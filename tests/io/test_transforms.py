@@ -1,0 +1,169 @@
+"""Transforms on disk: what ITK writes we read, what we write ITK reads, with the same points."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy.spatial.transform import Rotation
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Chain, Displacement
+from jssr.errors import OutputError, TransformError
+from jssr.io.transforms import read_transform, write_affine, write_displacement
+
+AXES = Rotation.from_euler("xyz", (25, -10, 40), degrees=True).as_matrix()
+GRID = Grid.of((9, 8, 7), (1.0, 2.0, 3.0), (-20, 5, 100), AXES)
+VECTORS = np.random.default_rng(0).uniform(-4, 4, (*GRID.shape, 3))
+FIELD = Displacement.from_millimetres(VECTORS, GRID)
+POINTS = GRID.world(np.random.default_rng(1).uniform(0.5, np.array(GRID.shape) - 1.5, (40, 3)))
+
+
+def euler(centre=(3.0, -5.0, 110.0)):
+    out = sitk.Euler3DTransform(centre, 0.1, -0.2, 0.3, (4.0, 5.0, -6.0))
+    return out
+
+
+def itk_field(vectors=VECTORS, grid=GRID):
+    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors.transpose(2, 1, 0, 3)), isVector=True)
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetOrigin(grid.origin.tolist())
+    image.SetDirection(grid.direction.ravel().tolist())
+    return image
+
+
+def by_itk(transform, points=POINTS):
+    return np.array([transform.TransformPoint(p.tolist()) for p in points])
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nii", "nrrd", "mha"])
+def test_displacement_round_trip(tmp_path, ending):
+    path = tmp_path / f"u.{ending}"
+    write_displacement(FIELD, path)
+    again = read_transform(path)
+    assert isinstance(again, Displacement) and again.grid.same_as(GRID, 1e-4)
+    assert torch.allclose(again.u, FIELD.u, atol=1e-3)
+    vector = sitk.ReadImage(str(path))[4, 3, 2]  # LPS millimetres in the file, as given
+    assert np.allclose(vector, VECTORS[4, 3, 2], atol=0.0005)
+
+
+def test_nifti_header_says_what_it_is(tmp_path):
+    write_displacement(FIELD, tmp_path / "u.nii.gz")
+    header = gzip.decompress((tmp_path / "u.nii.gz").read_bytes())[:352]
+    assert struct.unpack_from("<8h", header, 40)[:6] == (5, 9, 8, 7, 1, 3)
+    assert struct.unpack_from("<h", header, 68)[0] == 1007  # NIFTI_INTENT_VECTOR
+    assert struct.unpack_from("<h", header, 70)[0] == 16  # float32
+    assert b"mm LPS" in header[148:228]
+
+
+def test_field_of_itk_is_read(tmp_path):
+    sitk.WriteImage(itk_field(), str(tmp_path / "u.nii.gz"))
+    expected = by_itk(sitk.DisplacementFieldTransform(itk_field()))
+    assert np.abs(read_transform(tmp_path / "u.nii.gz")(POINTS) - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("ending", ["tfm", "txt", "mat", "h5"])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        euler(),
+        sitk.VersorRigid3DTransform((0.0, 0.6, 0.0, 0.8), (1.0, 2.0, 3.0), (5.0, 6.0, 7.0)),
+        sitk.TranslationTransform(3, (1.0, -2.0, 3.0)),
+        sitk.AffineTransform((1.1, 0.1, 0, 0, 0.9, 0, 0.2, 0, 1.0), (1.0, 2.0, 3.0), (10.0, 0.0, 5.0)),
+        sitk.Similarity3DTransform(1.2, (0.0, 0.0, 1.0), math.pi / 7, (1.0, 2.0, 3.0), (4.0, 4.0, 4.0)),
+        sitk.Transform(3, sitk.sitkIdentity),
+    ],
+    ids=lambda t: t.GetName(),
+)
+def test_linear_transforms_of_itk(tmp_path, transform, ending):
+    path = tmp_path / f"t.{ending}"
+    sitk.WriteTransform(transform, str(path))
+    again = read_transform(path)
+    assert isinstance(again, Affine)
+    assert np.abs(again(POINTS) - by_itk(transform)).max() < 1e-6
+
+
+@pytest.mark.parametrize("ending", ["tfm", "h5", "mat"])
+def test_affine_round_trip(tmp_path, ending):
+    matrix = np.eye(4)
+    matrix[:3, :3] = AXES * 1.1
+    matrix[:3, 3] = (1 / 3, -200.123456, 7)
+    write_affine(Affine(matrix), tmp_path / f"a.{ending}")
+    assert np.abs(read_transform(tmp_path / f"a.{ending}").matrix - matrix).max() < 1e-12
+    expected = by_itk(sitk.ReadTransform(str(tmp_path / f"a.{ending}")))
+    assert np.abs(Affine(matrix)(POINTS) - expected).max() < 1e-9
+
+
+def test_two_dimensional_affine(tmp_path):
+    matrix = np.array([[0.0, -1, 3], [1, 0, 4], [0, 0, 1]])
+    write_affine(Affine(matrix), tmp_path / "a.tfm")
+    assert np.allclose(read_transform(tmp_path / "a.tfm").matrix, matrix)
+
+
+def test_displacement_transform_in_h5(tmp_path):
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(itk_field()), str(tmp_path / "t.h5"))
+    again = read_transform(tmp_path / "t.h5")
+    assert isinstance(again, Displacement)
+    assert np.abs(again(POINTS) - by_itk(sitk.DisplacementFieldTransform(itk_field()))).max() < 0.01
+
+
+def test_composite_applies_the_last_added_first(tmp_path):
+    composite = sitk.CompositeTransform(3)
+    composite.AddTransform(euler())
+    composite.AddTransform(sitk.AffineTransform((2, 0, 0, 0, 1, 0, 0, 0, 1.0), (0.0, 0.0, 0.0)))
+    composite.AddTransform(sitk.DisplacementFieldTransform(itk_field()))
+    sitk.WriteTransform(composite, str(tmp_path / "t.h5"))
+    again = read_transform(tmp_path / "t.h5")
+    assert isinstance(again, Chain) and [type(p) for p in again.parts] == [Displacement, Affine, Affine]
+    assert np.abs(again(POINTS) - by_itk(composite)).max() < 0.02
+    other_way = Chain(*reversed(again.parts))
+    assert np.abs(other_way(POINTS) - by_itk(composite)).max() > 1  # the order does matter here
+
+
+def refused(path, words):
+    with pytest.raises(TransformError, match=words) as caught:
+        read_transform(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_image_is_no_field(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), np.float32)), str(tmp_path / "a.nii.gz"))
+    refused(tmp_path / "a.nii.gz", "1 value.s. per voxel in 3D")
+
+
+def test_nan_is_refused(tmp_path):
+    vectors = VECTORS.copy()
+    vectors[0, 0, 0, 0] = np.nan
+    for name in ("u.nii.gz", "u.mha"):
+        sitk.WriteImage(itk_field(vectors), str(tmp_path / name))
+        refused(tmp_path / name, "NaN")
+    with pytest.raises(OutputError, match="NaN"):
+        write_displacement(Displacement.from_millimetres(vectors, GRID), tmp_path / "v.nii.gz")
+
+
+def test_missing_truncated_and_foreign(tmp_path):
+    refused(tmp_path / "no.tfm", "no such file")
+    write_displacement(FIELD, tmp_path / "u.nii.gz")
+    (tmp_path / "t.nii.gz").write_bytes((tmp_path / "u.nii.gz").read_bytes()[:-500])
+    refused(tmp_path / "t.nii.gz", "truncated")
+    (tmp_path / "t.txt").write_text("(Transform EulerTransform)\n(NumberOfParameters 6)\n")
+    refused(tmp_path / "t.txt", "not a readable transform")
+    (tmp_path / "t.h5").write_bytes(b"nothing")
+    refused(tmp_path / "t.h5", "not a readable transform")
+
+
+def test_splines_are_refused_with_advice(tmp_path):
+    sitk.WriteTransform(sitk.BSplineTransform(3), str(tmp_path / "b.tfm"))
+    refused(tmp_path / "b.tfm", "TransformToDisplacementField")
+
+
+def test_unknown_endings(tmp_path):
+    with pytest.raises(OutputError, match="end its name in"):
+        write_displacement(FIELD, tmp_path / "u.tfm")
+    with pytest.raises(OutputError, match=".tfm"):
+        write_affine(Affine.identity(), tmp_path / "a.nii.gz")
