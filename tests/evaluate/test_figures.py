@@ -61,6 +61,17 @@ def test_contours_are_white_where_they_coincide() -> None:
     assert out[10, 10].tolist() == out[24, 9].tolist() == [128, 128, 128]  # the inside stays
 
 
+def test_overlays_show_the_fixed_image_dimmed_where_the_other_has_no_data() -> None:
+    fixed, other = np.full((40, 40), 0.8, np.float32), np.zeros((40, 40), np.float32)
+    inside = np.zeros((40, 40), dtype=bool)
+    inside[:, :20] = True
+    out = figures.overlay("fusion", fixed, other, inside)
+    assert out[20, 5].tolist() == [204, 0, 0]  # data of both: the fixed alone is red
+    assert out[20, 35].tolist() == [92, 92, 92]  # 0.45 of the fixed
+    edges = figures.overlay("edges", np.zeros((40, 40), np.float32), inside.astype(np.float32), inside)
+    assert not (edges == figures.MOVING_COLOUR).all(axis=-1).any()  # where data end is no edge
+
+
 def line_columns(out: np.ndarray) -> list[int]:
     strength = out[..., 0].astype(int).sum(axis=0)
     return [int(c) for c in np.flatnonzero(strength > 0.9 * strength.max())]

@@ -121,6 +121,18 @@ def test_numbers_and_warnings_are_said_in_words(tmp_path: Path) -> None:
     assert "covers only 50%" in text and "0.5 % of the field folds" in text
 
 
+def test_the_covered_part_is_taken_from_the_mask(tmp_path: Path) -> None:
+    grid = view().fixed.grid
+    mask = torch.zeros(1, *grid.shape, dtype=torch.uint8)
+    mask[:, :12] = 1  # 12 of 20
+    inside = Volume(mask, grid, "labels")
+    write_report(
+        tmp_path / "r.html", title="t", rows=[view(inside=inside, inside_before=inside)], provenance={}, width=40
+    )
+    text = read(tmp_path / "r.html").text
+    assert "covers only 60% of the fixed image" in text and "Dimmed" in text
+
+
 def test_a_clean_result_says_so(tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", title="t", rows=[view(metrics={"dice/liver": 0.97})], provenance={}, width=40)
     text = read(tmp_path / "r.html").text

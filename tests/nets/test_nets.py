@@ -96,3 +96,17 @@ def test_the_published_shapes():
 def test_a_segmentor_without_a_class_is_refused():
     with pytest.raises(ValueError, match="at least one class"):
         VNet(classes=1)
+
+
+@pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
+def test_patchgans_receptive_field(layers, field):
+    """In one dimension's worth of a 2D net: the voxels with a gradient from one logit span the published field."""
+    net = PatchGAN(2, layers=layers, dim=2)
+    for module in net.net:
+        if isinstance(module, torch.nn.InstanceNorm2d):  # statistics reach everywhere: take them out
+            module.forward = lambda x: x
+    image = torch.rand(1, 1, 128, 128, requires_grad=True)
+    logits = net(image)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    rows = image.grad[0, 0].abs().sum(dim=1).nonzero()
+    assert rows.max() - rows.min() + 1 == field

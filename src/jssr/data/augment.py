@@ -197,14 +197,15 @@ def _pull(scan: Scan, motion: _Motion | None) -> Scan:
     if motion is None:
         return Scan(scan.image, scan.mask, scan.labels)
     grid = motion.grid(scan.image.shape[2:])
-    # Air is 0 here, so that one call with zeros outside serves image and mask.
+    # Air is 0 here, so that one call with zeros outside serves image and mask. Where a voxel is read half outside, the
+    # part inside counts.
     both = F.grid_sample(torch.cat([scan.image + 1, scan.mask], dim=1), grid, padding_mode="zeros", align_corners=True)
     mask = (both[:, 1:] > 0.5).float()
     labels = None
     if scan.labels is not None:
         read = F.grid_sample(scan.labels.float(), grid, "nearest", "zeros", align_corners=True)
         labels = read.round_().long()
-    return Scan(both[:, :1] * mask - 1, mask, labels)
+    return Scan(both[:, :1] * mask / both[:, 1:].clamp_(min=0.5) - 1, mask, labels)
 
 
 def _look(scan: Scan, how: Augment, p_remap: float, dice: Dice) -> Scan:
@@ -224,7 +225,7 @@ def _look(scan: Scan, how: Augment, p_remap: float, dice: Dice) -> Scan:
     mask = scan.mask
     if dice.happens(how.p_cut):
         mask = _cut(mask, how, dice)
-    image = (image.clamp(-1, 1) + 1) * mask - 1
+    image = torch.where(mask > 0, image.clamp(-1, 1), -1.0)
     labels = None if scan.labels is None else scan.labels * mask.long()
     return Scan(image, mask, labels)
 

@@ -15,16 +15,17 @@ from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.engine.infer import register
 from jssr.engine.model import Model
+from jssr.engine.output import write_json
 from jssr.engine.provenance import provenance
-from jssr.engine.registration import Registration, write_json
+from jssr.engine.registration import Registration
 from jssr.engine.study import known_of, state_results, study_of
 from jssr.errors import CohortError, OutputError
 from jssr.evaluate.metrics import CaseResult, dice
-from jssr.evaluate.tables import markdown, read_csv, summarise, write_csv
+from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 
-__all__ = ["SEGMENTOR", "cases_of", "evaluate_cohort"]
+__all__ = ["SEGMENTOR", "cases_of", "evaluate_cohort", "summaries"]
 
 SEGMENTOR = ("segmentor", "segmentor, synthesised")
 """Rows of the segmentor: on the scan itself (the paper's "non-synthesis"), and on what the generator makes of it."""
@@ -92,7 +93,7 @@ def evaluate_cohort(
             on_case(case.id)
     write_csv(results, Path(out) / "results.csv")
     with atomic_path(Path(out) / "tables.md") as temporary:
-        temporary.write_text(_tables(results), encoding="utf-8")
+        temporary.write_text(markdown(*summaries(results)), encoding="utf-8")
     return results
 
 
@@ -170,8 +171,9 @@ def _against(classes: torch.Tensor, goal: Volume, names: tuple[str, ...], struct
     return values
 
 
-def _tables(results: list[CaseResult]) -> str:
-    """The tables of the paper: overlap of the liver and of all structures, distances, landmarks, regularity."""
+def summaries(results: list[CaseResult]) -> list[Summary]:
+    """The tables of the paper: overlap of the liver and of all structures, distances, landmarks, regularity, cost; then
+    the segmentor's own."""
     aligned = [r for r in results if r.method not in SEGMENTOR]
     own = [r for r in results if r.method in SEGMENTOR]
     first = "liver" if any("dice/liver" in r.values for r in results) else "mean"
@@ -179,5 +181,5 @@ def _tables(results: list[CaseResult]) -> str:
     wanted += [("folds", ""), ("log_jacobian_sd", ""), ("seconds", ""), ("peak_mb", "")]
     blocks = [summarise(aligned, metric, structure) for metric, structure in dict.fromkeys(wanted)]
     if own:
-        blocks += [summarise(own, "dice", first), summarise(own, "dice", "mean")]
-    return markdown(*blocks)
+        blocks += [summarise(own, "dice", structure) for structure in dict.fromkeys((first, "mean"))]
+    return blocks

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +19,8 @@ from jssr.data.prepare import PreparedPair
 from jssr.engine.fullsize import Map
 from jssr.engine.measure import Measures, Truth
 from jssr.engine.model import Model
+from jssr.engine.output import output_folder, plain, write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb, provenance
-from jssr.errors import OutputError
-from jssr.io.atomic import make_folder
 from jssr.io.images import stored_dtype, write_image
 from jssr.io.transforms import write_displacement
 from jssr.systems.base import Alignment
@@ -33,7 +28,7 @@ from jssr.systems.base import Alignment
 if TYPE_CHECKING:
     from jssr.evaluate.report import AlignmentView
 
-__all__ = ["OUTPUTS", "Registration", "Working", "describe", "output_folder", "write_json"]
+__all__ = ["OUTPUTS", "Registration", "Working", "describe"]
 
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
@@ -194,8 +189,8 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
         result["tre_mm"] = {name: values["tre"] for name, values in measures.states.items()}
     if truth.known:
         result["measures"] = measures.states
-    plain: dict[str, Any] = _plain(result)
-    return plain
+    data: dict[str, Any] = plain(result)
+    return data
 
 
 def _dice(measures: Measures, truth: Truth) -> dict[str, Any]:
@@ -229,8 +224,8 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
         if modality_of(volume) != "ct":
             low, high = float(volume.data.min()), float(volume.data.max())
             out.append(
-                f"{Path(volume.name).name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield units; "
-                "it was scaled by its own brightness, as MR is."
+                f"{Path(volume.name).name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield "
+                "units; it was scaled by its own brightness, as MR is."
             )
     if measures.inverse_error[1] > float(y.grid.spacing.max()):
         out.append(f"The inverse is off by up to {measures.inverse_error[1]:.1f} mm, as a rule where the field folds.")
@@ -245,56 +240,3 @@ def _moved_dtype(moving: Volume) -> np.dtype[Any]:
     except Exception:  # a name that is no file after all
         stored = np.dtype("float32")
     return stored if np.issubdtype(stored, np.integer) and spread > 1000 else np.dtype("float32")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return round(value, 6) if np.isfinite(value) else None
-    return value
-
-
-def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write plain data, readable, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    from jssr.io.atomic import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_plain(data), indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Give an empty folder beside `out`; when the block ends well, its files move into `out`.
-
-    Files in `out` that are named in `names` and were not made this time are removed: a folder never mixes two results.
-
-    Raises:
-        OutputError: the folder cannot be made or written; what was there stays.
-    """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; choose another output folder")
-    make_folder(out.parent)
-    temporary = out.parent / f".tmp-{uuid.uuid4().hex[:8]}-{out.name}"
-    try:
-        make_folder(temporary)
-        yield temporary
-        make_folder(out)
-        made = sorted(p.relative_to(temporary) for p in temporary.rglob("*") if p.is_file())
-        for name in made:
-            make_folder((out / name).parent)
-            (temporary / name).replace(out / name)
-        for stale in set(names) - {str(name) for name in made}:
-            (out / stale).unlink(missing_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{out}: cannot be written ({reason}); what was there is unchanged") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

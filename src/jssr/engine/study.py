@@ -12,8 +12,9 @@ from jssr.core.volume import Points, Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.engine.infer import register
 from jssr.engine.model import Model, load_model
+from jssr.engine.output import output_folder, write_json
 from jssr.engine.recipe import nearest
-from jssr.engine.registration import Registration, output_folder, write_json
+from jssr.engine.registration import Registration
 from jssr.errors import CohortError, ImageError, JssrError
 from jssr.evaluate.metrics import CaseResult
 from jssr.io.images import WRITABLE, read_image

@@ -44,6 +44,7 @@ __all__ = [
     "lettered",
     "log_jacobian",
     "montage",
+    "overlay",
     "three_planes",
 ]
 
@@ -200,6 +201,21 @@ OVERLAYS: Mapping[str, Callable[[Grey, Grey], Colour]] = {
     "difference": difference,
     "edges": edges,
 }
+
+
+def overlay(name: str, fixed: Grey, other: Grey, inside: NDArray[np.bool_] | None = None) -> Colour:
+    """Lay two pictures over one another, one of `OVERLAYS`; where the other has no data the fixed one is shown, dimmed.
+
+    Raises:
+        KeyError: no such overlay.
+    """
+    if inside is None or inside.all():
+        return OVERLAYS[name](fixed, other)
+    out = OVERLAYS[name](fixed, np.where(inside, other, fixed))
+    # The border of the data is no edge of the anatomy: dim the pixels along it as well.
+    outside = ~binary_erosion(inside, iterations=4, border_value=1)
+    out[outside] = grey(fixed * 0.45)[outside]
+    return out
 
 
 def three_planes(

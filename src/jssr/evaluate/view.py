@@ -28,6 +28,10 @@ class AlignmentView:
     (a phase or a file) is the heading, by default the moving volume's. `moving_seg` is the moving scan's segmentation
     before the alignment, `covered` the fraction of the fixed image for which the moving scan has data, `at` the point
     (LPS mm) that the planes run through (default: the middle of the segmentation, else of the body).
+
+    `inside_before` and `inside` are label maps, not 0 where the moving scan has data before and after
+    (`jssr.core.transform.coverage`); elsewhere the overlays show the fixed image, dimmed. `covered` defaults to the
+    mean of `inside`.
     """
 
     fixed: Volume
@@ -42,6 +46,8 @@ class AlignmentView:
     metrics_before: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     name: str = ""
+    inside_before: Volume | None = None
+    inside: Volume | None = None
     covered: float | None = None
     at: tuple[float, ...] | None = None
 
@@ -112,7 +118,8 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
     columns = []
     for title, caption, volume in shown:
         low, high = cuts.window(volume)
-        text = f"{caption}. Grey from {low:.4g} to {high:.4g}."
+        digits = 0 if high - low >= 20 else 2
+        text = f"{caption}. Grey from {low:.{digits}f} to {high:.{digits}f}."
         columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.grey(cuts.grey(v, p))))  # type: ignore[misc]
     lead = "The same three planes through every image. An organ that stays put from one column to the next is aligned."
     return Block("The scans", lead, cuts.planes.names, columns)
@@ -127,14 +134,20 @@ def overlay_block(view: AlignmentView, cuts: Cuts) -> Block:
         "edges": "Edges of the moving scan in orange over the fixed one. They should lie on its borders.",
     }
 
-    def laid(name: str, other: Volume) -> Painted:
-        return lambda plane: figures.OVERLAYS[name](cuts.grey(view.fixed, plane), cuts.grey(other, plane))
+    def laid(name: str, other: Volume, inside: Volume | None) -> Painted:
+        def paint(plane: Plane) -> figures.Colour:
+            known = None if inside is None else cuts.labels(inside, plane) > 0
+            return figures.overlay(name, cuts.grey(view.fixed, plane), cuts.grey(other, plane), known)
 
-    columns = [
-        _column(cuts.planes, name.capitalize(), caption, laid(name, view.moved), laid(name, view.moving_before))
-        for name, caption in captions.items()
-    ]
+        return paint
+
+    columns = []
+    for name, caption in captions.items():
+        after, before = laid(name, view.moved, view.inside), laid(name, view.moving_before, view.inside_before)
+        columns.append(_column(cuts.planes, name.capitalize(), caption, after, before))
     lead = "The fixed and the moving scan over one another, before and after the alignment."
+    if view.inside is not None:
+        lead += " Dimmed: no data of the moving scan."
     return Block("Laid over one another", lead, cuts.planes.names, columns, switches=True)
 
 

@@ -1,4 +1,4 @@
-"""Gzip on all cores: writing fields of 50 MB through ITK's single thread would take longer than computing them."""
+"""Gzip with the blocks packed side by side on the cores there are; ITK packs with one thread."""
 
 from __future__ import annotations
 

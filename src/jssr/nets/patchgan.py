@@ -1,10 +1,13 @@
-"""The 3D PatchGAN discriminator of Pix2Pix (Isola et al. 2017), from MONAI, for any input size."""
+"""The 3D PatchGAN discriminator of Pix2Pix (Isola et al. 2017), for any input size.
+
+Written out although MONAI has one: importing MONAI's networks costs several seconds at the start of every command.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from jssr.nets.blocks import pad_to_multiple
+from jssr.nets.blocks import norm
 
 __all__ = ["PatchGAN"]
 
@@ -12,23 +15,26 @@ __all__ = ["PatchGAN"]
 class PatchGAN(nn.Module):
     """One logit for each overlapping patch. The receptive field for `layers` 1, 2, 3 is 16, 34, 70 voxels.
 
+    4^n convolutions: `layers` of stride 2 with doubling width, one of stride 1, and the head of stride 1. Instance
+    normalisation after all but the first and the last, as batches are 1 here.
+
     Args:
-        width: channels of the first convolution; they double from layer to layer.
+        width: channels of the first convolution.
         layers: stride-2 convolutions.
     """
 
     def __init__(self, width: int = 64, layers: int = 2, dim: int = 3) -> None:
-        from monai.networks.nets import PatchDiscriminator  # seconds to import, and only training needs it
-
         super().__init__()
-        # Batch normalisation fails where one value a channel is left; batches are 1 here.
-        self.net = PatchDiscriminator(
-            spatial_dims=dim, channels=width, in_channels=1, num_layers_d=layers, norm=("instance", {"affine": True})
-        )
-        self.multiple = 2 ** (layers + 1)
+        kind = {2: nn.Conv2d, 3: nn.Conv3d}[dim]
+        body: list[nn.Module] = [kind(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for layer in range(1, layers + 1):
+            before, after = width * 2 ** (layer - 1), width * 2**layer
+            body += [kind(before, after, 4, stride=2 if layer < layers else 1, padding=1), norm(dim, after)]
+            body.append(nn.LeakyReLU(0.2))
+        body.append(kind(width * 2**layers, 1, 4, padding=1))
+        self.net = nn.Sequential(*body)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, *spatial) to patch logits (B, 1, *smaller), float32."""
-        padded, _ = pad_to_multiple(image, self.multiple)
-        logits: Tensor = self.net(padded)[-1]
+        """(B, 1, *spatial), at least 2^(layers + 2) voxels along each axis, to patch logits, float32."""
+        logits: Tensor = self.net(image)
         return logits.float()

@@ -12,8 +12,8 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Points
 from jssr.data.phantom import bowel, kidney, liver, skeleton, vessels, viscera
 from jssr.data.phantom.canvas import Array, Canvas, upsample
+from jssr.data.phantom.codes import LABELS, Tissue, labels_of
 from jssr.data.phantom.ranges import SUPERVISED_POPULATION, TARGET_POPULATION, Ranges
-from jssr.data.phantom.tissue import LABELS, Tissue, labels_of
 from jssr.data.phantom.torso import Torso, draw_body, paint_torso
 
 __all__ = ["SUPERVISED_POPULATION", "TARGET_POPULATION", "Anatomy", "Ranges", "make_anatomy"]
@@ -65,8 +65,8 @@ def make_anatomy(rng: np.random.Generator, ranges: Ranges = TARGET_POPULATION) -
         tissue=canvas.tissue,
         labels=labels_of(canvas.tissue),
         landmarks=landmarks,
-        cavity_depth=torso.cavity,
-        mobility=_mobility(canvas),
+        cavity_depth=torso.cavity.astype(np.float32, copy=False),
+        mobility=_mobility(canvas).astype(np.float32, copy=False),
     )
 
 
@@ -148,22 +148,30 @@ def _paint_table(canvas: Canvas, torso: Torso) -> None:
     canvas.tissue[mask] = T.TABLE
 
 
-_MOBILE: dict[Tissue, float] = {
-    T.LIVER: 1.0, T.HEPATIC_VEIN: 1.0, T.PORTAL_BRANCH: 1.0, T.HCC: 1.0, T.METASTASIS: 1.0, T.CYST: 1.0, T.DIAPHRAGM: 0.95,
-    T.SPLEEN: 0.95, T.STOMACH_WALL: 0.9, T.STOMACH_CONTENT: 0.9, T.STOMACH_GAS: 0.9, T.BILE: 0.95, T.GALLBLADDER_WALL: 0.95,
-    T.KIDNEY_RIGHT_CORTEX: 0.65, T.KIDNEY_RIGHT_MEDULLA: 0.65, T.KIDNEY_LEFT_CORTEX: 0.6, T.KIDNEY_LEFT_MEDULLA: 0.6,
-    T.ADRENAL: 0.6, T.PANCREAS: 0.6, T.PORTAL_VEIN: 0.6, T.VENA_CAVA: 0.15, T.AORTA: 0.06, T.LUNG: 0.8, T.HEART_BLOOD: 0.5,
-    T.MYOCARDIUM: 0.5, T.SMALL_BOWEL_CONTENT: 0.35, T.SMALL_BOWEL_WALL: 0.35, T.STOOL: 0.4, T.COLON_WALL: 0.4, T.BOWEL_GAS: 0.4,
-    T.VERTEBRA_CORTEX: 0.04, T.VERTEBRA_MARROW: 0.04, T.DISC: 0.04, T.CANAL: 0.04, T.MUSCLE: 0.08, T.RIB_CORTEX: 0.12,
-    T.RIB_MARROW: 0.12, T.CARTILAGE: 0.15, T.FAT_SUBCUTANEOUS: 0.08, T.SKIN: 0.08, T.PELVIS_CORTEX: 0.0, T.PELVIS_MARROW: 0.0,
-}  # fmt: skip
+_MOBILE: tuple[tuple[float, tuple[Tissue, ...]], ...] = (
+    (1.0, (T.LIVER, T.HEPATIC_VEIN, T.PORTAL_BRANCH, T.HCC, T.METASTASIS, T.CYST)),
+    (0.95, (T.DIAPHRAGM, T.SPLEEN, T.BILE, T.GALLBLADDER_WALL)),
+    (0.9, (T.STOMACH_WALL, T.STOMACH_CONTENT, T.STOMACH_GAS)),
+    (0.8, (T.LUNG,)),
+    (0.65, (T.KIDNEY_RIGHT_CORTEX, T.KIDNEY_RIGHT_MEDULLA)),
+    (0.6, (T.KIDNEY_LEFT_CORTEX, T.KIDNEY_LEFT_MEDULLA, T.ADRENAL, T.PANCREAS, T.PORTAL_VEIN)),
+    (0.5, (T.HEART_BLOOD, T.MYOCARDIUM)),
+    (0.4, (T.STOOL, T.COLON_WALL, T.BOWEL_GAS)),
+    (0.35, (T.SMALL_BOWEL_CONTENT, T.SMALL_BOWEL_WALL)),
+    (0.15, (T.VENA_CAVA, T.CARTILAGE)),
+    (0.12, (T.RIB_CORTEX, T.RIB_MARROW)),
+    (0.08, (T.MUSCLE, T.FAT_SUBCUTANEOUS, T.SKIN)),
+    (0.06, (T.AORTA,)),
+    (0.04, (T.VERTEBRA_CORTEX, T.VERTEBRA_MARROW, T.DISC, T.CANAL)),
+    (0.0, (T.PELVIS_CORTEX, T.PELVIS_MARROW)),
+)
 
 
 def _mobility(canvas: Canvas) -> Array:
     """Known tissues carry their mobility, the fat between takes it from its neighbours; less towards the pelvis."""
     value, known = np.zeros(256, np.float32), np.zeros(256, np.float32)
-    for tissue, mobile in _MOBILE.items():
-        value[tissue], known[tissue] = mobile, 1.0
+    for mobile, tissues in _MOBILE:
+        value[list(tissues)], known[list(tissues)] = mobile, 1.0
     known[T.FAT_VISCERAL], value[T.FAT_VISCERAL] = 0.08, 0.4
     known[T.AIR], value[T.AIR] = 0.05, 0.08
     codes = canvas.tissue[::2, ::2, ::2]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Array, Box, Canvas, grown
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.ranges import Ranges
-from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso
 from jssr.data.phantom.viscera import resample
 

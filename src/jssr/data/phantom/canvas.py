@@ -8,6 +8,7 @@ centre lines that `to_world` has bent along.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from jssr.core.grid import Grid
-from jssr.data.phantom.tissue import Tissue
+from jssr.data.phantom.codes import Tissue
 
 __all__ = ["Array", "Box", "Canvas", "ellipsoid", "grown", "smax", "smin", "smooth_noise", "upsample"]
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]  # float32 throughout: memory and speed
 Box = tuple[slice, slice, slice]
 FAR = np.float32(99.0)
 
@@ -119,7 +120,7 @@ class Canvas:
             for a, n in enumerate(self.coarse_shape)
         ]
         straight = np.meshgrid(*axes, indexing="ij", sparse=True)
-        self.coarse: tuple[Array, Array, Array] = tuple(straight[a] + self.displacement[a] for a in range(3))  # type: ignore[assignment]
+        self.coarse: tuple[Array, Array, Array] = tuple(straight[a] + self.displacement[a] for a in range(3))
         self.x, self.y, self.z = (upsample(c, shape) for c in self.coarse)
         self.rough = smooth_noise(rng, shape, self.spacing, 22.0)
 
@@ -176,7 +177,7 @@ class Canvas:
         return self.x[box], self.y[box], self.z[box]
 
     def coarsened(self, box: Box) -> tuple[Box, Box]:
-        """The box grown to begin and end on coarse voxels, and the coarse box: shapes are worked out there, 8 x faster."""
+        """The box grown to begin and end on coarse voxels, and the coarse box: shapes worked out there cost 1/8."""
         low = [s.start // 2 for s in box]
         high = [min((s.stop - 1 + 1) // 2, n - 1) for s, n in zip(box, self.coarse_shape, strict=True)]
         fine = tuple(slice(2 * a, 2 * b + 1) for a, b in zip(low, high, strict=True))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Array, Canvas, ellipsoid, smax
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.ranges import Ranges
-from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso, between
 
 __all__ = ["Kidney", "draw_kidneys", "paint_adrenals", "paint_kidney"]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Array, Box, Canvas, ellipsoid, smax, smin, upsample
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.kidney import Kidney
 from jssr.data.phantom.ranges import Ranges
-from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso, between
 
 __all__ = ["Liver", "paint_gallbladder", "paint_lesions", "paint_liver"]
@@ -61,7 +61,7 @@ def paint_liver(canvas: Canvas, torso: Torso, ranges: Ranges, kidney: Kidney, ro
     )
     gap = torso.cavity[box] - 2.6
     open_ = (gap > 0) & (cut > 0) & canvas.among(box, SOFT)
-    iso = level(shape, open_, volume * 1000 / canvas.spacing**3, -26.0, 36.0)
+    iso = level(shape, open_, volume * 1000 / canvas.spacing**3, -34.0, 36.0)
     distance = smax(smax(shape - iso, -gap, 5.0), -cut, 3.0)
     canvas.paint(box, distance < 0, T.LIVER, over=SOFT)
     return Liver(box, distance, hilum)
@@ -77,15 +77,15 @@ def _lobes(
     """Signed distance to the lobes before anything cuts them; `dome`: mm under the diaphragm; `reach`: how far left."""
     rng, body = canvas.rng, torso.body
     half, front, back, top = body.half, body.front, body.spine_front, body.dome_right
-    tall = float(rng.uniform(78, 100)) * (volume / 1500) ** (1 / 3)
+    tall = float(rng.uniform(78, 98)) * (volume / 1500) ** 0.5
     # It stands out of the dome and the flank: there the wall shapes it, whatever the volume.
-    middle = [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.55 * tall]
+    middle = [-0.62 * half, 0.42 * front + 0.58 * (back + 20), top - 0.64 * tall]
     right = ellipsoid(x, y, z, middle, [0.60 * half, 0.58 * (back + 55 - front), tall])
     # Riedel-like tip or a short liver: the lateral part reaches further down.
     low = [-0.86 * half, 0.5 * (front + back) + 12, float(rng.uniform(-5, 30))]
     tip = ellipsoid(x, y, z, low, [26, 52, float(rng.uniform(50, 70))])
     # The left lobe hangs from the diaphragm under the heart: a slab, thinner to the left.
-    deep = float(rng.uniform(50, 78)) - np.float32(0.16) * np.maximum(x, 0)
+    deep = float(rng.uniform(50, 78)) * (volume / 1500) ** 0.5 - np.float32(0.16) * np.maximum(x, 0)
     middle_x, wide = 0.5 * (reach - 0.65 * half), 0.5 * (reach + 0.65 * half) + 6
     long = 0.54 * (back - front)
     rim = np.sqrt(((x - middle_x) / wide) ** 2 + ((y - 0.58 * front - 0.42 * back) / long) ** 2) - 1

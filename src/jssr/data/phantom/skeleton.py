@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Canvas, ellipsoid, smax, smin
-from jssr.data.phantom.tissue import Tissue
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.torso import Body, Torso
 
 __all__ = ["paint_pelvis", "paint_ribs", "paint_spine"]

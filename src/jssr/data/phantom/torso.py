@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
 from jssr.data.phantom.canvas import Array, Canvas, smin, smooth_noise
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.ranges import Interval, Ranges
-from jssr.data.phantom.tissue import Tissue
 
 __all__ = ["Body", "Torso", "draw_body", "paint_torso"]
 
@@ -161,12 +161,13 @@ def paint_torso(canvas: Canvas, body: Body) -> Torso:
     # One tilt of the outline serves its layers: they are nearly parallel.
     tilt = np.gradient(tables[0], 2 * np.pi / ANGLES, axis=0) / tables[0]
     steep = 1 / np.sqrt(1 + _polar(tilt, angle, z, bottom, step) ** 2)
-    skin, muscle, wall = ((_polar(t, angle, z, bottom, step) - radius) * steep for t in tables)
+    depths: list[Array] = [(_polar(t, angle, z, bottom, step) - radius) * steep for t in tables]
+    skin, muscle, inner = depths
     spine = body.spine_y(z).astype(np.float32)
     # Spine and the muscles beside it bulge into the cavity from behind.
     width = 27 + 16 / (1 + np.exp((z + 45) / 16))
     bulge = np.sqrt((x / width * 22) ** 2 + (y - spine - 6) ** 2) - 22
-    wall = smin(wall, bulge, 10.0)
+    wall = smin(inner, bulge, 10.0)
     dome = (_dome(canvas, body, x, y, wall) - z) * np.float32(0.85)
     cavity = gaussian_filter(smin(wall, dome, 6.0), 0.8)
     fine = Torso(body, *(canvas.refine(f) for f in (skin, muscle, wall, dome, cavity)))

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.data.phantom.canvas import Canvas, ellipsoid, smax, smin
+from jssr.data.phantom.codes import Tissue
 from jssr.data.phantom.kidney import Kidney
 from jssr.data.phantom.liver import level
 from jssr.data.phantom.ranges import Ranges
-from jssr.data.phantom.tissue import Tissue
 from jssr.data.phantom.torso import Torso, between
 
 __all__ = ["paint_heart", "paint_pancreas", "paint_psoas", "paint_spleen", "resample"]

@@ -1,0 +1,122 @@
+"""`jssr warp`: a transform applied to an image, a label map or points."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jssr.cli import options as opt
+
+if TYPE_CHECKING:
+    from jssr.core.grid import Grid
+    from jssr.core.transform import Transform
+    from jssr.core.volume import Volume
+
+__all__ = ["warp"]
+
+
+class To(str, Enum):
+    fixed = "fixed"
+    moving = "moving"
+
+
+class Kind(str, Enum):
+    auto = "auto"
+    image = "image"
+    labels = "labels"
+
+
+def warp(
+    source: Annotated[
+        Path, typer.Argument(help="Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
+    ],
+    transform: Annotated[Path, typer.Option("--transform", help="displacement.nii.gz, or ITK's .tfm .txt .mat .h5.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; points need .csv.")],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Image whose grid the result takes. See above for the default.")
+    ] = None,
+    to: Annotated[To, typer.Option("--to", help="The space in which the result lies.")] = To.fixed,
+    kind: Annotated[
+        Kind, typer.Option("--kind", help="Labels keep their numbers; auto: whole numbers from 0, at most 128 of them.")
+    ] = Kind.auto,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Apply a transform to an image, a label map or points.
+
+    T takes points of the fixed space to the moving space. `--to` says where the RESULT lies, whatever the input is.
+
+    --to fixed: INPUT belongs to the moving scan. An image is pulled onto the fixed grid (--reference; by default the
+    grid of the displacement field); points are carried by the inverse of T.
+
+    --to moving: INPUT belongs to the fixed scan. An image is pulled through the inverse of T onto the moving scan's
+    grid (--reference is needed); points are carried by T itself.
+
+    Example: jssr warp arterial_labels.nii.gz --transform aligned/displacement.nii.gz -o moved_labels.nii.gz
+    """
+    opt.prepare_session(None, verbose)
+    from jssr.core.transform import move_points, resample
+    from jssr.errors import OutputError
+    from jssr.io.points import read_points, write_points
+    from jssr.io.transforms import read_transform
+
+    points = source.suffix.lower() == ".csv"
+    if points != (out.suffix.lower() == ".csv"):
+        raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
+    found = read_transform(transform)
+    if points:
+        write_points(move_points(read_points(source), found, to.value), out)
+        opt.console().print(f"points in {to.value} space written to {out}")
+        return
+    from jssr.io.images import write_image
+
+    volume, kept = _read(source, kind)
+    grid = _grid(found, reference, to)
+    write_image(resample(volume, grid, _pull(found, grid, to)), out, kept)
+    opt.console().print(f"{volume.kind} in {to.value} space written to {out}")
+
+
+def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
+    """The volume, and the number type to write it in."""
+    import numpy as np
+
+    from jssr.io.images import read_image, stored_dtype
+
+    image = read_image(source, "labels" if kind is Kind.labels else "image")
+    if kind is Kind.auto:
+        values = np.unique(image.array)
+        if values[0] >= 0 and len(values) <= 128 and (values == np.rint(values)).all():
+            image = read_image(source, "labels")
+    if source.is_dir() or image.kind == "labels":
+        return image, None
+    stored = stored_dtype(source)
+    spread = float(image.data.max()) - float(image.data.min())
+    return image, str(stored) if np.issubdtype(stored, np.integer) and spread > 1000 else "float32"
+
+
+def _grid(transform: Transform, reference: Path | None, to: To) -> Grid:
+    from jssr.core.transform import Chain, Displacement
+    from jssr.errors import TransformError
+    from jssr.io.images import read_grid, read_image
+
+    if reference is not None:
+        return read_image(reference).grid if reference.is_dir() else read_grid(reference)
+    first = transform.parts[0] if isinstance(transform, Chain) else transform
+    if to is To.fixed and isinstance(first, Displacement):
+        return first.grid
+    side = "moving" if to is To.moving else "fixed"
+    raise TransformError(f"--to {to.value} needs --reference IMAGE here: the {side} scan, whose grid the result takes")
+
+
+def _pull(transform: Transform, grid: Grid, to: To) -> Transform:
+    """What pulls the input onto `grid`: T itself to the fixed space, its inverse to the moving space."""
+    from jssr.core.transform import Chain, Displacement
+
+    if to is To.fixed:
+        return transform
+    if isinstance(transform, Chain):
+        # Each part's inverse on its own grid; the last part's must cover the moving grid.
+        return transform.inverse()
+    return transform.inverse(grid) if isinstance(transform, Displacement) else transform.inverse()

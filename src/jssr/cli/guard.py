@@ -1,0 +1,65 @@
+"""What a user sees when something goes wrong: one line, and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from jssr.errors import JssrError
+
+__all__ = ["BAD_INPUT", "BUG", "INTERRUPTED", "Guarded"]
+
+BAD_INPUT = 2
+BUG = 1
+INTERRUPTED = 130
+
+log = logging.getLogger(__name__)
+
+
+class Guarded(TyperGroup):
+    """A group of commands that turns exceptions into one line on stderr and an exit code.
+
+    2: bad input or an output that cannot be written (`JssrError`); 1: anything unexpected; 130: interrupted.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except JssrError as error:
+            code, message = BAD_INPUT, str(error)
+        except KeyboardInterrupt:
+            code, message = INTERRUPTED, "interrupted; no half-written output was left"
+        except MemoryError:
+            code, message = BUG, "out of memory; use fewer or smaller scans, or a machine with more"
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if _is_usage(error):
+                raise
+            if _debugging(ctx):
+                raise
+            code, message = BUG, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
+        if _debugging(ctx) and code != INTERRUPTED:
+            log.exception("traceback asked for by --debug")
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(code)
+
+
+def _debugging(ctx: Any) -> bool:
+    return bool(ctx.params.get("debug")) or bool(os.environ.get("JSSR_DEBUG"))
+
+
+def _is_usage(error: Exception) -> bool:
+    """Typer's own complaints (unknown option, missing argument), which it prints itself. It may carry its own Click."""
+    return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
+
+
+def _line(error: Exception) -> str:
+    said = " ".join(str(error).split())
+    if "memory" in said.lower() and "alloc" in said.lower():
+        said = f"out of memory ({said[:120]})"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,0 +1,193 @@
+"""Commands around trained systems: train, evaluate, report, info."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jssr.cli import options as opt
+
+if TYPE_CHECKING:
+    from jssr.data.cohort import Cohort
+
+__all__ = ["evaluate", "info", "report", "train"]
+
+
+class Accelerator(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    mps = "mps"
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a built-in recipe, or a .json or .toml file.", metavar="RECIPE")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Prepared cohort of the pairs.", metavar="COHORT")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.", metavar="RUN")],
+    supervised: Annotated[
+        Path | None, typer.Option("--supervised", help="Prepared labelled cohort for the segmentor.", metavar="COHORT")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, one a device.")] = 1,
+    accelerator: Annotated[Accelerator, typer.Option("--accelerator")] = Accelerator.auto,
+    cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.1, help="Memory for prepared scans.")] = 4.0,
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Train a system by a recipe.
+
+    Leaves weights.safetensors for use, and losses.csv, tensorboard/, pictures/ to watch.
+
+    Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.data.augment import Augment
+    from jssr.data.cohort import Cohort
+    from jssr.data.pairs import PairSource
+    from jssr.engine.recipe import build_system, load_recipe
+    from jssr.engine.train import train as run
+    from jssr.errors import RecipeError
+
+    plan = load_recipe(recipe, override or [])
+    cohort = Cohort.load(data)
+    labelled = Cohort.load(supervised) if supervised is not None else None
+    if labelled is None and any("supervised" in stage.needs for stage in plan.stages):
+        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
+    try:
+        augment = Augment.model_validate(plan.augment)
+    except ValueError as error:
+        raise RecipeError(f"recipe {plan.name}: augment: {str(error).splitlines()[-1]}") from error
+    source = PairSource(
+        cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
+        cache_gb=cache_gb,
+    )  # fmt: skip
+    import torch
+
+    torch.manual_seed(plan.seed)
+    told = {"pairs": _told(cohort), "supervised": _told(labelled)}
+    run(
+        plan, build_system(plan), source, out, resume=resume, devices=devices, accelerator=accelerator.value,
+        deterministic=deterministic, data=told,
+    )  # fmt: skip
+    opt.console().print(f"trained; weights in {out / 'weights.safetensors'}")
+
+
+def evaluate(
+    cohort: Annotated[Path, typer.Argument(help="Cohort with labels or landmarks of its phases.", metavar="COHORT")],
+    out: opt.Out,
+    split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
+    system: opt.SystemName = None,
+    checkpoint: opt.Checkpoint = None,
+    refine: opt.Refine = 0,
+    rigid: opt.Rigid = True,
+    device: opt.Device = "cpu",
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Measure a system on the cases of a cohort: Dice, HD95, ASD, TRE, folds, seconds, memory.
+
+    Per case to CSV as it is done (an interrupted run continues), mean (sd) per phase in tables.md, with the rows
+    initial and rigid beside, and the segmentor's Dice per phase.
+
+    Example: jssr evaluate cohort --split test --refine 80 -o evaluation
+    """
+    opt.prepare_session(threads, verbose)
+    from rich.progress import Progress
+
+    from jssr.data.cohort import Cohort
+    from jssr.engine.evaluation import cases_of, evaluate_cohort, summaries
+    from jssr.engine.model import load_model
+    from jssr.evaluate.tables import rich_table
+
+    patients = Cohort.load(cohort)
+    cases = cases_of(patients, split)
+    model = load_model(system, checkpoint, device, deterministic)
+    with Progress(console=opt.stderr(), transient=True) as bar:
+        task = bar.add_task("evaluating", total=len(cases))
+        results = evaluate_cohort(
+            patients, model, out, split=split, refine=refine, rigid=rigid, on_case=lambda _: bar.advance(task)
+        )
+    for summary in summaries(results):
+        opt.console().print(rich_table(summary))
+    opt.console().print(f"written to {out}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="What register, align, demo or evaluate wrote.", metavar="DIR")],
+    verbose: opt.Verbose = False,
+) -> None:
+    """Write report.html of a result again, or print the tables of an evaluation.
+
+    The scans must still be where they were.
+
+    Example: jssr report aligned
+    """
+    opt.prepare_session(None, verbose)
+    from jssr.engine.evaluation import summaries
+    from jssr.engine.reread import rewrite_report
+    from jssr.evaluate.tables import markdown, read_csv, rich_table
+    from jssr.io.atomic import atomic_path
+
+    if (folder / "evaluation.json").is_file():
+        blocks = summaries(read_csv(folder / "results.csv"))
+        for summary in blocks:
+            opt.console().print(rich_table(summary))
+        with atomic_path(folder / "tables.md") as temporary:
+            temporary.write_text(markdown(*blocks), encoding="utf-8")
+        return
+    opt.console().print(f"written to {rewrite_report(folder)}")
+
+
+def info(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="Weights file or run folder; by default the shipped weights.", metavar="[CHECKPOINT]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole header as JSON.")] = False,
+) -> None:
+    """Say what a checkpoint is, what it was trained on, and how it scored.
+
+    Example: jssr info run/weights.safetensors
+    """
+    import json
+
+    from rich.table import Table
+
+    from jssr.engine.checkpoint import read_info
+    from jssr.engine.model import shipped_weights
+
+    path = checkpoint or shipped_weights("jssr")
+    header = read_info(path)
+    if as_json:
+        typer.echo(json.dumps(header, indent=1))
+        return
+    recipe = dict(header.get("recipe") or {})
+    table = Table(title=str(path), title_justify="left", show_header=False)
+    rows = {
+        "recipe": recipe.get("name"),
+        "description": recipe.get("description"),
+        "structures": ", ".join(recipe.get("structures") or ()),
+        "spacing (mm)": recipe.get("spacing"),
+        "window (HU)": recipe.get("window"),
+    }
+    for key, value in {**{k: v for k, v in header.items() if k != "recipe"}, **rows}.items():
+        table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
+    opt.console().print(table)
+
+
+def _told(cohort: Cohort | None) -> dict[str, object] | None:
+    """Plain words on a cohort for the checkpoint's header."""
+    if cohort is None:
+        return None
+    return {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}

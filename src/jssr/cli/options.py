@@ -1,0 +1,89 @@
+"""Options that several commands share, and what they do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+__all__ = [
+    "Checkpoint", "Deterministic", "Device", "Initial", "InitialOption", "Out", "Refine", "Rigid", "Stages",
+    "SystemName", "Threads", "Verbose", "console", "prepare_session", "stderr",
+]  # fmt: skip
+
+
+class Initial(str, Enum):
+    geometry = "geometry"
+    centre = "centre"
+
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
+SystemName = Annotated[
+    str | None, typer.Option("--system", help="Which system; by default the checkpoint's, or jssr.", metavar="NAME")
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Weights file or run folder; by default the shipped weights.", metavar="FILE"),
+]
+Refine = Annotated[int, typer.Option("--refine", min=0, help="Steps of optimisation on the pair after the network.")]
+Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
+InitialOption = Annotated[
+    Initial, typer.Option("--initial", help="Start of the rigid alignment: the headers, or centre on centre.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")]
+
+
+def console() -> Console:
+    """Where tables go. Made when used: tests replace stdout."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """Where progress goes."""
+    return Console(stderr=True)
+
+
+def prepare_session(threads: int | None = None, verbose: bool = False) -> None:
+    """Set logging and threads of this process."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("jssr").setLevel(logging.INFO if verbose else logging.WARNING)
+    if threads is not None:
+        import SimpleITK as sitk
+        import torch
+
+        torch.set_num_threads(threads)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+class Stages:
+    """A progress bar on stderr that follows named stages.
+
+    Args:
+        total: how many there will be.
+    """
+
+    def __init__(self, total: int) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=stderr(), transient=True)
+        self.task = self.progress.add_task("starting", total=total)
+        self.begun = 0
+
+    def __call__(self, stage: str) -> None:
+        """A stage begins."""
+        self.progress.update(self.task, description=stage, completed=self.begun)
+        self.begun += 1
+
+    @contextmanager
+    def shown(self) -> Iterator[Stages]:
+        with self.progress:
+            yield self

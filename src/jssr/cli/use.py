@@ -1,0 +1,199 @@
+"""Commands that use a trained system: register, align, segment, synthesise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jssr.cli import options as opt
+
+if TYPE_CHECKING:
+    from jssr.engine.registration import Registration
+
+__all__ = ["align", "register", "segment", "synthesise"]
+
+STAGES = 8
+"""Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
+
+Fixed = Annotated[
+    Path, typer.Argument(help="The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.", metavar="FIXED")
+]
+Moving = Annotated[Path, typer.Argument(help="The scan that is moved onto it.", metavar="MOVING")]
+Labels = Annotated[Path | None, typer.Option(help="Its label map: Dice, HD95 and ASD before and after are measured.")]
+Landmarks = Annotated[Path | None, typer.Option(help="Its landmarks, CSV name,x,y,z in LPS mm, matched by name.")]
+
+
+def register(
+    fixed: Fixed,
+    moving: Moving,
+    out: opt.Out,
+    system: opt.SystemName = None,
+    checkpoint: opt.Checkpoint = None,
+    refine: opt.Refine = 0,
+    rigid: opt.Rigid = True,
+    initial: opt.InitialOption = opt.Initial.geometry,
+    fixed_labels: Labels = None,
+    moving_labels: Labels = None,
+    fixed_landmarks: Landmarks = None,
+    moving_landmarks: Landmarks = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    device: opt.Device = "cpu",
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Align one scan to another.
+
+    Writes moved.nii.gz, displacement.nii.gz (the whole map on the fixed grid, mm, LPS), inverse.nii.gz, what the system
+    synthesises and segments, result.json and report.html.
+
+    Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 80
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.engine import infer
+
+    with opt.Stages(STAGES + 2).shown() as stages:
+        done = infer.register(
+            fixed, moving, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
+            fixed_labels=fixed_labels, moving_labels=moving_labels, fixed_landmarks=fixed_landmarks,
+            moving_landmarks=moving_landmarks, device=device, deterministic=deterministic, on_stage=stages,
+        )  # fmt: skip
+        stages("writing")
+        done.save(out, report)
+    _tell(done, out)
+
+
+def align(
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of one patient: scans named by phase, a case of a cohort, or DICOM.", metavar="STUDY"
+        ),
+    ],
+    out: opt.Out,
+    anchor: Annotated[str, typer.Option("--anchor", help="The phase that stays.")] = "venous",
+    system: opt.SystemName = None,
+    checkpoint: opt.Checkpoint = None,
+    refine: opt.Refine = 0,
+    rigid: opt.Rigid = True,
+    initial: opt.InitialOption = opt.Initial.geometry,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    device: opt.Device = "cpu",
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Align every scan of a patient to the anchor.
+
+    Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html.
+
+    Example: jssr align patient7 -o patient7-aligned --anchor venous
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.cli.tables import show_results
+    from jssr.engine import study as engine
+
+    found = engine.read_study(study)
+    with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:
+        done = engine.align(
+            found, anchor, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
+            device=device, deterministic=deterministic, on_stage=stages,
+        )  # fmt: skip
+        stages("writing")
+        done.save(out, report)
+    show_results(opt.console(), done.results)
+    for phase, one in done.registrations.items():
+        for warning in one.result["warnings"]:
+            typer.echo(f"warning: {phase}: {warning}", err=True)
+    opt.console().print(f"written to {out}")
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(help="The scan.", metavar="IMAGE")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Label map to write, or a folder for segmentation.nii.gz.")],
+    system: opt.SystemName = None,
+    checkpoint: opt.Checkpoint = None,
+    device: opt.Device = "cpu",
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Label the organs of one scan, on its own grid.
+
+    Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.engine import infer
+    from jssr.engine.model import load_model
+    from jssr.io.images import write_image
+
+    target = image_path(out, "segmentation.nii.gz")
+    with opt.Stages(3).shown() as stages:
+        stages("loading")
+        model = load_model(system, checkpoint, device, deterministic)
+        stages("segmenting")
+        labels = infer.segment(image, checkpoint=model, device=device, deterministic=deterministic)
+        stages("writing")
+        write_image(labels, target)
+    names = ", ".join(f"{value} {name}" for value, name in model.label_names.items())
+    opt.console().print(f"{target}: {names}", soft_wrap=True)
+
+
+def synthesise(
+    moving: Annotated[Path, typer.Argument(help="The scan to show in another appearance.", metavar="MOVING")],
+    fixed: Annotated[Path, typer.Argument(help="The scan whose appearance and grid it takes.", metavar="FIXED")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Image to write, or a folder for synthesised.nii.gz.")],
+    system: opt.SystemName = None,
+    checkpoint: opt.Checkpoint = None,
+    rigid: opt.Rigid = True,
+    device: opt.Device = "cpu",
+    deterministic: opt.Deterministic = False,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show the moving scan as if it had been taken like the fixed one.
+
+    On the fixed grid, aligned rigidly at most: anatomy stays where the moving scan has it. Intensities beyond the
+    window that the system was trained with are cut off.
+
+    Example: jssr synthesise arterial.nii.gz venous.nii.gz -o arterial_as_venous.nii.gz
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.engine import infer
+    from jssr.io.images import write_image
+
+    target = image_path(out, "synthesised.nii.gz")
+    with opt.Stages(2).shown() as stages:
+        stages("synthesising")
+        made = infer.synthesise(
+            moving, fixed, system=system, checkpoint=checkpoint, rigid=rigid, device=device, deterministic=deterministic
+        )
+        stages("writing")
+        write_image(made, target)
+    opt.console().print(f"written to {target}")
+
+
+def image_path(out: Path, name: str) -> Path:
+    """The file meant by -o: itself, or `name` in a folder."""
+    from jssr.io.images import WRITABLE
+
+    return out if out.name.lower().endswith(WRITABLE) else out / name
+
+
+def _tell(done: Registration, out: Path) -> None:
+    from jssr.cli.tables import show_results
+    from jssr.engine.study import state_results
+
+    screen = opt.console()
+    results = state_results("pair", Path(done.moving.name).name, done)
+    show_results(screen, results)
+    result = done.result
+    cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MB"
+    screen.print(
+        f"{cost}, {result['folds_percent']:.3g} % of the field folds; written to {out}",
+        soft_wrap=True,
+    )
+    for warning in result["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)

@@ -1,0 +1,71 @@
+"""Results as files: plain data as JSON, and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jssr.errors import OutputError
+from jssr.io.atomic import atomic_path, make_folder
+
+__all__ = ["output_folder", "plain", "write_json"]
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON holds it: numbers rounded to 6 decimals, those that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else None
+    return value
+
+
+def write_json(data: Mapping[str, Any], path: Path) -> None:
+    """Write plain data, readable, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Give an empty folder beside `out`; when the block ends well, its files move into `out`.
+
+    Files in `out` that are named in `names` and were not made this time are removed: a folder never mixes two results.
+
+    Raises:
+        OutputError: the folder cannot be made or written; what was there stays.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; choose another output folder")
+    make_folder(out.parent)
+    temporary = out.parent / f".tmp-{uuid.uuid4().hex[:8]}-{out.name}"
+    try:
+        make_folder(temporary)
+        yield temporary
+        make_folder(out)
+        made = sorted(p.relative_to(temporary) for p in temporary.rglob("*") if p.is_file())
+        for name in made:
+            make_folder((out / name).parent)
+            (temporary / name).replace(out / name)
+        for stale in set(names) - {str(name) for name in made}:
+            (out / stale).unlink(missing_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{out}: cannot be written ({reason}); what was there is unchanged") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

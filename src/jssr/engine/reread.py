@@ -1,0 +1,93 @@
+"""Results read back from their folder, for a new report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jssr.core.transform import Displacement
+from jssr.core.volume import Volume
+from jssr.errors import ImageError, JssrError
+from jssr.evaluate.report import AlignmentView, write_report
+from jssr.io.images import read_image
+from jssr.io.transforms import read_transform
+
+__all__ = ["rewrite_report", "view_of"]
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Write `report.html` of a registration's or a study's folder again and return its path.
+
+    Raises:
+        JssrError: no result in the folder, or a scan that is no longer where it was.
+    """
+    result = _result(folder)
+    phases = list(result.get("phases", ()))
+    rows = [view_of(folder / phase, phase) for phase in phases] if phases else [view_of(folder)]
+    title = f"{result['study']}: aligned to {result['anchor']}" if phases else rows[0].name
+    shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "measures")}
+    path = folder / "report.html"
+    write_report(path, title=title, rows=rows, provenance=shown)
+    return path
+
+
+def view_of(folder: Path, name: str = "") -> AlignmentView:
+    """What the report shows of one registration, from its files.
+
+    Raises:
+        JssrError: missing files.
+    """
+    result = _result(folder)
+    moving = _scan(result["moving"]["name"])
+    before, after = _numbers(result)
+    displacement = read_transform(folder / "displacement.nii.gz")
+    return AlignmentView(
+        fixed=_scan(result["fixed"]["name"]),
+        moving_before=moving,
+        moved=read_image(folder / "moved.nii.gz"),
+        synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
+        fixed_seg=_optional(folder / "fixed_segmentation.nii.gz"),
+        moved_seg=_optional(folder / "moved_segmentation.nii.gz"),
+        displacement=displacement if isinstance(displacement, Displacement) else None,
+        metrics=after,
+        metrics_before=before,
+        warnings=result["warnings"],
+        name=name or Path(moving.name).name,
+        covered=result["covered_percent"] / 100,
+    )
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JssrError(f"{folder}: holds no readable result.json; is it what register or align wrote?") from error
+    return dict(content)
+
+
+def _scan(name: str) -> Volume:
+    if not Path(name).exists():
+        raise ImageError(f"{name}: the scan is no longer there; put it back for the report")
+    return read_image(name)
+
+
+def _optional(path: Path, labels: bool = True) -> Volume | None:
+    return read_image(path, "labels" if labels else "image") if path.is_file() else None
+
+
+def _numbers(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """The measures of the first and of the last state, as the report takes them."""
+    states: dict[str, dict[str, float | None]] = {
+        name: {f"dice/{k}": v for k, v in values.items()}
+        for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
+    }
+    for name, values in result.get("measures", {}).items():
+        states[name] = {**states.get(name, {}), **values}
+    if not states:
+        states = {"initial": {}, "network": {}}
+    clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
+    before, after = clean[0], clean[-1]
+    after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
+    after |= {"seconds": result["seconds"]["total"], "peak_mb": result["peak_memory_mb"]}
+    return before, after

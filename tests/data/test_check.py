@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Points, Volume
+from jssr.data.check import CheckReport, check_cohort
+from jssr.data.cohort import Case, Cohort
+from jssr.io.images import read_image, write_image
+from jssr.io.points import write_points
+
+
+@pytest.fixture
+def cohort(raw_cohort: Cohort, tmp_path: Path) -> Cohort:
+    """A copy that a test may spoil."""
+    shutil.copytree(raw_cohort.root, tmp_path / "c")
+    return raw_cohort.model_copy(update={"root": tmp_path / "c"}, deep=True)
+
+
+def _said(report: CheckReport, level: str) -> str:
+    return "\n".join(f"{f.case}: {f.what}" for f in report.findings if f.level == level)
+
+
+def test_a_sound_cohort_passes_and_is_described(raw_cohort: Cohort) -> None:
+    report = check_cohort(raw_cohort, recipe_spacing=(5.0, 5.0, 10.0))
+    assert report.ok and not report.findings
+    assert report.phases == {"venous": 2, "arterial": 2}
+    facts = {(s.case, s.phase): s for s in report.scans}
+    anchor, other = facts["a", "venous"], facts["a", "arterial"]
+    assert anchor.shape == (64, 48, 40) and anchor.spacing == (5.0, 5.0, 5.0) and anchor.axes == "LPH"
+    assert anchor.modality == "ct" and anchor.labels == (1, 2) and anchor.overlap == 1.0
+    # 32 of 32 thinned slices in x and y, and those within +-90 of +-97.5 mm in z.
+    assert 0.85 < other.overlap < 1
+    # 64 x 48 x 20 voxels; the other grid of 330 x 230 x 180 mm is 66 x 46 x 18.
+    assert report.estimate is not None and report.estimate.voxels == 64 * 48 * 20
+    assert report.estimate.cache_gb == pytest.approx(2 * (64 * 48 * 20 + 66 * 46 * 18) * 3 / 2**30)
+
+
+def test_the_report_is_json_and_a_table(raw_cohort: Cohort) -> None:
+    report = check_cohort(raw_cohort, 5.0)
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["ok"] is True and len(told["scans"]) == 4
+    console = Console(width=160, record=True, quiet=True)
+    console.print(report.render())
+    text = console.export_text()
+    assert "arterial" in text and "0 errors, 0 warnings" in text
+
+
+def test_files_that_cannot_be_read_are_errors(cohort: Cohort) -> None:
+    case = cohort.case("a")
+    image, label = cohort.image(case, "arterial"), cohort.path(cohort.case("b").labels["venous"])
+    image.write_bytes(image.read_bytes()[:3000])
+    label.unlink()
+    report = check_cohort(cohort)
+    assert not report.ok
+    errors = _said(report, "error")
+    assert str(image) in errors and str(label) in errors and len(report.errors) == 2
+
+
+def test_labels_and_points_that_do_not_fit(cohort: Cohort) -> None:
+    a, b = cohort.case("a"), cohort.case("b")
+    shutil.copy(cohort.path(a.labels["arterial"]), cohort.path(a.labels["venous"]))
+    labels = read_image(cohort.path(b.labels["venous"]), "labels")
+    write_image(labels.with_data(torch.where(labels.data == 2, 77, labels.data)), cohort.path(b.labels["venous"]))
+    write_points(Points(np.array([[0.0, 0, 5000]]), ("liver",)), cohort.path(b.landmarks["arterial"]))
+    report = check_cohort(cohort)
+    assert "venous_labels.nii.gz: lies on another grid" in _said(report, "error")
+    assert "1 of 1 points lie outside" in _said(report, "error")
+    assert "holds the labels [77]" in _said(report, "warning")
+    assert "landmarks of different names" in _said(report, "warning")
+
+
+def test_scans_that_do_not_meet_or_barely(cohort: Cohort) -> None:
+    for name, shift in (("a", 5000.0), ("b", 150.0)):
+        path = cohort.image(cohort.case(name), "arterial")
+        volume = read_image(path)
+        affine = volume.grid.affine.copy()
+        affine[2, 3] += shift
+        write_image(Volume(volume.data, Grid(volume.grid.shape, affine)), path)
+    cohort = cohort.model_copy(
+        update={"cases": [c.model_copy(update={"labels": {}, "landmarks": {}}) for c in cohort.cases]}
+    )
+    report = check_cohort(cohort)
+    assert "does not overlap the anchor's" in _said(report, "error") and len(report.errors) == 1
+    # The z ranges -100..100 and 60..240 share 40 of 200 mm.
+    assert "covers only 2" in _said(report, "warning") or "covers only 19" in _said(report, "warning")
+
+
+def test_copies_are_found(cohort: Cohort) -> None:
+    a, b = cohort.case("a"), cohort.case("b")
+    shutil.copy(cohort.image(a, "venous"), cohort.image(a, "arterial"))
+    a = a.model_copy(update={"labels": {}, "landmarks": {}, "truth": {}})
+    shutil.copy(cohort.image(a, "venous"), cohort.image(b, "venous"))
+    report = check_cohort(cohort.model_copy(update={"cases": [a, b]}))
+    assert "a: venous and arterial are the same image" in _said(report, "error")
+    assert "a: shares an identical image with b" in _said(report, "warning")
+
+
+def test_phases_and_splits_that_look_wrong(
+    make_case: Callable[..., Case], make_cohort: Callable[[Path, list[Case]], Cohort], tmp_path: Path
+) -> None:
+    one = make_case(tmp_path, "a", split="test")
+    image = one.images["arterial"]
+    only = one.model_copy(update={"images": {"venous": one.images["venous"], "Arterial": image}, "truth": {}})
+    only = only.model_copy(update={"labels": {}, "landmarks": {}})
+    other = make_case(tmp_path, "b", split="", seed=9)
+    warnings = _said(check_cohort(make_cohort(tmp_path, [only, other])), "warning")
+    assert "phase Arterial is missing in 1 cases (b)" in warnings
+    assert "arterial" in warnings and "are probably one" in warnings
+    assert "no case is in the split train" in warnings
+    assert "1 cases have no split" in warnings

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jssr.core.grid import Grid
+from jssr.core.volume import volume_of
+from jssr.data.augment import Augment
+from jssr.data.cohort import Case, Cohort
+from jssr.data.pairs import PairSource
+from jssr.errors import CohortError, GeometryError, TrainingError
+from jssr.io.images import write_image
+
+WINDOW = (-200.0, 200.0)
+SHAPE = (20, 18, 10)
+PAIR, BOTH = frozenset({"pair"}), frozenset({"pair", "supervised"})
+NAMES = {1: "liver", 2: "spleen", 16: "liver_tumour"}
+
+
+def _write(folder: Path, name: str, hu: float, labels: bool = True, shape: tuple[int, ...] = SHAPE) -> None:
+    """A scan that tells which one it is by its one HU value, a slab of no data at the end and a label of each kind."""
+    array = np.full(shape, hu, np.float32)
+    array[..., 0] = hu + 20
+    array[..., -2:] = -32768
+    write_image(volume_of(array, Grid.of(shape, 3.0)), folder / f"{name}.nii.gz", "int16")
+    if labels:
+        values = np.zeros(shape, np.uint8)
+        values[2:6], values[6:8], values[8:12] = 1, 16, 2
+        write_image(volume_of(values, Grid.of(shape, 3.0), "labels"), folder / f"{name}_labels.nii.gz")
+
+
+def _cohort(folder: Path, cases: int = 3, phases: tuple[str, ...] = ("venous", "arterial", "delay")) -> Cohort:
+    out = []
+    for c in range(cases):
+        for p, phase in enumerate(phases):
+            _write(folder, f"c{c}_{phase}", -100 + 10 * c + 50 * p)
+        out.append(
+            Case(
+                id=f"c{c}",
+                split="validation" if c == cases - 1 and cases > 1 else "train",
+                images={p: f"c{c}_{p}.nii.gz" for p in phases},
+                labels={p: f"c{c}_{p}_labels.nii.gz" for p in phases},
+            )
+        )
+    cohort = Cohort(
+        name="toy", anchor="venous", cases=out, label_names=NAMES, regions={"liver": ["liver", "liver_tumour"]},
+        root=folder,
+    )  # fmt: skip
+    cohort.save()
+    return cohort
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return _cohort(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return _cohort(tmp_path_factory.mktemp("supervised"), 1, ("venous",))
+
+
+def _source(cohort: Cohort, supervised: Cohort | None = None, **options: object) -> PairSource:
+    settings: dict[str, object] = {"structures": ["liver", "spleen"], "anchor": "venous", "window": WINDOW, **options}
+    return PairSource(cohort, supervised, **settings)  # type: ignore[arg-type]
+
+
+def _hu(image: torch.Tensor) -> int:
+    return round(float(image[0, 0, 5, 5, 3]) * 200)
+
+
+def test_a_batch_holds_what_the_files_hold(cohort: Cohort) -> None:
+    batch = _source(cohort, patch=SHAPE).batch(0, frozenset({"pair", "labels"}))
+    assert batch.moving is not None and batch.fixed is not None and batch.moving_mask is not None
+    assert batch.moving.shape == batch.moving_mask.shape == (1, 1, *SHAPE) and batch.moving.dtype == torch.float32
+    case = (_hu(batch.fixed) + 100) // 10  # the anchor's HU are -100 + 10 * case
+    assert case in (0, 1)
+    assert _hu(batch.moving) - _hu(batch.fixed) in (50, 100)
+    assert bool((batch.moving_mask[..., :-2] == 1).all()) and bool((batch.moving_mask[..., -2:] == 0).all())
+    assert bool((batch.moving[..., -2:] == -1).all())
+    assert batch.supervised is None
+    assert batch.fixed_labels is not None and batch.fixed_labels.dtype == torch.int64
+    # Region: liver and tumour are class 1, spleen is class 2, in the order of `structures`.
+    assert batch.fixed_labels[0, 0, :, 0, 0].tolist() == [0] * 2 + [1] * 6 + [2] * 4 + [0] * 8
+
+
+def test_steps_are_a_function_of_seed_and_step(cohort: Cohort, supervised: Cohort) -> None:
+    how = Augment()
+    options = {"patch": (16, 16, 16), "batch": 2, "augment": how}
+    one = _source(cohort, supervised, **options, seed=3)
+    other = _source(cohort, supervised, **options, seed=3, cache_gb=0.0)
+    other.batch(7, BOTH)
+    steps = [5, 0, 2]
+    with ThreadPoolExecutor(3) as pool:
+        theirs = list(pool.map(lambda s: other.batch(s, BOTH), steps))
+    for step, b in zip(steps, theirs, strict=True):
+        a = one.batch(step, BOTH)
+        for name in ("moving", "fixed", "moving_mask", "supervised", "supervised_labels"):
+            assert torch.equal(getattr(a, name), getattr(b, name)), name
+    third = _source(cohort, supervised, **options, seed=4).batch(5, BOTH)
+    assert not torch.equal(one.batch(5, BOTH).moving, third.moving)  # type: ignore[arg-type]
+
+
+def test_the_pair_does_not_depend_on_what_else_is_needed(cohort: Cohort, supervised: Cohort) -> None:
+    source = _source(cohort, supervised, patch=(16, 16, 16), augment=Augment())
+    assert torch.equal(source.batch(4, PAIR).moving, source.batch(4, BOTH).moving)  # type: ignore[arg-type]
+
+
+def test_every_case_once_a_round_and_all_phases_are_drawn(cohort: Cohort) -> None:
+    source = _source(cohort, patch=SHAPE)
+    batches = [source.batch(s) for s in range(20)]
+    cases = [(_hu(b.fixed) + 100) // 10 for b in batches]  # type: ignore[arg-type]
+    assert all(set(cases[i : i + 2]) == {0, 1} for i in range(0, 20, 2))
+    assert {_hu(b.moving) - _hu(b.fixed) for b in batches} == {50, 100}  # type: ignore[arg-type]
+
+
+def test_without_an_anchor_any_scan_is_fixed(cohort: Cohort) -> None:
+    source = _source(cohort, anchor=None, patch=SHAPE)
+    assert len(source.examples) == 2 * 3 * 2
+    found = {_hu(source.batch(s).moving) - _hu(source.batch(s).fixed) for s in range(40)}  # type: ignore[arg-type]
+    assert found == {-100, -50, 50, 100}
+
+
+def test_scans_are_padded_with_nothing_and_cropped_to_the_patch(cohort: Cohort) -> None:
+    batch = _source(cohort, patch=(32, 16, 10)).example(0)
+    assert batch.moving is not None and batch.moving_mask is not None
+    assert batch.moving.shape == (1, 1, 32, 16, 10)
+    # 20 into 32: six voxels before, six after.
+    filled = batch.moving_mask[0, 0, :, 0, 0]
+    assert filled.tolist() == [0.0] * 6 + [1.0] * 20 + [0.0] * 6
+    assert bool((batch.moving[batch.moving_mask == 0] == -1).all())
+
+
+def test_no_patch_pads_to_a_multiple_of_sixteen(cohort: Cohort) -> None:
+    assert _source(cohort, batch=2).batch(0).moving.shape == (2, 1, 32, 32, 16)  # type: ignore[union-attr]
+
+
+def test_examples_are_all_pairs_of_the_split_in_order(cohort: Cohort) -> None:
+    source = _source(cohort, split="validation", patch=SHAPE)
+    assert [(e.case, e.moving, e.fixed) for e in source.examples] == [
+        ("c2", "arterial", "venous"),
+        ("c2", "delay", "venous"),
+    ]
+    batch = source.example(1, labels=True)
+    assert _hu(batch.fixed) == -80 and _hu(batch.moving) == 20  # type: ignore[arg-type]
+    assert batch.moving_labels is not None
+
+
+def test_mr_is_read_by_its_scale(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, 1, ("t1", "t2")).model_copy(update={"anchor": "t1"})
+    phases = '{"t1": {"scale": 1000}, "t2": {"scale": null}}'
+    (tmp_path / "prepared.json").write_text('{"cases": {"c0": {"phases": ' + phases + "}}}")
+    batch = _source(cohort, anchor="t1", patch=SHAPE).example(0)
+    assert float(batch.fixed[0, 0, 5, 5, 3]) == pytest.approx(-0.1)  # type: ignore[index]
+    assert float(batch.moving[0, 0, 5, 5, 3]) == pytest.approx(-0.25)  # type: ignore[index]
+
+
+def test_what_is_missing_is_said(cohort: Cohort, supervised: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="no structure 'lung'; its labels are liver, spleen"):
+        _source(cohort, supervised, structures=["lung"])
+    with pytest.raises(CohortError, match="no case has a phase"):
+        _source(cohort, anchor="portal")
+    with pytest.raises(TrainingError, match="--supervised"):
+        _source(cohort).batch(0, BOTH)
+    with pytest.raises(TrainingError, match="split 'test' has two phases"):
+        _source(cohort, split="test")
+    with pytest.raises(ValueError, match="unknown need"):
+        _source(cohort).batch(0, frozenset({"pears"}))
+    other = _cohort(tmp_path, 1)
+    _write(tmp_path, "c0_arterial", 0.0, shape=(12, 12, 12))
+    with pytest.raises(GeometryError, match="run jssr prepare"):
+        _source(other).example(0)
