@@ -32,7 +32,7 @@ def test_nothing_happens_at_probability_zero() -> None:
 def test_the_same_generator_gives_the_same_and_inputs_stay() -> None:
     a, b = _scan(0), _scan(1)
     kept = a.image.clone()
-    every = Augment(**{name: 1.0 for name in NONE})
+    every = Augment(**dict.fromkeys(NONE, 1.0))
     first, second = (augment_pair(a, b, every, _generator(7)) for _ in range(2))
     assert torch.equal(first[0].image, second[0].image) and torch.equal(first[1].image, second[1].image)
     assert not torch.equal(first[0].image, augment_pair(a, b, every, _generator(8))[0].image)
@@ -71,7 +71,11 @@ def test_the_grid_is_the_motion_that_it_says() -> None:
     image = _scan().image
     centre = (torch.tensor(SHAPE) - 1.0).view(1, 3, 1, 1, 1) / 2
     p = ff.identity(SHAPE)
-    at = torch.einsum("ij,bj...->bi...", matrix, p - centre) + centre + torch.tensor([1.5, -2.0, 0.5]).view(1, 3, 1, 1, 1)
+    at = (
+        torch.einsum("ij,bj...->bi...", matrix, p - centre)
+        + centre
+        + torch.tensor([1.5, -2.0, 0.5]).view(1, 3, 1, 1, 1)
+    )
     expected = ff.sample(image, at)
     inside = ((at > 0) & (at < torch.tensor(SHAPE).view(1, 3, 1, 1, 1) - 1)).all(dim=1, keepdim=True)
     got = torch.nn.functional.grid_sample(image, motion.grid(SHAPE), align_corners=True)
@@ -145,11 +149,11 @@ def test_thick_slices_do_not_move_the_anatomy() -> None:
 def test_noise_has_the_size_that_is_asked_for() -> None:
     image = torch.zeros(1, 1, 32, 32, 32)
     deviations = [float(aug._noise(image, Augment(noise=0.1), Dice(_generator(s))).std()) for s in range(12)]
-    assert 0 < min(deviations) and 0.05 < max(deviations) <= 0.102
+    assert min(deviations) > 0 and 0.05 < max(deviations) <= 0.102
 
 
 def test_everything_stays_in_range() -> None:
-    every = Augment(**{name: 1.0 for name in NONE})
+    every = Augment(**dict.fromkeys(NONE, 1.0))
     for seed in range(3):
         x, y = augment_pair(_scan(seed), _scan(seed + 9), every, _generator(seed))
         for out in (x, y):
@@ -160,7 +164,7 @@ def test_everything_stays_in_range() -> None:
 
 def test_two_dimensional_scans_work() -> None:
     image = torch.rand((1, 1, 32, 24), generator=_generator()) * 2 - 1
-    every = Augment(**{name: 1.0 for name in NONE})
+    every = Augment(**dict.fromkeys(NONE, 1.0))
     x, _ = augment_pair(Scan(image, torch.ones_like(image)), Scan(image, torch.ones_like(image)), every, _generator())
     assert x.image.shape == image.shape and bool(torch.isfinite(x.image).all())
 

@@ -47,7 +47,7 @@ def _cohort(folder: Path, cases: int = 3, phases: tuple[str, ...] = ("venous", "
             )
         )
     cohort = Cohort(
-        name="toy", anchor="venous", cases=out, label_names=NAMES, regions={"liver": ["liver", "liver_tumour"]},
+        name="toy", anchor=phases[0], cases=out, label_names=NAMES, regions={"liver": ["liver", "liver_tumour"]},
         root=folder,
     )  # fmt: skip
     cohort.save()
@@ -151,7 +151,7 @@ def test_examples_are_all_pairs_of_the_split_in_order(cohort: Cohort) -> None:
 
 
 def test_mr_is_read_by_its_scale(tmp_path: Path) -> None:
-    cohort = _cohort(tmp_path, 1, ("t1", "t2")).model_copy(update={"anchor": "t1"})
+    cohort = _cohort(tmp_path, 1, ("t1", "t2"))
     phases = '{"t1": {"scale": 1000}, "t2": {"scale": null}}'
     (tmp_path / "prepared.json").write_text('{"cases": {"c0": {"phases": ' + phases + "}}}")
     batch = _source(cohort, anchor="t1", patch=SHAPE).example(0)

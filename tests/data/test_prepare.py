@@ -39,7 +39,7 @@ def test_a_pair_lands_on_one_grid_and_looks_alike(study: tuple[Volume, Volume]) 
 def test_the_grid_is_cropped_to_the_body_and_not_into_it(study: tuple[Volume, Volume]) -> None:
     fixed, _ = study
     image = prepare_image(fixed, 5.0, WINDOW)
-    # The body reaches 150 mm to either side and 100 mm to front and back; 12 mm are kept, and the 8 mm search is coarse.
+    # The body reaches 150 mm to the sides, 100 mm to front and back; 12 mm are kept, and the search is in 8 mm steps.
     corners = image.grid.corners()
     for axis, reach in ((0, 150), (1, 100)):
         assert -reach - 30 < corners[:, axis].min() <= -reach

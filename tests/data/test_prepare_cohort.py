@@ -92,9 +92,7 @@ def test_without_rigid_the_truth_keeps_its_length(raw_cohort: Cohort, tmp_path: 
     out = prepare_cohort(only, tmp_path, (6.0, 6.0, 7.0), rigid=False, workers=1, progress=False)
     case = out.case("b")
     np.testing.assert_allclose(read_grid(out.image(case, "venous")).spacing, [6, 6, 7], rtol=1e-5)
-    before, after = (
-        read_transform(c.path(c.case("b").truth["arterial"]))([[10.0, 20.0, 30.0]]) for c in (only, out)
-    )
+    before, after = (read_transform(c.path(c.case("b").truth["arterial"]))([[10.0, 20.0, 30.0]]) for c in (only, out))
     np.testing.assert_allclose(before, after, atol=0.02)
 
 

@@ -4,8 +4,9 @@ changes its value or its place in the patient."""
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
@@ -23,9 +24,8 @@ def canonical(volume: Volume) -> Volume:
         The same voxels at the same places of the patient, on a grid with permuted and flipped axes.
     """
     direction, n = volume.grid.direction, volume.grid.ndim
-    # Column a of the direction is tensor axis a; each axis goes to the world axis it is nearest to, each once.
-    world, axes = linear_sum_assignment(-np.abs(direction))
-    order = [int(a) for _, a in sorted(zip(world, axes, strict=True))]
+    # Column a of the direction is tensor axis a; `order[w]` is the axis that runs most along world axis w.
+    order = list(max(permutations(range(n)), key=lambda axes: sum(abs(direction[w, a]) for w, a in enumerate(axes))))
     back = [axis for axis in range(n) if direction[axis, order[axis]] < 0]
     if order == list(range(n)) and not back:
         return volume

@@ -111,7 +111,7 @@ def shrink(volume: Volume, spacing: Sequence[float] | float) -> Volume:
 
 def overlap(fixed: Grid, moving: Grid, transform: Affine | None = None) -> float:
     """The share of the fixed field of view that the moving one covers, 0..1."""
-    coarse = fixed.resized([min(s, 32) for s in fixed.shape])
+    coarse = fixed.respaced(fixed.spacing * np.array(fixed.shape) / np.minimum(fixed.shape, 64))
     return float(coverage(coarse, moving, transform).float().mean())
 
 

@@ -62,13 +62,22 @@ class Model:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Without gradients, in the model's precision, deterministic if asked for."""
-        before = torch.are_deterministic_algorithms_enabled()
         kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         cast = torch.autocast(torch.device(self.device).type, dtype=kind, enabled=kind is not None)
-        torch.use_deterministic_algorithms(self.deterministic or before, warn_only=True)
+        with self._repeatable(), torch.inference_mode(), cast:
+            yield
+
+    @contextmanager
+    def _repeatable(self) -> Iterator[None]:
+        # On a CPU everything used here repeats bit for bit as it is, and the switch itself costs seconds: it loads
+        # torch's compiler.
+        if not self.deterministic or torch.device(self.device).type == "cpu":
+            yield
+            return
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
         try:
-            with torch.inference_mode(), cast:
-                yield
+            yield
         finally:
             torch.use_deterministic_algorithms(before)
 

@@ -120,20 +120,6 @@ class JSSR(System):
         segment = self.segment if self.S is not None else (lambda _: None)
         return Alignment(tau, None if self.G is None else g, segment(g), segment(fixed))
 
-    @torch.no_grad()
-    def diagnostics(self, batch: Batch) -> dict[str, float]:
-        """What the training's monitor watches: does G copy y, is tau zero, is S blank, does tau fold?"""
-        f, out = Forward.of(self, batch), {}
-        if batch.moving is not None:
-            out["mean_displacement_voxels"] = float(f.tau.norm(dim=1).mean())
-            out["folded_percent"] = float((ff.jacobian_determinant(f.tau) <= 0).float().mean() * 100)
-            if self.G is not None:
-                out["copy_ratio"] = float((f.g - f.y).abs().mean() / (f.x - f.y).abs().mean().clamp(min=1e-6))
-        if self.S is not None:
-            image = f.y if batch.fixed is not None else batch.supervised
-            out["foreground_fraction"] = float((self.segment(image).argmax(dim=1) > 0).float().mean())
-        return out
-
     def _synthesise(self, x: Tensor, y: Tensor) -> Tensor:
         return x if self.G is None else self.G(x, y)
 

@@ -36,18 +36,18 @@ _COARSE_MM = 4.5
 class MotionRanges:
     """How far patients move between two phases; millimetres and degrees."""
 
-    breath: float = 8.0
+    breath: float = 10.5
     """Root mean square of the liver's shift along z over patients and phases."""
-    breath_spread: float = 0.7
+    breath_spread: float = 0.75
     """Standard deviation of the logarithm of a patient's own breathing scale: some hold well, some do not."""
-    breath_limit: float = 24.0
+    breath_limit: float = 25.0
     """Breathing saturates towards this."""
     layer: tuple[float, float] = (8.0, 10.0)
     """Thickness of the shear layer at the wall."""
     smooth: tuple[float, float] = (0.8, 2.6)
     """Root mean square of each component of the smooth random displacement."""
     smooth_length: tuple[float, float] = (30.0, 60.0)
-    shift: float = 0.8
+    shift: float = 0.7
     turn: float = 0.3
     moved_share: float = 0.06
     """Share of scans before which the patient shifted on the table: offsets four times as large."""

@@ -80,7 +80,9 @@ def make_recoloured_study(
     source = source_phase or estimate_phase(organs)
     noise = _noise_sd(organs)
     subject = _subject(organs, source, sample_contrast(stream(*key, "contrast")), noise if fresh_noise else 0.0)
-    scanners = {p: _scanner(stream(*key, "scanner", p), ct.grid, p, noise if fresh_noise else 0.0) for p in phases}
+    top = float(subject.grid.world((0, 0, int(np.nonzero(subject.labels == LABELS["liver"])[2].max())))[2])
+    own = noise if fresh_noise else 0.0
+    scanners = {p: _scanner(stream(*key, "scanner", p), ct.grid, p, own, top) for p in phases}
     study = assemble(f"r{seed:04d}", subject, scanners, key, motion)
     study.info.update(seed=seed, source_phase=source, noise_hu=round(noise, 2))
     return study
@@ -318,13 +320,14 @@ def _landmarks(organs: _Organs) -> Points:
     return Points(organs.grid.world(np.array(list(at.values()))), tuple(at))
 
 
-def _scanner(rng: np.random.Generator, grid: Grid, phase: str, noise: float) -> Scanner:
+def _scanner(rng: np.random.Generator, grid: Grid, phase: str, noise: float, liver_top: float) -> Scanner:
     """The CT's own grid for the anchor; other phases start, stop and are centred up to centimetres apart."""
     z = float(grid.spacing[2])
+    above = max(0.0, grid.corners()[:, 2].max() - liver_top - 15)  # never into the liver
     if phase == "venous":
         view = grid
     else:
-        cut = rng.uniform(0, 25, 2) / z
+        cut = rng.uniform(0, 1, 2) * [40.0, min(25.0, above)] / z  # below, above
         slices = max(8, int(grid.shape[2] - cut.sum()))
         factor = rng.uniform(0.96, 1.04)
         spacing = np.round(grid.spacing * [factor, factor, 1.0], 4)
