@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jssr.nets.blocks import pad_to_multiple
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
 from jssr.nets.hemis import CoHeMIS
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN
@@ -110,3 +110,19 @@ def test_patchgans_receptive_field(layers, field):
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     rows = image.grad[0, 0].abs().sum(dim=1).nonzero()
     assert rows.max() - rows.min() + 1 == field
+
+
+@pytest.mark.parametrize("kind", [Conv3d, ConvTranspose3d])
+def test_the_fast_path_changes_no_result_and_no_gradient(kind):
+    torch.manual_seed(0)
+    plain_kind = {Conv3d: torch.nn.Conv3d, ConvTranspose3d: torch.nn.ConvTranspose3d}[kind]
+    fast, plain = kind(3, 4, 2, stride=2), plain_kind(3, 4, 2, stride=2)
+    plain.load_state_dict(fast.state_dict())
+    a = torch.randn(1, 3, 6, 8, 10, requires_grad=True)
+    b = a.detach().clone().requires_grad_()
+    x, y = fast(a), plain(b)
+    torch.testing.assert_close(x, y)
+    x.pow(2).sum().backward()
+    y.pow(2).sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(fast.weight.grad, plain.weight.grad)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jssr.cli import options as opt
+
+if TYPE_CHECKING:
+    from jssr.data.cohort import Cohort
 
 __all__ = ["check", "phantom", "prepare"]
 
@@ -34,6 +37,12 @@ def phantom(
             "--from",
             help="A real CT and its multi-organ label map: its anatomy, recoloured and moved.",
             metavar="CT LABELS",
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names", help="JSON of the organs' names (TotalSegmentator's), where LABELS does not hold them."
         ),
     ] = None,
     population: Annotated[
@@ -62,19 +71,49 @@ def phantom(
     from jssr.data.phantom.writer import write_cohort
     from jssr.errors import JssrError
 
-    chosen = tuple(p.strip() for p in phases.split(",")) if phases else None
+    chosen = _phases(phases)
     try:
-        if source is not None:
-            made = _recoloured(out, source, patients, seed, chosen, workers)
+        if source is None:
+            made = write_cohort(out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers)
         else:
-            made = write_cohort(
-                out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers
-            )  # fmt: skip
+            made = _recoloured(out, source, names, patients, seed, chosen, workers)
     except ValueError as error:  # the phantom's own words about its arguments
         raise JssrError(str(error)) from error
-    opt.console().print(
-        f"{made} patients written to {out}" if isinstance(made, int) else f"{len(made.cases)} patients written to {out}"
-    )
+    opt.console().print(f"{len(made.cases)} patients written to {out}")
+
+
+def _phases(text: str | None) -> tuple[str, ...] | None:
+    """The phases of a list with commas; unknown ones are refused before any process is started."""
+    from jssr.data.phantom.study import CT_PHASES, MR_PHASES
+    from jssr.engine.recipe import nearest
+    from jssr.errors import CohortError
+
+    chosen = tuple(p.strip() for p in text.split(",")) if text else None
+    for phase in chosen or ():
+        if phase not in (*CT_PHASES, *MR_PHASES):
+            raise CohortError(f"unknown phase {phase!r}{nearest(phase, (*CT_PHASES, *MR_PHASES))}")
+    return chosen
+
+
+def _recoloured(
+    out: Path,
+    source: tuple[Path, Path],
+    names: Path | None,
+    patients: int,
+    seed: int,
+    phases: tuple[str, ...] | None,
+    workers: int,
+) -> Cohort:
+    from jssr.data.phantom.atlas import read_label_names
+    from jssr.data.phantom.recolour import write_recoloured
+    from jssr.data.phantom.study import CT_PHASES
+    from jssr.data.prepare import check_labels
+    from jssr.io.images import read_image
+
+    # What is wrong with the files is said here, before worker processes say it.
+    check_labels(read_image(source[1], "labels"), read_image(source[0]))
+    known = read_label_names(names or source[1])
+    return write_recoloured(out, *source, known, patients, seed, phases or CT_PHASES, workers=workers)
 
 
 def check(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
@@ -50,7 +50,7 @@ def run_elastix(
     run.SetParameterObject(chosen)
     run.SetLogToConsole(False)
     run.SetLogToFile(False)
-    run.SetNumberOfThreads(min(2, os.cpu_count() or 1))
+    run.SetNumberOfThreads(min(4, torch.get_num_threads()))  # the outcome does not depend on it
     run.UpdateLargestPossibleRegion()
     result = run.GetTransformParameterObject().GetParameterMap(0)
     values = [float(v) for v in result["TransformParameters"]]

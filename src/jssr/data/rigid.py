@@ -134,8 +134,8 @@ def rigid_align(
     *,
     initial: Initial = "geometry",
     spacing: float = 4.0,
-    iterations: int = 350,
-    samples: int = 2500,
+    iterations: int = 300,
+    samples: int = 2000,
     seed: int = 2020,
 ) -> RigidResult:
     """Find the rigid motion between two scans of one patient, of any modality.

@@ -97,15 +97,13 @@ class Registration:
         """
         watch = Stopwatch()
         with output_folder(out, OUTPUTS) as folder:
-            with watch.stage("write"):
-                jobs = self._jobs(folder)
-                # Compression takes most of the time and frees the interpreter.
-                with ThreadPoolExecutor(2) as pool:
-                    for done in [pool.submit(job) for job in jobs]:
-                        done.result()
-            if report:
-                with watch.stage("report"):
+            # Compression takes most of the time and frees the interpreter, for the report for example.
+            with watch.stage("write"), ThreadPoolExecutor(2) as pool:
+                jobs = [pool.submit(job) for job in self._jobs(folder)]
+                if report:
                     self._report(folder / "report.html")
+                for job in jobs:
+                    job.result()
             self.result["seconds"] |= {k: round(v, 3) for k, v in watch.seconds.items()}
             self.result["seconds"]["total"] = round(
                 sum(v for k, v in self.result["seconds"].items() if k != "total"), 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from jssr.nets.blocks import norm
+from jssr.nets.blocks import Conv3d, norm
 
 __all__ = ["PatchGAN"]
 
@@ -25,7 +25,7 @@ class PatchGAN(nn.Module):
 
     def __init__(self, width: int = 64, layers: int = 2, dim: int = 3) -> None:
         super().__init__()
-        kind = {2: nn.Conv2d, 3: nn.Conv3d}[dim]
+        kind = {2: nn.Conv2d, 3: Conv3d}[dim]
         body: list[nn.Module] = [kind(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for layer in range(1, layers + 1):
             before, after = width * 2 ** (layer - 1), width * 2**layer

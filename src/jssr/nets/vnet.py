@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, upsample_to
 
 __all__ = ["VNet"]
 
@@ -57,8 +57,8 @@ class VNet(nn.Module):
         if classes < 2:
             raise ValueError(f"a segmentor needs a background and at least one class, got {classes}")
         self.stem, self.multiple = stem, stem * 2 ** (len(widths) - 1)
-        up = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dim]
-        down = {2: nn.Conv2d, 3: nn.Conv3d}[dim]
+        up = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}[dim]
+        down = {2: nn.Conv2d, 3: Conv3d}[dim]
         first = [nn.Identity()] if stem == 1 else [down(1, widths[0], stem, stride=stem), nn.PReLU(widths[0])]
         self.first = nn.Sequential(*first)
         inner = [1 if stem == 1 else widths[0], *widths[1:]]

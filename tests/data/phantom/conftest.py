@@ -49,3 +49,8 @@ def toy_anatomy(spacing: float = 4.0, extent: tuple[float, float, float] = (380.
 @pytest.fixture(scope="session")
 def toy() -> ToyAnatomy:
     return toy_anatomy()
+
+
+@pytest.fixture(scope="session")
+def coarse_toy() -> ToyAnatomy:
+    return toy_anatomy(6.0)

@@ -19,13 +19,13 @@ def world(grid: Grid) -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def motion(toy) -> Motion:  # type: ignore[no-untyped-def]
-    sliding = make_sliding(toy.grid, toy.cavity_depth, toy.mobility)
+def motion(coarse_toy) -> Motion:  # type: ignore[no-untyped-def]
+    sliding = make_sliding(coarse_toy.grid, coarse_toy.cavity_depth, coarse_toy.mobility)
     return make_motion(np.random.default_rng(3), sliding, PADDED, -18.0)
 
 
-def test_breathing_moves_the_liver_and_not_the_wall(toy) -> None:  # type: ignore[no-untyped-def]
-    sliding = make_sliding(toy.grid, toy.cavity_depth, toy.mobility)
+def test_breathing_moves_the_liver_and_not_the_wall(coarse_toy) -> None:  # type: ignore[no-untyped-def]
+    sliding = make_sliding(coarse_toy.grid, coarse_toy.cavity_depth, coarse_toy.mobility)
     motion = make_motion(np.random.default_rng(0), sliding, PADDED, -12.0, STILL_OTHERWISE)
     # A fully mobile point deep inside travels the whole breath down, a part of it forwards; spine and flank stay.
     inside, spine, flank = np.array([[-60.0, -30, 0], [0, 75, 0], [-165, 0, 0]])
@@ -49,21 +49,21 @@ def test_no_fold(motion: Motion) -> None:
     assert float(ff.jacobian_determinant(motion.forward.u[None]).min()) > 0.05
 
 
-def test_inverse_undoes_the_motion(motion: Motion, toy) -> None:  # type: ignore[no-untyped-def]
+def test_inverse_undoes_the_motion(motion: Motion, coarse_toy) -> None:  # type: ignore[no-untyped-def]
     scan = Grid.of((60, 50, 32), (6.2, 5.5, 7.3), (-184.0, -137.0, -110.0))
-    at = motion.pull(scan, toy.grid)
-    origin = toy.grid.world(np.moveaxis(at[0].numpy(), 0, -1))
-    inside = toy.grid.contains(origin)
+    at = motion.pull(scan, coarse_toy.grid)
+    origin = coarse_toy.grid.world(np.moveaxis(at[0].numpy(), 0, -1))
+    inside = coarse_toy.grid.contains(origin)
     assert inside.mean() > 0.8
     assert np.linalg.norm(motion(origin) - world(scan), axis=-1)[inside].max() < 0.02
 
 
-def test_truth_is_the_motion_itself(motion: Motion, toy) -> None:  # type: ignore[no-untyped-def]
+def test_truth_is_the_motion_itself(motion: Motion, coarse_toy) -> None:  # type: ignore[no-untyped-def]
     truth = motion.truth(ANCHOR)
     assert truth.grid.same_as(ANCHOR)
     inside = np.random.default_rng(0).uniform([-150, -110, -100], [150, 110, 100], (200, 3))
     assert np.abs(truth(inside) - motion(inside)).max() < 1e-3
-    assert np.abs(truth(toy.landmarks.xyz) - motion(toy.landmarks.xyz)).max() < 1e-3
+    assert np.abs(truth(coarse_toy.landmarks.xyz) - motion(coarse_toy.landmarks.xyz)).max() < 1e-3
 
 
 def test_still_does_nothing() -> None:
@@ -74,8 +74,8 @@ def test_still_does_nothing() -> None:
     assert torch.allclose(at, ff.identity(ANCHOR.shape) + torch.tensor([2.0, 2.0, 7.0]).view(1, 3, 1, 1, 1), atol=1e-4)
 
 
-def test_same_stream_same_motion(toy) -> None:  # type: ignore[no-untyped-def]
-    sliding = make_sliding(toy.grid, toy.cavity_depth, toy.mobility)
+def test_same_stream_same_motion(coarse_toy) -> None:  # type: ignore[no-untyped-def]
+    sliding = make_sliding(coarse_toy.grid, coarse_toy.cavity_depth, coarse_toy.mobility)
     first, second = (make_motion(np.random.default_rng(5), sliding, PADDED, 7.0) for _ in range(2))
     assert torch.equal(first.forward.u, second.forward.u)
 

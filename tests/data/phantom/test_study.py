@@ -20,6 +20,8 @@ from jssr.io.transforms import read_transform
 
 PHASES = ("venous", "arterial")
 SMALL = (40, 40, 20)
+CRUDE = 5.0
+SPLITS = {"train": 0.5, "test": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def moved(toy) -> Study:  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return make_study(4, 0, shape=SMALL, phases=PHASES)
+    return make_study(4, 0, shape=SMALL, phases=PHASES, reference_mm=CRUDE)
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:  # type: ignore[type-arg]
@@ -94,7 +96,7 @@ def test_what_a_study_holds(study: Study) -> None:
 
 
 def test_a_phase_does_not_depend_on_the_others(study: Study) -> None:
-    alone = make_study(4, 0, shape=SMALL, phases=("venous",))
+    alone = make_study(4, 0, shape=SMALL, phases=("venous",), reference_mm=CRUDE)
     assert np.array_equal(alone.images["venous"].array, study.images["venous"].array)
     assert not alone.truth
 
@@ -135,11 +137,13 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     out = tmp_path_factory.mktemp("two")
-    return write_cohort(out, 2, 4, shape=SMALL, phases=PHASES, workers=2, progress=False, splits={"train": 0.5, "test": 0.5})
+    return write_cohort(
+        out, 2, 4, shape=SMALL, phases=PHASES, workers=2, progress=False, splits=SPLITS, reference_mm=CRUDE
+    )
 
 
 def test_bytes_depend_on_seed_and_patient_alone(cohort: Cohort, tmp_path: Path) -> None:
-    write_cohort(tmp_path, 1, 4, shape=SMALL, phases=PHASES, workers=1, progress=False)
+    write_cohort(tmp_path, 1, 4, shape=SMALL, phases=PHASES, workers=1, progress=False, reference_mm=CRUDE)
     one, two = digests(tmp_path / "p0001"), digests(cohort.root / "p0001")
     assert len(one) == 8
     assert one == two
@@ -163,7 +167,9 @@ def test_cohort_reads_back(cohort: Cohort, study: Study) -> None:
 
 
 def test_supervised_population_has_labels_and_no_truth(tmp_path: Path) -> None:
-    cohort = write_cohort(tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, progress=False)
+    cohort = write_cohort(
+        tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, progress=False, reference_mm=CRUDE
+    )
     case = cohort.cases[0]
     assert (case.id, case.split) == ("s0001", "train")
     assert set(case.images) == set(case.labels) == {"venous"}

@@ -29,14 +29,14 @@ from jssr.core.transform import Affine, Displacement
 __all__ = ["Motion", "MotionRanges", "Sliding", "draw_breaths", "make_motion", "make_sliding", "solve_inverse", "still"]
 
 _COARSE_MM = 4.5
-"""Spacing of the grid on which velocities are integrated."""
+"""Spacing of the grid on which velocities are integrated (no finer than what they move)."""
 
 
 @dataclass(frozen=True)
 class MotionRanges:
     """How far patients move between two phases; millimetres and degrees."""
 
-    breath: float = 10.5
+    breath: float = 11.5
     """Root mean square of the liver's shift along z over patients and phases."""
     breath_spread: float = 0.75
     """Standard deviation of the logarithm of a patient's own breathing scale: some hold well, some do not."""
@@ -47,8 +47,8 @@ class MotionRanges:
     smooth: tuple[float, float] = (0.8, 2.6)
     """Root mean square of each component of the smooth random displacement."""
     smooth_length: tuple[float, float] = (30.0, 60.0)
-    shift: float = 0.7
-    turn: float = 0.3
+    shift: float = 0.5
+    turn: float = 0.25
     moved_share: float = 0.06
     """Share of scans before which the patient shifted on the table: offsets four times as large."""
     phase_scale: Mapping[str, float] = field(default_factory=lambda: {"arterial": 0.95, "uncontrast": 1.05})
@@ -87,7 +87,7 @@ def make_sliding(
         mobility: 0 to 1, how much of the breath an organ follows.
         layer: millimetres over which the motion falls to nothing at the wall: one third outside of it.
     """
-    coarse = grid.respaced(_COARSE_MM)
+    coarse = grid.respaced(max(_COARSE_MM, float(grid.spacing.max())))
     at = Affine.identity(3).positions(coarse, grid)
     depth = ff.sample(torch.from_numpy(np.ascontiguousarray(cavity_depth))[None, None], at)
     # Organs drag on their neighbours: mobility changes over centimetres, only the wall is sharp.

@@ -54,6 +54,7 @@ def write_cohort(
     splits: Mapping[str, float] | None = None,
     workers: int = 2,
     progress: bool = True,
+    reference_mm: float | None = None,
 ) -> Cohort:
     """Make phantom patients and write them as a cohort with its truth.
 
@@ -64,7 +65,7 @@ def write_cohort(
         out: folder to write to; files of the same names are replaced.
         patients: how many.
         seed: the cohort's.
-        population, shape, phases, slice_thickness: as in `make_study`.
+        population, shape, phases, slice_thickness, reference_mm: as in `make_study`.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
         workers: processes; 1 works in this one.
@@ -83,6 +84,7 @@ def write_cohort(
         "shape": tuple(shape),
         "phases": phases,
         "slice_thickness": slice_thickness,
+        "reference_mm": reference_mm,
     }
     splits = splits or (SPLITS if population == "target" else {"train": 1.0})
     name = "phantom" if population == "target" else "phantom-supervised"

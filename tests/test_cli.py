@@ -1,0 +1,226 @@
+"""The command line: what the commands do, in one process and with tiny scans."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+from tiny_jssr import ball, ball_labels, tiny_recipe, tiny_weights  # noqa: E402
+
+import jssr  # noqa: E402
+from jssr.cli import app  # noqa: E402
+from jssr.core.transform import Affine  # noqa: E402
+from jssr.core.volume import Points  # noqa: E402
+from jssr.data.cohort import Case, Cohort  # noqa: E402
+from jssr.io.images import read_image, write_image  # noqa: E402
+from jssr.io.points import read_points, write_points  # noqa: E402
+from jssr.io.transforms import write_affine  # noqa: E402
+
+COMMANDS = (
+    "demo", "phantom", "check", "prepare", "train", "register", "align", "segment", "synthesise", "warp", "evaluate",
+    "report", "info",
+)  # fmt: skip
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    assert result.exit_code == code, result.output + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Two patients of balls in two phases, with labels and landmarks."""
+    root = tmp_path_factory.mktemp("cohort")
+    cases = []
+    for number, shift in enumerate((6.0, -4.0)):
+        case = Case(id=f"c{number}", split="test" if number else "train", images={"venous": f"c{number}/venous.nii.gz"})
+        for phase, x in (("venous", 0.0), ("arterial", shift)):
+            place = root / case.id
+            write_image(ball((x, number, 0)), place / f"{phase}.nii.gz", np.int16)
+            write_image(ball_labels((x, number, 0)), place / f"{phase}_labels.nii.gz")
+            write_points(Points(np.array([[x, 0, 0], [x, 8, 0]]), ("a", "b")), place / f"{phase}_landmarks.csv")
+            case.images[phase] = f"{case.id}/{phase}.nii.gz"
+            case.labels[phase] = f"{case.id}/{phase}_labels.nii.gz"
+            case.landmarks[phase] = f"{case.id}/{phase}_landmarks.csv"
+        cases.append(case)
+    made = Cohort(name="balls", anchor="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root)
+    made.save()
+    return root
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    assert f"Example: jssr {command}" in run(command, "--help").output
+
+
+def test_the_program_itself_needs_no_torch_for_help():
+    # The one test in a process of its own: the entry point, its exit code, and how little it imports.
+    code = "import sys; from jssr.cli import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
+    source = str(Path(jssr.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source}
+    )
+    assert done.returncode == 0 and done.stdout.strip().endswith("False") and "register" in done.stdout
+
+
+def test_register_and_report(cohort, weights, tmp_path):
+    case = cohort / "c0"
+    run("register", case / "venous.nii.gz", case / "arterial.nii.gz", "-o", tmp_path / "out", "--checkpoint", weights,
+        "--no-rigid", "--fixed-labels", case / "venous_labels.nii.gz", "--moving-labels", case / "arterial_labels.nii.gz")  # fmt: skip
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert 0 < result["dice"]["labels"]["initial"]["1"] < 1
+    (tmp_path / "out" / "report.html").unlink()
+    run("report", tmp_path / "out")
+    assert "arterial.nii.gz" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_align_measures_what_lies_beside_the_scans(cohort, weights, tmp_path):
+    shown = run(
+        "align", cohort / "c0", "-o", tmp_path / "out", "--checkpoint", weights, "--no-rigid", "--no-report"
+    ).output
+    assert "arterial" in shown and "TRE" in shown and "liver" in shown
+    assert (tmp_path / "out" / "arterial" / "displacement.nii.gz").is_file()
+    table = (tmp_path / "out" / "results.csv").read_text()
+    assert "study" not in table and "c0,arterial,initial,,tre,6.0" in table
+
+
+def test_segment_and_synthesise(cohort, weights, tmp_path):
+    y, x = cohort / "c0" / "venous.nii.gz", cohort / "c0" / "arterial.nii.gz"
+    run("segment", y, "-o", tmp_path / "organs.nii.gz", "--checkpoint", weights)
+    assert read_image(tmp_path / "organs.nii.gz", "labels").grid.same_as(read_image(y).grid)
+    run("synthesise", x, y, "-o", tmp_path / "folder", "--checkpoint", weights, "--no-rigid")
+    assert read_image(tmp_path / "folder" / "synthesised.nii.gz").grid.same_as(read_image(y).grid)
+
+
+def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):
+    words = ("evaluate", cohort, "-o", tmp_path / "out", "--split", "test", "--checkpoint", weights, "--no-rigid")
+    run(*words)
+    table = (tmp_path / "out" / "results.csv").read_text()
+    for row in ("c1,arterial,initial,,tre,4.0", "c1,arterial,tiny,,folds", "c1,arterial,segmentor,liver,dice",
+                'c1,arterial,"segmentor, synthesised",liver,dice', "c1,venous,segmentor,liver,dice"):  # fmt: skip
+        assert row in table
+    assert "initial" in (tmp_path / "out" / "tables.md").read_text()
+    # A case that is done is not done again.
+    case = tmp_path / "out" / "cases" / "c1.csv"
+    case.write_text(case.read_text().replace("tre,4.0", "tre,5.0"))
+    run(*words)
+    assert "c1,arterial,initial,,tre,5.0" in (tmp_path / "out" / "results.csv").read_text()
+    run("report", tmp_path / "out")
+    assert "another refine" in run(*words, "--refine", "3", code=2).stderr
+
+
+def test_warp_images_labels_and_points(cohort, tmp_path):
+    shift = np.eye(4)
+    shift[:3, 3] = (6.0, 0.0, 0.0)
+    write_affine(Affine(shift), tmp_path / "t.tfm")
+    case = cohort / "c0"
+    moving, fixed = case / "arterial_labels.nii.gz", case / "venous_labels.nii.gz"
+    # T(p) = p + 6 takes the fixed ball to the moving one: the moving labels, pulled, are the fixed ones.
+    run("warp", moving, "--transform", tmp_path / "t.tfm", "-o", tmp_path / "l.nii.gz", "--reference", fixed)
+    moved, goal = read_image(tmp_path / "l.nii.gz", "labels"), read_image(fixed, "labels")
+    assert (moved.data != goal.data).float().mean() < 0.005
+    run(
+        "warp",
+        fixed,
+        "--transform",
+        tmp_path / "t.tfm",
+        "-o",
+        tmp_path / "m.nii.gz",
+        "--reference",
+        moving,
+        "--to",
+        "moving",
+    )
+    assert (
+        read_image(tmp_path / "m.nii.gz", "labels").data != read_image(moving, "labels").data
+    ).float().mean() < 0.005
+    for to, source, x in (("moving", "venous", 6.0), ("fixed", "arterial", 0.0)):
+        run(
+            "warp",
+            case / f"{source}_landmarks.csv",
+            "--transform",
+            tmp_path / "t.tfm",
+            "-o",
+            tmp_path / "p.csv",
+            "--to",
+            to,
+        )
+        assert np.allclose(read_points(tmp_path / "p.csv").xyz, [[x, 0, 0], [x, 8, 0]], atol=1e-3)
+    assert (
+        "needs --reference"
+        in run("warp", moving, "--transform", tmp_path / "t.tfm", "-o", tmp_path / "q.nii.gz", code=2).stderr
+    )
+
+
+def test_check_and_prepare_and_train(cohort, tmp_path):
+    assert "0 errors" in run("check", cohort).output
+    recipe = tmp_path / "tiny.json"
+    recipe.write_text(
+        tiny_recipe(patch=[32, 32, 16], checkpoint_every=0, picture_every=0, monitor_every=0).model_dump_json()
+    )
+    run("prepare", cohort, "-o", tmp_path / "ready", "--recipe", recipe, "--workers", "1", "--no-rigid")
+    run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "run", "--set", "stages.align.steps=2",
+        "--accelerator", "cpu")  # fmt: skip
+    shown = run("info", tmp_path / "run" / "weights.safetensors").output
+    assert "tiny" in shown and "liver, spleen" in shown
+    assert json.loads(run("info", tmp_path / "run", "--json").output)["system"] == "jssr"
+
+
+def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
+    # The patients themselves take seconds and are tested with the phantom.
+    made = {}
+
+    def write(out, patients, seed, population, shape, phases, slice_thickness, workers):
+        made.update(out=out, patients=patients, seed=seed, population=population, shape=shape, phases=phases)
+        case = Case(id="p0001", images={"venous": "v.nii.gz"})
+        return Cohort(name="c", anchor="venous", cases=[case], root=tmp_path)
+
+    monkeypatch.setattr("jssr.data.phantom.writer.write_cohort", write)
+    shown = run(
+        "phantom", tmp_path, "--patients", "3", "--seed", "5", "--shape", "20", "18", "10", "--phases", "t1, venous"
+    )
+    assert "1 patients" in shown.output
+    assert made == {"out": tmp_path, "patients": 3, "seed": 5, "population": "target", "shape": (20, 18, 10),
+                    "phases": ("t1", "venous")}  # fmt: skip
+
+
+def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, monkeypatch):
+    made = {}
+
+    def write(out, ct, labels, names, studies, seed, phases, workers):
+        made.update(names=names, studies=studies, phases=phases)
+        return Cohort.load(cohort)
+
+    monkeypatch.setattr("jssr.data.phantom.recolour.write_recoloured", write)
+    (tmp_path / "names.json").write_text('{"1": "liver"}')
+    case = cohort / "c0"
+    run("phantom", tmp_path / "out", "--from", case / "venous.nii.gz", case / "venous_labels.nii.gz", "--patients", "2",
+        "--names", tmp_path / "names.json")  # fmt: skip
+    assert made == {"names": {1: "liver"}, "studies": 2, "phases": ("uncontrast", "arterial", "venous", "delay")}
+
+
+def test_demo_prints_the_table_and_writes_the_report(weights, cohort, tmp_path, monkeypatch):
+    from jssr.data.phantom.study import Study
+
+    images = {"venous": ball(), "arterial": ball((6, 0, 0))}
+    labels = {"venous": ball_labels(), "arterial": ball_labels((6, 0, 0))}
+    points = {p: Points(np.array([[x, 0.0, 0]]), ("a",)) for p, x in (("venous", 0.0), ("arterial", 6.0))}
+    patient = Study("p0001", "venous", images, labels, points, {}, {1: "liver", 16: "liver_tumour"})
+    monkeypatch.setattr("jssr.data.phantom.study.make_study", lambda seed, index: patient)
+    shown = run("demo", "-o", tmp_path / "demo", "--checkpoint", weights).output
+    assert "arterial" in shown and "6.00 →" in shown
+    assert (tmp_path / "demo" / "report.html").is_file() and (tmp_path / "demo" / "p0001" / "venous.nii.gz").is_file()
