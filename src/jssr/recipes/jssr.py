@@ -83,11 +83,11 @@ def jssr_compact() -> Recipe:
         structures=ORGANS,
         anchor="venous",
         stages=(
-            Stage(name="segment", steps=600, train={"main": ("S",)}, weights=SUPERVISED, needs=("supervised",)),
-            Stage(name="align", steps=1200, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
+            Stage(name="segment", steps=400, train={"main": ("S",)}, weights=SUPERVISED, needs=("supervised",)),
+            Stage(name="align", steps=900, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
             Stage(
                 name="joint",
-                steps=1000,
+                steps=700,
                 train={"critic": ("D",), "main": (*main, "S")},
                 weights={"critic": 1.0, **align, "cons": 0.5, **SUPERVISED},
                 needs=("pair", "supervised"),
@@ -101,7 +101,8 @@ def jssr_compact() -> Recipe:
         ema=0.995,
         spacing=(4.0, 4.0, 4.0),
         patch=(96, 64, 64),
-        checkpoint_every=200,
+        channels_last=False,
+        checkpoint_every=100,
         picture_every=200,
         monitor_every=100,
     )
