@@ -79,8 +79,9 @@ def test_the_program_itself_needs_no_torch_for_help():
 
 def test_register_and_report(cohort, weights, tmp_path):
     case = cohort / "c0"
+    labels = ("--fixed-labels", case / "venous_labels.nii.gz", "--moving-labels", case / "arterial_labels.nii.gz")
     run("register", case / "venous.nii.gz", case / "arterial.nii.gz", "-o", tmp_path / "out", "--checkpoint", weights,
-        "--no-rigid", "--fixed-labels", case / "venous_labels.nii.gz", "--moving-labels", case / "arterial_labels.nii.gz")  # fmt: skip
+        "--no-rigid", *labels)  # fmt: skip
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert 0 < result["dice"]["labels"]["initial"]["1"] < 1
     (tmp_path / "out" / "report.html").unlink()

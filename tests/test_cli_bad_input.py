@@ -126,8 +126,8 @@ def test_damaged_weights(place):
     raw = bytearray((place / "tiny.safetensors").read_bytes())
     raw[-5] ^= 255
     (place / "damaged.safetensors").write_bytes(raw)
-    fails(place, "segment", place / "y.nii.gz", "-o", place / "seg.nii.gz", "--checkpoint", place / "damaged.safetensors",
-          says=("damaged.safetensors", "checksum"))  # fmt: skip
+    words = ("segment", place / "y.nii.gz", "-o", place / "seg.nii.gz")
+    fails(place, *words, "--checkpoint", place / "damaged.safetensors", says=("damaged.safetensors", "checksum"))
 
 
 def test_checkpoint_of_another_system(place):

@@ -152,6 +152,15 @@ def test_noise_has_the_size_that_is_asked_for() -> None:
     assert min(deviations) > 0 and 0.05 < max(deviations) <= 0.102
 
 
+def test_air_below_the_window_stays_black() -> None:
+    scan = _scan()
+    scan.image[:, :, :5] = -1
+    how = Augment(**{**NONE, "p_intensity": 1.0, "p_noise": 1.0, "p_correlated": 1.0, "brightness": 0.5})
+    for seed in range(3):
+        out = augment_single(scan, how, _generator(seed)).image
+        assert bool((out[:, :, :5] == -1).all()) and float((out - scan.image)[:, :, 5:].abs().mean()) > 0.01
+
+
 def test_everything_stays_in_range() -> None:
     every = Augment(**dict.fromkeys(NONE, 1.0))
     for seed in range(3):

@@ -183,8 +183,8 @@ def test_segment_and_synthesise(model):
 
 def test_a_system_without_segmentor_says_so(tmp_path):
     networks = {"Phi": {"widths": [4, 4], "convs": [1, 1]}}
-    path = tiny_weights(tmp_path, networks=networks, learning_rates={"Phi": 1e-3}, structures=(),
-                        stages=[{"name": "a", "steps": 1, "train": {"main": ["Phi"]}, "weights": {"reg": 1.0}}])  # fmt: skip
+    stage = {"name": "a", "steps": 1, "train": {"main": ["Phi"]}, "weights": {"reg": 1.0}}
+    path = tiny_weights(tmp_path, networks=networks, learning_rates={"Phi": 1e-3}, structures=(), stages=[stage])
     with pytest.raises(JssrError, match="no segmentor"):
         jssr.segment(ball(), checkpoint=path)
     with pytest.raises(JssrError, match="no generator"):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -189,14 +190,34 @@ def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
     if nearest:
         # Label numbers below 2**24 are exact in float32.
         return ff.sample(labels[None].float(), at, "nearest")[0].round().to(labels.dtype)
-    best = torch.full((1, *at.shape[2:]), -1.0)
-    out = torch.zeros((1, *at.shape[2:]), dtype=labels.dtype)
-    for value in torch.unique(labels).tolist():  # one label at a time: a one-hot of 100 labels does not fit
-        weight = ff.sample((labels == value)[None].float(), at)[0]
+    out, mixed = _agreed(labels, at)
+    points = torch.stack([axis[mixed] for axis in at[0]]).view(1, at.shape[1], -1, *[1] * (at.ndim - 3))
+    best = torch.full((points.shape[2],), -1.0)
+    found = torch.zeros(points.shape[2], dtype=labels.dtype)
+    for value in torch.unique(labels).tolist() if points.numel() else ():
+        # One label at a time: a one-hot of 100 labels does not fit.
+        weight = ff.sample((labels == value)[None].float(), points).view(-1)
         better = weight > best
         best[better] = weight[better]
-        out[better] = value
+        found[better] = value
+    out[0][mixed] = found
     return out
+
+
+def _agreed(labels: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (1, *out) where all voxels round a position have one label, and where they do not (*out, bool).
+
+    Most of a label map is of the first kind; only the others need interpolation.
+    """
+    n = at.shape[1]
+    # Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated. Labels below 2**24 are exact.
+    padded = F.pad(labels[None].float(), [0, 1] * n, mode="replicate")
+    pool = F.max_pool3d if n == 3 else F.max_pool2d
+    uniform = (pool(padded, 2, stride=1) == -pool(-padded, 2, stride=1)).flatten()
+    index = torch.zeros(at.shape[2:], dtype=torch.int64)
+    for axis, size in enumerate(labels.shape[1:]):
+        index = index.mul_(size).add_(at[0, axis].clamp(0, size - 1).long())
+    return labels.flatten()[index][None], ~uniform[index]
 
 
 def coverage(grid: Grid, moving: Grid, transform: Transform | None = None) -> Tensor:

@@ -254,11 +254,16 @@ def _intensity(image: Tensor, how: Augment, dice: Dice) -> Tensor:
     brightness = dice.uniform(-how.brightness, how.brightness)
     exponent = math.exp(dice.uniform(-how.gamma, how.gamma))
     unit = ((image + 1) * 0.5).pow_(exponent)
-    return unit.mul_(2 * contrast).add_(brightness - contrast).clamp_(-1, 1)
+    return _but_air(image, unit.mul_(2 * contrast).add_(brightness - contrast).clamp_(-1, 1))
 
 
 def _noise(image: Tensor, how: Augment, dice: Dice) -> Tensor:
-    return image + dice.normal(image.shape) * dice.uniform(0, how.noise)
+    return _but_air(image, image + dice.normal(image.shape) * dice.uniform(0, how.noise))
+
+
+def _but_air(image: Tensor, changed: Tensor) -> Tensor:
+    """What the window cut off stays cut off: air is 800 HU below it, and no noise or offset brings it back."""
+    return torch.where(image > -0.999, changed, image)
 
 
 def _correlated(image: Tensor, how: Augment, dice: Dice) -> Tensor:
@@ -266,7 +271,7 @@ def _correlated(image: Tensor, how: Augment, dice: Dice) -> Tensor:
     grain = dice.uniform(2.0, 5.0)
     coarse = [max(2, round(s / grain)) for s in image.shape[2:]]
     noise = ff.resize_image(dice.normal((*image.shape[:2], *coarse)), image.shape[2:])
-    return image + noise * dice.uniform(0, how.correlated)
+    return _but_air(image, image + noise * dice.uniform(0, how.correlated))
 
 
 def _blur(image: Tensor, how: Augment, dice: Dice) -> Tensor:

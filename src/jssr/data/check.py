@@ -63,7 +63,7 @@ class ScanFacts:
 class Estimate:
     """What training on the cohort will need, at a working grid of `spacing` mm, before the crop to the body.
 
-    `prepare_minutes` is for two cores, at the speed measured in `docs` (10 s a scan with rigid alignment); `cache_gb`
+    `prepare_minutes` is for two cores, at 5 s a scan and core (128 x 128 x 64, rigid alignment, 18 labels); `cache_gb`
     is the prepared scans in memory; `voxels` is the largest scan's.
     """
 
@@ -324,5 +324,5 @@ def _row(scans: list[ScanFacts]) -> list[str]:
 def _estimate(grids: list[Grid], spacing: Sequence[float] | float) -> Estimate:
     voxels = [grid.respaced(spacing).voxels for grid in grids]
     steps = tuple(float(s) for s in np.broadcast_to(np.asarray(spacing, dtype=float), (grids[0].ndim,)))
-    # int16 image and uint8 classes for each voxel; 10 s a scan and core.
-    return Estimate(steps, max(voxels), sum(voxels) * 3 / 2**30, len(grids) * 10 / 2 / 60)
+    # int16 image and uint8 classes for each voxel; 5 s a scan and core, two cores.
+    return Estimate(steps, max(voxels), sum(voxels) * 3 / 2**30, len(grids) * 5 / 2 / 60)

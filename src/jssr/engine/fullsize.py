@@ -264,8 +264,8 @@ def _greatest(p: Tensor) -> Tensor:
 
 
 def _inverted(u: Tensor, tolerance: float = 2e-3, most: int = 30) -> Tensor:
-    """Invert a field (1, n, *spatial) as `field.invert` does, with steps of 0.8, until they are below `tolerance` voxels
-    in all but a few hundredths of a per cent of the voxels (those that fold never settle)."""
+    """Invert a field (1, n, *spatial) as `field.invert` does, with steps of 0.8, until they are below `tolerance`
+    voxels in all but a few hundredths of a per cent of the voxels (those that fold never settle)."""
     w = -u
     for _ in range(most):
         step = -ff.warp(u, w) - w

@@ -14,7 +14,8 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 from jssr.data.phantom.atlas import label_of, mobility_of, read_label_names, tissue_of
 from jssr.data.phantom.motion import MotionRanges
-from jssr.data.phantom.recolour import make_recoloured_study, upright
+from jssr.data.phantom.organs import upright
+from jssr.data.phantom.recolour import make_recoloured_study
 from jssr.data.phantom.study import Study
 from jssr.data.phantom.tissue import Tissue
 from jssr.errors import GeometryError, ImageError
@@ -152,7 +153,7 @@ def nifti_with_names(path: Path, xml: bytes) -> None:
     size = -(-(len(xml) + 8) // 16) * 16
     header[108:112] = struct.pack("<f", 352 + size)
     path.write_bytes(
-        gzip.compress(bytes(header) + b"\1\0\0\0" + struct.pack("<ii", size, 0) + xml.ljust(size - 8, b"\0") + b"\0" * 16)
+        gzip.compress(bytes(header) + b"\1\0\0\0" + struct.pack("<ii", size, 0) + xml.ljust(size + 8, b"\0"))
     )
 
 

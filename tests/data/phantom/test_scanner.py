@@ -7,7 +7,7 @@ import torch
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import resample
+from jssr.core.transform import Affine, resample
 from jssr.core.volume import volume_of
 from jssr.data.phantom.scanner import LabelReader, Scanner, scan_image
 
@@ -45,7 +45,8 @@ def test_point_spread_has_the_stated_width() -> None:
 def test_noise_has_the_stated_size_and_is_not_white() -> None:
     big = Grid.of((96, 96, 24), 3.0)
     scanner = Scanner(big, blur=0.0, thickness=0.0, noise=20.0, ramp=0.7, cutoff=0.7, streaks=0.0, modulation=0.0)
-    image = scan_image(np.zeros(big.shape, np.float32), big, ff.identity(big.shape), scanner, rng()).array[24:-24, 24:-24]
+    zeros = np.zeros(big.shape, np.float32)
+    image = scan_image(zeros, big, ff.identity(big.shape), scanner, rng()).array[24:-24, 24:-24]
     assert abs(image.std() - 20.0) < 1.5
     assert abs(image.mean()) < 1.0
     spectrum = (np.abs(np.fft.fft2(image.astype(float), axes=(0, 1))) ** 2).mean(axis=2)
@@ -121,8 +122,6 @@ def test_labels_agree_with_resampling() -> None:
     labels = np.zeros(GRID.shape, np.uint8)
     labels[10:30, 10:25, 6:18] = 7
     target = Grid.of((30, 26, 15), 3.1, (1.0, 0.7, 0.4))
-    from jssr.core.transform import Affine
-
     got = LabelReader(labels)(Affine.identity(3).positions(target, GRID), target)
     wanted = resample(volume_of(labels, GRID, "labels"), target)
     assert (got.data == wanted.data).float().mean() > 0.999

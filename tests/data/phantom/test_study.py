@@ -108,7 +108,13 @@ def test_streams_differ_by_every_part_of_the_key() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"phases": ("portal",)}, {"phases": ("venous", "venous")}, {"population": "mice"}, {"shape": (64, 64)}, {"shape": (1, 64, 64)}],
+    [
+        {"phases": ("portal",)},
+        {"phases": ("venous", "venous")},
+        {"population": "mice"},
+        {"shape": (64, 64)},
+        {"shape": (1, 64, 64)},
+    ],
 )
 def test_wrong_arguments_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="got"):
@@ -158,9 +164,7 @@ def test_cohort_reads_back(cohort: Cohort, study: Study) -> None:
     image = read_image(again.path(case.images["arterial"]))
     assert np.array_equal(image.array, study.images["arterial"].array)
     assert image.grid.same_as(study.images["arterial"].grid)
-    assert np.array_equal(
-        read_image(again.path(case.labels["venous"]), "labels").array, study.labels["venous"].array
-    )
+    assert np.array_equal(read_image(again.path(case.labels["venous"]), "labels").array, study.labels["venous"].array)
     truth = read_transform(again.path(case.truth["arterial"]))
     points = {p: read_points(again.path(case.landmarks[p])) for p in PHASES}
     assert np.abs(truth(points["venous"].xyz) - points["arterial"].xyz).max() < 0.05

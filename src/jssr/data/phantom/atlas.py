@@ -23,7 +23,7 @@ _LONGEST = 1 << 22
 
 # First match wins; patterns are matched from the start of the name.
 _MEANING: tuple[tuple[str, str | None, Tissue, float | None], ...] = (
-    # pattern, label here, tissue whose enhancement it takes, share of the breath it follows (None: takes its neighbours')
+    # pattern, label here, tissue whose enhancement it takes, share of the breath (None: as its neighbours)
     (r"liver$", "liver", Tissue.LIVER, 1.0),
     (r"spleen$", "spleen", Tissue.SPLEEN, 0.95),
     (r"kidney_right", "kidney_right", Tissue.KIDNEY_RIGHT_CORTEX, 0.65),
@@ -94,7 +94,7 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     except (OSError, ValueError, TypeError, EOFError, zlib.error, struct.error, ElementTree.ParseError) as error:
         raise ImageError(f"{path}: the names of the labels cannot be read ({type(error).__name__}: {error})") from error
     if not names:
-        raise ImageError(f"{path}: holds no label names; give them with --label-names FILE.json ({{\"1\": \"liver\", ...}})")
+        raise ImageError(f"{path}: holds no label names; give them with --label-names FILE.json")
     return names
 
 
@@ -108,8 +108,7 @@ def _from_json(path: Path) -> dict[int, str]:
 
 
 def _from_nifti(path: Path) -> dict[int, str]:
-    opened = gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
-    with opened as file:
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
         header = file.read(_EXTENSIONS_AT + 4)
         if len(header) < _EXTENSIONS_AT + 4:
             raise ValueError("shorter than a NIfTI header")

@@ -8,8 +8,8 @@ a diffeomorphism integrated by scaling and squaring. Its displacement at the nod
 linearly in between, IS the map: the truth that is written, the landmarks and the images all come from the same numbers,
 so they agree to rounding. Images need the inverse `phi`, which is solved point by point against `psi`.
 
-Breathing: the liver moves 5 to 25 mm along the body axis and a fraction of that forwards (Rohlfing et al., Med Phys 2004;
-Keall et al., AAPM TG-76, Med Phys 2006); breath holds repeat to several millimetres (Balter et al., IJROBP 1998).
+Breathing: the liver moves 5 to 25 mm along the body axis and a fraction of that forwards (Rohlfing et al., Med Phys
+2004; Keall et al., AAPM TG-76, Med Phys 2006); breath holds repeat to several millimetres (Balter et al., IJROBP 1998).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _COARSE_MM = 4.5
 class MotionRanges:
     """How far patients move between two phases; millimetres and degrees."""
 
-    breath: float = 11.5
-    """Root mean square of the liver's shift along z over patients and phases."""
-    breath_spread: float = 0.75
+    breath: float = 16.0
+    """Root mean square of the liver's shift along z over patients and phases, before it saturates."""
+    breath_spread: float = 0.9
     """Standard deviation of the logarithm of a patient's own breathing scale: some hold well, some do not."""
-    breath_limit: float = 25.0
+    breath_limit: float = 28.0
     """Breathing saturates towards this."""
     layer: tuple[float, float] = (8.0, 10.0)
     """Thickness of the shear layer at the wall."""
-    smooth: tuple[float, float] = (0.8, 2.6)
+    smooth: tuple[float, float] = (0.8, 2.8)
     """Root mean square of each component of the smooth random displacement."""
     smooth_length: tuple[float, float] = (30.0, 60.0)
     shift: float = 0.5
@@ -127,8 +127,8 @@ class Motion:
 
     def truth(self, anchor: Grid) -> Displacement:
         """The displacement from the anchor's grid to this scan. Exact where the anchor is part of the motion's grid."""
-        start = np.round(self.forward.grid.index(anchor.origin)).astype(int)
-        if self.forward.grid.cropped(start, anchor.shape).same_as(anchor, 1e-4) and (start >= 0).all():
+        start = [int(i) for i in np.round(self.forward.grid.index(anchor.origin))]
+        if self.forward.grid.cropped(start, anchor.shape).same_as(anchor, 1e-4) and min(start) >= 0:
             part = tuple(slice(s, s + n) for s, n in zip(start, anchor.shape, strict=True))
             return Displacement(self.forward.u[(slice(None), *part)].clone(), anchor)
         return self.forward.displacement(anchor)

@@ -1,4 +1,4 @@
-"""How a department scans: fields of view, kernels, doses and slices, drawn widely so that training on them carries over.
+"""How a department scans: fields of view, kernels, doses and slices, drawn widely so that training carries over.
 
 Clinical abdominal CT: soft-tissue kernels resolve 0.8 to 1.5 mm in the plane; noise in the liver is 8 to 20 HU in thin
 slices; multi-phase studies differ in z coverage by centimetres (the arterial phase often holds the liver alone).
@@ -118,7 +118,7 @@ def _grid(
     spacing = np.array([plane, plane, step])
     size = (shape[0], shape[1], slices)
     middle = np.array([centre[0], centre[1], (below + above) / 2])
-    return Grid.of(size, spacing, np.round(middle - spacing * (np.array(size) - 1) / 2, 2))
+    return Grid.of(size, spacing.tolist(), np.round(middle - spacing * (np.array(size) - 1) / 2, 2).tolist())
 
 
 def draw_scanner(
@@ -141,7 +141,8 @@ def draw_scanner(
         slice_thickness: slice thickness of the study (mm); None draws one.
     """
     noise = float(np.exp(style.uniform(*np.log(protocol.noise))))
-    resolution, edge = style.uniform(*protocol.resolution), max(0.0, style.uniform(protocol.edge[0] - 0.3, protocol.edge[1]))
+    resolution = style.uniform(*protocol.resolution)
+    edge = max(0.0, style.uniform(protocol.edge[0] - 0.3, protocol.edge[1]))  # many kernels have none
     ramp, cutoff, streaks = style.uniform(0.0, 0.8), style.uniform(0.55, 1.3), style.uniform(0.0, 0.9)
     modulation = style.uniform(0.1, 0.55)
     step = float(grid.spacing[2])

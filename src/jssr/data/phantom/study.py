@@ -138,7 +138,8 @@ def _checked(phases: Sequence[str] | None, population: str, shape: Sequence[int]
     phases = tuple(phases or (CT_PHASES if population == "target" else (ANCHOR,)))
     unknown = [p for p in phases if p not in CT_PHASES + MR_PHASES]
     if unknown or len(set(phases)) != len(phases):
-        raise ValueError(f"phases must be different ones of {', '.join(CT_PHASES + MR_PHASES)}, got {', '.join(phases)}")
+        known = ", ".join(CT_PHASES + MR_PHASES)
+        raise ValueError(f"phases must be different ones of {known}, got {', '.join(phases)}")
     return phases
 
 
@@ -232,8 +233,8 @@ def _motions(
     subject: Subject, scanners: Mapping[str, Scanner], anchor: str, key: tuple[int | str, ...], ranges: MotionRanges
 ) -> dict[str, Motion]:
     first = scanners[anchor].grid
-    pad = np.array([4, 4, int(np.ceil(REACH_MM / first.spacing[2]))])
-    grid = first.cropped(-pad, np.array(first.shape) + 2 * pad)
+    pad = (4, 4, int(np.ceil(REACH_MM / first.spacing[2])))
+    grid = first.cropped([-p for p in pad], [n + 2 * p for n, p in zip(first.shape, pad, strict=True)])
     motions = {anchor: still(grid)}
     if len(scanners) > 1:
         rng = stream(*key, "motion")

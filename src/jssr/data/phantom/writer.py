@@ -183,7 +183,14 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
         OutputError: a file cannot be written.
     """
     place = make_folder(folder / study.id)
-    case: dict[str, Any] = {"id": study.id, "images": {}, "labels": {}, "landmarks": {}, "truth": {}, "meta": study.info}
+    case: dict[str, Any] = {
+        "id": study.id,
+        "meta": study.info,
+        "images": {},
+        "labels": {},
+        "landmarks": {},
+        "truth": {},
+    }
     for phase, image in study.images.items():
         case["images"][phase] = f"{study.id}/{phase}.nii.gz"
         write_image(image.with_data(image.data.to(torch.int16)), place / f"{phase}.nii.gz", np.int16)
