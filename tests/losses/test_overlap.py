@@ -31,4 +31,6 @@ def test_loss_leaves_the_background_out():
 
 
 def test_cross_entropy_of_equal_logits():
-    assert cross_entropy(torch.zeros(1, 4, 5), torch.ones(1, 1, 5, dtype=torch.long)).item() == pytest.approx(math.log(4))
+    assert cross_entropy(torch.zeros(1, 4, 5), torch.ones(1, 1, 5, dtype=torch.long)).item() == pytest.approx(
+        math.log(4)
+    )

@@ -89,7 +89,11 @@ def test_the_published_shapes():
     # VGG16's 13 convolutions of 3^3 by hand: 27 (2*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 +
     # 2*512*512 + 3*512*512) weights.
     weights = 27 * (2 * 64 + 64**2 + 64 * 128 + 128**2 + 128 * 256 + 2 * 256**2 + 256 * 512 + 5 * 512**2)
-    biases, norms, sides = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512, 2 * (64 + 128 + 256 + 512 + 512), 3 * (64 + 128 + 256 + 1024) + 15
+    biases, norms, sides = (
+        2 * 64 + 2 * 128 + 3 * 256 + 6 * 512,
+        2 * (64 + 128 + 256 + 512 + 512),
+        3 * (64 + 128 + 256 + 1024) + 15,
+    )
     assert count(register) == weights + biases + norms + sides
 
 
@@ -126,3 +130,10 @@ def test_the_fast_path_changes_no_result_and_no_gradient(kind):
     y.pow(2).sum().backward()
     torch.testing.assert_close(a.grad, b.grad)
     torch.testing.assert_close(fast.weight.grad, plain.weight.grad)
+
+
+def test_a_residual_generator_starts_at_the_source():
+    x, y = torch.rand(2, 1, 1, *ODD) * 2 - 1
+    g = CoHeMIS(4, (4, 4), (1, 1), stem=2, residual=True)(x, y)
+    assert (g - x).abs().max() < 0.05
+    assert g.min() >= -1 and g.max() <= 1

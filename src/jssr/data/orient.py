@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from itertools import permutations
 
-import numpy as np
-
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 

@@ -26,6 +26,7 @@ __all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
+_ROUGH = 600_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ class Map:
     def inverse(self, grid: Grid) -> Displacement:
         """The opposite map on `grid` (the moving image's), rounded to `STEP_MM`.
 
-        The field is inverted on its own grid by fixed point; at full size one more step of the fixed point, from there,
-        takes away most of what interpolation between that grid's nodes costs.
+        The field is inverted by fixed point on a grid of at most `_ROUGH` voxels; at full size two more steps of the
+        fixed point, from there, take away most of what the coarser grid and interpolation between its nodes cost.
         """
         n = grid.ndim
         margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
@@ -56,9 +57,20 @@ class Map:
         out = torch.empty((n, *grid.shape))
         for where, part in slabs(grid):
             at = _affine(into @ part.affine, ff.identity(part.shape))
-            found = at - ff.sample(u, at + ff.sample(w, at))
+            found = at + ff.sample(w, at)
+            for _ in range(2):
+                found = at - ff.sample(u, found)
             out[:, where] = _rounded(_affine(back, found) - _indices(part, where), grid)
         return Displacement(out, grid)
+
+
+def _rough_inverse(u: Tensor) -> Tensor:
+    """The inverse of a field (1, n, *spatial), by fixed point on a coarser grid where the field's own is large."""
+    shape = u.shape[2:]
+    by = (shape.numel() / _ROUGH) ** (1 / len(shape))
+    if by <= 1:
+        return ff.invert(u)
+    return ff.resize_field(ff.invert(ff.resize_field(u, [max(2, int(s / by)) for s in shape])), shape)
 
 
 @dataclass(frozen=True, eq=False)

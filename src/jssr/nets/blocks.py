@@ -62,7 +62,14 @@ class ConvBlock(nn.Sequential):
     """`count` times convolution + LeakyReLU(0.2), one normalisation after the last (P-HNN's VGG-like block)."""
 
     def __init__(
-        self, dim: int, inputs: int, outputs: int, count: int = 1, kernel: int = 3, stride: int = 1, normalise: bool = True
+        self,
+        dim: int,
+        inputs: int,
+        outputs: int,
+        count: int = 1,
+        kernel: int = 3,
+        stride: int = 1,
+        normalise: bool = True,
     ) -> None:
         layers: list[nn.Module] = []
         for i in range(count):

@@ -29,6 +29,8 @@ class CoHeMIS(nn.Module):
         trunk_widths, trunk_convs: the P-HNN trunk.
         stem: stride of the private blocks, the trunk's grid.
         fixed_pool: see above.
+        residual: the network gives the change to x, cut off at -1 and 1, instead of the whole image: training then
+            starts at G(x, y) = x, not at grey. The paper's form is without.
     """
 
     def __init__(
@@ -38,16 +40,20 @@ class CoHeMIS(nn.Module):
         trunk_convs: Sequence[int] = (2, 2, 3, 3, 3),
         stem: int = 1,
         fixed_pool: int = 1,
+        residual: bool = False,
         dim: int = 3,
     ) -> None:
         super().__init__()
-        self.dim, self.fixed_pool, self.stem = dim, fixed_pool, stem
+        self.dim, self.fixed_pool, self.residual = dim, fixed_pool, residual
         self.of_moving = ConvBlock(dim, 1, width, stride=stem)
         self.of_fixed = ConvBlock(dim, 1, width, stride=stem)
         self.trunk = PHNN(2 * width, width, trunk_widths, trunk_convs, dim=dim)
         self.multiple = stem * self.trunk.multiple
         self.skip = ConvBlock(dim, 1, width, normalise=False)
         self.head = nn.Sequential(conv(dim, 2 * width, width, 1), nn.LeakyReLU(0.2), conv(dim, width, 1, 1))
+        if residual:
+            nn.init.normal_(self.head[-1].weight, 0.0, 1e-3)  # type: ignore[arg-type]
+            nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """(B, 1, *spatial) twice, any size, to (B, 1, *spatial) in -1..1, float32."""
@@ -59,6 +65,8 @@ class CoHeMIS(nn.Module):
         trunk = upsample_to(self.trunk(fused), x.shape[2:])
         skip = self.skip(x)
         out = self.head(torch.cat([trunk.to(skip.dtype), skip], dim=1))
+        if self.residual:
+            return (moving.float() + out.float()[cut]).clamp(-1, 1)
         return torch.tanh(out.float())[cut]
 
     def _coarse(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recipes of JSSR (Liu et al., ECCV 2020) and its two ablations. Costs and scores as measured stand in docs/results.md."""
+"""Recipes of JSSR (Liu et al., ECCV 2020) and its two ablations. Costs and scores as measured: docs/results.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def jssr_paper() -> Recipe:
     """The paper's sizes: P-HNN 64..512, V-Net 16..256 with 5^3 kernels, PatchGAN of 34 voxels, the binary liver.
 
     `jssr train jssr --data COHORT --supervised COHORT -o RUN`. For GPUs. The learning rate of S and D, 0.1 in print, is
-    1e-3 and 1e-4 here: Adam moves every weight by about its rate in every step, and at 0.1 that is the weights' own size.
+    1e-3 and 1e-4 here: Adam moves every weight by about its rate in each step, and 0.1 is the weights' own size.
     """
     align = {"reg": 2.0, "smooth": 1.0, "gan": 0.02}
     main = ("G", "Phi")
@@ -74,7 +74,13 @@ def jssr_compact() -> Recipe:
         description="JSSR of nine organs for two CPU cores",
         system="jssr",
         networks={
-            "G": {"width": 8, "trunk_widths": [16, 24, 32, 32], "trunk_convs": [1, 1, 1, 1], "stem": 2, "fixed_pool": 8},
+            "G": {
+                "width": 8,
+                "trunk_widths": [16, 24, 32, 32],
+                "trunk_convs": [1, 1, 1, 1],
+                "stem": 2,
+                "fixed_pool": 8,
+            },
             "Phi": {"widths": [16, 32, 48, 64], "convs": [1, 2, 2, 2], "stem": 2},
             "S": {"widths": [8, 16, 32, 48], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2},
             "D": {"width": 16, "layers": 2},
@@ -89,7 +95,7 @@ def jssr_compact() -> Recipe:
                 name="joint",
                 steps=700,
                 train={"critic": ("D",), "main": (*main, "S")},
-                weights={"critic": 1.0, **align, "cons": 0.5, **SUPERVISED},
+                weights={"critic": 1.0, **align, "smooth": 2.0, "cons": 0.5, **SUPERVISED},
                 needs=("pair", "supervised"),
                 learning_rates={"S": 1e-3},
             ),

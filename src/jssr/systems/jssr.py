@@ -56,7 +56,7 @@ class JSSR(System):
         coarse: (8) is computed on a grid that many times coarser, to spare memory and time. Paper: 1.
     """
 
-    parts = ("G", "Phi", "S", "D")
+    parts: tuple[str, ...] = ("G", "Phi", "S", "D")
     critics = ("D",)
     makes = {"tau": "Phi", "synthesised": "G", "segmentation": "S"}
 
@@ -79,9 +79,9 @@ class JSSR(System):
         """The terms above for player "main"; for "critic" the discriminator's."""
         f = Forward.of(self, batch)
         if player == "critic":
-            return {"critic": lambda: critic_loss(self.D(f.y), self.D(f.g.detach()))}
+            return {"critic": lambda: critic_loss(self._judge(f.y), self._judge(f.g.detach()))}
         return {
-            "gan": lambda: generator_loss(self.D(f.g)),
+            "gan": lambda: generator_loss(self._judge(f.g)),
             "reg": lambda: l1(f.g_tau, f.y, f.mask),
             "ncc": lambda: lncc(f.g_tau, f.y, f.mask),
             "smooth": lambda: diffusion(f.tau),
@@ -119,6 +119,12 @@ class JSSR(System):
         tau = self.register(g, fixed)
         segment = self.segment if self.S is not None else (lambda _: None)
         return Alignment(tau, None if self.G is None else g, segment(g), segment(fixed))
+
+    def _judge(self, image: Tensor) -> Tensor:
+        if self.D is None:
+            raise ValueError("the adversarial term (1) needs a discriminator, and this system has none")
+        logits: Tensor = self.D(image)
+        return logits
 
     def _synthesise(self, x: Tensor, y: Tensor) -> Tensor:
         return x if self.G is None else self.G(x, y)
@@ -166,7 +172,9 @@ class Forward:
     @cached_property
     def tau(self) -> Tensor:
         # Outside the moving scan's field of view there is nothing to synthesise: the register sees x's padding there.
-        seen = self.g if self.batch.moving_mask is None else self.g * self.batch.moving_mask - (1 - self.batch.moving_mask)
+        seen = (
+            self.g if self.batch.moving_mask is None else self.g * self.batch.moving_mask - (1 - self.batch.moving_mask)
+        )
         return self.system.register(seen, self.y)
 
     @cached_property

@@ -129,7 +129,7 @@ def write_studies(
             entries[index] = entry
             bar.advance(task)
     names = _splits(splits, count)
-    cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]  # type: ignore[arg-type]
+    cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]
     cohort = Cohort(
         name=name,
         anchor=entries[0]["anchor"],
