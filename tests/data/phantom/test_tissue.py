@@ -24,7 +24,7 @@ def means() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("tissue", "expected"),
-    [  # HU without contrast, arterial, venous, delayed: the middle of what the module's references report
+    [  # HU without contrast, arterial, venous, delayed: the values that the module states, held here against slips
         (T.LIVER, (52, 70, 106, 88)),
         (T.SPLEEN, (48, 120, 118, 95)),
         (T.KIDNEY_LEFT_CORTEX, (33, 165, 182, 145)),
@@ -36,7 +36,7 @@ def means() -> dict[str, np.ndarray]:
         (T.BILE, (9, 9, 10, 11)),
     ],
 )
-def test_means_agree_with_the_literature(
+def test_means_are_those_stated(
     means: dict[str, np.ndarray], tissue: Tissue, expected: tuple[int, ...]
 ) -> None:
     got = [means[phase][tissue] for phase in PHASES[:4]]

@@ -187,7 +187,7 @@ def _phantom(anatomy: Anatomy, key: tuple[int | str, ...]) -> Subject:
             return np.maximum(values * (1 + 0.012 * texture.clip(-40, 40)), 0).astype(np.float32)
         values += texture * np.float32(rng.uniform(0.85, 1.15))
         if phase == "arterial":
-            # Red and white pulp fill at different speeds (Glazer et al., AJR 1981;137:1179).
+            # Red and white pulp fill at different speeds.
             mottle(values, spleen, anatomy.grid, rng, rng.uniform(4, 26), rng.uniform(9, 16), bands=True)
             mottle(values, liver, anatomy.grid, rng, rng.uniform(1, 5), 35.0)
         return values

@@ -25,15 +25,15 @@ the phantom is meant to enhance somewhat less than they report.
 - [WAS] PubMed 23255745: washout measured. PubMed 14975963 (triple-phase MDCT): washout in 63 to 86 % of carcinomas.
 - [PSO] Lawlor, Oliveto, Geske, Khandalavala, J Frailty Sarcopenia Falls 2022;7:38-46: psoas without contrast.
 - [BON] doi 10.1186/s13244-023-01400-1 (Insights into Imaging): L1 by bone density. Pickhardt, Pooler, Lauder et al.,
-  Ann Intern Med 2013;158:588-595: thresholds of 110 and 160 HU, hardly changed by contrast.
+  Ann Intern Med 2013;158:588-595: thresholds of 110 and 160 HU, contrast or not.
 - Bae, Radiology 2010;256:32-61, reviews what dose, body size and cardiac output do to enhancement; PMC5015439 shows
   that unenhanced soft tissue differs between scanners of two makers. No number was read from either.
 
 MR signals are spin-echo, `PD (1 - exp(-TR/T1)) exp(-TE/T2)`, with T1 and T2 at 1.5 T.
 
-- [BAZ] de Bazelaire, Duhamel, Rofsky, Alsop, Radiology 2004;230:652-659, measured both fields, but its abstract gives
+- [BAZ] de Bazelaire, Duhamel, Rofsky, Alsop, Radiology 2004;230:652, measured both fields, but its abstract gives
   3 T only. The 1.5 T figures here agree with public simulators' tables, which pair them with those 3 T values.
-- [STZ] Stanisz, Odrobina, Pun et al., Magn Reson Med 2005;54:507-512: blood, myocardium (same tables).
+- [STZ] Stanisz, Odrobina, Pun et al., Magn Reson Med 2005;54:507-512: blood and heart in vitro (same tables).
 - [TIR] Tirkes, Mitchell, Li et al., Abdom Radiol 2019;44:3133-3138: pancreas.
 - [LES] "Hepatic hemangiomas and malignant tumors: improved differentiation with heavily T2-weighted conventional
   spin-echo MR imaging", Radiology 1994;193:43-47: T2 of malignant tumours and cysts.
@@ -94,7 +94,7 @@ _ROWS: dict[Tissue, _Row] = {
     Tissue.MUSCLE: _Row(54, 4, 10, 11, spread=5, late=0.2, t1=856, t2=27, sd=9, length=5),
     Tissue.DIAPHRAGM: _Row(50, 6, 14, 14, spread=5, t1=856, t2=30),
     Tissue.VERTEBRA_CORTEX: _Row(400, 4, 8, 8, spread=90, t1=700, t2=20, density=0.25, sd=70, length=4),
-    # 118 HU with osteoporosis, 143 with osteopenia, 178 normal [BON]. 3 T: 586/49 [BAZ].
+    # 118 HU with osteoporosis, 143 with osteopenia, 178 normal [BON]. 549/49 [BAZ].
     Tissue.VERTEBRA_MARROW: _Row(140, 6, 16, 14, spread=45, t1=549, t2=49, density=0.7, sd=32, length=5),
     Tissue.DISC: _Row(82, 2, 6, 8, spread=12, t1=1100, t2=70, density=0.8, sd=10),
     Tissue.CANAL: _Row(18, 2, 6, 8, spread=5, t1=2200, t2=300, density=0.9, sd=8),
@@ -121,14 +121,14 @@ _ROWS: dict[Tissue, _Row] = {
     Tissue.METASTASIS: _Row(38, 9, 26, 28, spread=7, late=0.3, t1=1000, t2=80, sd=8, length=5),
     Tissue.METASTASIS_RIM: _Row(46, 34, 46, 36, spread=7, late=0.2, t1=950, t2=75, sd=8),
     Tissue.METASTASIS_NECROSIS: _Row(23, 2, 5, 6, spread=6, t1=1700, t2=130, sd=7),
-    # -10 to 10 HU, no enhancement (textbooks). T2 341 +- 38 from two echoes [LES], which shortens long times.
+    # -10 to 10 HU, no enhancement (teaching pages). T2 341 +- 38 from two echoes [LES], which shortens long times.
     Tissue.CYST: _Row(7, 0, 1, 1, spread=4, t1=3000, t2=600, sd=4),
     Tissue.GALLBLADDER_WALL: _Row(38, 14, 34, 30, spread=8, t1=900, t2=60),
     Tissue.BILE: _Row(9, 0, 1, 2, spread=5, t1=1900, t2=450, sd=4),
     # 40 to 60 HU, 5 to 10 below the liver [RAB]; +97 to +108, +73 to +82 [GOS]. 1057/79 [BAZ].
     Tissue.SPLEEN: _Row(48, 84, 70, 46, spread=4, late=0.2, t1=1057, t2=79, sd=5),
-    # Kidney 30 to 50 HU (textbooks). Cortex arterial +195 to +217, 110 to 140 above the medulla; venous less than 30
-    # above the medulla, which reaches +145 [KID]. Cortex 966/87, medulla 1412/85 [BAZ].
+    # Kidney 30 to 50 HU (teaching pages). Cortex arterial +195 to +217, 110 to 140 above the medulla; venous less than
+    # 30 above the medulla, which reaches +145 [KID]. Cortex 966/87, medulla 1412/85 [BAZ].
     Tissue.KIDNEY_RIGHT_CORTEX: _Row(33, 155, 148, 112, spread=4, late=0.12, t1=966, t2=87, sd=7, length=4),
     Tissue.KIDNEY_RIGHT_MEDULLA: _Row(31, 38, 122, 116, spread=4, late=0.7, t1=1412, t2=85, sd=8, length=4),
     Tissue.KIDNEY_RIGHT_PELVIS: _Row(6, 3, 18, 420, spread=4, t1=2600, t2=500, sd=5),
