@@ -26,6 +26,7 @@ __all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
+_MANY = 1_000_000
 _ROUGH = 600_000
 
 
@@ -51,7 +52,7 @@ class Map:
         # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
         u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
         home = self.field.grid.cropped([-margin] * n, [s + 2 * margin for s in self.field.grid.shape])
-        w = _inverted(u)
+        w = _inverted(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
         into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
         back = np.linalg.inv(grid.affine) @ home.affine
         out = torch.empty((n, *grid.shape))
@@ -285,6 +286,13 @@ def _inverted(u: Tensor, tolerance: float = 2e-3, most: int = 30) -> Tensor:
         if float((step.abs() > tolerance).float().mean()) < 3e-4:
             break
     return w
+
+
+def _inverted_coarsely(u: Tensor) -> Tensor:
+    """`_inverted` on half the resolution, then one step on the whole: an eighth of the work, and nearly as near."""
+    half = [(s + 1) // 2 for s in u.shape[2:]]
+    w = ff.resize_field(_inverted(ff.resize_field(u, half)), u.shape[2:])
+    return -ff.warp(u, w)
 
 
 def _inside(at: Tensor, grid: Grid) -> Tensor:

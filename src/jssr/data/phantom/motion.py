@@ -133,7 +133,7 @@ class Motion:
             return Displacement(self.forward.u[(slice(None), *part)].clone(), anchor)
         return self.forward.displacement(anchor)
 
-    def pull(self, scan: Grid, source: Grid, tolerance: float = 0.005) -> Tensor:
+    def pull(self, scan: Grid, source: Grid, tolerance: float = 0.012) -> Tensor:
         """Where each voxel of `scan` comes from: `phi`, (1, 3, *scan.shape) in voxels of `source`.
 
         Solved until `psi(phi(q)) = q` within `tolerance` millimetres, for the voxels that come from the box of `source`
