@@ -36,9 +36,7 @@ def means() -> dict[str, np.ndarray]:
         (T.BILE, (9, 9, 10, 11)),
     ],
 )
-def test_means_are_those_stated(
-    means: dict[str, np.ndarray], tissue: Tissue, expected: tuple[int, ...]
-) -> None:
+def test_means_are_those_stated(means: dict[str, np.ndarray], tissue: Tissue, expected: tuple[int, ...]) -> None:
     got = [means[phase][tissue] for phase in PHASES[:4]]
     np.testing.assert_allclose(got, expected, rtol=0.13, atol=9)
 
