@@ -77,16 +77,19 @@ def exponentiate(v: Tensor, squarings: int = 7) -> Tensor:
     return u
 
 
-def invert(u: Tensor, iterations: int = 20) -> Tensor:
+def invert(u: Tensor, iterations: int = 30, tolerance: float = 2e-3) -> Tensor:
     """Invert a diffeomorphic field on its own grid by the fixed point `w <- -u(p + w)` (Chen et al. 2008).
 
-    Accuracy is that of a contraction: below 0.01 voxel on fields whose gradient stays below about one half. Where the
-    field folds there is no inverse, and what comes back there means nothing.
+    Steps of 0.8 converge where the plain fixed point oscillates. It stops once the step is below `tolerance` voxels in
+    all but a few hundredths of a per cent of the voxels: where the field folds there is no inverse, those never settle,
+    and what comes back there means nothing.
     """
     w = -u
     for _ in range(iterations):
-        # Half steps converge where the plain fixed point oscillates (gradients between 0.5 and 1).
-        w = 0.5 * w - 0.5 * warp(u, w)
+        step = -warp(u, w) - w
+        w = w + 0.8 * step
+        if float((step.abs() > tolerance).float().mean()) < 3e-4:
+            break
     return w
 
 

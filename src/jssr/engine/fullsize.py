@@ -27,7 +27,6 @@ STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
 _MANY = 1_000_000
-_ROUGH = 600_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +43,15 @@ class Map:
     def inverse(self, grid: Grid) -> Displacement:
         """The opposite map on `grid` (the moving image's), rounded to `STEP_MM`.
 
-        The field is inverted by fixed point on a grid of at most `_ROUGH` voxels; at full size two more steps of the
-        fixed point, from there, take away most of what the coarser grid and interpolation between its nodes cost.
+        The field is inverted by fixed point on its own grid, or on half of it above `_MANY` voxels; at full size two
+        more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost.
         """
         n = grid.ndim
         margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
         # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
         u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
         home = self.field.grid.cropped([-margin] * n, [s + 2 * margin for s in self.field.grid.shape])
-        w = _inverted(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
+        w = ff.invert(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
         into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
         back = np.linalg.inv(grid.affine) @ home.affine
         out = torch.empty((n, *grid.shape))
@@ -63,15 +62,6 @@ class Map:
                 found = at - ff.sample(u, found)
             out[:, where] = _rounded(_affine(back, found) - _indices(part, where), grid)
         return Displacement(out, grid)
-
-
-def _rough_inverse(u: Tensor) -> Tensor:
-    """The inverse of a field (1, n, *spatial), by fixed point on a coarser grid where the field's own is large."""
-    shape = u.shape[2:]
-    by = (shape.numel() / _ROUGH) ** (1 / len(shape))
-    if by <= 1:
-        return ff.invert(u)
-    return ff.resize_field(ff.invert(ff.resize_field(u, [max(2, int(s / by)) for s in shape])), shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,22 +266,10 @@ def _greatest(p: Tensor) -> Tensor:
     return found
 
 
-def _inverted(u: Tensor, tolerance: float = 2e-3, most: int = 30) -> Tensor:
-    """Invert a field (1, n, *spatial) as `field.invert` does, with steps of 0.8, until they are below `tolerance`
-    voxels in all but a few hundredths of a per cent of the voxels (those that fold never settle)."""
-    w = -u
-    for _ in range(most):
-        step = -ff.warp(u, w) - w
-        w = w + 0.8 * step
-        if float((step.abs() > tolerance).float().mean()) < 3e-4:
-            break
-    return w
-
-
 def _inverted_coarsely(u: Tensor) -> Tensor:
-    """`_inverted` on half the resolution, then one step on the whole: an eighth of the work, and nearly as near."""
+    """`field.invert` on half the resolution, then one step on the whole: an eighth of the work, and nearly as near."""
     half = [(s + 1) // 2 for s in u.shape[2:]]
-    w = ff.resize_field(_inverted(ff.resize_field(u, half)), u.shape[2:])
+    w = ff.resize_field(ff.invert(ff.resize_field(u, half)), u.shape[2:])
     return -ff.warp(u, w)
 
 
