@@ -11,6 +11,7 @@ import typer
 from jssr import __version__
 from jssr.cli import apply, data, demo, learn, use
 from jssr.cli.guard import Guarded
+from jssr.cli.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -36,6 +37,7 @@ def _top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Joint synthesis, segmentation and registration of one patient's scans (JSSR, ECCV 2020)."""
+    keep_freed_memory()
 
 
 for command in (

@@ -19,6 +19,7 @@ from torch import Tensor
 __all__ = [
     "compose",
     "exponentiate",
+    "grid_sample",
     "identity",
     "invert",
     "jacobian_determinant",
@@ -53,7 +54,32 @@ def sample(image: Tensor, at: Tensor, mode: str = "bilinear", padding: str = "bo
     scale = (2.0 / (size - 1).clamp(min=1)).view(1, -1, *([1] * (at.ndim - 2)))
     # grid_sample wants x (the last axis) first.
     where = (at * scale - 1).flip(1).movedim(1, -1)
-    return F.grid_sample(image, where.to(image.dtype), mode=mode, padding_mode=padding, align_corners=True)
+    return grid_sample(image, where.to(image.dtype), mode, padding)
+
+
+def grid_sample(image: Tensor, where: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
+    """`torch.nn.functional.grid_sample` with aligned corners, on all of a CPU's cores for a single volume too.
+
+    Args:
+        image: (B, C, *spatial).
+        where: (B, *out, n), last axis first, -1..1 between the outermost voxel centres.
+    """
+    pieces = _pieces(image, where)
+    if pieces == 1:
+        return F.grid_sample(image, where, mode=mode, padding_mode=padding, align_corners=True)
+    slabs = where[0].unflatten(0, (pieces, -1))
+    images = image.expand(pieces, *image.shape[1:])
+    read = F.grid_sample(images, slabs, mode=mode, padding_mode=padding, align_corners=True)
+    return read.movedim(0, 1).flatten(1, 2)[None]
+
+
+def _pieces(image: Tensor, where: Tensor) -> int:
+    """Slabs to cut one volume's reading into: on a CPU PyTorch gives each sample of a batch to one thread."""
+    if image.device.type != "cpu" or image.ndim != 5 or image.shape[0] != 1 or where[..., 0].numel() < 4096:
+        return 1
+    # Each slab has a gradient of the whole image to itself: more than four cost more than they save.
+    most = min(torch.get_num_threads(), 4 if image.requires_grad else 64)
+    return max(k for k in range(1, most + 1) if where.shape[1] % k == 0)
 
 
 def warp(image: Tensor, u: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:

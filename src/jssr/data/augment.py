@@ -199,11 +199,11 @@ def _pull(scan: Scan, motion: _Motion | None) -> Scan:
     grid = motion.grid(scan.image.shape[2:])
     # Air is 0 here, so that one call with zeros outside serves image and mask. Where a voxel is read half outside, the
     # part inside counts.
-    both = F.grid_sample(torch.cat([scan.image + 1, scan.mask], dim=1), grid, padding_mode="zeros", align_corners=True)
+    both = ff.grid_sample(torch.cat([scan.image + 1, scan.mask], dim=1), grid, padding="zeros")
     mask = (both[:, 1:] > 0.5).float()
     labels = None
     if scan.labels is not None:
-        read = F.grid_sample(scan.labels.float(), grid, "nearest", "zeros", align_corners=True)
+        read = ff.grid_sample(scan.labels.float(), grid, "nearest", "zeros")
         labels = read.round_().long()
     return Scan(both[:, :1] * mask / both[:, 1:].clamp_(min=0.5) - 1, mask, labels)
 

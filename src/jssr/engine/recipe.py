@@ -75,6 +75,8 @@ class Recipe(_Model):
         clip: largest global gradient norm of one player's turn; None clips nothing.
         batch: pairs per step and process, given to the data source; accumulate: batches per step.
         precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
+        channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
+            float32, which is where it is the faster one.
         ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
         spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole.
         monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
@@ -99,7 +101,7 @@ class Recipe(_Model):
     batch: int = Field(default=1, ge=1)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    channels_last: bool = True
+    channels_last: bool | None = None
     ema: float | None = Field(default=None, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
     spacing: tuple[float, ...] = (3.0, 3.0, 4.0)

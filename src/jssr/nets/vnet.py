@@ -42,6 +42,7 @@ class VNet(nn.Module):
         widths, convs: channels and convolutions of each stage.
         kernel: size of the stages' convolutions.
         stem: stride of the first convolution.
+        head: channels of the features that are brought back to the input's size when `stem` is above 1.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class VNet(nn.Module):
         convs: Sequence[int] = (1, 2, 3, 3, 3),
         kernel: int = 5,
         stem: int = 1,
+        head: int = 8,
         dim: int = 3,
     ) -> None:
         super().__init__()
@@ -71,11 +73,9 @@ class VNet(nn.Module):
         self.decode = nn.ModuleList(
             _Residual(dim, 2 * a, a, c, kernel) for (a, _), c in zip(reversed(pairs), reversed(convs[:-1]), strict=True)
         )
-        self.classify = conv(dim, widths[0], classes if stem == 1 else widths[0], 1)
+        self.classify = conv(dim, widths[0], classes if stem == 1 else head, 1)
         if stem > 1:
-            self.sharpen = nn.Sequential(
-                conv(dim, widths[0] + 1, widths[0], 1), nn.PReLU(widths[0]), conv(dim, widths[0], classes, 1)
-            )
+            self.sharpen = nn.Sequential(conv(dim, head + 1, head, 1), nn.PReLU(head), conv(dim, head, classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, *spatial) of any size to class logits (B, classes, *spatial), float32."""

@@ -40,6 +40,9 @@ from jssr.systems.base import Alignment, Batch, System, Terms
 __all__ = ["JSSR", "build"]
 
 _warp = full_precision(ff.warp)
+_compose = full_precision(ff.compose)
+_exponentiate = full_precision(ff.exponentiate)
+_resize = full_precision(ff.resize_field)
 
 
 class JSSR(System):
@@ -94,10 +97,12 @@ class JSSR(System):
 
     def register(self, g: Tensor, y: Tensor) -> Tensor:
         """tau = Phi(g, y): (B, n, *spatial) float32 in voxels, from two images (B, 1, *spatial)."""
-        tau = self._field(g, y)
+        # Fields are integrated and composed on Phi's own grid, an eighth of the voxels with a stem of 2: at full size
+        # that cost several times what Phi does.
+        own = self._field(g, y)
         for _ in range(self.passes - 1):
-            tau = _compose(tau, self._field(_warp(g, tau), y))
-        return tau
+            own = _compose(own, self._field(_warp(g, _resize(own, g.shape[2:])), y))
+        return _resize(own, g.shape[2:])
 
     def segment(self, image: Tensor) -> Tensor:
         """S as class probabilities (B, K, *spatial) float32."""
@@ -130,8 +135,9 @@ class JSSR(System):
         return x if self.G is None else self.G(x, y)
 
     def _field(self, g: Tensor, y: Tensor) -> Tensor:
+        """Phi's displacement, in voxels of its own grid."""
         v = self.Phi(torch.cat([g, y], dim=1)).float()
-        return _integrate(v, self.squarings, g.shape[2:])
+        return _exponentiate(v, self.squarings) if self.squarings else v
 
     def _scale(self, image: Tensor) -> Tensor:
         if self.coarse == 1:
@@ -141,7 +147,7 @@ class JSSR(System):
     def _moved(self, s: Tensor, f: Forward) -> Tensor:
         if self.coarse == 1:
             return _warp(s, f.tau)
-        return _warp(s, ff.resize_field(f.tau, s.shape[2:]))
+        return _warp(s, _resize(f.tau, s.shape[2:]))
 
 
 class Forward:
@@ -219,18 +225,6 @@ def _there(value: Tensor | None, what: str) -> Tensor:
     if value is None:
         raise ValueError(f"this stage needs {what}, and the batch has none")
     return value
-
-
-@full_precision
-def _compose(outer: Tensor, inner: Tensor) -> Tensor:
-    return ff.compose(outer, inner)
-
-
-@full_precision
-def _integrate(v: Tensor, squarings: int, shape: torch.Size) -> Tensor:
-    """Phi's output, in voxels of its own grid, as a displacement in voxels of the full one."""
-    u = ff.exponentiate(v, squarings) if squarings else v
-    return ff.resize_field(u, shape)
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JSSR:
