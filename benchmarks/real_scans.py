@@ -1,7 +1,7 @@
 """Cohorts of real scans that `jssr evaluate` can score: `python benchmarks/real_scans.py DATA OUT`.
 
 `OUT/ctmr`: CT (fixed) and T1 MR (moving) of one patient each, which their source aligned within 1 to 2.4 mm. The MR is
-put through a known rigid and smooth motion; landmarks are a lattice of body points whose place in the moved MR is exact.
+put through a known rigid and smooth motion; landmarks are a lattice of body points, exact in the moved MR too.
 `OUT/cardiac`: end diastole (fixed) and end systole of one patient each, with manual labels.
 """
 

@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "nets": BASE | {"nets"},
     "losses": BASE | {"losses"},
     "systems": BASE | {"nets", "losses", "systems"},
-    "data": BASE | {"io", "data", "systems.base"},
+    "processes": set(),
+    "data": BASE | {"io", "data", "processes", "systems.base"},
     "recipes": LEFT | {"data", "engine", "recipes"},
-    "engine": LEFT | {"data", "engine", "recipes", "evaluate"},
+    "engine": LEFT | {"data", "processes", "engine", "recipes", "evaluate"},
     "evaluate": BASE | {"io", "data", "evaluate"},
 }
 FILES = sorted(p for p in ROOT.rglob("*.py"))

@@ -90,6 +90,9 @@ def evaluate(
     checkpoint: opt.Checkpoint = None,
     refine: opt.Refine = 0,
     rigid: opt.Rigid = True,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")
+    ] = 1,
     device: opt.Device = "cpu",
     deterministic: opt.Deterministic = False,
     threads: opt.Threads = None,
@@ -116,8 +119,9 @@ def evaluate(
     with Progress(console=opt.stderr(), transient=True) as bar:
         task = bar.add_task("evaluating", total=len(cases))
         results = evaluate_cohort(
-            patients, model, out, split=split, refine=refine, rigid=rigid, on_case=lambda _: bar.advance(task)
-        )
+            patients, model, out, split=split, refine=refine, rigid=rigid, workers=workers,
+            on_case=lambda _: bar.advance(task),
+        )  # fmt: skip
     for summary in summaries(results):
         opt.console().print(rich_table(summary))
     opt.console().print(f"written to {out}")

@@ -6,13 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image, write_image
 from jssr.io.points import read_points, write_points
 from jssr.io.transforms import read_transform, write_displacement
+from jssr.processes import in_processes
 
 __all__ = ["MR_SCALE", "PREPARED", "Settings", "prepare_cohort"]
 
@@ -150,24 +150,13 @@ def _run(
     )  # fmt: skip
     with bar:
         task = bar.add_task("preparing", total=len(cohort.cases))
-        if workers <= 1 or len(cohort.cases) == 1:
-            for case in cohort.cases:
-                yield (case, *_attempt(cohort, case, out, settings))
-                bar.advance(task)
-            return
-        # Spawned, not forked: torch and elastix have threads, and forking those hangs.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            waiting = {pool.submit(_attempt, cohort, case, out, settings): case for case in cohort.cases}
-            try:
-                for future in as_completed(waiting):
-                    yield (waiting[future], *future.result())
-                    bar.advance(task)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        job = partial(_attempt, cohort, out, settings)
+        for case, outcome in in_processes(job, cohort.cases, workers):
+            yield (case, *outcome)
+            bar.advance(task)
 
 
-def _attempt(cohort: Cohort, case: Case, out: Path, settings: Settings) -> tuple[dict[str, Any] | None, str]:
+def _attempt(cohort: Cohort, out: Path, settings: Settings, case: Case) -> tuple[dict[str, Any] | None, str]:
     """Prepare a case unless it is there already; user's errors come back as words."""
     marker = out / case.id / "case.json"
     fingerprint = settings.fingerprint(cohort, case)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from jssr.evaluate.metrics import CaseResult, dice
 from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
+from jssr.processes import in_processes
 
 __all__ = ["SEGMENTOR", "cases_of", "evaluate_cohort", "summaries"]
 
@@ -60,6 +62,7 @@ def evaluate_cohort(
     split: str = "test",
     refine: int = 0,
     rigid: bool = True,
+    workers: int = 1,
     on_case: Callable[[str], None] | None = None,
 ) -> list[CaseResult]:
     """Register every scan of the split's cases to the anchor and measure it.
@@ -75,6 +78,8 @@ def evaluate_cohort(
         split: "train", "validation", "test" or "all".
         refine: steps of instance optimisation; with them both the network's and the refined state are measured.
         rigid: align rigidly first.
+        workers: processes that share the cases, one thread each: several small jobs use the cores better than one
+            large one. Seconds and memory are then those of a busy machine; measure them with 1.
         on_case: called with the id of each case when it is done.
 
     Raises:
@@ -83,14 +88,11 @@ def evaluate_cohort(
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
     _same_settings(Path(out), _settings(cohort, model, split, refine, rigid))
-    results: list[CaseResult] = []
-    for case in cases:
-        file = folder / f"{case.id}.csv"
-        if not file.is_file():
-            write_csv(_evaluate_case(cohort, case, model, refine, rigid), file)
-        results += read_csv(file)
+    job = partial(_case_file, cohort, model, refine, rigid, folder)
+    for case, _ in in_processes(job, cases, workers):
         if on_case is not None:
             on_case(case.id)
+    results = [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
     write_csv(results, Path(out) / "results.csv")
     with atomic_path(Path(out) / "tables.md") as temporary:
         temporary.write_text(markdown(*summaries(results)), encoding="utf-8")
@@ -120,6 +122,13 @@ def _same_settings(out: Path, settings: dict[str, Any]) -> None:
         if changed:
             raise OutputError(f"{out}: holds an evaluation of another {', '.join(changed)}; choose another folder")
     write_json(settings | {"provenance": provenance("", False)}, file)
+
+
+def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, folder: Path, case: Case) -> None:
+    """Measure a case unless that is done already."""
+    file = folder / f"{case.id}.csv"
+    if not file.is_file():
+        write_csv(_evaluate_case(cohort, case, model, refine, rigid), file)
 
 
 def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool) -> list[CaseResult]:

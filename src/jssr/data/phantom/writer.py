@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from jssr.data.phantom.study import CT_PHASES, Population, Study, make_study
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import to_sitk, write_image, write_sitk
 from jssr.io.points import write_points
+from jssr.processes import in_processes
 
 __all__ = ["REGIONS", "SPLITS", "write_cohort", "write_studies", "write_study"]
 
@@ -39,7 +38,6 @@ class _Recipe:
     folder: str
 
     def __call__(self, index: int) -> dict[str, Any]:
-        torch.set_num_threads(1)
         return write_study(self.make(index, **self.arguments), Path(self.folder))
 
 
@@ -125,7 +123,7 @@ def write_studies(
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress) as bar:
         task = bar.add_task(f"phantom: {folder.name}", total=count)
         entries: dict[int, dict[str, Any]] = {}
-        for index, entry in _played(recipe, count, workers):
+        for index, entry in in_processes(recipe, range(count), workers, steady=True):
             entries[index] = entry
             bar.advance(task)
     names = _splits(splits, count)
@@ -141,39 +139,6 @@ def write_studies(
     )
     cohort.save(folder)
     return cohort
-
-
-def _played(recipe: _Recipe, count: int, workers: int) -> Iterable[tuple[int, dict[str, Any]]]:
-    if min(workers, count) == 1:
-        threads = torch.get_num_threads()
-        try:
-            for index in range(count):
-                yield index, recipe(index)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # Spawned, not forked: a fork of a process that has used torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, count), mp_context=context) as pool:
-        waiting: dict[Future[dict[str, Any]], int] = {}
-        todo = iter(range(count))
-        try:
-            for index in todo:
-                waiting[pool.submit(recipe, index)] = index
-                if len(waiting) < 2 * workers:
-                    continue
-                yield from _finished(waiting)
-            while waiting:
-                yield from _finished(waiting)
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _finished(waiting: dict[Future[dict[str, Any]], int]) -> Iterable[tuple[int, dict[str, Any]]]:
-    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in done:
-        yield waiting.pop(future), future.result()
 
 
 def write_study(study: Study, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""The same job on many items, in a few processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+__all__ = ["in_processes"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_processes(
+    job: Callable[[T], R], items: Sequence[T], workers: int, steady: bool = False
+) -> Iterator[tuple[T, R]]:
+    """Do a job for every item; yields (item, result) as each is done, in whatever order that is.
+
+    Args:
+        job: picklable where there is more than one worker, as are items and results.
+        items: what it is done for.
+        workers: processes, each with one thread of torch. With 1 everything is done in this process, in order.
+        steady: one thread of torch in this process too, so that not a bit depends on the number of workers.
+    """
+    if min(workers, len(items)) <= 1:
+        threads = torch.get_num_threads()
+        try:
+            for item in items:
+                torch.set_num_threads(1 if steady else threads)
+                yield item, job(item)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    # Spawned, not forked: torch and elastix have threads, and a fork of a process that has used them can hang.
+    context = multiprocessing.get_context("spawn")
+    count = min(workers, len(items))
+    with ProcessPoolExecutor(count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: dict[Future[R], T] = {}
+        try:
+            for item in items:
+                waiting[pool.submit(job, item)] = item
+                if len(waiting) >= 2 * workers:  # results of any size are fetched as they come
+                    yield from _finished(waiting)
+            while waiting:
+                yield from _finished(waiting)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(waiting: dict[Future[R], T]) -> Iterable[tuple[T, R]]:
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield waiting.pop(future), future.result()
