@@ -1,0 +1,73 @@
+"""Seconds and memory of training steps: `python benchmarks/steps.py [RECIPE] [--patch 96 80 64] [--steps 5]`.
+
+For each stage of a recipe, on random images: plain float32, and bfloat16 autocast with channels-last weights, in one
+run. On a CPU that has no bfloat16 the second is emulated and slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Sequence
+
+import torch
+
+from jssr.cli.memory import keep_freed_memory
+from jssr.engine.hardware import cpu_has_bf16, use_channels_last
+from jssr.engine.recipe import Recipe, Stage, build_system, load_recipe
+from jssr.systems.base import Batch
+
+
+def batch_of(shape: Sequence[int], classes: int) -> Batch:
+    """One pair and one supervised scan of noise."""
+    x, y, s = (torch.rand(1, 1, *shape) * 2 - 1 for _ in range(3))
+    ones = torch.ones(1, 1, *shape)
+    return Batch(x, y, ones, ones, supervised=s, supervised_labels=torch.randint(0, classes, (1, 1, *shape)))
+
+
+def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, steps: int) -> float:
+    """The mean time of a step: losses and gradients of every player, without the optimiser."""
+    torch.manual_seed(0)
+    system = build_system(recipe)
+    if bf16:
+        use_channels_last(system)
+    took = []
+    for _ in range(steps + 1):
+        batch = batch_of(shape, 1 + len(recipe.structures))
+        begin = time.perf_counter()
+        for player in stage.train:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                terms = system.losses(batch, player)
+                names = ["critic"] if player == "critic" else [n for n in stage.weights if n != "critic"]
+                total = torch.stack([stage.weights[n] * terms[n]() for n in names]).sum()
+            total.backward()
+        system.zero_grad(set_to_none=True)
+        took.append(time.perf_counter() - begin)
+    return sum(took[1:]) / steps  # the first one warms up
+
+
+def main() -> None:
+    """Print a line for each stage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", nargs="?", default="jssr-compact")
+    parser.add_argument("--patch", type=int, nargs=3)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--fp32-only", action="store_true")
+    chosen = parser.parse_args()
+    keep_freed_memory()
+    recipe = load_recipe(chosen.recipe)
+    shape = chosen.patch or recipe.patch
+    print(f"{recipe.name}, patch {shape}, {torch.get_num_threads()} threads, bf16 in hardware: {cpu_has_bf16()}")
+    for stage in recipe.stages:
+        plain = seconds(recipe, stage, shape, False, chosen.steps)
+        line = f"{stage.name:10s} float32 {plain:7.2f} s"
+        if not chosen.fp32_only:
+            fast = seconds(recipe, stage, shape, True, chosen.steps)
+            line += f"   bf16 channels-last {fast:7.2f} s   ratio {plain / fast:.2f}"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{line}   peak {peak:.1f} GiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
