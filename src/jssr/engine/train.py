@@ -283,21 +283,22 @@ def _due(every: int, done: int) -> bool:
 @contextmanager
 def _algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
     """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
+    settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, fill = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+    benchmark, fill = torch.backends.cudnn.benchmark, settings.fill_uninitialized_memory
     # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and said on every run.
     warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
     if deterministic:
         torch.use_deterministic_algorithms(True, warn_only=not strict)
         # It writes NaN into every new array first, to find code that reads it unset: time without use here.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        settings.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = not deterministic
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        settings.fill_uninitialized_memory = fill
 
 
 @contextmanager
