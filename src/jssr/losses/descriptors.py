@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core.precision import full_precision
@@ -55,8 +54,3 @@ def mind(image: Tensor, dilation: int = 1, patch: int = 3) -> Tensor:
     image = image.float()
     distances = [box_mean((image - _shift(image, o, dilation)) ** 2, patch) for o in _SIX]
     return _describe(torch.cat(distances, dim=1))
-
-
-def pooled(descriptor: Tensor, by: int) -> Tensor:
-    """Average a descriptor over cubes of `by` voxels."""
-    return F.avg_pool3d(descriptor, by, ceil_mode=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
+from jssr.losses.features import FeatureDistance
 from jssr.losses.similarity import box_mean
 from jssr.losses.smoothness import diffusion
 
@@ -56,18 +57,24 @@ def refine(
     """
     if steps == 0:
         return tau
-    pairs = [(_pool(f.moving, spacing), _pool(f.fixed, spacing), f.weight) for f in features]
-    shape = pairs[0][1].shape[2:]
-    weight = None if mask is None else _pool(mask, spacing)
+    moving, fixed = (
+        torch.cat([_pool(side, spacing) * f.weight**0.5 for f, side in sides], dim=1)
+        for sides in ([(f, f.moving) for f in features], [(f, f.fixed) for f in features])
+    )
+    shape = fixed.shape[2:]
+    weight = torch.ones_like(fixed[:, :1]) if mask is None else _pool(mask, spacing)
+    chosen = weight[0, 0] > 0
+    distance = FeatureDistance(moving, fixed, chosen)
+    weight = weight[0, 0][chosen]
+    where = chosen.flatten().nonzero()[:, 0]
     start = ff.resize_field(tau, shape)
     change = torch.zeros_like(start).requires_grad_()
     adam = torch.optim.Adam([change], lr=rate)
     for step in range(steps):
         adam.zero_grad()
         u = start + _spline(change)
-        at = ff.identity(shape, u) + u
-        distance = torch.stack([w * ((ff.sample(m, at) - f) ** 2).sum(dim=1, keepdim=True) for m, f, w in pairs]).sum(0)
-        cost = distance.mean() if weight is None else (distance * weight).sum() / weight.sum().clamp(min=1)
+        at = (ff.identity(shape, u) + u)[0].flatten(1).index_select(1, where).t().contiguous()
+        cost = (distance(at) * weight).sum() / weight.sum().clamp(min=1)
         (cost + smoothness * diffusion(u)).backward()
         adam.step()
         if on_step is not None:
