@@ -39,8 +39,8 @@ def refine(
     steps: int,
     mask: Tensor | None = None,
     spacing: int = 2,
-    smoothness: float = 5.0,
-    rate: float = 0.1,
+    smoothness: float = 10.0,
+    rate: float = 0.2,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Continue from `tau` (1, n, *spatial; voxels) by `steps` steps of Adam.
