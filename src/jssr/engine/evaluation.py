@@ -17,6 +17,7 @@ from jssr.data.cohort import Case, Cohort, Split
 from jssr.engine.infer import register
 from jssr.engine.model import Model
 from jssr.engine.output import write_json
+from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import provenance
 from jssr.engine.registration import Registration
 from jssr.engine.study import known_of, state_results, study_of
@@ -158,7 +159,7 @@ def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures
     if truth.moving_labels is None or truth.fixed_labels is None or work.alignment.moving_segmentation is None:
         return []
     with model.computing():
-        plain = model.system.segment(pair.moving.to(model.device)).float().cpu().argmax(dim=1)
+        plain = largest_parts(model.system.segment(pair.moving.to(model.device)).float().cpu()).argmax(dim=1)
     goal = resample(truth.moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
     out = [CaseResult(case, phase, SEGMENTOR[0], _against(plain, goal, names, structures))]

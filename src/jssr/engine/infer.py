@@ -21,6 +21,7 @@ from jssr.data.rigid import OverlapError, overlap
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
 from jssr.engine.measure import Truth, measure
 from jssr.engine.model import Model, load_model
+from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working, describe
 from jssr.errors import GeometryError, ImageError, JssrError, PointsError
@@ -119,7 +120,7 @@ def segment(
             p = model.system.segment(ready.image.to(device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
-    return Volume(labels_at(p.clone(), ready.grid, scan.grid), scan.grid, "labels", scan.name)
+    return Volume(labels_at(largest_parts(p), ready.grid, scan.grid), scan.grid, "labels", scan.name)
 
 
 def synthesise(
@@ -193,6 +194,9 @@ def _align(model: Model, pair: PreparedPair) -> Alignment:
         raise JssrError(
             f"{model.source}: the network's field is not finite on {pair.grid}; its weights are of no use here"
         )
+    for name in ("fixed_segmentation", "moving_segmentation"):
+        said_of = parts[name]
+        parts[name] = None if said_of is None else largest_parts(said_of)
     return Alignment(**parts)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,26 @@
+import torch
+
+from jssr.engine.parts import largest_parts
+
+
+def test_all_but_the_largest_piece_becomes_background():
+    p = torch.zeros(1, 3, 8, 8, 8)
+    p[:, 0] = 1.0
+    for k, corner, size in ((1, 0, 4), (1, 6, 2), (2, 5, 1)):
+        box = (0, slice(None), *[slice(corner, corner + size)] * 3)
+        p[box] = 0.0
+        p[(0, k, *box[2:])] = 0.75
+        p[(0, 0, *box[2:])] = 0.25
+    found = largest_parts(p)
+    assert torch.allclose(found.sum(dim=1), torch.ones(1, 8, 8, 8))
+    labels = found.argmax(dim=1)[0]
+    assert (labels == 1).sum() == 64
+    assert labels[6:, 6:, 6:].eq(0).all()
+    assert labels[5, 5, 5] == 2
+    assert p[0, 1, 7, 7, 7] == 0.75
+
+
+def test_one_piece_each_stays_as_it_is():
+    p = torch.rand(1, 1, 4, 4, 4)
+    both = torch.cat([p * 0, p + 0.1], dim=1)
+    assert torch.equal(largest_parts(both), both)
