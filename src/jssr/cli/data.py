@@ -118,9 +118,7 @@ def _recoloured(
 
 def check(
     cohort: CohortFolder,
-    spacing: Annotated[
-        float, typer.Option("--spacing", min=0.1, help="mm of the working grid, for the estimates.")
-    ] = 4.0,
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose spacing the estimates use.")] = "jssr-compact",
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")] = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -133,8 +131,9 @@ def check(
     opt.prepare_session(None, verbose)
     from jssr.data.check import check_cohort
     from jssr.data.cohort import Cohort
+    from jssr.engine.recipe import load_recipe
 
-    report = check_cohort(Cohort.load(cohort), spacing, progress=not as_json)
+    report = check_cohort(Cohort.load(cohort), load_recipe(recipe).spacing, progress=not as_json)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:
