@@ -59,5 +59,9 @@ class TrainingError(JssrError):
     """Training that cannot go on: NaN, a collapsed network, no data for a stage."""
 
 
+class Interrupted(JssrError):
+    """Stopped by the user, in good order."""
+
+
 class OutputError(JssrError):
     """An output that cannot be written; what was there before is untouched."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -38,17 +42,41 @@ def in_processes(
     # Spawned, not forked: torch and elastix have threads, and a fork of a process that has used them can hang.
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(items))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
         waiting: dict[Future[R], T] = {}
         try:
             for item in items:
-                waiting[pool.submit(job, item)] = item
+                with _uninterrupted():  # a worker is started here, and inherits it
+                    waiting[pool.submit(job, item)] = item
                 if len(waiting) >= 2 * workers:  # results of any size are fetched as they come
                     yield from _finished(waiting)
             while waiting:
                 yield from _finished(waiting)
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Set up a worker: one thread, and an end that lets it clean up."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: workers leave it to their parent, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _finished(waiting: dict[Future[R], T]) -> Iterable[tuple[T, R]]:

@@ -58,7 +58,7 @@ def warp(
     """
     opt.prepare_session(None, verbose)
     from jssr.core.transform import move_points, resample
-    from jssr.errors import OutputError
+    from jssr.errors import OutputError, TransformError
     from jssr.io.points import read_points, write_points
     from jssr.io.transforms import read_transform
 
@@ -66,6 +66,8 @@ def warp(
     if points != (out.suffix.lower() == ".csv"):
         raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
     found = read_transform(transform)
+    if found.ndim != 3:
+        raise TransformError(f"{transform}: is a {found.ndim}D transform; a 3D one is due")
     if points:
         write_points(move_points(read_points(source), found, to.value), out)
         opt.console().print(f"points in {to.value} space written to {out}")
@@ -84,12 +86,18 @@ def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
 
     from jssr.io.images import read_image, stored_dtype
 
-    image = read_image(source, "labels" if kind is Kind.labels else "image")
-    if kind is Kind.auto:
+    whole = kind is Kind.auto and source.is_file() and np.issubdtype(stored_dtype(source), np.integer)
+    if kind is Kind.labels or whole:
+        image = read_image(source, "labels")
         values = np.unique(image.array)
-        if values[0] >= 0 and len(values) <= 128 and (values == np.rint(values)).all():
+        if whole and (values[0] < 0 or len(values) > 128):
+            image = read_image(source)
+    else:
+        image = read_image(source)
+        values = np.unique(image.array)
+        if kind is Kind.auto and values[0] >= 0 and len(values) <= 128 and (values == np.rint(values)).all():
             image = read_image(source, "labels")
-    if source.is_dir() or image.kind == "labels":
+    if not source.is_file() or image.kind == "labels":
         return image, None
     stored = stored_dtype(source)
     spread = float(image.data.max()) - float(image.data.min())
@@ -98,11 +106,14 @@ def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
 
 def _grid(transform: Transform, reference: Path | None, to: To) -> Grid:
     from jssr.core.transform import Chain, Displacement
-    from jssr.errors import TransformError
+    from jssr.errors import ImageError, TransformError
     from jssr.io.images import read_grid, read_image
 
     if reference is not None:
-        return read_image(reference).grid if reference.is_dir() else read_grid(reference)
+        grid = read_grid(reference) if reference.is_file() else read_image(reference).grid
+        if grid.ndim != 3 or min(grid.shape) < 2:
+            raise ImageError(f"{reference}: is {grid.ndim}D, of shape {grid.shape}; a 3D image is due")
+        return grid
     first = transform.parts[0] if isinstance(transform, Chain) else transform
     if to is To.fixed and isinstance(first, Displacement):
         return first.grid

@@ -165,8 +165,11 @@ def prepare(
     from jssr.data.cohort import Cohort
     from jssr.data.prepare_cohort import prepare_cohort
     from jssr.engine.recipe import load_recipe
+    from jssr.errors import JssrError
 
     plan = load_recipe(recipe)
+    if spacing is not None and not all(0.1 <= s <= 100 for s in spacing):
+        raise JssrError(f"--spacing: 0.1 to 100 mm along each axis, got {' '.join(f'{s:g}' for s in spacing)}")
     done = prepare_cohort(
         Cohort.load(cohort), out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going
     )

@@ -30,12 +30,12 @@ def demo(
     Example: jssr demo -o demo
     """
     opt.prepare_session(threads, verbose)
-    from jssr.cli.tables import show_results
-    from jssr.data.phantom.study import make_study
-    from jssr.data.phantom.writer import write_study
+    from jssr.cli.tables import show_results, warn
+    from jssr.data.cohort import Case, Cohort
+    from jssr.data.phantom.study import ANCHOR, make_study
+    from jssr.data.phantom.writer import REGIONS, write_study
     from jssr.engine import study as engine
     from jssr.engine.model import load_model
-    from jssr.evaluate.metrics import named_structures
 
     model = load_model("jssr", checkpoint, device)
     with opt.Stages(3 * 8 + 3).shown() as stages:
@@ -43,16 +43,14 @@ def demo(
         patient = make_study(DEMO_SEED, 0)
         case = write_study(patient, out)["case"]
         place = out / patient.id
-        structures = named_structures(patient.label_names, {"liver": ["liver", "liver_tumour"]})
-        study = engine.Study(
-            "phantom patient",
-            {phase: out / path for phase, path in case["images"].items()},
-            {phase: out / path for phase, path in case["labels"].items()},
-            {phase: out / path for phase, path in case["landmarks"].items()},
-            structures,
+        cohort = Cohort(
+            name="demo", anchor=ANCHOR, cases=[Case(**case)], label_names=patient.label_names, regions=REGIONS, root=out
         )
-        done = engine.align(study, "venous", checkpoint=model, refine=refine, device=device, on_stage=stages)
+        cohort.save()
+        study = engine.study_of(cohort, cohort.cases[0])
+        done = engine.align(study, ANCHOR, checkpoint=model, refine=refine, device=device, on_stage=stages)
         stages("writing")
         done.save(out)
     show_results(opt.console(), done.results)
+    warn(done)
     opt.console().print(f"patient in {place}, report in {out / 'report.html'}", soft_wrap=True)

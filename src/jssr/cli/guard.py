@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from jssr.errors import JssrError
+from jssr.errors import Interrupted, JssrError
 
 __all__ = ["BAD_INPUT", "BUG", "INTERRUPTED", "Guarded"]
 
@@ -29,6 +29,8 @@ class Guarded(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except Interrupted as error:
+            code, message = INTERRUPTED, str(error)
         except JssrError as error:
             code, message = BAD_INPUT, str(error)
         except KeyboardInterrupt:

@@ -54,11 +54,16 @@ def train(
     from jssr.data.augment import Augment
     from jssr.data.cohort import Cohort
     from jssr.data.pairs import PairSource
+    from jssr.engine.output import check_output
     from jssr.engine.recipe import build_system, load_recipe
     from jssr.engine.train import train as run
     from jssr.errors import RecipeError
 
+    check_output(out)
     plan = load_recipe(recipe, override or [])
+    if resume and not override and (out / "recipe.json").is_file():
+        before = load_recipe(str(out / "recipe.json"))  # with the overrides that the run was begun with
+        plan = before if before.name == plan.name else plan
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
     if labelled is None and any("supervised" in stage.needs for stage in plan.stages):
@@ -188,6 +193,11 @@ def info(
     for key, value in {**{k: v for k, v in header.items() if k != "recipe"}, **rows}.items():
         table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
     opt.console().print(table)
+    card = path.with_suffix(".md")
+    if card.is_file():
+        from rich.markdown import Markdown
+
+        opt.console().print(Markdown(card.read_text(encoding="utf-8")))
 
 
 def _told(cohort: Cohort | None) -> dict[str, object] | None:

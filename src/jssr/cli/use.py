@@ -53,12 +53,17 @@ def register(
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer
+    from jssr.engine.output import check_output
+    from jssr.engine.study import named_in
 
+    check_output(out)
+    structures = named_in(fixed_labels.parent) if fixed_labels is not None else None
     with opt.Stages(STAGES + 2).shown() as stages:
         done = infer.register(
             fixed, moving, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
             fixed_labels=fixed_labels, moving_labels=moving_labels, fixed_landmarks=fixed_landmarks,
-            moving_landmarks=moving_landmarks, device=device, deterministic=deterministic, on_stage=stages,
+            moving_landmarks=moving_landmarks, structures=structures, device=device, deterministic=deterministic,
+            on_stage=stages,
         )  # fmt: skip
         stages("writing")
         done.save(out, report)
@@ -92,9 +97,11 @@ def align(
     Example: jssr align patient7 -o patient7-aligned --anchor venous
     """
     opt.prepare_session(threads, verbose)
-    from jssr.cli.tables import show_results
+    from jssr.cli.tables import show_results, warn
     from jssr.engine import study as engine
+    from jssr.engine.output import check_output
 
+    check_output(out)
     found = engine.read_study(study)
     with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:
         done = engine.align(
@@ -104,9 +111,7 @@ def align(
         stages("writing")
         done.save(out, report)
     show_results(opt.console(), done.results)
-    for phase, one in done.registrations.items():
-        for warning in one.result["warnings"]:
-            typer.echo(f"warning: {phase}: {warning}", err=True)
+    warn(done)
     opt.console().print(f"written to {out}")
 
 
@@ -120,16 +125,18 @@ def segment(
     threads: opt.Threads = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Label the organs of one scan, on its own grid.
+    """Label the organs of one scan, on its own grid. The names of the labels are written beside it, as JSON.
 
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer
     from jssr.engine.model import load_model
+    from jssr.engine.output import check_output, write_json
     from jssr.io.images import write_image
 
     target = image_path(out, "segmentation.nii.gz")
+    check_output(target.parent)
     with opt.Stages(3).shown() as stages:
         stages("loading")
         model = load_model(system, checkpoint, device, deterministic)
@@ -137,6 +144,7 @@ def segment(
         labels = infer.segment(image, checkpoint=model, device=device, deterministic=deterministic)
         stages("writing")
         write_image(labels, target)
+        write_json({str(value): name for value, name in model.label_names.items()}, names_path(target))
     names = ", ".join(f"{value} {name}" for value, name in model.label_names.items())
     opt.console().print(f"{target}: {names}", soft_wrap=True)
 
@@ -182,13 +190,22 @@ def image_path(out: Path, name: str) -> Path:
     return out if out.name.lower().endswith(WRITABLE) else out / name
 
 
+def names_path(image: Path) -> Path:
+    """Where the names of a label map's numbers are written: organs.nii.gz has them in organs.json."""
+    from jssr.io.images import WRITABLE
+
+    ending = next(e for e in WRITABLE if image.name.lower().endswith(e))
+    return image.with_name(image.name[: -len(ending)] + ".json")
+
+
 def _tell(done: Registration, out: Path) -> None:
     from jssr.cli.tables import show_results
     from jssr.engine.study import state_results
 
     screen = opt.console()
     results = state_results("pair", Path(done.moving.name).name, done)
-    show_results(screen, results)
+    own = done.truth.fixed_labels is None
+    show_results(screen, results, "Dice is that of the system's own segmentations" if own else "")
     result = done.result
     cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MB"
     screen.print(

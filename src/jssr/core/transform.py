@@ -3,6 +3,7 @@ corresponds to it (LPS millimetres): images are pulled through it, `moved(p) = m
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,20 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
+from jssr.errors import TransformError
 
 __all__ = ["Affine", "Chain", "Displacement", "Transform", "coverage", "move_points", "resample"]
+
+log = logging.getLogger(__name__)
 
 
 class Transform(ABC):
     """A map from fixed-space to moving-space points, LPS millimetres."""
+
+    @property
+    @abstractmethod
+    def ndim(self) -> int:
+        """Axes of its space."""
 
     @abstractmethod
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
@@ -52,13 +61,17 @@ class Affine(Transform):
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.matrix, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or abs(np.linalg.det(matrix)) < 1e-12:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not abs(np.linalg.det(matrix)) > 1e-12:
             raise ValueError("an affine transform needs a square invertible matrix")
         object.__setattr__(self, "matrix", matrix)
 
     @classmethod
     def identity(cls, n: int = 3) -> Affine:
         return cls(np.eye(n + 1))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.matrix) - 1
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         n = len(self.matrix) - 1
@@ -97,6 +110,10 @@ class Displacement(Transform):
         u = np.asarray(vectors, dtype=np.float64) @ linear.T
         return cls(torch.from_numpy(np.moveaxis(u, -1, 0).astype(np.float32)), grid)
 
+    @property
+    def ndim(self) -> int:
+        return self.grid.ndim
+
     def millimetres(self) -> NDArray[np.float32]:
         """LPS millimetres, (*grid.shape, n), as files hold them."""
         linear = self.grid.affine[: self.grid.ndim, : self.grid.ndim]
@@ -113,15 +130,39 @@ class Displacement(Transform):
     def inverse(self, grid: Grid | None = None) -> Displacement:
         """The opposite map on `grid` (of the moving space; by default the field's own grid), by fixed point."""
         grid = grid or self.grid
-        if grid.same_as(self.grid):
-            return Displacement(ff.invert(self.u[None])[0], grid)
-        # The same fixed point as ff.invert, but the field is read on its own grid: resampled onto the other one first,
-        # it would be cut off at that one's border and lose precision.
+        # Read on the field's own grid: resampled onto the other one first, it would be cut off at that one's border.
         at = Affine.identity(grid.ndim).positions(grid, self.grid)
-        w = -ff.sample(self.u[None], at)
-        for _ in range(20):
-            w = 0.5 * w - 0.5 * ff.sample(self.u[None], at + w)
-        return Displacement(_turn(w, self.grid, grid)[0], grid)
+        n = grid.ndim
+        back = torch.from_numpy(np.linalg.inv(self._linear())).float()
+        shift = back[:n, n].view(1, n, *([1] * n))
+        here = torch.einsum("ij,bj...->bi...", back[:n, :n], at) + shift
+        for _ in range(30):
+            miss = at - here - ff.sample(self.u[None], here)
+            here = here + 0.7 * torch.einsum("ij,bj...->bi...", back[:n, :n], miss)
+            if float((miss.abs() > 2e-3).float().mean()) < 3e-4:
+                break
+        last = torch.tensor(self.grid.shape).view(1, n, *([1] * n)) - 1
+        inside = ((here >= 0) & (here <= last)).all(dim=1)
+        lost = float(((miss.abs() > 1.0).any(dim=1) & inside).float().mean())
+        if lost > 0.01:
+            log.warning("the field has no inverse in %.1f %% of %s: it folds there", 100 * lost, grid)
+        return Displacement(_turn(here - at, self.grid, grid)[0], grid)
+
+    def _linear(self) -> NDArray[np.float64]:
+        """The homogeneous matrix (n+1, n+1), in voxels of the grid, that comes nearest to the map.
+
+        The inverse is sought from there: a fixed point about the identity diverges for turns above some 60 degrees.
+        """
+        n = self.grid.ndim
+        every = tuple(slice(None, None, max(1, s // 24)) for s in self.grid.shape)
+        p = ff.identity(self.grid.shape)[0][(slice(None), *every)].reshape(n, -1).double()
+        there = p + self.u[(slice(None), *every)].reshape(n, -1).double()
+        known = torch.cat([p, torch.ones_like(p[:1])]).T
+        # Small norm where the grid is flat along an axis: the identity is fitted out first.
+        found = torch.linalg.lstsq(known, (there - p).T, driver="gelsd").solution.T
+        matrix = np.eye(n + 1)
+        matrix[:n] += found.numpy()
+        return matrix if np.linalg.cond(matrix) < 1e6 else np.eye(n + 1)
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         n = grid.ndim
@@ -141,6 +182,10 @@ class Chain(Transform):
         for part in parts:
             flat.extend(part.parts if isinstance(part, Chain) else [part])
         object.__setattr__(self, "parts", tuple(flat))
+
+    @property
+    def ndim(self) -> int:
+        return self.parts[0].ndim
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         out = np.asarray(points, dtype=np.float64)
@@ -238,6 +283,7 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
 
     Raises:
         ValueError: another `to`.
+        TransformError: the transform has no inverse at some point (its field folds there).
     """
     if to == "moving":
         return Points(transform(points.xyz), points.names)
@@ -246,16 +292,22 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
     parts: Sequence[Transform] = transform.parts if isinstance(transform, Chain) else (transform,)
     out = points.xyz
     for part in reversed(parts):
-        out = part.inverse()(out) if isinstance(part, Affine) else _solve(part, out, iterations)
+        out = _solve(part, out, iterations) if isinstance(part, Displacement) else part.inverse()(out)
     return Points(out, points.names)
 
 
-def _solve(transform: Transform, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
-    """Find q with transform(q) = goal, for maps near the identity."""
-    q = goal.copy()
+def _solve(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    """Find q with transform(q) = goal, for maps near an affine one."""
+    grid = transform.grid
+    back = grid.affine @ np.linalg.inv(transform._linear()) @ np.linalg.inv(grid.affine)
+    n = grid.ndim
+    q = Affine(np.asarray(back, dtype=np.float64))(goal)
     for _ in range(iterations):
         miss = goal - transform(q)
-        q = q + 0.7 * miss  # damped: converges where gradients come near 1
+        q = q + 0.7 * miss @ back[:n, :n].T  # damped: converges where gradients come near 1
         if np.abs(miss).max(initial=0.0) < 1e-4:
             break
+    off = float(np.linalg.norm(goal - transform(q), axis=-1).max(initial=0.0))
+    if off > 1.0:
+        raise TransformError(f"the field folds: it has no inverse at some of the points (off by {off:.1f} mm)")
     return q

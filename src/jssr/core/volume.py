@@ -37,6 +37,8 @@ class Volume:
     name: str = "volume"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, Tensor):
+            raise TypeError(f"{self.name}: data must be a tensor, not {type(self.data).__name__}; see volume_of")
         if tuple(self.data.shape[1:]) != self.grid.shape:
             raise ValueError(f"{self.name}: data of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
         if self.kind == "labels" and self.data.is_floating_point():
@@ -60,7 +62,8 @@ class Points:
     names: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        xyz = np.atleast_2d(np.asarray(self.xyz, dtype=np.float64))
+        xyz = np.asarray(self.xyz, dtype=np.float64)
+        xyz = np.atleast_2d(xyz) if xyz.size else xyz.reshape(0, 3 if xyz.ndim < 2 else xyz.shape[-1])
         names = tuple(self.names) or tuple(str(i) for i in range(len(xyz)))
         if len(names) != len(xyz):
             raise ValueError(f"{len(xyz)} points but {len(names)} names")

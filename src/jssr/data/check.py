@@ -114,7 +114,7 @@ class CheckReport:
             e = self.estimate
             at = " x ".join(f"{s:g}" for s in e.spacing)
             sizes = f"{e.voxels / 1e6:.1f} M voxels in the largest scan, {e.cache_gb:.2f} GB of prepared scans"
-            parts.append(Text(f"at {at} mm: {sizes}, about {e.prepare_minutes:.0f} min to prepare on two cores"))
+            parts.append(Text(f"at {at} mm: {sizes}, about {e.prepare_minutes:.1f} min to prepare on two cores"))
         for finding in [*self.errors, *self.warnings]:
             style = "red" if finding.level == "error" else "yellow"
             parts.append(Text(f"{finding.level} {finding.case}: {finding.what}", style=style))

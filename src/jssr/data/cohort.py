@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -172,6 +173,16 @@ class Cohort(_Entry):
     def path(self, relative: str) -> Path:
         """The file that a path of a case means."""
         return self.root / relative
+
+    def files_of(self, case: Case) -> list[list[Any]]:
+        """Path, size and time of every file of a case that exists: changes when one of them does."""
+        told: list[list[Any]] = []
+        for part in (case.images, case.labels, case.landmarks, case.truth):
+            for name in part.values():
+                with suppress(OSError):
+                    stat = self.path(name).stat()
+                    told.append([name, stat.st_size, stat.st_mtime_ns])
+        return told
 
     def split(self, name: Split) -> list[Case]:
         """The cases of a split, in the order of the file; an unknown or empty split gives an empty list."""

@@ -57,11 +57,7 @@ class Settings:
     def fingerprint(self, cohort: Cohort, case: Case) -> str:
         """Changes when the settings, the case's entry or one of its files change."""
         told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, cohort.anchor, case.model_dump(mode="json")]
-        for part in (case.images, case.labels, case.landmarks, case.truth):
-            for name in part.values():
-                with suppress(OSError):
-                    stat = cohort.path(name).stat()
-                    told.append([name, stat.st_size, stat.st_mtime_ns])
+        told += cohort.files_of(case)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

@@ -188,7 +188,8 @@ def _judge(a: _Side, b: _Side, start: Affine, found: Affine, points: Tensor) -> 
     small = float(np.abs(found(a.grid.corners()) - start(a.grid.corners())).max()) < 2.0
     if max(after, kept) < _LITTLE:
         return start, kept, "the scans have next to nothing in common"
-    if after < kept and small:
+    alike = kept > 0.8 * _information(a, a, Affine.identity(), points)
+    if after < kept and (small or alike):
         return start, kept, None  # the start was right already
     complaint = _implausible(start, found, a.grid)
     if complaint is None and after < kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -44,7 +45,9 @@ def cases_of(cohort: Cohort, split: str) -> list[Case]:
     cases = [case for case in chosen if len(case.images) > 1]
     if not cases:
         there = ", ".join(sorted({case.split or "(none)" for case in cohort.cases}))
-        raise CohortError(f"{cohort.root}: no case of split {split!r} has two phases; its splits are {there}")
+        raise CohortError(
+            f"{cohort.root}: no case of split {split!r} has two phases; its splits are {there}; 'all' takes every case"
+        )
     return cases
 
 
@@ -88,7 +91,7 @@ def evaluate_cohort(
     """
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
-    _same_settings(Path(out), _settings(cohort, model, split, refine, rigid))
+    _same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid))
     job = partial(_case_file, cohort, model, refine, rigid, folder)
     for case, _ in in_processes(job, cases, workers):
         if on_case is not None:
@@ -100,9 +103,10 @@ def evaluate_cohort(
     return results
 
 
-def _settings(cohort: Cohort, model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
+def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
     return {
         "cohort": cohort.name,
+        "files": _fingerprint(cohort, cases),
         "split": split,
         "system": model.recipe.system,
         "recipe": model.recipe.name,
@@ -112,6 +116,13 @@ def _settings(cohort: Cohort, model: Model, split: str, refine: int, rigid: bool
     }
 
 
+def _fingerprint(cohort: Cohort, cases: list[Case]) -> str:
+    """Changes when the cohort's description, a case's entry or one of its files does."""
+    told: list[Any] = [cohort.anchor, sorted(cohort.label_names.items()), sorted(cohort.regions.items())]
+    told += [[case.model_dump(mode="json"), cohort.files_of(case)] for case in cases]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
 def _same_settings(out: Path, settings: dict[str, Any]) -> None:
     file = out / "evaluation.json"
     if file.is_file():
@@ -119,6 +130,7 @@ def _same_settings(out: Path, settings: dict[str, Any]) -> None:
             before = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             before = {}
+        before = before if isinstance(before, dict) else {}
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
             raise OutputError(f"{out}: holds an evaluation of another {', '.join(changed)}; choose another folder")

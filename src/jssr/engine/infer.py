@@ -25,6 +25,7 @@ from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working, describe
 from jssr.errors import GeometryError, ImageError, JssrError, PointsError
+from jssr.evaluate.metrics import tre
 from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.systems.base import Alignment
@@ -73,7 +74,12 @@ def register(
         ImageError, PointsError: an input that cannot be used.
         GeometryError: no overlap of the fields of view, or a label map on another grid.
         CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
+        ValueError: another `initial` or `refine`.
     """
+    if initial not in ("geometry", "centre"):
+        raise ValueError(f'initial must be "geometry" or "centre", got {initial!r}')
+    if int(refine) != refine or refine < 0:
+        raise ValueError(f"refine must be a number of steps, 0 or more, got {refine!r}")
     watch = Stopwatch(on_stage)
     with watch.stage("read"):
         y, x = _image(fixed), _image(moving)
@@ -254,13 +260,10 @@ def _truth(
         raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
     if (fixed_landmarks is None) != (moving_landmarks is None):
         raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    return Truth(
-        _labels(fixed_labels, y),
-        _labels(moving_labels, x),
-        _points(fixed_landmarks),
-        _points(moving_landmarks),
-        structures,
-    )
+    marks = _points(fixed_landmarks), _points(moving_landmarks)
+    if marks[0] is not None and marks[1] is not None:
+        tre(marks[0], marks[1])  # what is wrong with them is said before the work
+    return Truth(_labels(fixed_labels, y), _labels(moving_labels, x), *marks, structures)
 
 
 def _check_overlap(y: Volume, x: Volume, centred: bool) -> None:

@@ -121,8 +121,8 @@ def load_model(
     built, recipe, header = load_system(path, system)
     try:
         built = built.to(device)
-        torch.zeros(1, device=device).add(1)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.zeros(1, device=device).add(1))  # "meta" is a device and computes nothing
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise JssrError(f"device {device!r} cannot be used on this machine ({error}); try --device cpu") from None
     source = str(path) if checkpoint is not None else f"shipped {path.name}"
     return Model(built.eval(), recipe, header, source, device, deterministic)

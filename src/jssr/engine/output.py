@@ -16,7 +16,7 @@ import numpy as np
 from jssr.errors import OutputError
 from jssr.io.atomic import atomic_path, make_folder
 
-__all__ = ["output_folder", "plain", "write_json"]
+__all__ = ["check_output", "output_folder", "plain", "write_json"]
 
 
 def plain(value: Any) -> Any:
@@ -40,9 +40,23 @@ def write_json(data: Mapping[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
 
 
+def check_output(out: str | os.PathLike[str]) -> None:
+    """Make sure that a folder can be made or written, before the work whose results it is for.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    out = Path(out)
+    above = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise OutputError(f"{above}: is a file; choose another output folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OutputError(f"{above}: this folder is not writable; choose another output folder")
+
+
 @contextmanager
 def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Give an empty folder beside `out`; when the block ends well, its files move into `out`.
+    """Give an empty hidden folder in `out` or beside it; when the block ends well, its files move into `out`.
 
     Files in `out` that are named in `names` and were not made this time are removed: a folder never mixes two results.
 
@@ -50,10 +64,10 @@ def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> I
         OutputError: the folder cannot be made or written; what was there stays.
     """
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; choose another output folder")
-    make_folder(out.parent)
-    temporary = out.parent / f".tmp-{uuid.uuid4().hex[:8]}-{out.name}"
+    check_output(out)
+    # Inside a folder that exists: its parent may be another file system (a mounted volume, a link) or read-only.
+    home = make_folder(out if out.is_dir() else out.parent)
+    temporary = home / f".tmp-{uuid.uuid4().hex[:8]}-{out.name}"
     try:
         make_folder(temporary)
         yield temporary

@@ -19,7 +19,7 @@ from jssr.errors import CohortError, ImageError, JssrError
 from jssr.evaluate.metrics import CaseResult
 from jssr.io.images import WRITABLE, read_image
 
-__all__ = ["Study", "StudyAlignment", "align", "read_study"]
+__all__ = ["Study", "StudyAlignment", "align", "named_in", "read_study"]
 
 Image = Volume | str | os.PathLike[str]
 _KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
@@ -208,10 +208,12 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
     if (folder / "cohort.json").is_file():
         cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
         raise ImageError(f"{folder}: is a whole cohort; align one of its cases ({cases} ...), or use jssr evaluate")
-    images: dict[str, Image] = {}
+    images: dict[str, Any] = {}
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         stem = _stem(path)
         if stem is not None and not stem.endswith(_KNOWN):
+            if stem in images:
+                raise ImageError(f"{folder}: holds two scans named {stem!r} ({images[stem].name} and {path.name})")
             images[stem] = path
     if not images:
         images = _dicom(folder)
@@ -225,7 +227,7 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
                 labels[phase] = folder / f"{phase}_labels{ending}"
         if (folder / f"{phase}_landmarks.csv").is_file():
             landmarks[phase] = folder / f"{phase}_landmarks.csv"
-    return Study(folder.resolve().name, images, labels, landmarks, _structures(folder))
+    return Study(folder.resolve().name, images, labels, landmarks, named_in(folder))
 
 
 def _stem(path: Path) -> str | None:
@@ -236,7 +238,8 @@ def _stem(path: Path) -> str | None:
     return None
 
 
-def _structures(folder: Path) -> Mapping[str, Sequence[int]] | None:
+def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
+    """The structures that the cohort names to which a case's folder belongs; None where there is no cohort."""
     try:
         return Cohort.load(folder.resolve().parent).structures() or None
     except JssrError:

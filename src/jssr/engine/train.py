@@ -30,7 +30,7 @@ from jssr.engine.monitor import Monitor, inspect, look
 from jssr.engine.optimise import Average, make_optimiser
 from jssr.engine.recipe import Recipe, Stage
 from jssr.engine.turns import NotFinite, Turns, broadcast, check_fit
-from jssr.errors import CheckpointError, TrainingError
+from jssr.errors import CheckpointError, Interrupted, TrainingError
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.systems.base import Batch, System
 
@@ -180,7 +180,7 @@ class _Run:
                     journal.add(stage.name, figures, now - since)
                     self.look_after(stage, batches[0], stopped())
                 if stopped():
-                    raise TrainingError(f"{self.out}: stopped after step {step + 1} and saved; resume to continue")
+                    raise Interrupted(f"{self.out}: stopped after step {step + 1} and saved; resume to continue")
                 since = time.perf_counter()
         self.fabric.barrier()
 

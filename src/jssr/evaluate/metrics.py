@@ -135,8 +135,12 @@ def tre(fixed: Points, moving: Points, transform: Transform | None = None) -> ND
         transform: fixed to moving space; None is the initial state.
 
     Raises:
-        PointsError: no name is in both.
+        PointsError: no name is in both, or one side has a name twice.
     """
+    for points, side in ((fixed, "fixed"), (moving, "moving")):
+        if len(set(points.names)) < len(points.names):
+            twice = next(name for name in points.names if points.names.count(name) > 1)
+            raise PointsError(f"two {side} landmarks have the name {twice!r}; they are matched by name")
     where = dict(zip(moving.names, moving.xyz, strict=True))
     common = [i for i, name in enumerate(fixed.names) if name in where]
     if not common:

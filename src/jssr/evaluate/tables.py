@@ -115,7 +115,10 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
         with Path(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise JssrError(f"{path}: not a table of results, its columns must be {', '.join(COLUMNS)}")
+                raise JssrError(
+                    f"{path}: is damaged or no table of results (its columns must be {', '.join(COLUMNS)}); "
+                    "delete it to have the case done again"
+                )
             for row in reader:
                 key = f"{row['metric']}/{row['structure']}" if row["structure"] else row["metric"]
                 values = gathered.setdefault((row["case"], row["phase"], row["method"]), {})

@@ -227,11 +227,14 @@ def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kin
     name = str(path)
     if kind == "labels":
         return Volume(torch.from_numpy(_whole(values, name))[None], grid, "labels", name)
-    data = np.array(values, dtype=np.float32, order="C")
+    with np.errstate(over="ignore"):
+        data = np.array(values, dtype=np.float32, order="C")
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int((~np.isfinite(data)).sum())
-        raise ImageError(f"{name}: {bad} of {data.size} voxels are NaN or infinite; replace them or export again")
+        raise ImageError(
+            f"{name}: {bad} of {data.size} voxels are NaN, infinite or beyond float32; replace them or export again"
+        )
     if low == high:
         raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
     return Volume(torch.from_numpy(data)[None], grid, "image", name)

@@ -107,9 +107,12 @@ def make_study(
             faster and cruder.
 
     Raises:
-        ValueError: an unknown phase or population, a phase twice, or fewer than two voxels along an axis.
+        ValueError: an unknown phase or population, a phase twice, fewer than two voxels along an axis, or slices of an
+            impossible thickness.
     """
     phases = _checked(phases, population, shape)
+    if slice_thickness is not None and not 0.1 <= slice_thickness <= 100:
+        raise ValueError(f"slices are 0.1 to 100 mm thick, got {slice_thickness:g}")
     key = (seed, population, patient)
     target = population == "target"
     ranges = TARGET_POPULATION if target else SUPERVISED_POPULATION

@@ -116,14 +116,15 @@ def write_studies(
         progress: show a progress bar.
     """
     folder = make_folder(out)
-    # A cohort that is being rewritten is not whole.
-    (folder / "cohort.json").unlink(missing_ok=True)
     recipe = _Recipe(make, dict(arguments), str(folder))
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress) as bar:
         task = bar.add_task(f"phantom: {folder.name}", total=count)
         entries: dict[int, dict[str, Any]] = {}
         for index, entry in in_processes(recipe, range(count), workers, steady=True):
+            if not entries:
+                # A cohort that is being rewritten is not whole; until something new is there, the old one stays.
+                (folder / "cohort.json").unlink(missing_ok=True)
             entries[index] = entry
             bar.advance(task)
     names = _splits(splits, count)
