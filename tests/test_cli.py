@@ -83,7 +83,7 @@ def test_register_and_report(cohort, weights, tmp_path):
     run("register", case / "venous.nii.gz", case / "arterial.nii.gz", "-o", tmp_path / "out", "--checkpoint", weights,
         "--no-rigid", *labels)  # fmt: skip
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert 0 < result["dice"]["labels"]["initial"]["1"] < 1
+    assert 0 < result["dice"]["labels"]["initial"]["liver"] < 1
     (tmp_path / "out" / "report.html").unlink()
     run("report", tmp_path / "out")
     assert "arterial.nii.gz" in (tmp_path / "out" / "report.html").read_text()
@@ -225,3 +225,18 @@ def test_demo_prints_the_table_and_writes_the_report(weights, cohort, tmp_path, 
     shown = run("demo", "-o", tmp_path / "demo", "--checkpoint", weights).output
     assert "arterial" in shown and "6.00 →" in shown
     assert (tmp_path / "demo" / "report.html").is_file() and (tmp_path / "demo" / "p0001" / "venous.nii.gz").is_file()
+
+
+def test_warp_takes_an_empty_label_map(tmp_path):
+    labels = ball_labels()
+    write_image(labels.with_data(labels.data * 0), tmp_path / "none.nii.gz")
+    write_affine(Affine.identity(), tmp_path / "t.tfm")
+    run("warp", tmp_path / "none.nii.gz", "--transform", tmp_path / "t.tfm", "--reference", tmp_path / "none.nii.gz",
+        "-o", tmp_path / "moved.nii.gz")  # fmt: skip
+    assert read_image(tmp_path / "moved.nii.gz", "labels").array.max() == 0
+
+
+def test_segment_writes_the_names_of_its_labels(weights, tmp_path):
+    write_image(ball(), tmp_path / "scan.nii.gz", np.int16)
+    run("segment", tmp_path / "scan.nii.gz", "--checkpoint", weights, "-o", tmp_path / "organs.nii.gz")
+    assert json.loads((tmp_path / "organs.json").read_text()) == {"1": "liver", "2": "spleen"}

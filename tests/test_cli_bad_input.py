@@ -210,3 +210,35 @@ def test_interrupted_is_130(place, monkeypatch):
 def test_wrong_usage_is_typers_own(place):
     result = CliRunner().invoke(app, ["register", "--nonsense"])
     assert result.exit_code == 2 and "No such option" in result.output + result.stderr
+
+
+def test_two_scans_of_one_phase(place, tmp_path):
+    for name in ("venous.nii.gz", "venous.nrrd", "arterial.nii.gz"):
+        write_image(ball(), tmp_path / name, np.int16)
+    fails(place, "align", tmp_path, "-o", place / "out", says=("two scans", "venous"))
+
+
+def test_a_refused_phantom_leaves_the_cohort(place):
+    case = Case(id="a", images={"venous": "a/venous.nii.gz"})
+    Cohort(name="kept", anchor="venous", cases=[case], root=place / "kept").save()
+    for more in (("--slice-thickness", "0"), ("--slice-thickness", "nan"), ("--shape", "1", "8", "8")):
+        fails(place, "phantom", place / "kept", "--patients", "1", "--workers", "1", *more, says="got")
+
+
+def test_an_evaluation_of_other_files_is_not_continued(place, tmp_path):
+    names = {1: "liver", 2: "spleen"}
+    for root in ("one", "two"):
+        case = Case(id="a", split="test", images={p: f"a/{p}.nii.gz" for p in ("venous", "arterial")})
+        for phase, x in (("venous", 0.0), ("arterial", 6.0 if root == "one" else 4.0)):
+            write_image(ball((x, 0, 0)), tmp_path / root / "a" / f"{phase}.nii.gz", np.int16)
+        Cohort(name="balls", anchor="venous", cases=[case], label_names=names, root=tmp_path / root).save()
+    weights = place / "tiny.safetensors"
+    words = ("--checkpoint", str(weights), "--no-rigid", "-o", str(tmp_path / "ev"))
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "one"), *words])
+    assert done.exit_code == 0, done.stderr
+    fails(place, "evaluate", tmp_path / "two", *words, says="another files")
+
+
+def test_spacing_of_preparation(place):
+    for bad in (("0", "1", "1"), ("nan", "1", "1")):
+        fails(place, "prepare", place / "kept", "-o", place / "p", "--spacing", *bad, says="--spacing")

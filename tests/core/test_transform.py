@@ -16,6 +16,7 @@ from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, coverage, move_points, resample
 from jssr.core.volume import Points, Volume
+from jssr.errors import TransformError
 from jssr.io.images import to_sitk
 from jssr.io.transforms import write_displacement
 
@@ -250,3 +251,24 @@ def test_singular_affine_is_refused():
 def test_field_of_another_grid_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         Displacement(torch.zeros(3, 4, 4, 4), FIXED)
+
+
+@pytest.mark.parametrize("degrees", [50, 90, 180])
+def test_a_field_of_a_large_turn_is_inverted(degrees):
+    grid = grid_round((5, -3, 20), (24, 20, 16), (2.0, 2.5, 3.0), (0, 0, 0))
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+    turn[:3, 3] = grid.centre - turn[:3, :3] @ grid.centre
+    field = Affine(turn).displacement(grid)
+    points = grid.centre + np.array([[4.0, 3.0, 2.0], [-8.0, 5.0, -6.0]])
+    back = move_points(Points(Affine(turn)(points)), field, "fixed").xyz
+    assert np.allclose(back, points, atol=1e-3)
+    assert np.allclose(field.inverse(grid)(Affine(turn)(points)), points, atol=1e-3)
+
+
+def test_points_where_a_field_folds_are_refused():
+    grid = Grid.of((20, 20, 20), 1.0)
+    u = torch.zeros(3, *grid.shape)
+    u[0, 10:] = -15.0  # everything beyond the middle lands below zero: 5 to 9 are hit twice, 10 to 19 never
+    with pytest.raises(TransformError, match="folds"):
+        move_points(Points(np.array([[15.0, 10.0, 10.0]])), Displacement(u, grid), "fixed")

@@ -183,3 +183,9 @@ def test_warnings_in_plain_words() -> None:
 def test_keys_come_apart() -> None:
     assert split_key("dice/left/lung") == ("dice", "left/lung")
     assert split_key("tre") == ("tre", "")
+
+
+def test_landmarks_with_one_name_twice_are_refused() -> None:
+    twice = Points(np.array([[1.0, 2, 3], [4, 5, 6]]), ("a", "a"))
+    with pytest.raises(PointsError, match="two fixed landmarks"):
+        tre(twice, twice)

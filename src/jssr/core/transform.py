@@ -303,7 +303,7 @@ def _solve(transform: Displacement, goal: NDArray[np.float64], iterations: int) 
     n = grid.ndim
     q = Affine(np.asarray(back, dtype=np.float64))(goal)
     for _ in range(iterations):
-        miss = goal - transform(q)
+        miss = np.clip(goal - transform(q), -1e4, 1e4)  # where it diverges it stays a number
         q = q + 0.7 * miss @ back[:n, :n].T  # damped: converges where gradients come near 1
         if np.abs(miss).max(initial=0.0) < 1e-4:
             break

@@ -36,12 +36,14 @@ SEGMENTOR = ("segmentor", "segmentor, synthesised")
 
 
 def cases_of(cohort: Cohort, split: str) -> list[Case]:
-    """The cases of a split that have something to align; "all" takes every case.
+    """The cases of a split that have something to align; "all" takes every case, and so does any split of a
+    cohort that has none.
 
     Raises:
         CohortError: there are none.
     """
-    chosen = cohort.cases if split == "all" else cohort.split(_split(split))
+    whole = split == "all" or not any(case.split for case in cohort.cases)
+    chosen = cohort.cases if whole else cohort.split(_split(split))
     cases = [case for case in chosen if len(case.images) > 1]
     if not cases:
         there = ", ".join(sorted({case.split or "(none)" for case in cohort.cases}))

@@ -114,7 +114,13 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
         ("Moved", "the same scan after alignment, in its own intensities", view.moved),
     ]
     if view.synthesised is not None:
-        shown.append(("Synthesised", "the moving scan in the fixed image's appearance", view.synthesised))
+        shown.append(
+            (
+                "Synthesised",
+                "the moved scan in the fixed image's appearance, cut off at the network's window",
+                view.synthesised,
+            )
+        )
     columns = []
     for title, caption, volume in shown:
         low, high = cuts.window(volume)

@@ -233,7 +233,7 @@ def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kin
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int((~np.isfinite(data)).sum())
         raise ImageError(
-            f"{name}: {bad} of {data.size} voxels are NaN, infinite or beyond float32; replace them or export again"
+            f"{name}: {bad} of {data.size} voxels are NaN or infinite (in float32); replace them or export again"
         )
     if low == high:
         raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
