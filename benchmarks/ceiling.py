@@ -38,6 +38,6 @@ def main(folder: Path, split: str = "all") -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or "--help" in sys.argv:
         sys.exit(__doc__)
     main(Path(sys.argv[1]), *sys.argv[2:3])

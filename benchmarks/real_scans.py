@@ -122,6 +122,6 @@ def main(data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 3 or "--help" in sys.argv:
         sys.exit(__doc__)
     main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -47,6 +47,6 @@ def main(folder: Path, split: str, weights: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 4 or "--help" in sys.argv:
         sys.exit(__doc__)
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

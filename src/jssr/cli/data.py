@@ -51,7 +51,11 @@ def phantom(
     phases: Annotated[
         str | None, typer.Option("--phases", help="Comma-separated, of uncontrast,arterial,venous,delay,t1,t2.")
     ] = None,
-    shape: Annotated[tuple[int, int, int], typer.Option("--shape", help="Voxels of each scan.")] = (128, 128, 64),
+    shape: Annotated[tuple[int, int, int], typer.Option("--shape", help="Voxels of each scan: --shape 128 128 64.")] = (
+        128,
+        128,
+        64,
+    ),
     slice_thickness: Annotated[
         float | None, typer.Option("--slice-thickness", help="mm; the number of slices follows from the coverage.")
     ] = None,
@@ -148,7 +152,8 @@ def prepare(
     out: opt.Out,
     recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose spacing and window to use.")] = "jssr-compact",
     spacing: Annotated[
-        tuple[float, float, float] | None, typer.Option("--spacing", help="mm; by default the recipe's.")
+        tuple[float, float, float] | None,
+        typer.Option("--spacing", help="mm: --spacing 3 3 4. By default the recipe's."),
     ] = None,
     rigid: opt.Rigid = True,
     workers: Workers = 2,
