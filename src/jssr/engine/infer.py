@@ -32,6 +32,11 @@ from jssr.systems.base import Alignment
 
 __all__ = ["register", "segment", "synthesise"]
 
+LOST = (
+    "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
+    "system trained on such scans?"
+)
+
 Image = Volume | str | os.PathLike[str]
 Landmarks = Points | str | os.PathLike[str]
 
@@ -99,8 +104,10 @@ def register(
         with watch.stage("refine"):
             from jssr.engine.refinement import refine_pair
 
-            finer = refine_pair(model, y, x, pair, alignment, refine)
+            finer, helped = refine_pair(model, y, x, pair, alignment, refine)
             maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
+        if not helped:
+            pair = replace(pair, warnings=(*pair.warnings, LOST))
     work = Working(model, pair, alignment, maps)
     return _full_size(y, x, work, truth, watch)
 

@@ -25,6 +25,8 @@ __all__ = ["refine_pair", "refinement_features", "refinement_grid"]
 FINEST_MM = 2.0
 MOST_VOXELS = 3_000_000
 """The 24 descriptor channels of a pair take some 300 MB then."""
+WORSE = 1.03
+"""A field whose features are further apart than this, against none, is not taken as the start."""
 AIR = -0.95
 """Of a normalised image: darker voxels with nothing brighter near them are not compared."""
 
@@ -56,15 +58,18 @@ def refine_pair(
     alignment: Alignment,
     steps: int,
     on_step: Callable[[int], None] | None = None,
-) -> Displacement:
+) -> tuple[Displacement, bool]:
     """Continue from a system's field by `steps` steps on the pair itself.
+
+    Where that field makes the scans clearly less alike than no field does (a network at a loss with a modality it was
+    not trained on), it starts from none.
 
     Args:
         fixed, moving: the scans, in the networks' axis order.
         pair, alignment: the same scans prepared, and what the system said of them, on the CPU.
 
     Returns:
-        The refined field on the refinement grid.
+        The refined field on the refinement grid, and whether it started from the system's.
     """
     grid = refinement_grid(pair.grid)
     window = model.recipe.window
@@ -74,10 +79,24 @@ def refine_pair(
     ]
     start = Displacement(alignment.tau[0], pair.grid).displacement(grid)
     tau = start.u[None]
-    mask = sides[0].mask * ff.warp(sides[1].mask, tau) * (box_mean((sides[0].image > AIR).float(), 5) > 0)
+    body = sides[0].mask * (box_mean((sides[0].image > AIR).float(), 5) > 0)
     features = refinement_features(sides[1].image, sides[0].image)
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
+    none = torch.zeros_like(tau)
+    helped = unlikeness(there, tau, body, sides[1].mask) <= WORSE * unlikeness(there, none, body, sides[1].mask)
+    tau = tau if helped else none
+    mask = body * ff.warp(sides[1].mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
-    return Displacement(out.cpu()[0], grid)
+    return Displacement(out.cpu()[0], grid), helped
+
+
+def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask: Tensor) -> float:
+    """Mean squared distance of the features under a field, where both scans have data, on every second voxel."""
+    thin = (slice(None), slice(None), *[slice(None, None, 2)] * (tau.ndim - 2))
+    at = (ff.identity(tau.shape[2:], tau) + tau)[thin]
+    mask = body[thin] * ff.sample(moving_mask, at)
+    at, weight = at.to(features[0].fixed.device), mask.to(features[0].fixed.device)
+    distance = [f.weight * ((ff.sample(f.moving, at) - f.fixed[thin]) ** 2).sum(dim=1, keepdim=True) for f in features]
+    return float((torch.stack(distance).sum(0) * weight).sum() / weight.sum().clamp(min=1))

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from tiny_jssr import tiny_weights
+
+from jssr.core import field as ff
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume
+from jssr.data.prepare import prepare_pair
+from jssr.engine import refinement
+from jssr.engine.model import load_model
+from jssr.engine.refinement import refinement_grid, unlikeness
+from jssr.systems.base import Alignment
+from jssr.systems.refine import Features
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(None, tiny_weights(tmp_path_factory.mktemp("weights")))
+
+
+def test_unlikeness_is_none_at_the_true_field_and_counts_the_body_alone():
+    y = ff.smooth(torch.randn(1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0)), 1.5)
+    x = torch.roll(y, 2, dims=2)
+    u = torch.zeros(1, 3, 16, 16, 16)
+    u[:, 0] = 2.0
+    body = torch.zeros(1, 1, 16, 16, 16)
+    body[:, :, 2:12] = 1
+    ones = torch.ones_like(body)
+    assert unlikeness([Features(x, y)], u, body, ones) < 1e-10
+    wrong = unlikeness([Features(x, y)], torch.zeros_like(u), body, ones)
+    even = ((x - y) ** 2).sum(1)[0, 2:12:2, ::2, ::2].mean()  # every second voxel
+    assert abs(wrong - float(even)) < 1e-5
+
+
+def test_the_grid_is_made_finer_but_not_endless():
+    assert refinement_grid(Grid.of((60, 50, 40), (3.0, 3.0, 4.0))).spacing.tolist() == [2.0, 2.0, 2.0]
+    large = refinement_grid(Grid.of((130, 130, 100), (3.0, 3.0, 4.0)))
+    assert large.voxels <= 1.05 * refinement.MOST_VOXELS
+
+
+def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
+    generator = torch.Generator().manual_seed(1)
+    texture = ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=generator), 1.5)[0] * 400
+    scan = Volume(texture, Grid.of((32, 32, 24), 4.0))
+    pair = prepare_pair(scan, scan, model.recipe.spacing, model.recipe.window, rigid=False)
+    tau = torch.full((1, 3, *pair.grid.shape), 3.0)
+    found, helped = refinement.refine_pair(model, scan, scan, pair, Alignment(tau), 1)
+    assert not helped
+    assert found.u.abs().max() < 1
+    found, helped = refinement.refine_pair(model, scan, scan, pair, Alignment(tau * 0), 1)
+    assert helped
+    assert found.u.abs().max() < 1
