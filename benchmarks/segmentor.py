@@ -40,7 +40,8 @@ def main(folder: Path, split: str, weights: list[str]) -> None:
                         if s in known
                     ]
                 )
-    print("| phase | scans | " + " | ".join(weights) + " |\n| --- " * 2 + "| --- " * len(models) + "|")
+    print("| phase | scans | " + " | ".join(weights) + " |")
+    print("| --- " * (2 + len(models)) + "|")
     for phase, columns in scores.items():
         shown = [f"{np.nanmean(rows):.3f} ({np.nanmean([row[0] for row in rows]):.3f})" for rows in columns]
         print(f"| {phase} | {len(columns[0])} | " + " | ".join(shown) + " |")
