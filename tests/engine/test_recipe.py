@@ -137,3 +137,9 @@ def test_build_system_says_what_does_not_fit() -> None:
         build_system(recipe(system="toi"))
     with pytest.raises(RecipeError, match="depth"):
         build_system(recipe(networks={"G": {"depth": 3}, "Phi": {}, "S": {}, "D": {}}))
+
+
+def test_one_piece_names_structures() -> None:
+    plain = recipe().model_dump()
+    with pytest.raises(ValidationError, match="'lungs' is none of the structures"):
+        Recipe.model_validate({**plain, "structures": ("liver",), "one_piece": ("lungs",)})

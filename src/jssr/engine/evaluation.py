@@ -173,7 +173,8 @@ def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures
     if truth.moving_labels is None or truth.fixed_labels is None or work.alignment.moving_segmentation is None:
         return []
     with model.computing():
-        plain = largest_parts(model.system.segment(pair.moving.to(model.device)).float().cpu()).argmax(dim=1)
+        said = model.system.segment(pair.moving.to(model.device)).float().cpu()
+    plain = largest_parts(said, model.one_piece).argmax(dim=1)
     goal = resample(truth.moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
     out = [CaseResult(case, phase, SEGMENTOR[0], _against(plain, goal, names, structures))]

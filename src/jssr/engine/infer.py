@@ -133,7 +133,7 @@ def segment(
             p = model.system.segment(ready.image.to(device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
-    return Volume(labels_at(largest_parts(p), ready.grid, scan.grid), scan.grid, "labels", scan.name)
+    return Volume(labels_at(largest_parts(p, model.one_piece), ready.grid, scan.grid), scan.grid, "labels", scan.name)
 
 
 def synthesise(
@@ -209,7 +209,7 @@ def _align(model: Model, pair: PreparedPair) -> Alignment:
         )
     for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]
-        parts[name] = None if said_of is None else largest_parts(said_of)
+        parts[name] = None if said_of is None else largest_parts(said_of, model.one_piece)
     return Alignment(**parts)  # type: ignore[arg-type]
 
 

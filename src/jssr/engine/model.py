@@ -54,6 +54,11 @@ class Model:
         return dict(enumerate(self.recipe.structures, start=1))
 
     @property
+    def one_piece(self) -> tuple[int, ...]:
+        """Labels of which the largest connected piece alone is kept."""
+        return tuple(k for k, name in self.label_names.items() if name in self.recipe.one_piece)
+
+    @property
     def precision(self) -> str:
         """What the networks compute in."""
         kind = torch.device(self.device).type

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -10,22 +12,23 @@ from torch import Tensor
 __all__ = ["largest_parts"]
 
 
-def largest_parts(probabilities: Tensor) -> Tensor:
-    """Give every piece of a structure but its largest (by faces) to the background, as nnU-Net does after training.
+def largest_parts(probabilities: Tensor, classes: Sequence[int]) -> Tensor:
+    """Give every piece of some classes but the largest (by faces) to the background, as nnU-Net does after training.
 
-    Each structure that the recipes know is one piece of tissue. A scan that shows more of the body than the training
-    data did brings blobs in places the segmentor has never seen, a bladder called liver for example.
+    For organs that are one piece of tissue, as the recipe says (`one_piece`). A scan that shows more of the body than
+    the training data did brings blobs in places the segmentor has never seen, a bladder called liver for example.
 
     Args:
         probabilities: (1, K, *spatial), class 0 the background.
+        classes: those of one piece.
 
     Returns:
         The same shape; a new tensor.
     """
     out = probabilities.clone()
-    classes = probabilities[0].argmax(dim=0).numpy()
-    for k in range(1, probabilities.shape[1]):
-        pieces, count = ndimage.label(classes == k)
+    labels = probabilities[0].argmax(dim=0).numpy()
+    for k in classes:
+        pieces, count = ndimage.label(labels == k)
         if count > 1:
             sizes = np.bincount(pieces.ravel())
             sizes[0] = 0

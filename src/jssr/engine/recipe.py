@@ -68,6 +68,7 @@ class Recipe(_Model):
         networks: for each part, the arguments of its network.
         options: arguments of the system itself.
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
+        one_piece: those of them of which only the largest connected piece is kept in use (not in training).
         anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
@@ -89,6 +90,7 @@ class Recipe(_Model):
     networks: dict[str, dict[str, JsonValue]] = Field(min_length=1)
     options: dict[str, JsonValue] = {}
     structures: tuple[str, ...] = ()
+    one_piece: tuple[str, ...] = ()
     anchor: str | None = None
     stages: tuple[Stage, ...] = Field(min_length=1)
     learning_rates: dict[str, float]
@@ -131,6 +133,9 @@ class Recipe(_Model):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name ({', '.join(names)})")
+        unknown = [name for name in self.one_piece if name not in self.structures]
+        if unknown:
+            raise ValueError(f"one_piece: {unknown[0]!r} is none of the structures")
         self._check_parts("learning_rates", self.learning_rates)
         for stage in self.stages:
             self._check_parts(f"stages.{stage.name}.learning_rates", stage.learning_rates)

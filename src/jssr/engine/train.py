@@ -38,7 +38,7 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = {"description", "log_every", "monitor_every", "picture_every", "checkpoint_every"}
+MAY_CHANGE = {"description", "one_piece", "log_every", "monitor_every", "picture_every", "checkpoint_every"}
 """Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
 OnPicture = Callable[[int, System, Path], None]
 

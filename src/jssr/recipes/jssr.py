@@ -41,6 +41,7 @@ def jssr_paper() -> Recipe:
             "D": {"width": 64, "layers": 2},
         },
         structures=("liver",),
+        one_piece=("liver",),
         anchor="venous",
         stages=(
             Stage(name="segment", steps=20_000, train={"main": ("S",)}, weights={"sup": 1.0}, needs=("supervised",)),
@@ -90,6 +91,7 @@ def jssr_compact() -> Recipe:
         },
         options={"passes": 2, "squarings": 4, "coarse": 2},
         structures=ORGANS,
+        one_piece=ORGANS,
         anchor="venous",
         stages=(
             Stage(name="segment", steps=700, train={"main": ("S",)}, weights=SUPERVISED, needs=("supervised",)),
@@ -128,6 +130,7 @@ def jsynr_compact() -> Recipe:
             "description": "JSynR (7), for two CPU cores",
             "networks": networks,
             "structures": (),
+            "one_piece": (),
             "stages": (align,),
             "learning_rates": rates,
         }
