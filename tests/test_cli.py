@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -240,3 +241,12 @@ def test_segment_writes_the_names_of_its_labels(weights, tmp_path):
     write_image(ball(), tmp_path / "scan.nii.gz", np.int16)
     run("segment", tmp_path / "scan.nii.gz", "--checkpoint", weights, "-o", tmp_path / "organs.nii.gz")
     assert json.loads((tmp_path / "organs.json").read_text()) == {"1": "liver", "2": "spleen"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+def test_memory_is_kept_here_and_in_workers(monkeypatch):
+    from jssr.cli.memory import keep_freed_memory
+
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    assert keep_freed_memory()
+    assert os.environ["MALLOC_MMAP_MAX_"] == "0"
