@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -191,19 +192,22 @@ def test_nan_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file may grow beyond 20 kB: what a full disk looks like to a writer."""
+    """No file may grow beyond 20 kB: what a full disk looks like to a writer. Not a fixture: pytest reports before
+    those end, maybe to a file that is larger."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha", "nrrd"])
-def test_full_disk_leaves_the_old_file(tmp_path, small_disk, ending):
+def test_full_disk_leaves_the_old_file(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match=f"a.{ending}: could not be written whole; is the disk full"):
+    with small_disk(), pytest.raises(OutputError, match=f"a.{ending}: could not be written whole; is the disk full"):
         write_image(Volume(torch.rand(1, 30, 30, 30), Grid.of((30, 30, 30))), path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
