@@ -19,7 +19,7 @@ from toy_system import SIZE, Blobs, Toy, build, recipe
 from jssr.engine.checkpoint import load_system
 from jssr.engine.recipe import Recipe
 from jssr.engine.train import train
-from jssr.errors import OutputError, TrainingError
+from jssr.errors import Interrupted, OutputError, TrainingError
 from jssr.systems.base import Batch
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -195,7 +195,7 @@ def test_sigterm_saves_and_stops(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().batch(step, need)
 
-    with pytest.raises(TrainingError, match="stopped after step 8 and saved"):
+    with pytest.raises(Interrupted, match="stopped after step 8 and saved"):
         run(tmp_path / "parts", source=Terminated())
     assert json.loads((tmp_path / "parts" / "checkpoint" / "state.json").read_text())["step"] == 8
     run(tmp_path / "parts", resume=True)

@@ -42,8 +42,9 @@ def cases_of(cohort: Cohort, split: str) -> list[Case]:
     Raises:
         CohortError: there are none.
     """
+    named = [] if split == "all" else cohort.split(_split(split))
     whole = split == "all" or not any(case.split for case in cohort.cases)
-    chosen = cohort.cases if whole else cohort.split(_split(split))
+    chosen = cohort.cases if whole else named
     cases = [case for case in chosen if len(case.images) > 1]
     if not cases:
         there = ", ".join(sorted({case.split or "(none)" for case in cohort.cases}))

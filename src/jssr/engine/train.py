@@ -80,7 +80,8 @@ def train(
 
     Raises:
         TrainingError: the recipe does not fit the system, a loss or gradient is not finite, `out` has another run,
-            the accelerator is not there, or training was interrupted (the state is saved then).
+            or the accelerator is not there.
+        Interrupted: training was stopped; the state is saved.
         CheckpointError: the state to resume from is damaged.
         OutputError: `out` cannot be written.
     """
