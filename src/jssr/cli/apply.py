@@ -86,17 +86,14 @@ def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
 
     from jssr.io.images import read_image, stored_dtype
 
+    # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
     whole = kind is Kind.auto and source.is_file() and np.issubdtype(stored_dtype(source), np.integer)
-    if kind is Kind.labels or whole:
-        image = read_image(source, "labels")
+    image = read_image(source, "labels" if whole or kind is Kind.labels else "image")
+    if kind is Kind.auto:
         values = np.unique(image.array)
-        if whole and (values[0] < 0 or len(values) > 128):
-            image = read_image(source)
-    else:
-        image = read_image(source)
-        values = np.unique(image.array)
-        if kind is Kind.auto and values[0] >= 0 and len(values) <= 128 and (values == np.rint(values)).all():
-            image = read_image(source, "labels")
+        counted = values[0] >= 0 and len(values) <= 128 and bool((values == np.rint(values)).all())
+        if counted != (image.kind == "labels"):
+            image = read_image(source, "labels" if counted else "image")
     if not source.is_file() or image.kind == "labels":
         return image, None
     stored = stored_dtype(source)
