@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from jssr.core.precision import full_precision
-from jssr.losses.similarity import box_mean
+from jssr.losses.similarity import box_mean, masked_mean
 
-__all__ = ["mind", "mind_ssc"]
+__all__ = ["mind", "mind_distance", "mind_ssc"]
 
 # The six neighbours of a voxel, +-1 along each axis, and the 12 pairs of them that are sqrt(2) apart.
 _SIX = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
@@ -54,3 +54,9 @@ def mind(image: Tensor, dilation: int = 1, patch: int = 3) -> Tensor:
     image = image.float()
     distances = [box_mean((image - _shift(image, o, dilation)) ** 2, patch) for o in _SIX]
     return _describe(torch.cat(distances, dim=1))
+
+
+@full_precision
+def mind_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Squared distance of the MIND-SSC of two 3D images, summed over the 12 channels, mean over the voxels."""
+    return masked_mean((mind_ssc(a) - mind_ssc(b)).square().sum(dim=1, keepdim=True), mask)

@@ -21,12 +21,13 @@ class PatchGAN(nn.Module):
     Args:
         width: channels of the first convolution.
         layers: stride-2 convolutions.
+        inputs: channels; Pix2Pix judges an image together with the one it was made of.
     """
 
-    def __init__(self, width: int = 64, layers: int = 2, dim: int = 3) -> None:
+    def __init__(self, width: int = 64, layers: int = 2, inputs: int = 1, dim: int = 3) -> None:
         super().__init__()
         kind = {2: nn.Conv2d, 3: Conv3d}[dim]
-        body: list[nn.Module] = [kind(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        body: list[nn.Module] = [kind(inputs, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for layer in range(1, layers + 1):
             before, after = width * 2 ** (layer - 1), width * 2**layer
             body += [kind(before, after, 4, stride=2 if layer < layers else 1, padding=1), norm(dim, after)]
@@ -35,6 +36,6 @@ class PatchGAN(nn.Module):
         self.net = nn.Sequential(*body)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, *spatial), at least 2^(layers + 2) voxels along each axis, to patch logits, float32."""
+        """(B, inputs, *spatial), at least 2^(layers + 2) voxels along each axis, to patch logits, float32."""
         logits: Tensor = self.net(image)
         return logits.float()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from jssr.engine.recipe import Recipe, Stage
 
-__all__ = ["jsegr_compact", "jssr_compact", "jssr_paper", "jsynr_compact"]
+__all__ = [
+    "jsegr_compact",
+    "jssr_commute_compact",
+    "jssr_compact",
+    "jssr_paper",
+    "jssr_raw_compact",
+    "jsynr_compact",
+]
 
 ORGANS = (
     "liver",
@@ -160,3 +167,21 @@ def jsegr_compact() -> Recipe:
             "learning_rates": {part: full.learning_rates[part] for part in networks},
         }
     )
+
+
+def jssr_commute_compact() -> Recipe:
+    """JSSR with (13) beside (8): the paper reports that it ends at tau = I (section 5, "extra constraints")."""
+    return _with_constraint("jssr-commute-compact", "JSSR with (13)", {"commute": 1.0})
+
+
+def jssr_raw_compact() -> Recipe:
+    """JSSR with (12) beside (8): the paper reports that it may end in blank segmentations (section 5)."""
+    return _with_constraint("jssr-raw-compact", "JSSR with (12) beside (8)", {"cons_raw": 0.5})
+
+
+def _with_constraint(name: str, description: str, weights: dict[str, float]) -> Recipe:
+    """`jssr_compact` with one more term in its joint stage."""
+    full = jssr_compact()
+    *before, joint = full.stages
+    more = joint.model_copy(update={"weights": {**joint.weights, **weights}})
+    return full.model_copy(update={"name": name, "description": description, "stages": (*before, more)})

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.systems import jssr
+from jssr.systems import jssr, lapirn, pix2pix, vnet, voxelmorph
 from jssr.systems.base import System
 
 __all__ = ["SYSTEMS"]
 
-SYSTEMS: dict[str, Callable[..., System]] = {"jssr": jssr.build}
+SYSTEMS: dict[str, Callable[..., System]] = {
+    "jssr": jssr.build,
+    "voxelmorph": voxelmorph.build,
+    "lapirn": lapirn.build,
+    "pix2pix": pix2pix.build,
+    "vnet": vnet.build,
+}
 """Name to `build(networks, options, classes)`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Alignment", "Batch", "System", "Terms"]
+__all__ = ["Alignment", "Batch", "System", "Terms", "pair_of", "there"]
 
 Terms = Mapping[str, Callable[[], Tensor]]
 
@@ -82,3 +82,23 @@ class System(nn.Module):
     def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """The moving image in the fixed image's appearance. Raises where the system has no generator."""
         raise NotImplementedError(f"{type(self).__name__} has no generator")
+
+
+def there(value: Tensor | None, what: str) -> Tensor:
+    """The value, where a batch has it.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if value is None:
+        raise ValueError(f"this stage needs {what}, and the batch has none")
+    return value
+
+
+def pair_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """x and y, the moving and the fixed image.
+
+    Raises:
+        ValueError: the batch has no pair.
+    """
+    return there(batch.moving, "a moving image"), there(batch.fixed, "a fixed image")

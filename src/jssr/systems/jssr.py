@@ -35,7 +35,7 @@ from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN
 from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
-from jssr.systems.base import Alignment, Batch, System, Terms
+from jssr.systems.base import Alignment, Batch, System, Terms, there
 
 __all__ = ["JSSR", "build"]
 
@@ -165,11 +165,11 @@ class Forward:
 
     @property
     def x(self) -> Tensor:
-        return _there(self.batch.moving, "a moving image")
+        return there(self.batch.moving, "a moving image")
 
     @property
     def y(self) -> Tensor:
-        return _there(self.batch.fixed, "a fixed image")
+        return there(self.batch.fixed, "a fixed image")
 
     @cached_property
     def g(self) -> Tensor:
@@ -213,18 +213,12 @@ class Forward:
 
     @cached_property
     def sup(self) -> Tensor:
-        logits: Tensor = self.system.S(_there(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
+        logits: Tensor = self.system.S(there(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
         return logits.float()
 
     @property
     def sup_label(self) -> Tensor:
-        return _there(self.batch.supervised_labels, "supervised labels")
-
-
-def _there(value: Tensor | None, what: str) -> Tensor:
-    if value is None:
-        raise ValueError(f"this stage needs {what}, and the batch has none")
-    return value
+        return there(self.batch.supervised_labels, "supervised labels")
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JSSR:

@@ -1,0 +1,64 @@
+"""One level of the Laplacian pyramid register LapIRN (Mok and Chung, MICCAI 2020)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
+
+__all__ = ["LapIRNLevel"]
+
+
+class LapIRNLevel(nn.Module):
+    """Features at the level's size, residual blocks at half of it, and a field of bounded size.
+
+    Args:
+        inputs: channels: 2 on the coarsest level, the field of the level below beside them on the others.
+        width: channels throughout; 28 in the authors' code.
+        blocks: pre-activation residual blocks; 5 in the authors' code.
+        reach: largest displacement along an axis, as a fraction of half that axis (0.4).
+    """
+
+    def __init__(self, inputs: int, width: int = 28, blocks: int = 5, reach: float = 0.4, dim: int = 3) -> None:
+        super().__init__()
+        self.reach = reach
+        kind = {2: nn.Conv2d, 3: Conv3d}[dim]
+        turned = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}[dim]
+        self.features = nn.Sequential(conv(dim, inputs, width), nn.LeakyReLU(0.2), conv(dim, width, width))
+        self.down = kind(width, width, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(_PreActivation(dim, width) for _ in range(blocks))
+        self.up = turned(width, width, 2, stride=2)
+        self.field = nn.Sequential(
+            conv(dim, 2 * width, width), nn.LeakyReLU(0.2), conv(dim, width, dim, bias=False), nn.Softsign()
+        )
+
+    def forward(self, *images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A field in voxels of this level (B, n, *spatial), float32, and the features for the level above.
+
+        Args:
+            images: (B, c, *spatial), concatenated; sizes are even.
+            below: features of the level below, of half the size.
+        """
+        features = self.features(torch.cat(images, dim=1))
+        x = self.down(features)
+        x = x if below is None else x + below.to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        x = self.up(F.leaky_relu(x, 0.2))
+        unit = self.field(torch.cat([x, features], dim=1)).float()
+        half = torch.tensor(unit.shape[2:], device=unit.device).view(1, -1, *[1] * (unit.ndim - 2)) / 2
+        return self.reach * half * unit, x
+
+
+class _PreActivation(nn.Module):
+    """LeakyReLU, convolution, LeakyReLU, convolution, added to the input."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.first, self.second = conv(dim, width, width), conv(dim, width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.second(F.leaky_relu(self.first(F.leaky_relu(x, 0.2)), 0.2))
+        return x + inner
