@@ -20,7 +20,7 @@ def demo(
         "jssr-demo"
     ),
     checkpoint: opt.Checkpoint = None,
-    refine: opt.Refine = 0,
+    refine: opt.Refine = None,
     device: opt.Device = "cpu",
     threads: opt.Threads = None,
     verbose: opt.Verbose = False,

@@ -93,7 +93,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
-    refine: opt.Refine = 0,
+    refine: opt.Refine = None,
     rigid: opt.Rigid = True,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")

@@ -26,13 +26,16 @@ class Initial(str, Enum):
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 SystemName = Annotated[
-    str | None, typer.Option("--system", help="Which system; by default the checkpoint's, or jssr.", metavar="NAME")
+    str | None, typer.Option("--system", help="Which system: by default the checkpoint's, else jssr for CT and discrete for others.", metavar="NAME")
 ]
 Checkpoint = Annotated[
     Path | None,
     typer.Option("--checkpoint", help="Weights file or run folder; by default the shipped weights.", metavar="FILE"),
 ]
-Refine = Annotated[int, typer.Option("--refine", min=0, help="Steps of optimisation on the pair after the network.")]
+Refine = Annotated[
+    int | None,
+    typer.Option("--refine", min=0, help="Steps of optimisation on the pair afterwards; by default the system's own."),
+]
 Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
 InitialOption = Annotated[
     Initial, typer.Option("--initial", help="Start of the rigid alignment: the headers, or centre on centre.")

@@ -67,7 +67,7 @@ def evaluate_cohort(
     out: str | os.PathLike[str],
     *,
     split: str = "test",
-    refine: int = 0,
+    refine: int | None = None,
     rigid: bool = True,
     workers: int = 1,
     on_case: Callable[[str], None] | None = None,
@@ -83,7 +83,8 @@ def evaluate_cohort(
         model: the system.
         out: folder.
         split: "train", "validation", "test" or "all".
-        refine: steps of instance optimisation; with them both the network's and the refined state are measured.
+        refine: steps of instance optimisation, None the system's own number; with them both the network's and the
+            refined state are measured.
         rigid: align rigidly first.
         workers: processes that share the cases, one thread each: several small jobs use the cores better than one
             large one. Seconds and memory are then those of a busy machine; measure them with 1.
@@ -92,6 +93,7 @@ def evaluate_cohort(
     Raises:
         CohortError: no cases; OutputError: `out` holds another evaluation or cannot be written.
     """
+    refine = model.recipe.refine if refine is None else refine
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
     _same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid))

@@ -20,7 +20,7 @@ from jssr.data.prepare import PreparedPair, check_labels, prepare_image, prepare
 from jssr.data.rigid import OverlapError, overlap
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
 from jssr.engine.measure import Truth, measure
-from jssr.engine.model import Model, load_model
+from jssr.engine.model import Model, fitting_system, load_model
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working, describe
@@ -47,7 +47,7 @@ def register(
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
-    refine: int = 0,
+    refine: int | None = None,
     rigid: bool = True,
     initial: Literal["geometry", "centre"] = "geometry",
     fixed_labels: Image | None = None,
@@ -63,9 +63,10 @@ def register(
 
     Args:
         fixed, moving: 3D images (volumes, files, DICOM folders) of one patient, of any geometry.
-        system: which; None takes the checkpoint's, or "jssr".
+        system: which; None takes the checkpoint's. With neither, it is "jssr" for two CT scans and "discrete", which
+            needs no training, for all others.
         checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
-        refine: steps of instance optimisation after the network.
+        refine: steps of instance optimisation after the system; None leaves it to the system's recipe.
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another.
         fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances.
@@ -83,7 +84,7 @@ def register(
     """
     if initial not in ("geometry", "centre"):
         raise ValueError(f'initial must be "geometry" or "centre", got {initial!r}')
-    if int(refine) != refine or refine < 0:
+    if refine is not None and (int(refine) != refine or refine < 0):
         raise ValueError(f"refine must be a number of steps, 0 or more, got {refine!r}")
     watch = Stopwatch(on_stage)
     with watch.stage("read"):
@@ -91,7 +92,12 @@ def register(
         truth = _truth(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
         _check_overlap(y, x, rigid and initial == "centre")
     with watch.stage("load"):
+        if system is None and checkpoint is None:
+            system = fitting_system(y, x)
         model = load_model(system, checkpoint, device, deterministic)
+        if "tau" not in model.system.makes:
+            raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
+        refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, rigid, initial=initial)
     if pair.rigid is not None:
@@ -205,7 +211,7 @@ def _align(model: Model, pair: PreparedPair) -> Alignment:
     parts = {name: None if value is None else value.float().cpu().clone() for name, value in vars(said).items()}
     if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
         raise JssrError(
-            f"{model.source}: the network's field is not finite on {pair.grid}; its weights are of no use here"
+            f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here"
         )
     for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]

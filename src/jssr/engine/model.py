@@ -12,16 +12,21 @@ from typing import Any
 
 import torch
 
+from jssr.core.volume import Volume
 from jssr.engine.checkpoint import load_system
 from jssr.engine.hardware import choose_precision
-from jssr.engine.recipe import Recipe
+from jssr.data.intensity import modality_of
+from jssr.engine.recipe import Recipe, build_system, load_recipe
 from jssr.errors import CheckpointError, JssrError
 from jssr.systems.base import System
 
-__all__ = ["SHIPPED", "Model", "load_model", "shipped_weights"]
+__all__ = ["SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "shipped_weights"]
 
 SHIPPED = {"jssr": "jssr-compact.safetensors"}
 """The weights file in `jssr/weights` of each system that has one."""
+
+UNTRAINED = ("discrete",)
+"""Systems without weights; each has a recipe of its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +127,29 @@ def load_model(
     """
     if isinstance(checkpoint, Model):
         return checkpoint
+    if system in UNTRAINED:
+        if checkpoint is not None:
+            raise CheckpointError(f"{checkpoint}: {system} takes no weights; leave out the checkpoint or the system")
+        recipe = load_recipe(str(system))
+        return _ready(build_system(recipe), recipe, {}, f"{system}, without training", device, deterministic)
     path = Path(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
     built, recipe, header = load_system(path, system)
+    source = str(path) if checkpoint is not None else f"shipped {path.name}"
+    return _ready(built, recipe, header, source, device, deterministic)
+
+
+def fitting_system(*scans: Volume) -> str:
+    """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
+    return "jssr" if all(modality_of(scan) == "ct" for scan in scans) else "discrete"
+
+
+def _ready(
+    system: System, recipe: Recipe, header: dict[str, Any], source: str, device: str, deterministic: bool
+) -> Model:
+    """Put a system on its device."""
     try:
-        built = built.to(device)
+        system = system.to(device)
         float(torch.zeros(1, device=device).add(1))  # "meta" is a device and computes nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise JssrError(f"device {device!r} cannot be used on this machine ({error}); try --device cpu") from None
-    source = str(path) if checkpoint is not None else f"shipped {path.name}"
-    return Model(built.eval(), recipe, header, source, device, deterministic)
+    return Model(system.eval(), recipe, header, source, device, deterministic)

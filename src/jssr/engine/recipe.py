@@ -65,11 +65,12 @@ class Recipe(_Model):
 
     Attributes:
         system: a key of `jssr.systems.SYSTEMS`.
-        networks: for each part, the arguments of its network.
+        networks: for each part, the arguments of its network; none for a system without training.
         options: arguments of the system itself.
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
         one_piece: those of them of which only the largest connected piece is kept in use (not in training).
         anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
+        refine: steps of instance optimisation after the system, where the user does not say how many.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
             "poly" is (1 - t)^0.9.
@@ -87,13 +88,14 @@ class Recipe(_Model):
     name: str = Field(min_length=1)
     description: str = ""
     system: str
-    networks: dict[str, dict[str, JsonValue]] = Field(min_length=1)
+    networks: dict[str, dict[str, JsonValue]] = {}
     options: dict[str, JsonValue] = {}
     structures: tuple[str, ...] = ()
     one_piece: tuple[str, ...] = ()
     anchor: str | None = None
-    stages: tuple[Stage, ...] = Field(min_length=1)
-    learning_rates: dict[str, float]
+    refine: int = Field(default=0, ge=0)
+    stages: tuple[Stage, ...] = ()
+    learning_rates: dict[str, float] = {}
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -131,6 +133,8 @@ class Recipe(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
+        if bool(self.networks) != bool(self.stages):
+            raise ValueError("a recipe with networks needs stages that train them, and the other way round")
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name ({', '.join(names)})")
         unknown = [name for name in self.one_piece if name not in self.structures]

@@ -93,8 +93,8 @@ def refine_pair(
 
 
 def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask: Tensor) -> float:
-    """Mean squared distance of the features under a field, where both scans have data, on every second voxel."""
-    thin = (slice(None), slice(None), *[slice(None, None, 2)] * (tau.ndim - 2))
+    """Mean squared distance of the features under a field, where both scans have data, on every third voxel."""
+    thin = (slice(None), slice(None), *[slice(None, None, 3)] * (tau.ndim - 2))
     at = (ff.identity(tau.shape[2:], tau) + tau)[thin]
     mask = body[thin] * ff.sample(moving_mask, at)
     at, weight = at.to(features[0].fixed.device), mask.to(features[0].fixed.device)

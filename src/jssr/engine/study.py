@@ -116,7 +116,7 @@ def align(
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
-    refine: int = 0,
+    refine: int | None = None,
     rigid: bool = True,
     initial: Literal["geometry", "centre"] = "geometry",
     device: str = "cpu",
@@ -139,7 +139,8 @@ def align(
     elif not isinstance(study, Study):
         study = read_study(study)
     study.check(anchor)
-    model = load_model(system, checkpoint, device, deterministic)
+    chosen = system is not None or checkpoint is not None
+    model = load_model(system, checkpoint, device, deterministic) if chosen else None
     fixed = study.images[anchor]
     fixed = fixed if isinstance(fixed, Volume) else read_image(fixed)
     done: dict[str, Registration] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jssr.engine.recipe import Recipe
-from jssr.recipes import baselines, jssr
+from jssr.recipes import baselines, discrete, jssr
 
 __all__ = ["RECIPES"]
 
@@ -21,4 +21,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lapirn-compact": baselines.lapirn_compact,
     "pix2pix-compact": baselines.pix2pix_compact,
     "vnet-compact": baselines.vnet_compact,
+    "discrete": discrete.discrete,
 }

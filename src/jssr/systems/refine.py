@@ -69,19 +69,34 @@ def refine(
     where = chosen.flatten().nonzero()[:, 0]
     start = ff.resize_field(tau, shape)
     change = torch.zeros_like(start).requires_grad_()
-    adam = torch.optim.Adam([change], lr=rate)
+    adam = _Adam(change, rate)
     for step in range(steps):
-        adam.zero_grad()
         u = start + _spline(change)
         at = (ff.identity(shape, u) + u)[0].flatten(1).index_select(1, where).t().contiguous()
         cost = (distance(at) * weight).sum() / weight.sum().clamp(min=1)
-        (cost + smoothness * diffusion(u)).backward()
-        adam.step()
+        (gradient,) = torch.autograd.grad(cost + smoothness * diffusion(u), change)
+        adam.step(gradient)
         if on_step is not None:
             on_step(step)
     with torch.no_grad():
         # Only the change is interpolated: detail of the start finer than the control grid is kept.
         return tau + ff.resize_field(_spline(change), tau.shape[2:])
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015) on one tensor, as `torch.optim.Adam` with its defaults, whose import alone takes 2 s."""
+
+    def __init__(self, parameter: Tensor, rate: float) -> None:
+        self.parameter, self.rate, self.count = parameter, rate, 0
+        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        self.count += 1
+        self.mean.lerp_(gradient, 0.1)
+        self.square.lerp_(gradient.square(), 0.001)
+        size = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
+        self.parameter.addcdiv_(self.mean, size, value=-self.rate / (1 - 0.9**self.count))
 
 
 def _spline(control: Tensor) -> Tensor:

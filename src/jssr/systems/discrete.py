@@ -1,0 +1,173 @@
+"""`discrete`: registration without training, by dense search and coupled convex optimisation.
+
+After Heinrich et al. (SSC, MICCAI 2013; "convex optimisation with discrete displacements", IPMI 2014) and Siebert et al.
+(ConvexAdam, Learn2Reg 2021). f and m are MIND-SSC of the fixed and the moving image, d ranges over a cube of
+displacements, p over the cells of a coarse grid:
+
+    C(p, d)  mean over the voxels q of p of  |f(q) - m(q + d)|^2            where both scans have data
+    u(p)     argmin_d  C(p, d) + theta |d - v(p)|^2,    v = 3^3 mean of u,  theta rising      (coupled convex)
+
+Both directions are solved and made each other's inverse: u <- (u - w(id + u)) / 2, and likewise w. A second, finer level
+searches around the first. What is left is below a voxel and is the instance optimisation's (`systems/refine.py`, the
+same code as `--refine`), which the recipe asks for.
+
+A displacement that leaves the moving scan costs what the average voxel costs where it is: it is neither sought nor
+shunned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jssr.core import field as ff
+from jssr.core.precision import full_precision
+from jssr.losses.descriptors import mind_ssc
+from jssr.losses.similarity import box_mean
+from jssr.nets.blocks import upsample_to
+from jssr.systems.base import Alignment, Batch, System, Terms
+
+__all__ = ["Discrete", "Level", "build", "search"]
+
+THETAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Of Siebert et al.; displacements in steps."""
+ROUNDS = 15
+"""Of making two fields each other's inverse."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One search.
+
+    Attributes:
+        cell: voxels along each side of a cell, for which one displacement is found.
+        step: voxels between the displacements that are tried; features are averaged over as many.
+        radius: steps that are tried in each direction.
+        stride: of the averaged features, only each stride-th along each axis is compared: they are smooth already.
+    """
+
+    cell: int
+    step: int
+    radius: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.step, self.radius, self.stride) < 1 or self.cell % (self.step * self.stride):
+            raise ValueError(f"a level needs a cell that is a multiple of step times stride, got {self}")
+
+
+LEVELS = (Level(cell=4, step=2, radius=4, stride=2), Level(cell=2, step=1, radius=2, stride=2))
+
+
+class Discrete(System):
+    """The system of the module's docstring: it has no parts and nothing to train."""
+
+    makes = {"tau": "search"}
+
+    def __init__(self, levels: Sequence[Level] = LEVELS) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """None."""
+        return {}
+
+    @torch.no_grad()
+    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
+        """tau; see Alignment. 3D, a batch of one."""
+        f, m = mind_ssc(fixed), mind_ssc(moving)
+        # Air against air is alike everywhere: cells without anything but air are led by their neighbours.
+        body = [mask * _near(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
+        u = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
+        w = u
+        for level in self.levels:
+            u, w = (
+                ff.compose(a, search(ff.warp(theirs, a), ours, ff.warp(seen, a), inside, level))
+                for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
+            )
+            u, w = _inverse_of_each_other(u, w, level)
+        return Alignment(u)
+
+
+@full_precision
+def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor, level: Level) -> Tensor:
+    """The coupled convex solution of one level, as a displacement in voxels.
+
+    Args:
+        moving, fixed: features (1, C, *spatial).
+        moving_mask, fixed_mask: (1, 1, *spatial) in 0..1, where they count.
+
+    Returns:
+        (1, 3, *spatial).
+    """
+    shape = fixed.shape[2:]
+    cost, labels = _costs(moving, fixed, moving_mask, fixed_mask, level)
+    cells = cost.shape[1:]
+    flat = cost.flatten(1)
+    u = labels[flat.argmin(dim=0)].T.view(1, 3, *cells)
+    square = labels.square().sum(dim=1, keepdim=True)
+    for theta in THETAS:
+        v = box_mean(u, 3)
+        # |d - v|^2 without |v|^2, which is the same for every d.
+        coupled = torch.addmm(flat, labels, v[0].flatten(1), alpha=-2 * theta).add_(theta * square)
+        u = labels[coupled.argmin(dim=0)].T.view(1, 3, *cells)
+    u = level.step * box_mean(u, 3)
+    return upsample_to(u, [c * level.cell for c in cells])[(..., *[slice(0, s) for s in shape])]
+
+
+def _costs(
+    moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor, level: Level
+) -> tuple[Tensor, Tensor]:
+    """C (labels, *cells), and the labels (labels, 3) in steps."""
+    step, reach, cell = level.step, level.radius, level.cell
+    more = [-s % cell for s in fixed.shape[2:]]
+    pads = [p for m in reversed(more) for p in (0, m)]
+    f, m = (F.avg_pool3d(F.pad(i, pads, mode="replicate"), step) for i in (fixed, moving))
+    seen_f, seen_m = (F.avg_pool3d(F.pad(i, pads), step) for i in (fixed_mask, moving_mask))
+    m, seen_m = F.pad(m, [reach] * 6, mode="replicate"), F.pad(seen_m, [reach] * 6)
+    size, stride, pool = f.shape[2:], level.stride, cell // (step * level.stride)
+    f, seen_f = (i[..., ::stride, ::stride, ::stride].contiguous() for i in (f, seen_f))
+    offsets = torch.cartesian_prod(*[torch.arange(2 * reach + 1)] * 3)
+    out = torch.empty(len(offsets), *[s * step // cell for s in size], device=f.device)
+
+    def at(d: Sequence[int]) -> tuple[slice, ...]:
+        return (slice(None), slice(None), *[slice(o, o + s, stride) for o, s in zip(d, size, strict=True)])
+
+    middle = at([reach] * 3)
+    both = seen_f * seen_m[middle]
+    usual = ((m[middle] - f).square().sum(dim=1, keepdim=True) * both).sum() / both.sum().clamp(min=1e-6)
+    weight = F.avg_pool3d(seen_f, pool).clamp(min=1e-3)
+    scratch = torch.empty_like(f)
+    for k, d in enumerate(offsets.tolist()):
+        where = at(d)
+        distance = torch.sub(m[where], f, out=scratch).square_().sum(dim=1, keepdim=True)
+        distance = usual + seen_m[where] * (distance - usual)
+        out[k] = (F.avg_pool3d(distance * seen_f, pool) / weight)[0, 0]
+    return out, (offsets - reach).to(f)
+
+
+def _near(image: Tensor, air: float = -0.95) -> Tensor:
+    """1 on and next to what is brighter than air."""
+    return (box_mean((image > air).float(), 5) > 0).float()
+
+
+def _inverse_of_each_other(u: Tensor, w: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+    """Bring two opposite fields together, on a grid as coarse as what they hold."""
+    coarse = [max(2, s // level.step // 2) for s in u.shape[2:]]
+    a, b = ff.resize_field(u, coarse), ff.resize_field(w, coarse)
+    for _ in range(ROUNDS):
+        a, b = (a - ff.warp(b, a)) / 2, (b - ff.warp(a, b)) / 2
+    return ff.resize_field(a, u.shape[2:]), ff.resize_field(b, u.shape[2:])
+
+
+def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Discrete:
+    """Make one from plain data: it has no networks; options may name its `levels`."""
+    if networks:
+        raise ValueError("discrete has no networks")
+    levels = options.get("levels")
+    return Discrete(LEVELS if levels is None else [Level(**level) for level in levels])

@@ -1,0 +1,51 @@
+"""ANTs SyN (Avants et al. 2008; the package antspyx)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from jssr.core.transform import Transform
+from jssr.core.volume import Volume
+from jssr.io.images import write_image
+from jssr.io.transforms import read_transform
+from jssr.tools.base import Tool, missing
+
+__all__ = ["TOOLS"]
+
+THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
+
+
+def _run(kind: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
+    os.environ[THREADS] = str(threads)  # read when ANTs runs
+    import ants
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / f"{name}.nii" for name in ("fixed", "moving")}
+        for name, volume in (("fixed", fixed), ("moving", moving)):
+            write_image(volume, paths[name], np.float32)
+        images = {name: ants.image_read(str(path)) for name, path in paths.items()}
+        found = ants.registration(
+            images["fixed"], images["moving"], type_of_transform=kind, outprefix=f"{folder}/found_", random_seed=1
+        )
+        # Affine and warp, composed by ANTs itself, as one field on the fixed grid in LPS millimetres.
+        whole = ants.apply_transforms(
+            images["fixed"], images["moving"], found["fwdtransforms"], compose=f"{folder}/whole_"
+        )
+        return read_transform(whole)
+
+
+def _tool(name: str, kind: str, metric: str) -> Tool:
+    return Tool(
+        name,
+        f"antspyx's type_of_transform={kind!r}: affine, then SyN by {metric}, its own defaults",
+        True,
+        lambda fixed, moving, rigid, threads: _run(kind, fixed, moving, threads),
+        missing("ants"),
+    )
+
+
+TOOLS = (_tool("syn-mi", "SyN", "mutual information"), _tool("syn-cc", "SyNCC", "cross-correlation"))

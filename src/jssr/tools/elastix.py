@@ -1,0 +1,71 @@
+"""elastix (Klein et al. 2010; the package itk-elastix): rigid, affine and B-spline with mutual information."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Displacement, Transform
+from jssr.core.volume import Volume
+from jssr.tools.base import Tool, missing
+
+__all__ = ["TOOLS"]
+
+STAGES = ("rigid", "affine", "bspline")
+RESOLUTIONS = 4
+GRID_MM = 10.0
+
+
+def _run(fixed: Volume, moving: Volume, threads: int) -> Transform:
+    # The compiled modules themselves: the package's own import loads all of ITK's templates.
+    from itk import (
+        elxParameterObjectPython,
+        itkElastixRegistrationMethodPython,
+        itkPyBufferPython,
+        itkTransformixFilterPython,
+    )
+
+    images = itkPyBufferPython.itkPyBufferIF3
+    chosen = elxParameterObjectPython.elastixParameterObject.New()
+    for stage in STAGES:
+        settings = dict(chosen.GetDefaultParameterMap(stage, RESOLUTIONS, GRID_MM))
+        settings |= {"WriteResultImage": ("false",), "RandomSeed": ("1",), "AutomaticTransformInitialization": ("false",)}
+        chosen.AddParameterMap(settings)
+    method = itkElastixRegistrationMethodPython.itkElastixRegistrationMethodIF3IF3.New()
+    y, x = _itk(images, fixed), _itk(images, moving)
+    method.SetFixedImage(y)
+    method.SetMovingImage(x)
+    method.SetParameterObject(chosen)
+    method.SetLogToConsole(False)
+    method.SetNumberOfThreads(threads)
+    method.UpdateLargestPossibleRegion()
+    apply = itkTransformixFilterPython.itkTransformixFilterIF3.New()
+    apply.SetMovingImage(x)
+    apply.SetTransformParameterObject(method.GetTransformParameterObject())
+    apply.SetComputeDeformationField(True)
+    apply.SetLogToConsole(False)
+    apply.UpdateLargestPossibleRegion()
+    field = itkPyBufferPython.itkPyBufferIVF33.GetArrayFromImage(apply.GetOutputDeformationField())
+    return Displacement.from_millimetres(np.asarray(field).transpose(2, 1, 0, 3), fixed.grid)
+
+
+def _itk(buffer: object, volume: Volume) -> object:
+    grid: Grid = volume.grid
+    array = np.ascontiguousarray(volume.array.transpose(2, 1, 0), dtype=np.float32)
+    image = buffer.GetImageFromArray(array)  # type: ignore[attr-defined]
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetOrigin(grid.origin.tolist())
+    image.SetDirection(np.ascontiguousarray(grid.direction))
+    return image
+
+
+TOOLS = (
+    Tool(
+        "elastix",
+        f"its default parameter maps {', '.join(STAGES)}, mutual information, {RESOLUTIONS} resolutions, final grid of "
+        f"{GRID_MM:g} mm",
+        True,
+        lambda fixed, moving, rigid, threads: _run(fixed, moving, threads),
+        missing("itk"),
+    ),
+)

@@ -1,0 +1,45 @@
+"""greedy (Yushkevich et al.; the package picsl-greedy): affine, then greedy diffeomorphic registration."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import numpy as np
+import SimpleITK as sitk
+
+from jssr.core.transform import Affine, Chain, Displacement, Transform
+from jssr.core.volume import Volume
+from jssr.io.images import grid_of, to_sitk
+from jssr.tools.base import Tool, missing
+
+__all__ = ["TOOLS"]
+
+RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def _run(metric: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
+    from picsl_greedy import Greedy3D
+
+    images = {"fixed": to_sitk(fixed.data.numpy(), fixed.grid), "moving": to_sitk(moving.data.numpy(), moving.grid)}
+    greedy, quiet = Greedy3D(), StringIO()
+    common = f"-V 0 -threads {threads} -i fixed moving -m {metric} -n 100x50x10"
+    greedy.execute(f"{common} -a -dof 12 -ia-identity -o affine", out=quiet, err=quiet, affine=None, **images)
+    greedy.execute(f"{common} -it affine -o warp", out=quiet, err=quiet, warp=None)
+    # The matrix maps fixed to moving points in RAS; the warp is in LPS millimetres on the fixed grid, and comes first.
+    matrix = RAS @ np.asarray(greedy["affine"], dtype=np.float64) @ RAS
+    warp = greedy["warp"]
+    vectors = sitk.GetArrayViewFromImage(warp).transpose(2, 1, 0, 3)
+    return Chain(Displacement.from_millimetres(vectors, grid_of(warp)), Affine(matrix))
+
+
+def _tool(name: str, metric: str) -> Tool:
+    return Tool(
+        name,
+        f"affine (12) from the headers, then deformable, -m {metric} -n 100x50x10 in both",
+        True,
+        lambda fixed, moving, rigid, threads: _run(metric, fixed, moving, threads),
+        missing("picsl_greedy"),
+    )
+
+
+TOOLS = (_tool("greedy", "NCC 4x4x4"), _tool("greedy-mi", "NMI"))
