@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "processes": set(),
     "data": BASE | {"io", "data", "processes", "systems.base"},
     "recipes": LEFT | {"data", "engine", "recipes"},
-    "engine": LEFT | {"data", "processes", "engine", "recipes", "evaluate"},
+    "tools": BASE | {"io", "tools"},
+    "engine": LEFT | {"data", "processes", "engine", "recipes", "evaluate", "tools"},
     "evaluate": BASE | {"io", "data", "evaluate"},
 }
 FILES = sorted(p for p in ROOT.rglob("*.py"))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -20,7 +21,7 @@ R = TypeVar("R")
 
 
 def in_processes(
-    job: Callable[[T], R], items: Sequence[T], workers: int, steady: bool = False
+    job: Callable[[T], R], items: Sequence[T], workers: int, steady: bool = False, apart: bool = False
 ) -> Iterator[tuple[T, R]]:
     """Do a job for every item; yields (item, result) as each is done, in whatever order that is.
 
@@ -28,9 +29,10 @@ def in_processes(
         job: picklable where there is more than one worker, as are items and results.
         items: what it is done for.
         workers: processes, each with one thread of torch. With 1 everything is done in this process, in order.
+        apart: even one worker is a process of its own, then with all threads: its memory is that of the job.
         steady: one thread of torch in this process too, so that not a bit depends on the number of workers.
     """
-    if min(workers, len(items)) <= 1:
+    if min(workers, len(items)) <= 1 and not apart:
         threads = torch.get_num_threads()
         try:
             for item in items:
@@ -41,8 +43,9 @@ def in_processes(
         return
     # Spawned, not forked: torch and elastix have threads, and a fork of a process that has used them can hang.
     context = multiprocessing.get_context("spawn")
-    count = min(workers, len(items))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as pool:
+    count = max(1, min(workers, len(items)))
+    begin = partial(_begin, 1 if count > 1 else torch.get_num_threads())
+    with ProcessPoolExecutor(count, mp_context=context, initializer=begin) as pool:
         waiting: dict[Future[R], T] = {}
         try:
             for item in items:
@@ -60,9 +63,9 @@ def in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin() -> None:
-    """Set up a worker: one thread, and an end that lets it clean up."""
-    torch.set_num_threads(1)
+def _begin(threads: int) -> None:
+    """Set up a worker: its threads, and an end that lets it clean up."""
+    torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jssr import __version__
-from jssr.cli import apply, data, demo, learn, use
+from jssr.cli import apply, compare, data, demo, learn, use
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
@@ -52,6 +52,7 @@ for command in (
     use.synthesise,
     apply.warp,
     learn.evaluate,
+    compare.benchmark,
     learn.report,
     learn.info,
 ):

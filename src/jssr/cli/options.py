@@ -11,11 +11,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = [
     "Checkpoint", "Deterministic", "Device", "Initial", "InitialOption", "Out", "Refine", "Rigid", "Stages",
-    "SystemName", "Threads", "Verbose", "console", "prepare_session", "stderr",
+    "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
 ]  # fmt: skip
 
 
@@ -54,6 +62,12 @@ def console() -> Console:
 def stderr() -> Console:
     """Where progress goes."""
     return Console(stderr=True)
+
+
+def progress() -> Progress:
+    """A bar for work on many cases, on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=stderr(), transient=True)
 
 
 def prepare_session(threads: int | None = None, verbose: bool = False) -> None:

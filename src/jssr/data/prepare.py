@@ -61,6 +61,7 @@ def prepare_pair(
     rigid: bool = True,
     *,
     initial: Literal["geometry", "centre"] = "geometry",
+    found: RigidResult | None = None,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
 
@@ -71,12 +72,13 @@ def prepare_pair(
         window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: as in `rigid_align`.
+        found: a rigid alignment found before, taken as it is.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
         ImageError: a scan without contrast.
     """
-    result = rigid_align(fixed, moving, initial=initial) if rigid else None
+    result = rigid_align(fixed, moving, initial=initial) if rigid and found is None else found
     transform = result.transform if result else Affine.identity()
     if overlap(fixed.grid, moving.grid, transform) == 0:
         raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")

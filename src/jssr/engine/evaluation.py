@@ -29,7 +29,7 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.processes import in_processes
 
-__all__ = ["SEGMENTOR", "cases_of", "evaluate_cohort", "summaries"]
+__all__ = ["SEGMENTOR", "cases_of", "against", "evaluate_cohort", "fingerprint", "same_settings", "summaries"]
 
 SEGMENTOR = ("segmentor", "segmentor, synthesised")
 """Rows of the segmentor: on the scan itself (the paper's "non-synthesis"), and on what the generator makes of it."""
@@ -96,7 +96,7 @@ def evaluate_cohort(
     refine = model.recipe.refine if refine is None else refine
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
-    _same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid))
+    same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid), "evaluation.json")
     job = partial(_case_file, cohort, model, refine, rigid, folder)
     for case, _ in in_processes(job, cases, workers):
         if on_case is not None:
@@ -111,7 +111,7 @@ def evaluate_cohort(
 def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
     return {
         "cohort": cohort.name,
-        "files": _fingerprint(cohort, cases),
+        "files": fingerprint(cohort, cases),
         "split": split,
         "system": model.recipe.system,
         "recipe": model.recipe.name,
@@ -121,15 +121,20 @@ def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refin
     }
 
 
-def _fingerprint(cohort: Cohort, cases: list[Case]) -> str:
+def fingerprint(cohort: Cohort, cases: list[Case]) -> str:
     """Changes when the cohort's description, a case's entry or one of its files does."""
     told: list[Any] = [cohort.anchor, sorted(cohort.label_names.items()), sorted(cohort.regions.items())]
     told += [[case.model_dump(mode="json"), cohort.files_of(case)] for case in cases]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def _same_settings(out: Path, settings: dict[str, Any]) -> None:
-    file = out / "evaluation.json"
+def same_settings(out: Path, settings: dict[str, Any], name: str) -> None:
+    """Write the settings of an evaluation to a file of the folder, or make sure that they are those it began with.
+
+    Raises:
+        OutputError: they are others.
+    """
+    file = out / name
     if file.is_file():
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
@@ -138,7 +143,7 @@ def _same_settings(out: Path, settings: dict[str, Any]) -> None:
         before = before if isinstance(before, dict) else {}
         changed = [key for key, value in settings.items() if before.get(key) != value]
         if changed:
-            raise OutputError(f"{out}: holds an evaluation of another {', '.join(changed)}; choose another folder")
+            raise OutputError(f"{out}: holds results of another {', '.join(changed)}; choose another folder")
     write_json(settings | {"provenance": provenance("", False)}, file)
 
 
@@ -180,17 +185,18 @@ def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures
     plain = largest_parts(said, model.one_piece).argmax(dim=1)
     goal = resample(truth.moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
-    out = [CaseResult(case, phase, SEGMENTOR[0], _against(plain, goal, names, structures))]
+    out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures))]
     if work.alignment.synthesised is not None:
-        out.append(CaseResult(case, phase, SEGMENTOR[1], _against(made, goal, names, structures)))
+        out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures)))
     if work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
         goal = resample(truth.fixed_labels, pair.grid)
-        out.append(CaseResult(case, anchor, SEGMENTOR[0], _against(fixed, goal, names, structures)))
+        out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures)))
     return out
 
 
-def _against(classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any) -> dict[str, float]:
+def against(classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any) -> dict[str, float]:
+    """Dice of class indices with a known label map on the same grid, for the names that both know."""
     values = {}
     for k, name in enumerate(names, start=1):
         if name in structures:

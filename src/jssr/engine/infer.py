@@ -30,7 +30,7 @@ from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.systems.base import Alignment
 
-__all__ = ["register", "segment", "synthesise"]
+__all__ = ["register", "segment", "solve", "synthesise"]
 
 LOST = (
     "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
@@ -103,6 +103,15 @@ def register(
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
+    return _full_size(y, x, solve(model, y, x, pair, refine, watch), truth, watch)
+
+
+def solve(model: Model, y: Volume, x: Volume, pair: PreparedPair, refine: int, watch: Stopwatch) -> Working:
+    """Align a prepared pair: the system's field, and with `refine` steps the refined one.
+
+    Args:
+        y, x: the scans that `pair` was prepared from, fixed and moving.
+    """
     with watch.stage("network"):
         alignment = _align(model, pair)
     maps = {"network": Map(_field(alignment.tau, pair.grid, pair), pair.transform)}
@@ -114,8 +123,7 @@ def register(
             maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
         if not helped:
             pair = replace(pair, warnings=(*pair.warnings, LOST))
-    work = Working(model, pair, alignment, maps)
-    return _full_size(y, x, work, truth, watch)
+    return Working(model, pair, alignment, maps)
 
 
 def segment(

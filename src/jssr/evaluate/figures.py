@@ -30,7 +30,9 @@ __all__ = [
     "MOVING_COLOUR",
     "OVERLAYS",
     "StudyRow",
+    "beside",
     "box_plot",
+    "caption",
     "checkerboard",
     "compare",
     "contours",
@@ -184,7 +186,7 @@ def encode(picture: Colour, kind: str = "PNG", quality: int = 86) -> bytes:
     return buffer.getvalue()
 
 
-def _beside(pictures: Sequence[Colour], gap: int = 6, white: bool = False) -> Colour:
+def beside(pictures: Sequence[Colour], gap: int = 6, white: bool = False) -> Colour:
     """Set pictures of different height side by side, centred, on black or white."""
     high = max(p.shape[0] for p in pictures)
     parts: list[Colour] = []
@@ -227,7 +229,7 @@ def three_planes(
     """Show a volume in three planes through `at` (LPS mm; None: `focus`), grey range `limits`, as PNG bytes."""
     planes = Planes(volume.grid, at or focus(volume), width)
     limits = limits or window_of(volume)
-    return encode(_beside([lettered(grey(window(planes.cut(volume, p), limits)), p) for p in planes.names]))
+    return encode(beside([lettered(grey(window(planes.cut(volume, p), limits)), p) for p in planes.names]))
 
 
 def compare(
@@ -242,7 +244,7 @@ def compare(
     planes = Planes(fixed.grid, at or focus(fixed), width)
     a, b = window_of(fixed), window_of(other)
     cuts = [(p, window(planes.cut(fixed, p), a), window(planes.cut(other, p), b)) for p in planes.names]
-    return encode(_beside([lettered(paint(x, y), p) for p, x, y in cuts]))
+    return encode(beside([lettered(paint(x, y), p) for p, x, y in cuts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,15 +272,16 @@ def montage(
         cells += [checkerboard(fixed, moving, tile), checkerboard(fixed, moved, tile)]
         pictures = [lettered(c, plane, 14) for c in cells]
         named = zip(heads, pictures, strict=True)
-        titles = [_caption(f"{row.name}: {h}" if h == "moving" else h, p.shape[1]) for h, p in named]
-        lines.append(np.concatenate([_beside(titles, white=True), _beside(pictures, white=True)], axis=0))
+        titles = [caption(f"{row.name}: {h}" if h == "moving" else h, p.shape[1]) for h, p in named]
+        lines.append(np.concatenate([beside(titles, white=True), beside(pictures, white=True)], axis=0))
     widest = max(line.shape[1] for line in lines)
     return encode(
         np.concatenate([np.pad(x, ((0, 4), (0, widest - x.shape[1]), (0, 0)), constant_values=255) for x in lines])
     )
 
 
-def _caption(text: str, width: int, height: int = 26) -> Colour:
+def caption(text: str, width: int, height: int = 26) -> Colour:
+    """Write a line of text on white, to be set above a picture of that width."""
     image = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", anchor="lm")
     return np.asarray(image)

@@ -1,0 +1,108 @@
+"""The command that sets systems and tools side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jssr.cli import options as opt
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    cohort: Annotated[Path, typer.Argument(help="Cohort with labels or landmarks of its phases.", metavar="COHORT")],
+    out: opt.Out,
+    run: Annotated[
+        list[Path] | None, typer.Option("--run", help="Weights file or run folder of ours; may be repeated.")
+    ] = None,
+    refined: Annotated[
+        list[Path] | None, typer.Option("--refined", help="The same, with --refine steps on each pair.")
+    ] = None,
+    refine: Annotated[int, typer.Option("--refine", min=1, help="Steps for --refined.")] = 20,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            help="discrete, elastix, syn-mi, syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
+    synthesis: Annotated[
+        list[Path] | None,
+        typer.Option("--synthesis", help="Run for table 2: its segmentor, its generator or both; may be repeated."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Row that the others are tested against; by default the first run.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
+    fixed: Annotated[
+        str | None, typer.Option("--fixed", help="Phase that the others are aligned to; by default the anchor.")
+    ] = None,
+    picture: Annotated[str | None, typer.Option("--picture", help="Case of figure 5; by default the first.")] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
+    threads: opt.Threads = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Compare systems and tools on a cohort: tables 1 and 2, figures 4 and 5 of the JSSR paper, with tests.
+
+    Every row is measured alike, from the scans themselves. An interrupted benchmark continues, and rows can be added
+    to a finished one by naming them too. Writes results.csv, table2.csv, tables.md, figure4.png and figure5_PHASE.png.
+
+    Example: jssr benchmark cohort -o comparison --run runs/jssr --refined runs/jssr --tool discrete --tool greedy
+    """
+    opt.prepare_session(threads, verbose)
+    from jssr.data.cohort import Cohort
+    from jssr.engine import benchmark as engine
+    from jssr.engine import benchmark_output as output
+    from jssr.engine.evaluation import cases_of
+    from jssr.engine.output import check_output
+    from jssr.engine.recipe import nearest
+    from jssr.engine.synthesis import makers, run_synthesis
+    from jssr.errors import JssrError
+    from jssr.evaluate.tables import rich_table
+
+    check_output(out)
+    patients = Cohort.load(cohort)
+    cases = cases_of(patients, split)
+    contestants = engine.contestants_of(
+        [str(p) for p in run or []], [str(p) for p in refined or []], tool or [], refine, bool(synthesis)
+    )
+    named = {engine.run_name(str(p)): str(p) for p in synthesis or []}
+    segmentors, generators = makers(named)
+    if synthesis and not segmentors:
+        raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
+    rows = [c.name for c in contestants]
+    reference = against or rows[min(len(engine.BEFORE), len(rows) - 1)]
+    if reference not in rows:
+        raise JssrError(f"--against {reference!r} is no row of this benchmark{nearest(reference, rows)}")
+    with opt.progress() as bar:
+        task = bar.add_task("benchmark", total=len(contestants) * len(cases))
+        done = engine.run_benchmark(
+            patients, contestants, out, split=split, fixed=fixed, workers=workers, picture=picture,
+            on_case=lambda name, case: bar.update(task, advance=1, description=f"{name}: {case}"),
+        )  # fmt: skip
+        second = []
+        if segmentors:
+            task = bar.add_task("table 2", total=len(cases))
+            second = run_synthesis(
+                patients, segmentors, generators, out, split=split, fixed=fixed, workers=workers,
+                on_case=lambda _: bar.advance(task),
+            )  # fmt: skip
+    output.write_tables(out, done, second, reference, seed)
+    output.write_figures(
+        out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor
+    )
+    screen = opt.console()
+    for block in output.table_one(done):
+        screen.print(rich_table(block))
+    for segmentor, blocks in output.table_two(second):
+        screen.print(f"segmentor: {segmentor}")
+        for block in blocks:
+            screen.print(rich_table(block))
+    screen.print(f"written to {out}")

@@ -1,0 +1,255 @@
+"""Several systems and tools on the cases of a cohort, one after the other, measured alike: the paper's table 1.
+
+Every one of them aligns the same pairs from the scans themselves and is judged by the whole map on the fixed grid.
+Systems of ours and tools without a linear stage start from one rigid alignment, found once for each pair, whose time
+counts for all that use it. Each contestant runs in processes of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jssr.core.transform import Affine, Displacement, Transform, resample
+from jssr.core.volume import Volume
+from jssr.data.cohort import Case, Cohort
+from jssr.data.prepare import prepare_pair
+from jssr.data.rigid import RigidResult, rigid_align
+from jssr.engine.evaluation import cases_of, fingerprint, same_settings
+from jssr.engine.fullsize import regularity
+from jssr.engine.infer import solve
+from jssr.engine.model import UNTRAINED, Model, load_model
+from jssr.engine.output import write_json
+from jssr.engine.provenance import Stopwatch, peak_memory_mb
+from jssr.errors import CohortError, JssrError
+from jssr.evaluate.metrics import CaseResult, evaluate_pair
+from jssr.evaluate.tables import read_csv, write_csv
+from jssr.io.atomic import make_folder
+from jssr.io.images import read_image
+from jssr.io.points import read_points
+from jssr.io.transforms import write_displacement
+from jssr.processes import in_processes
+from jssr.tools import TOOLS
+
+__all__ = ["BEFORE", "Contestant", "contestants_of", "rigid_of", "run_benchmark", "run_name"]
+
+BEFORE = ("initial", "rigid")
+"""Rows that every table begins with."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of the table.
+
+    Attributes:
+        name: of the row.
+        source: a weights file or run folder, "discrete", or the name of a tool.
+        refine: steps of instance optimisation, for systems of ours.
+    """
+
+    name: str
+    source: str
+    refine: int = 0
+
+    @property
+    def is_tool(self) -> bool:
+        return self.source in TOOLS
+
+    @property
+    def folder(self) -> str:
+        """The name of its folders."""
+        return "".join(c if c.isalnum() or c in "-_+." else "_" for c in self.name)
+
+
+def contestants_of(
+    runs: Sequence[str], refined: Sequence[str], tools: Sequence[str], refine: int, alone: bool = False
+) -> list[Contestant]:
+    """Make sure that everything that shall compete can, before any work, and name it.
+
+    Args:
+        runs: weights files or run folders of ours, as they are.
+        refined: such, with `refine` steps of instance optimisation.
+        tools: of `TOOLS`, and "discrete".
+        refine: steps for `refined`.
+        alone: it is enough that there is none.
+
+    Raises:
+        CheckpointError: an unreadable run; JssrError: an unknown or missing tool, or two contestants of one name.
+    """
+    found = [Contestant(name, name) for name in BEFORE]
+    for source in runs:
+        found.append(Contestant(_register(source), source))
+    for source in refined:
+        found.append(Contestant(f"{_register(source)} + {refine}", source, refine))
+    for name in tools:
+        if name in UNTRAINED:
+            found.append(Contestant(name, name, load_model(name).recipe.refine))
+        elif name in TOOLS:
+            TOOLS[name].check()
+            found.append(Contestant(name, name))
+        else:
+            raise JssrError(f"{name!r} is no tool; there are {', '.join((*UNTRAINED, *TOOLS))}")
+    names = [c.name for c in found]
+    double = next((n for n in names if names.count(n) > 1), None)
+    if double:
+        raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
+    if len(found) == len(BEFORE) and not alone:
+        raise JssrError("nothing to compare: name runs (--run, --refined) or tools (--tool)")
+    return found
+
+
+def _register(source: str) -> str:
+    """The name of a run that can align.
+
+    Raises:
+        JssrError: it cannot.
+    """
+    model = _model(source)
+    if "tau" not in model.system.makes:
+        raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
+    return run_name(source)
+
+
+def run_name(source: str) -> str:
+    """How a run is called: its folder's name, or its file's."""
+    path = Path(source)
+    return path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
+
+
+@lru_cache(maxsize=2)
+def _model(source: str) -> Model:
+    return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
+
+
+def run_benchmark(
+    cohort: Cohort,
+    contestants: Sequence[Contestant],
+    out: Path,
+    *,
+    split: str = "test",
+    fixed: str | None = None,
+    workers: int = 1,
+    picture: str | None = None,
+    on_case: Callable[[str, str], None] | None = None,
+) -> list[CaseResult]:
+    """Run every contestant on every case.
+
+    Leaves `cases/NAME/ID.csv` as each is done (what is there is not done again, and contestants can be added later),
+    `rigid/ID_PHASE.json`, `fields/NAME/ID_PHASE.nii.gz` of the case to be pictured, and `results.csv`.
+
+    Args:
+        contestants: of `contestants_of`.
+        out: folder.
+        split: "train", "validation", "test" or "all".
+        fixed: phase that the others are aligned to; None takes the cohort's anchor.
+        workers: processes that share a contestant's cases, one thread each. Seconds are honest with 1, which has all.
+        picture: id of the case whose fields are kept; None takes the first.
+        on_case: called with contestant and case when they are done.
+
+    Raises:
+        CohortError: no cases; OutputError: `out` holds a benchmark of other scans.
+    """
+    cases = cases_of(cohort, split)
+    anchor = fixed or cohort.anchor
+    lacking = next((case.id for case in cases if anchor not in case.images), None)
+    if lacking:
+        raise CohortError(f"{cohort.root}: case {lacking} has no {anchor!r} to align to")
+    shown = picture or cases[0].id
+    cohort.case(shown)
+    settings = {"cohort": cohort.name, "files": fingerprint(cohort, cases), "split": split, "anchor": anchor}
+    same_settings(out, settings, "benchmark.json")
+    results: list[CaseResult] = []
+    for one in contestants:
+        folder = make_folder(out / "cases" / one.folder)
+        todo = [case for case in cases if not _is_done(one, case, out, shown)]
+        job = partial(_case, cohort, one, anchor, out, shown)
+        for case, _ in in_processes(job, todo, workers, apart=True):
+            if on_case is not None:
+                on_case(one.name, case.id)
+        results += [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
+    write_csv(results, out / "results.csv")
+    return results
+
+
+def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
+    drawn = one.name in BEFORE or case.id != shown or any((out / "fields" / one.folder).glob(f"{shown}_*"))
+    return drawn and (out / "cases" / one.folder / f"{case.id}.csv").is_file()
+
+
+def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, case: Case) -> None:
+    """Run a contestant on every scan of a case."""
+    y = read_image(cohort.path(case.images[anchor]))
+    results = []
+    for phase in case.images:
+        if phase == anchor:
+            continue
+        x = read_image(cohort.path(case.images[phase]))
+        rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
+        whole, seconds = _aligned(one, y, x, rigid)
+        peak = peak_memory_mb()
+        values = _measured(cohort, case, anchor, phase, y, whole)
+        results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
+        if case.id == shown and isinstance(whole, Displacement):
+            write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
+    write_csv(results, out / "cases" / one.folder / f"{case.id}.csv")
+
+
+def _aligned(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> tuple[Transform, float]:
+    """The whole map as a field on the fixed grid (as it is where it is linear), and the seconds from scans to that."""
+    if one.name == "initial":
+        return Affine.identity(), 0.0
+    if one.name == "rigid":
+        return rigid.transform, rigid.seconds
+    watch = Stopwatch()
+    if one.is_tool:
+        tool = TOOLS[one.source]
+        with watch.stage("tool"):
+            found = tool.run(y, x, rigid.transform, torch.get_num_threads()).displacement(y.grid)
+        return found, watch.total + (0.0 if tool.own_rigid else rigid.seconds)
+    model = _model(one.source)
+    with watch.stage("prepare"):
+        pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, found=rigid)
+    work = solve(model, y, x, pair, one.refine, watch)
+    with watch.stage("fullsize"):
+        found = work.final.chain.displacement(y.grid)
+    return found, watch.total + rigid.seconds
+
+
+def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
+    """The rigid alignment of a pair, found once and kept."""
+    if file.is_file():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        matrix = np.array(kept.pop("matrix"))
+        return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
+    found = rigid_align(y, x)
+    make_folder(file.parent)
+    kept = {key: value for key, value in vars(found).items() if key != "transform"}
+    write_json({"matrix": found.transform.matrix.tolist(), **kept}, file)
+    return found
+
+
+def _measured(
+    cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, whole: Transform
+) -> dict[str, float]:
+    """`evaluate_pair` of what the cohort knows of a pair."""
+    known: dict[str, Any] = {}
+    if {anchor, phase} <= set(case.labels):
+        labels = [read_image(cohort.path(case.labels[p]), kind="labels") for p in (anchor, phase)]
+        known |= {"fixed_labels": labels[0], "moved_labels": resample(labels[1], y.grid, whole)}
+    if {anchor, phase} <= set(case.landmarks):
+        points = [read_points(cohort.path(case.landmarks[p])) for p in (anchor, phase)]
+        known |= {"fixed_points": points[0], "moving_points": points[1]}
+    values = evaluate_pair(
+        known.pop("fixed_labels", None), known.pop("moved_labels", None), cohort.structures() or None,
+        transform=whole, **known,
+    )  # fmt: skip
+    if isinstance(whole, Displacement):
+        values["folds"], values["log_jacobian_sd"] = regularity(whole)
+    return values

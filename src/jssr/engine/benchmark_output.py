@@ -1,0 +1,106 @@
+"""What a benchmark leaves to be read: tables 1 and 2, tests, figures 4 and 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jssr.core.transform import Affine, Transform
+from jssr.data.cohort import Cohort
+from jssr.engine.benchmark import BEFORE, Contestant, rigid_of
+from jssr.engine.synthesis import split_row
+from jssr.evaluate.metrics import CaseResult
+from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown
+from jssr.evaluate.tables import Summary, markdown, summarise
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.images import read_image
+from jssr.io.transforms import read_transform
+
+__all__ = ["table_one", "table_two", "write_figures", "write_tables"]
+
+
+def table_one(results: Sequence[CaseResult]) -> list[Summary]:
+    """The blocks of the paper's table 1, and landmarks, regularity and memory beside."""
+    first = _first(results)
+    wanted = [("dice", first), ("dice", "mean"), ("hd95", first), ("asd", first), ("tre", "")]
+    wanted += [("folds", ""), ("log_jacobian_sd", ""), ("seconds", ""), ("peak_mb", "")]
+    blocks = [summarise(results, metric, structure) for metric, structure in dict.fromkeys(wanted)]
+    return [block for block in blocks if any(cell.n for row in block.cells.values() for cell in row.values())]
+
+
+def table_two(results: Sequence[CaseResult]) -> list[tuple[str, list[Summary]]]:
+    """For each segmentor the Dice by generator and phase, first that of the liver, then the mean of all structures."""
+    out = []
+    for segmentor in dict.fromkeys(split_row(r.method)[0] for r in results):
+        mine = [
+            CaseResult(r.case, r.phase, split_row(r.method)[1], r.values)
+            for r in results
+            if split_row(r.method)[0] == segmentor
+        ]
+        out.append((segmentor, [summarise(mine, "dice", s) for s in dict.fromkeys((_first(mine), "mean"))]))
+    return out
+
+
+def comparisons(results: Sequence[CaseResult], against: str, seed: int = 0) -> list[list[Comparison]]:
+    """Every method against one, in the overlap and the landmarks."""
+    first = _first(results)
+    wanted = [("dice", first), ("dice", "mean"), ("tre", "")]
+    return [compare(results, against, metric, structure, seed) for metric, structure in dict.fromkeys(wanted)]
+
+
+def write_tables(
+    out: Path, results: Sequence[CaseResult], second: Sequence[CaseResult], against: str, seed: int = 0
+) -> None:
+    """Write tables.md: table 1, tests against one method, and table 2 where there is one."""
+    parts = ["## Table 1: registration\n", markdown(*table_one(results))]
+    tests = comparisons(results, against, seed)
+    if any(tests):
+        told = "Patients' means; Wilcoxon signed-rank test, bootstrap interval of the mean difference."
+        parts += [f"## Against {against}\n", told + "\n", comparisons_markdown(tests)]
+    if second:
+        parts.append("## Table 2: synthesis, by segmentation\n")
+        for segmentor, blocks in table_two(second):
+            parts += [f"### Segmentor: {segmentor}\n", markdown(*blocks)]
+    _write(out / "tables.md", "\n".join(parts).encode())
+
+
+def write_figures(
+    out: Path, cohort: Cohort, contestants: Sequence[Contestant], results: Sequence[CaseResult], shown: str, fixed: str
+) -> list[Path]:
+    """Write figure4.png, the spread of Dice by phase, and figure5_PHASE.png, one case under every method."""
+    from jssr.evaluate.comparison import method_rows
+    from jssr.evaluate.figures import box_plot, figure_png
+
+    written = []
+    if any("dice" in key for r in results for key in r.values):
+        written.append(_write(out / "figure4.png", figure_png(box_plot(results, "dice", _first(results)))))
+    case = cohort.case(shown)
+    y = read_image(cohort.path(case.images[fixed]))
+    for phase in (p for p in case.images if p != fixed):
+        x = read_image(cohort.path(case.images[phase]))
+        labels = {}
+        if {fixed, phase} <= set(case.labels):
+            names = {"fixed_labels": fixed, "moving_labels": phase}
+            labels = {k: read_image(cohort.path(case.labels[p]), kind="labels") for k, p in names.items()}
+        maps: dict[str, Transform] = {BEFORE[0]: Affine.identity()}
+        maps[BEFORE[1]] = rigid_of(y, x, out / "rigid" / f"{shown}_{phase}.json").transform
+        maps |= _fields(out, contestants, shown, phase)
+        written.append(_write(out / f"figure5_{phase}.png", method_rows(y, x, maps, **labels)))
+    return written
+
+
+def _fields(out: Path, contestants: Sequence[Contestant], shown: str, phase: str) -> Mapping[str, Transform]:
+    files = {c.name: out / "fields" / c.folder / f"{shown}_{phase}.nii.gz" for c in contestants}
+    return {name: read_transform(file) for name, file in files.items() if file.is_file()}
+
+
+def _first(results: Sequence[CaseResult]) -> str:
+    """The structure of the paper's tables, or all of them."""
+    return "liver" if any("dice/liver" in r.values for r in results) else "mean"
+
+
+def _write(path: Path, data: bytes) -> Path:
+    make_folder(path.parent)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return path

@@ -1,0 +1,136 @@
+"""Table 2 of the paper: synthesis judged by what segmentors make of it.
+
+Every segmentor looks at every phase as it is ("non-synthesis") and as every generator shows it, on the networks' grid,
+against the known labels of that phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+from torch import Tensor
+
+from jssr.core.transform import resample
+from jssr.core.volume import Volume
+from jssr.data.cohort import Case, Cohort
+from jssr.data.prepare import PreparedPair, prepare_pair
+from jssr.engine.benchmark import rigid_of
+from jssr.engine.evaluation import against, cases_of
+from jssr.engine.model import Model, load_model
+from jssr.engine.parts import largest_parts
+from jssr.errors import JssrError
+from jssr.evaluate.metrics import CaseResult
+from jssr.evaluate.tables import read_csv, write_csv
+from jssr.io.atomic import make_folder
+from jssr.io.images import read_image
+from jssr.processes import in_processes
+
+__all__ = ["AS_IT_IS", "makers", "run_synthesis", "split_row"]
+
+AS_IT_IS = "non-synthesis"
+_ON = " on "
+
+
+def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Which of the runs (name to source) have a segmentor, and which a generator.
+
+    Raises:
+        JssrError: they do not share one grid and one intensity window.
+    """
+    models = {name: _model(source) for name, source in runs.items()}
+    kinds = {(m.recipe.spacing, m.recipe.window) for m in models.values()}
+    if len(kinds) > 1:
+        raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")
+    return tuple(  # type: ignore[return-value]
+        {name: runs[name] for name, m in models.items() if what in m.system.makes and m.system.makes[what] in m.system.parts}
+        for what in ("segmentation", "synthesised")
+    )
+
+
+def split_row(method: str) -> tuple[str, str]:
+    """Segmentor and generator of a row's name."""
+    segmentor, _, generator = method.partition(_ON)
+    return segmentor, generator
+
+
+def run_synthesis(
+    cohort: Cohort,
+    segmentors: Mapping[str, str],
+    generators: Mapping[str, str],
+    out: Path,
+    *,
+    split: str = "test",
+    fixed: str | None = None,
+    workers: int = 1,
+    on_case: Callable[[str], None] | None = None,
+) -> list[CaseResult]:
+    """Dice of every segmentor on every phase, as it is and through every generator.
+
+    Leaves `table2/ID.csv` as each case is done, and `table2.csv`.
+
+    Args:
+        segmentors, generators: of `makers`.
+        split, fixed, workers: as in `run_benchmark`.
+        on_case: called with the id of each case when it is done.
+    """
+    cases = [case for case in cases_of(cohort, split) if case.labels]
+    folder = make_folder(out / "table2")
+    anchor = fixed or cohort.anchor
+    wanted = [f"{s}{_ON}{g}" for s in segmentors for g in (AS_IT_IS, *generators)]
+    todo = [case for case in cases if not _complete(folder / f"{case.id}.csv", wanted)]
+    job = partial(_case, cohort, dict(segmentors), dict(generators), anchor, out)
+    for case, _ in in_processes(job, todo, workers):
+        if on_case is not None:
+            on_case(case.id)
+    results = [r for case in cases for r in read_csv(folder / f"{case.id}.csv") if r.method in wanted]
+    write_csv(results, out / "table2.csv")
+    return results
+
+
+def _complete(file: Path, wanted: Sequence[str]) -> bool:
+    return file.is_file() and set(wanted) <= {r.method for r in read_csv(file)}
+
+
+@lru_cache(maxsize=8)
+def _model(source: str) -> Model:
+    return load_model(checkpoint=source)
+
+
+def _case(
+    cohort: Cohort, segmentors: dict[str, str], generators: dict[str, str], anchor: str, out: Path, case: Case
+) -> None:
+    y = read_image(cohort.path(case.images[anchor]))
+    some = _model(next(iter(segmentors.values())))
+    results: list[CaseResult] = []
+    for phase in (p for p in case.images if p != anchor and p in case.labels):
+        x = read_image(cohort.path(case.images[phase]))
+        rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
+        pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid)
+        images = {AS_IT_IS: pair.moving}
+        images |= {name: _synthesised(_model(source), pair) for name, source in generators.items()}
+        goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)
+        for s, source in segmentors.items():
+            for g, image in images.items():
+                values = _dice(_model(source), image, goal, cohort)
+                results.append(CaseResult(case.id, phase, f"{s}{_ON}{g}", values))
+        if not any(r.phase == anchor for r in results) and anchor in case.labels:
+            goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
+            for s, source in segmentors.items():
+                values = _dice(_model(source), pair.fixed, goal, cohort)
+                results += [CaseResult(case.id, anchor, f"{s}{_ON}{g}", values) for g in images]
+    write_csv(results, out / "table2" / f"{case.id}.csv")
+
+
+def _synthesised(model: Model, pair: PreparedPair) -> Tensor:
+    with model.computing():
+        g = model.system.synthesise(pair.moving, pair.fixed).float().clone()
+    return g * pair.moving_mask + pair.moving * (1 - pair.moving_mask)
+
+
+def _dice(model: Model, image: Tensor, goal: Volume, cohort: Cohort) -> dict[str, float]:
+    with model.computing():
+        said = model.system.segment(image).float().clone()
+    classes = largest_parts(said, model.one_piece).argmax(dim=1)
+    return against(classes, goal, model.structures, cohort.structures())

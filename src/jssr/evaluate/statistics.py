@@ -1,0 +1,124 @@
+"""Is one method better than another? Paired tests and intervals over patients, never over scans.
+
+The scans of one patient share anatomy and anchor: they are averaged first, and what is compared are patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, wilcoxon
+
+from jssr.evaluate.metrics import CaseResult
+from jssr.evaluate.tables import METRICS, Metric, value_of
+
+__all__ = ["Comparison", "compare", "comparisons_markdown"]
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`method` minus `against`, over the patients that both have.
+
+    Attributes:
+        n: patients.
+        difference: mean of the patients' differences, in the unit the metric is stored in.
+        low, high: 95 % percentile bootstrap interval of that mean.
+        p: two-sided Wilcoxon signed-rank test; 1 where no patient differs.
+        p_holm: corrected after Holm for all comparisons of one call.
+    """
+
+    method: str
+    against: str
+    metric: str
+    structure: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float = math.nan
+
+
+def compare(
+    results: Sequence[CaseResult], against: str, metric: str, structure: str = "", seed: int = 0
+) -> list[Comparison]:
+    """Compare every other method with one.
+
+    Args:
+        results: of several methods on the same scans.
+        against: the method that the others are compared with.
+        metric, structure: as in `value_of`.
+        seed: of the bootstrap.
+
+    Returns:
+        One comparison per method, in the order of their first appearance; those without a patient in common left out.
+    """
+    there = _patients(results, against, metric, structure)
+    found = []
+    for method in dict.fromkeys(r.method for r in results):
+        if method == against:
+            continue
+        mine = _patients(results, method, metric, structure)
+        common = [case for case in mine if case in there]
+        if not common:
+            continue
+        differences = np.array([mine[case] - there[case] for case in common])
+        low, high = _interval(differences, seed)
+        p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+        found.append(
+            Comparison(method, against, metric, structure, len(common), float(differences.mean()), low, high, p)
+        )
+    return _holm(found)
+
+
+def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, float]:
+    """Mean over each patient's scans; patients with a scan that was not measured or missed are left out."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        if result.method == method:
+            values.setdefault(result.case, []).append(value_of(result, metric, structure))
+    means = {case: float(np.mean(v)) for case, v in values.items()}
+    return {case: mean for case, mean in means.items() if math.isfinite(mean)}
+
+
+def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return float(differences.mean()), float(differences.mean())
+    rng = np.random.default_rng(seed)
+    found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _holm(found: list[Comparison]) -> list[Comparison]:
+    """Multiply the k-th smallest of m p-values by m - k + 1, and keep them rising."""
+    order = sorted(range(len(found)), key=lambda i: found[i].p)
+    out, highest = list(found), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(found) - rank) * found[i].p))
+        out[i] = replace(found[i], p_holm=highest)
+    return out
+
+
+def comparisons_markdown(blocks: Sequence[Sequence[Comparison]]) -> str:
+    """Print comparisons as Markdown tables, one for each metric."""
+    out = []
+    for block in (b for b in blocks if b):
+        first = block[0]
+        about = METRICS.get(first.metric, Metric(first.metric))
+        of = f", {first.structure}" if first.structure else ""
+        lines = [
+            f"| {about.title}{of}: minus {first.against} | mean difference | 95 % interval | n | p | p (Holm) |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for c in block:
+            values = [f"{v * about.factor:+.{about.decimals}f}" for v in (c.difference, c.low, c.high)]
+            interval = f"{values[1]} to {values[2]}"
+            lines.append(f"| {c.method} | {values[0]} | {interval} | {c.n} | {c.p:.2g} | {c.p_holm:.2g} |")
+        out.append("\n".join(lines))
+    return "\n\n".join(out) + "\n"
