@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent / "engine"))
-from tiny_jssr import ball, ball_labels, tiny_recipe, tiny_weights  # noqa: E402
+from tiny_jssr import ball, ball_labels, tiny_recipe  # noqa: E402
 
 import jssr  # noqa: E402
 from jssr.cli import app  # noqa: E402
@@ -22,12 +22,12 @@ from jssr.core.transform import Affine  # noqa: E402
 from jssr.core.volume import Points  # noqa: E402
 from jssr.data.cohort import Case, Cohort  # noqa: E402
 from jssr.io.images import read_image, write_image  # noqa: E402
-from jssr.io.points import read_points, write_points  # noqa: E402
+from jssr.io.points import read_points  # noqa: E402
 from jssr.io.transforms import write_affine  # noqa: E402
 
 COMMANDS = (
     "demo", "phantom", "check", "prepare", "train", "register", "align", "segment", "synthesise", "warp", "evaluate",
-    "report", "info",
+    "benchmark", "report", "info",
 )  # fmt: skip
 
 
@@ -35,32 +35,6 @@ def run(*words, code=0):
     result = CliRunner().invoke(app, [str(w) for w in words])
     assert result.exit_code == code, result.output + result.stderr
     return result
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    """Two patients of balls in two phases, with labels and landmarks."""
-    root = tmp_path_factory.mktemp("cohort")
-    cases = []
-    for number, shift in enumerate((6.0, -4.0)):
-        case = Case(id=f"c{number}", split="test" if number else "train", images={"venous": f"c{number}/venous.nii.gz"})
-        for phase, x in (("venous", 0.0), ("arterial", shift)):
-            place = root / case.id
-            write_image(ball((x, number, 0)), place / f"{phase}.nii.gz", np.int16)
-            write_image(ball_labels((x, number, 0)), place / f"{phase}_labels.nii.gz")
-            write_points(Points(np.array([[x, 0, 0], [x, 8, 0]]), ("a", "b")), place / f"{phase}_landmarks.csv")
-            case.images[phase] = f"{case.id}/{phase}.nii.gz"
-            case.labels[phase] = f"{case.id}/{phase}_labels.nii.gz"
-            case.landmarks[phase] = f"{case.id}/{phase}_landmarks.csv"
-        cases.append(case)
-    made = Cohort(name="balls", anchor="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root)
-    made.save()
-    return root
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -250,3 +224,8 @@ def test_memory_is_kept_here_and_in_workers(monkeypatch):
     monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
     assert keep_freed_memory()
     assert os.environ["MALLOC_MMAP_MAX_"] == "0"
+
+
+def test_a_system_without_training_is_not_trained(cohort, tmp_path):
+    said = run("train", "discrete", "--data", cohort, "-o", tmp_path / "run", code=2)
+    assert "has nothing to train" in said.stderr and not (tmp_path / "run").exists()

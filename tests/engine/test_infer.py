@@ -20,11 +20,6 @@ from jssr.io.transforms import read_transform
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
 def model(weights):
     return load_model(None, weights)
 
@@ -228,3 +223,32 @@ def test_bad_input_in_words(model, weights, tmp_path):
         jssr.register(y, x, system="macjnet")
     with pytest.raises(JssrError, match="cannot be used on this machine"):
         load_model(None, weights, device="cuda:77")
+
+
+def test_scans_that_no_weights_fit_are_aligned_without_training(model):
+    """MR: the shipped weights were trained on CT. The system that needs none finds the ball's way."""
+    y, x = (_as_mr(ball(at, name=name)) for at, name in (((0, 0, 0), "y"), ((6, 0, 0), "x")))
+    marks = {"fixed_landmarks": Points([[0, 0, 0.0]]), "moving_landmarks": Points([[6.0, 0, 0]])}
+    found = jssr.register(y, x, rigid=False, **marks)
+    assert found.result["system"] == "discrete"
+    assert list(found.states) == ["initial", "network", "refined"]
+    assert found.states["initial"]["tre"] == pytest.approx(6.0)
+    assert found.states["refined"]["tre"] < 2.0
+    plain = jssr.register(y, x, rigid=False, refine=0, **marks)
+    assert list(plain.states) == ["initial", "network"]
+    assert (
+        jssr.align({"venous": y, "arterial": x}, rigid=False).registrations["arterial"].result["system"] == "discrete"
+    )
+
+
+def test_what_is_chosen_is_used_whatever_the_scans(model):
+    y, x = _as_mr(ball(name="y")), _as_mr(ball((6, 0, 0), name="x"))
+    assert jssr.register(y, x, checkpoint=model, rigid=False).result["system"] == "jssr"
+    assert jssr.register(ball(), ball((6, 0, 0)), system="discrete", rigid=False).result["system"] == "discrete"
+    with pytest.raises(CheckpointError, match="takes no weights"):
+        jssr.register(y, x, system="discrete", checkpoint="some.safetensors", rigid=False)
+
+
+def _as_mr(volume):
+    """Bright where the CT is dense, never negative."""
+    return replace(volume, data=(volume.data + 1000).clamp(min=0) / 2)

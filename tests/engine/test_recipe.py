@@ -143,3 +143,14 @@ def test_one_piece_names_structures() -> None:
     plain = recipe().model_dump()
     with pytest.raises(ValidationError, match="'lungs' is none of the structures"):
         Recipe.model_validate({**plain, "structures": ("liver",), "one_piece": ("lungs",)})
+
+
+def test_networks_and_stages_come_together() -> None:
+    free = {"name": "free", "system": "discrete"}
+    assert Recipe.model_validate(free).stages == ()
+    for half in (
+        {"networks": {"G": {}}},
+        {"stages": [{"name": "s", "steps": 1, "train": {"m": ["G"]}, "weights": {"a": 1}}]},
+    ):
+        with pytest.raises(ValueError, match="the other way round"):
+            Recipe.model_validate(free | half)

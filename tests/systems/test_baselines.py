@@ -98,7 +98,7 @@ def test_voxelmorph_learns_which_way_a_blob_lies(term, squarings):
 
 
 def test_voxelmorphs_terms_are_those_of_its_own_warp():
-    system, pair = make("voxelmorph", half=False, squarings=0), batch()
+    system, pair = make("voxelmorph", halved=False, squarings=0), batch()
     torch.nn.init.normal_(system.Phi.last.weight, 0, 0.05)
     tau = system.register(pair.moving, pair.fixed)
     assert tau.abs().max() > 0.01

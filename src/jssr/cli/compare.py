@@ -95,9 +95,7 @@ def benchmark(
                 on_case=lambda _: bar.advance(task),
             )  # fmt: skip
     output.write_tables(out, done, second, reference, seed)
-    output.write_figures(
-        out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor
-    )
+    output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
     screen = opt.console()
     for block in output.table_one(done):
         screen.print(rich_table(block))

@@ -64,6 +64,8 @@ def train(
     if resume and not override and (out / "recipe.json").is_file():
         before = load_recipe(str(out / "recipe.json"))  # with the overrides that the run was begun with
         plan = before if before.name == plan.name else plan
+    if not plan.stages:
+        raise RecipeError(f"recipe {plan.name}: has nothing to train; use it as it is (--system {plan.system})")
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
     if labelled is None and any("supervised" in stage.needs for stage in plan.stages):

@@ -34,7 +34,12 @@ class Initial(str, Enum):
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 SystemName = Annotated[
-    str | None, typer.Option("--system", help="Which system: by default the checkpoint's, else jssr for CT and discrete for others.", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--system",
+        help="Which system: by default the checkpoint's, else jssr for CT and discrete for others.",
+        metavar="NAME",
+    ),
 ]
 Checkpoint = Annotated[
     Path | None,

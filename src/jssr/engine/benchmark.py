@@ -235,9 +235,7 @@ def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
     return found
 
 
-def _measured(
-    cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, whole: Transform
-) -> dict[str, float]:
+def _measured(cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, whole: Transform) -> dict[str, float]:
     """`evaluate_pair` of what the cohort knows of a pair."""
     known: dict[str, Any] = {}
     if {anchor, phase} <= set(case.labels):

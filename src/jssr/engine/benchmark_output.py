@@ -78,14 +78,14 @@ def write_figures(
     y = read_image(cohort.path(case.images[fixed]))
     for phase in (p for p in case.images if p != fixed):
         x = read_image(cohort.path(case.images[phase]))
-        labels = {}
-        if {fixed, phase} <= set(case.labels):
-            names = {"fixed_labels": fixed, "moving_labels": phase}
-            labels = {k: read_image(cohort.path(case.labels[p]), kind="labels") for k, p in names.items()}
+        known = {fixed, phase} <= set(case.labels)
+        goal, labels = (
+            read_image(cohort.path(case.labels[p]), kind="labels") if known else None for p in (fixed, phase)
+        )
         maps: dict[str, Transform] = {BEFORE[0]: Affine.identity()}
         maps[BEFORE[1]] = rigid_of(y, x, out / "rigid" / f"{shown}_{phase}.json").transform
         maps |= _fields(out, contestants, shown, phase)
-        written.append(_write(out / f"figure5_{phase}.png", method_rows(y, x, maps, **labels)))
+        written.append(_write(out / f"figure5_{phase}.png", method_rows(y, x, maps, goal, labels)))
     return written
 
 

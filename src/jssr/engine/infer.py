@@ -218,9 +218,7 @@ def _align(model: Model, pair: PreparedPair) -> Alignment:
     # Clones leave inference mode: the refinement differentiates through what it is given.
     parts = {name: None if value is None else value.float().cpu().clone() for name, value in vars(said).items()}
     if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
-        raise JssrError(
-            f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here"
-        )
+        raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
     for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]
         parts[name] = None if said_of is None else largest_parts(said_of, model.one_piece)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from jssr.core.volume import Volume
+from jssr.data.intensity import modality_of
 from jssr.engine.checkpoint import load_system
 from jssr.engine.hardware import choose_precision
-from jssr.data.intensity import modality_of
 from jssr.engine.recipe import Recipe, build_system, load_recipe
 from jssr.errors import CheckpointError, JssrError
 from jssr.systems.base import System

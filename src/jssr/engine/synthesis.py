@@ -44,7 +44,11 @@ def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     if len(kinds) > 1:
         raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")
     return tuple(  # type: ignore[return-value]
-        {name: runs[name] for name, m in models.items() if what in m.system.makes and m.system.makes[what] in m.system.parts}
+        {
+            name: runs[name]
+            for name, m in models.items()
+            if what in m.system.makes and m.system.makes[what] in m.system.parts
+        }
         for what in ("segmentation", "synthesised")
     )
 

@@ -38,7 +38,7 @@ def method_rows(
     limits = window_of(fixed), window_of(moving)
     grey = window(planes.cut(fixed, plane), limits[0])
     goal = None if fixed_labels is None else planes.cut(fixed_labels, plane)
-    rows = []
+    rows: list[figures.Colour] = []
     for name, whole in maps.items():
         field = whole if isinstance(whole, Displacement) else whole.displacement(fixed.grid)
         moved = window(planes.cut(resample(moving, fixed.grid, field), plane), limits[1])

@@ -1,15 +1,15 @@
 """`discrete`: registration without training, by dense search and coupled convex optimisation.
 
-After Heinrich et al. (SSC, MICCAI 2013; "convex optimisation with discrete displacements", IPMI 2014) and Siebert et al.
-(ConvexAdam, Learn2Reg 2021). f and m are MIND-SSC of the fixed and the moving image, d ranges over a cube of
-displacements, p over the cells of a coarse grid:
+After Heinrich et al. (SSC, MICCAI 2013; "Non-parametric discrete registration with convex optimisation", WBIR 2014)
+and Siebert et al. (ConvexAdam, Learn2Reg 2021). f and m are MIND-SSC of the fixed and the moving image, d ranges over a
+cube of displacements, p over the cells of a coarse grid:
 
     C(p, d)  mean over the voxels q of p of  |f(q) - m(q + d)|^2            where both scans have data
     u(p)     argmin_d  C(p, d) + theta |d - v(p)|^2,    v = 3^3 mean of u,  theta rising      (coupled convex)
 
-Both directions are solved and made each other's inverse: u <- (u - w(id + u)) / 2, and likewise w. A second, finer level
-searches around the first. What is left is below a voxel and is the instance optimisation's (`systems/refine.py`, the
-same code as `--refine`), which the recipe asks for.
+Both directions are solved and made each other's inverse: u <- (u - w(id + u)) / 2, and likewise w. A second, finer
+level searches around the first. What is left is below a voxel and is the instance optimisation's (`systems/refine.py`,
+the same code as `--refine`), which the recipe asks for.
 
 A displacement that leaves the moving scan costs what the average voxel costs where it is: it is neither sought nor
 shunned.
@@ -117,7 +117,8 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
         coupled = torch.addmm(flat, labels, v[0].flatten(1), alpha=-2 * theta).add_(theta * square)
         u = labels[coupled.argmin(dim=0)].T.view(1, 3, *cells)
     u = level.step * box_mean(u, 3)
-    return upsample_to(u, [c * level.cell for c in cells])[(..., *[slice(0, s) for s in shape])]
+    whole = upsample_to(u, [c * level.cell for c in cells])
+    return whole[(slice(None), slice(None), *[slice(0, size) for size in shape])]
 
 
 def _costs(

@@ -13,7 +13,7 @@ displacements here, the authors' LapIRN_disp.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -51,9 +51,15 @@ class LapIRN(System):
         """ncc1, ncc2, ncc3, smooth1, smooth2, smooth3."""
         terms: dict[str, Callable[[], Tensor]] = {}
         for level in (1, 2, 3):
-            terms[f"ncc{level}"] = lambda level=level: Pyramid.of(self, batch).distance(level)
-            terms[f"smooth{level}"] = lambda level=level: diffusion(Pyramid.of(self, batch).field(level))
+            terms[f"ncc{level}"] = partial(self._distance, batch, level)
+            terms[f"smooth{level}"] = partial(self._roughness, batch, level)
         return terms
+
+    def _distance(self, batch: Batch, level: int) -> Tensor:
+        return Pyramid.of(self, batch).distance(level)
+
+    def _roughness(self, batch: Batch, level: int) -> Tensor:
+        return diffusion(Pyramid.of(self, batch).field(level))
 
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
@@ -127,7 +133,5 @@ def _half(image: Tensor) -> Tensor:
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> LapIRN:
     """Make one from plain data: for each level `LapIRNLevel`'s numbers; there are no options."""
-    made = [
-        LapIRNLevel(inputs=2 if part == "Phi1" else 5, **networks[part]) for part in ("Phi1", "Phi2", "Phi3")
-    ]
+    made = [LapIRNLevel(inputs=2 if part == "Phi1" else 5, **networks[part]) for part in ("Phi1", "Phi2", "Phi3")]
     return LapIRN(*made, **options)

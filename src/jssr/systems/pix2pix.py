@@ -1,4 +1,4 @@
-"""Pix2Pix: a conditional GAN of pairs that nobody aligned (Isola et al. 2017), the synthesis baseline of JSSR's table 2.
+"""Pix2Pix: a conditional GAN of pairs that nobody aligned (Isola et al. 2017); baseline of JSSR's table 2.
 
     gan  log D(x, y) + log(1 - D(x, G(x)))     non-saturating for G
     l1   |G(x) - y|_1

@@ -84,7 +84,7 @@ def refine(
 
 
 class _Adam:
-    """Adam (Kingma and Ba 2015) on one tensor, as `torch.optim.Adam` with its defaults, whose import alone takes 2 s."""
+    """Adam (Kingma and Ba 2015) on one tensor: `torch.optim.Adam` with its defaults takes 2 s to import."""
 
     def __init__(self, parameter: Tensor, rate: float) -> None:
         self.parameter, self.rate, self.count = parameter, rate, 0

@@ -1,6 +1,6 @@
 """V-Net alone: the segmentor without the system (Milletari et al. 2016), the baseline of JSSR's table 2.
 
-    (9) sup  1 - Dice[S(y_sup), p_sup], of JSSR; cross-entropy beside it as `sup_ce`
+(9) sup  1 - Dice[S(y_sup), p_sup], of JSSR; cross-entropy beside it as `sup_ce`
 """
 
 from __future__ import annotations

@@ -34,16 +34,16 @@ class VoxelMorph(System):
 
     Args:
         Phi: register, two images (B, 1, ...) to a field (B, n, ...) of their size.
-        half: Phi works on half the resolution.
+        halved: Phi works on half the resolution.
         squarings: above 0 Phi's output is a velocity, integrated by that many squarings.
     """
 
     parts = ("Phi",)
     makes = {"tau": "Phi"}
 
-    def __init__(self, Phi: nn.Module, half: bool = True, squarings: int = 7) -> None:
+    def __init__(self, Phi: nn.Module, halved: bool = True, squarings: int = 7) -> None:
         super().__init__()
-        self.Phi, self.half, self.squarings = Phi, half, squarings
+        self.Phi, self.halved, self.squarings = Phi, halved, squarings
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """The terms above."""
@@ -66,7 +66,7 @@ class VoxelMorph(System):
     def register(self, x: Tensor, y: Tensor) -> Tensor:
         """tau (B, n, *spatial) float32 in voxels, from two images (B, 1, *spatial)."""
         shape = x.shape[2:]
-        if self.half:
+        if self.halved:
             x, y = (ff.resize_image(i, [(s + 1) // 2 for s in shape]) for i in (_pooled(x), _pooled(y)))
         v = self.Phi(x, y).float()
         return ff.resize_field(full_precision(ff.exponentiate)(v, self.squarings) if self.squarings else v, shape)

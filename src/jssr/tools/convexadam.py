@@ -33,8 +33,8 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
 TOOLS = (
     Tool(
         "convexadam",
-        "its defaults (MIND-SSC 1/2, grid 6, radius 4, 80 steps of Adam, lambda 1.25) on both scans at the fixed scan's "
-        "finest spacing, after our rigid alignment",
+        "its defaults (MIND-SSC 1/2, grid 6, radius 4, 80 steps of Adam, lambda 1.25) on both scans at the fixed "
+        "scan's finest spacing, after our rigid alignment",
         False,
         _run,
         missing("convexAdam"),

@@ -1,8 +1,9 @@
 """deeds (Heinrich et al. 2013): linearBCV, then deedsBCV, where their executables are on the PATH.
 
-They know voxels only, wants both scans on one grid and takes their numbers for Hounsfield units. What they leave:
-`_matrix.txt`, F with moving index = F' (i, j, k, 1); and `_displacements.dat`, float32, three arrays (of the second, the
-first and the third axis; the first axis runs fastest) on every fourth voxel, in voxels, to be added to that index.
+They know voxels only, want both scans on one grid and take their numbers for Hounsfield units. What they leave:
+`_matrix.txt`, F with moving index = F' (i, j, k, 1); and `_displacements.dat`, float32, three arrays (of the second,
+the first and the third axis; the first axis runs fastest) on every fourth voxel, in voxels, to be added to that
+index.
 """
 
 from __future__ import annotations

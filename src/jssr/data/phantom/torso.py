@@ -155,7 +155,7 @@ def paint_torso(canvas: Canvas, body: Body) -> Torso:
     """Fill the body: skin, fat, muscle, diaphragm, lung; inside the cavity everything is visceral fat at first."""
     x, y, z = canvas.coarse
     bottom, step = float(canvas.origin[2]) - 24, 8.0
-    heights = np.arange(bottom, -bottom + step, step)
+    heights = np.arange(bottom, -bottom + step, step, dtype=np.float64)
     tables = _tables(canvas.rng, body, heights)
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     # One tilt of the outline serves its layers: they are nearly parallel.

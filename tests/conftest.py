@@ -1,0 +1,43 @@
+"""What several folders of tests need: a tiny cohort, and tiny weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+from tiny_jssr import ball, ball_labels, tiny_weights  # noqa: E402
+
+from jssr.core.volume import Points  # noqa: E402
+from jssr.data.cohort import Case, Cohort  # noqa: E402
+from jssr.io.images import write_image  # noqa: E402
+from jssr.io.points import write_points  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory):
+    """Two patients of balls in two phases, with labels and landmarks."""
+    root = tmp_path_factory.mktemp("cohort")
+    cases = []
+    for number, shift in enumerate((6.0, -4.0)):
+        case = Case(id=f"c{number}", split="test" if number else "train", images={"venous": f"c{number}/venous.nii.gz"})
+        for phase, x in (("venous", 0.0), ("arterial", shift)):
+            place = root / case.id
+            write_image(ball((x, number, 0)), place / f"{phase}.nii.gz", np.int16)
+            write_image(ball_labels((x, number, 0)), place / f"{phase}_labels.nii.gz")
+            write_points(Points(np.array([[x, 0, 0], [x, 8, 0]]), ("a", "b")), place / f"{phase}_landmarks.csv")
+            case.images[phase] = f"{case.id}/{phase}.nii.gz"
+            case.labels[phase] = f"{case.id}/{phase}_labels.nii.gz"
+            case.landmarks[phase] = f"{case.id}/{phase}_landmarks.csv"
+        cases.append(case)
+    made = Cohort(name="balls", anchor="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root)
+    made.save()
+    return root

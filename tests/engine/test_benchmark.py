@@ -1,0 +1,179 @@
+"""`jssr benchmark`: contestants, table 1, table 2, resuming, what is refused."""
+
+import csv
+import json
+import os
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from tiny_jssr import tiny_recipe
+from typer.testing import CliRunner
+
+from jssr.cli import app
+from jssr.core.transform import Affine
+from jssr.engine import benchmark, synthesis
+from jssr.engine.checkpoint import save_weights
+from jssr.engine.recipe import Stage, build_system
+from jssr.errors import JssrError
+from jssr.evaluate.tables import read_csv
+from jssr.processes import in_processes
+from jssr.tools import TOOLS, Tool
+
+SHIFT = np.array([6.0, -1.0, 0.0])
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    assert result.exit_code == code, result.output + result.stderr
+    return result
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Everything in this process: a worker takes seconds to start. Each contestant's own process is tested apart."""
+    for module in (benchmark, synthesis):
+        monkeypatch.setattr(module, "in_processes", lambda job, items, workers, apart=False: _each(job, items))
+    benchmark._model.cache_clear()
+    synthesis._model.cache_clear()
+
+
+def _each(job, items):
+    for item in items:
+        yield item, job(item)
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """A tool that knows the answer for every pair: the second phase lies SHIFT (or so) from the first."""
+    known = np.eye(4)
+
+    def solved(fixed, moving, rigid, threads):
+        middle = [np.argwhere(v.array > 80).mean(axis=0) for v in (fixed, moving)]
+        known[:3, 3] = moving.grid.world(middle[1]) - fixed.grid.world(middle[0])
+        return Affine(known)
+
+    monkeypatch.setitem(TOOLS, "oracle", Tool("oracle", "knows", True, solved, lambda: None))
+    monkeypatch.setitem(TOOLS, "gone", Tool("gone", "-", True, solved, lambda: "it has left"))
+
+
+def rows(out):
+    return {(r.method, r.case): r for r in read_csv(out / "results.csv")}
+
+
+def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, weights, tools, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    words = ["benchmark", cohort, "-o", out, "--split", "all", "--tool", "oracle"]
+    run(*words)
+    first = rows(out)
+    assert [method for method, case in first if case == "c0"] == ["initial", "rigid", "oracle"]
+    assert first["oracle", "c0"].values["dice/liver"] > 0.9 > first["initial", "c0"].values["dice/liver"]
+    assert first["initial", "c0"].values["tre"] == pytest.approx(6.0, abs=0.01)
+    assert first["oracle", "c0"].values["tre"] < 0.3
+    assert first["oracle", "c0"].seconds > 0 and first["oracle", "c0"].values["folds"] == 0
+    matrix = np.array(json.loads((out / "rigid" / "c0_arterial.json").read_text())["matrix"])
+    assert matrix.shape == (4, 4)
+
+    was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
+    run(*words, "--run", weights, "--refined", weights, "--refine", 2, "--tool", "discrete", "--against", "oracle")
+    second = rows(out)
+    assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was  # not done again
+    assert {m for m, _ in second} == {"initial", "rigid", "tiny", "tiny + 2", "discrete", "oracle"}
+    assert second["discrete", "c1"].seconds > second["rigid", "c1"].seconds > 0
+    told = (out / "tables.md").read_text()
+    assert "## Table 1" in told and "minus oracle" in told and "## Table 2" not in told
+    for name in ("figure4.png", "figure5_arterial.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):
+    calls = []
+    real = benchmark.rigid_align
+    monkeypatch.setattr(benchmark, "rigid_align", lambda y, x: calls.append(1) or real(y, x))
+    run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--tool", "discrete")
+    assert len(calls) == 1
+
+
+def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, tmp_path):
+    torch.manual_seed(1)
+    other = tiny_recipe(
+        name="alone",
+        networks={"S": tiny_recipe().networks["S"]},
+        system="vnet",
+        stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),),
+        learning_rates={"S": 1e-3},
+    )
+    save_weights(tmp_path / "alone.safetensors", build_system(other), other)
+    out = tmp_path / "out"
+    words = ["benchmark", cohort, "-o", out, "--split", "test"]
+    run(*words, "--synthesis", weights, "--synthesis", tmp_path / "alone.safetensors")
+    with (out / "table2.csv").open() as file:
+        found = {(r["method"], r["phase"]) for r in csv.DictReader(file) if r["metric"] == "dice"}
+    on = {f"{s} on {g}" for s in ("tiny", "alone") for g in ("non-synthesis", "tiny")}
+    assert found == {(m, p) for m in on for p in ("arterial", "venous")}
+    told = (out / "tables.md").read_text()
+    assert "### Segmentor: tiny" in told and "### Segmentor: alone" in told
+    values = {(r.method, r.phase): r.values["dice/liver"] for r in read_csv(out / "table2.csv")}
+    # The venous scan is never synthesised: its column is the same in every row, as in the paper.
+    assert values["tiny on tiny", "venous"] == values["tiny on non-synthesis", "venous"]
+
+
+def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):
+    recipe = tiny_recipe(networks={"S": tiny_recipe().networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
+                         stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
+    save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=2)
+    assert "has no register" in said.stderr
+    said = run("register", cohort / "c0/venous.nii.gz", cohort / "c0/arterial.nii.gz", "-o", tmp_path / "p",
+               "--checkpoint", tmp_path / "v.safetensors", code=2)  # fmt: skip
+    assert "has no register" in said.stderr and not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to compare"),
+        (("--tool", "gone"), "gone cannot be used here: it has left"),
+        (("--tool", "deads"), "is no tool"),
+        (("--tool", "oracle", "--tool", "oracle"), "two contestants are called 'oracle'"),
+        (("--tool", "oracle", "--against", "oracel"), "did you mean 'oracle'"),
+        (("--tool", "oracle", "--fixed", "delay"), "no 'delay'"),
+        (("--tool", "oracle", "--split", "tests"), "unknown split"),
+        (("--tool", "oracle", "--picture", "c7"), "c7"),
+        (("--run", "nowhere.safetensors"), "nowhere"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_any_work(cohort, tools, tmp_path, words, said):
+    out = tmp_path / "out"
+    assert said in run("benchmark", cohort, "-o", out, *words, code=2).stderr
+    assert not (out / "cases" / "initial").exists()
+
+
+def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(cohort, mine)
+    words = ("-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
+    run("benchmark", mine, *words)
+    os.utime(mine / "c1" / "arterial.nii.gz")
+    assert "holds results of another files" in run("benchmark", mine, *words, code=2).stderr
+
+
+def test_names_of_runs():
+    assert benchmark.run_name("runs/mine/weights.safetensors") == "mine"
+    assert benchmark.run_name("runs/mine") == "mine"
+    assert benchmark.Contestant("a/b + 3", "x").folder == "a_b_+_3"
+    with pytest.raises(JssrError):
+        benchmark.contestants_of([], [], [], 1)
+
+
+def test_a_contestant_has_a_process_of_its_own():
+    ((item, found),) = in_processes(partial(_process, 0), [3], 1, apart=True)
+    assert item == 3 and found != os.getpid()
+    ((_, found),) = in_processes(partial(_process, 0), [3], 1)
+    assert found == os.getpid()
+
+
+def _process(_, item):
+    return os.getpid()
