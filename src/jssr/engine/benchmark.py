@@ -38,7 +38,7 @@ from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["BEFORE", "Contestant", "contestants_of", "rigid_of", "run_benchmark", "run_name"]
+__all__ = ["BEFORE", "Contestant", "aligned", "contestants_of", "rigid_of", "run_benchmark", "run_name"]
 
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
@@ -192,7 +192,7 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, c
             continue
         x = read_image(cohort.path(case.images[phase]))
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        whole, seconds = _aligned(one, y, x, rigid)
+        whole, seconds = aligned(one, y, x, rigid)
         peak = peak_memory_mb()
         values = _measured(cohort, case, anchor, phase, y, whole)
         results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
@@ -201,25 +201,41 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, c
     write_csv(results, out / "cases" / one.folder / f"{case.id}.csv")
 
 
-def _aligned(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> tuple[Transform, float]:
-    """The whole map as a field on the fixed grid (as it is where it is linear), and the seconds from scans to that."""
+def aligned(one: Contestant, y: Volume, x: Volume, rigid: RigidResult | None) -> tuple[Transform, float]:
+    """Run a contestant on a pair.
+
+    Args:
+        y, x: fixed and moving scan.
+        rigid: found before; its seconds count. None finds it where it is needed.
+
+    Returns:
+        The whole map, as a field on the fixed grid (where it is not linear), and the seconds from the scans to that.
+    """
     if one.name == "initial":
         return Affine.identity(), 0.0
+    watch = Stopwatch()
+    if one.is_tool and TOOLS[one.source].own_rigid:
+        with watch.stage("align"):
+            whole = _by_tool(one, y, x, Affine.identity())
+        return whole, watch.total
+    rigid = rigid or rigid_align(y, x)
     if one.name == "rigid":
         return rigid.transform, rigid.seconds
-    watch = Stopwatch()
-    if one.is_tool:
-        tool = TOOLS[one.source]
-        with watch.stage("tool"):
-            found = tool.run(y, x, rigid.transform, torch.get_num_threads()).displacement(y.grid)
-        return found, watch.total + (0.0 if tool.own_rigid else rigid.seconds)
+    if not one.is_tool:
+        _model(one.source)  # read once a process, before the clock starts
+    with watch.stage("align"):
+        whole = _by_tool(one, y, x, rigid.transform) if one.is_tool else _by_system(one, y, x, rigid)
+    return whole, watch.total + rigid.seconds
+
+
+def _by_tool(one: Contestant, y: Volume, x: Volume, rigid: Affine) -> Displacement:
+    return TOOLS[one.source].run(y, x, rigid, torch.get_num_threads()).displacement(y.grid)
+
+
+def _by_system(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> Displacement:
     model = _model(one.source)
-    with watch.stage("prepare"):
-        pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, found=rigid)
-    work = solve(model, y, x, pair, one.refine, watch)
-    with watch.stage("fullsize"):
-        found = work.final.chain.displacement(y.grid)
-    return found, watch.total + rigid.seconds
+    pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, found=rigid)
+    return solve(model, y, x, pair, one.refine, Stopwatch()).final.chain.displacement(y.grid)
 
 
 def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:

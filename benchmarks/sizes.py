@@ -1,0 +1,102 @@
+"""Seconds and memory against the size of the scans: `python benchmarks/sizes.py FIXED MOVING -o OUT`.
+
+One pair of scans, resampled to each size over the same field of view, is aligned by each contestant in a process of its
+own: from the scans in memory to the field on the fixed grid, the peak memory of that process beside it. Writes
+OUT/sizes.csv (what is there is not done again) and OUT/sizes.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SIZES = ("96x96x96", "128x128x128", "192x192x192", "256x256x128", "512x512x100")
+SYSTEMS = ("jssr", "jssr + 20", "discrete", "greedy", "convexadam")
+COLUMNS = ("system", "size", "voxels", "seconds", "peak_mb")
+
+
+def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> dict[str, object]:
+    """Align once, in this process."""
+    import torch
+
+    from jssr.cli.memory import keep_freed_memory
+    from jssr.core.transform import resample
+    from jssr.engine.benchmark import Contestant, aligned
+    from jssr.engine.model import shipped_weights
+    from jssr.engine.provenance import peak_memory_mb
+    from jssr.io.images import read_image
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    shape = tuple(int(s) for s in size.split("x"))
+    scans = [read_image(path) for path in (fixed, moving)]
+    y, x = (resample(scan, scan.grid.resized(shape)) for scan in scans)
+    del scans
+    name, _, steps = system.partition(" + ")
+    source = str(shipped_weights("jssr")) if name == "jssr" else name
+    refine = int(steps) if steps else (12 if name == "discrete" else 0)
+    _, seconds = aligned(Contestant(system, source, refine), y, x, None)
+    return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mb())), strict=True))
+
+
+def plot(rows: list[dict[str, str]], path: Path) -> None:
+    """Seconds and memory over voxels, a line for each system."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, column, title in zip(
+        figure.subplots(1, 2), ("seconds", "peak_mb"), ("seconds", "peak memory (MB)"), strict=True
+    ):
+        for system in dict.fromkeys(row["system"] for row in rows):
+            mine = sorted((float(r["voxels"]), float(r[column])) for r in rows if r["system"] == system)
+            axes.plot(*zip(*mine, strict=True), marker="o", markersize=4, label=system)
+        axes.set(xscale="log", yscale="log", xlabel="voxels of the fixed scan", ylabel=title)
+        axes.grid(True, color="#dddddd")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Run what is missing, then plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("fixed", type=Path)
+    parser.add_argument("moving", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES))
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--one", nargs=2, metavar=("SYSTEM", "SIZE"), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one:
+        print(json.dumps(measure(*chosen.one, chosen.fixed, chosen.moving, chosen.threads)))
+        return
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    file = chosen.out / "sizes.csv"
+    rows = list(csv.DictReader(file.open())) if file.is_file() else []
+    done = {(row["system"], row["size"]) for row in rows}
+    for size in chosen.sizes:
+        for system in chosen.systems:
+            if (system, size) in done:
+                continue
+            command = [sys.executable, __file__, str(chosen.fixed), str(chosen.moving), "-o", str(chosen.out)]
+            command += ["--threads", str(chosen.threads), "--one", system, size]
+            ran = subprocess.run(command, capture_output=True, text=True)
+            if ran.returncode:
+                print(f"{system} at {size}: failed ({(ran.stderr.strip().splitlines() or ['killed'])[-1]})")
+                continue
+            rows.append(json.loads(ran.stdout.strip().splitlines()[-1]))
+            print(rows[-1], flush=True)
+            with file.open("w", newline="") as handle:
+                writer = csv.DictWriter(handle, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+    plot([{k: str(v) for k, v in row.items()} for row in rows], chosen.out / "sizes.png")
+
+
+if __name__ == "__main__":
+    main()
