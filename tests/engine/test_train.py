@@ -258,6 +258,18 @@ def test_refuses_to_resume_with_another_recipe(tmp_path: Path) -> None:
     run(tmp_path / "run", recipe(log_every=1), resume=True)
 
 
+def test_a_run_of_an_older_version_resumes(tmp_path: Path) -> None:
+    """Its recipe lacks keys that came later: they had the values that are the defaults now."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", source=DiesAt(5))
+    path = tmp_path / "run" / "recipe.json"
+    kept = json.loads(path.read_text())
+    for later in ("refine", "one_piece", "weight_decay"):
+        kept.pop(later)
+    path.write_text(json.dumps(kept))
+    run(tmp_path / "run", resume=True)
+
+
 def test_refuses_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):

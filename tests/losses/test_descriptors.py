@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import torch
 
-from jssr.losses.descriptors import mind, mind_ssc
+from jssr.losses.descriptors import mind, mind_distance, mind_ssc
 
 
 def _image(seed=0, shape=(14, 13, 12)):
@@ -42,3 +42,13 @@ def test_descriptors_do_not_see_gain_offset_or_inversion():
 
 def test_descriptors_are_finite_on_a_flat_image():
     assert torch.isfinite(mind_ssc(torch.zeros(1, 1, 8, 8, 8))).all()
+
+
+def test_mind_distance_sums_the_channels_and_counts_the_mask():
+    a, b = _image(), _image(seed=3)
+    apart = (mind_ssc(a) - mind_ssc(b)).square().sum(dim=1, keepdim=True)
+    assert torch.allclose(mind_distance(a, b), apart.mean())
+    mask = torch.zeros_like(apart)
+    mask[..., :4] = 1
+    assert torch.allclose(mind_distance(a, b, mask), apart[..., :4].mean())
+    assert mind_distance(a, a) == 0

@@ -28,9 +28,9 @@ from jssr.engine.hardware import choose_precision, device_type, use_channels_las
 from jssr.engine.journal import Journal, picture, write_picture
 from jssr.engine.monitor import Monitor, inspect, look
 from jssr.engine.optimise import Average, make_optimiser
-from jssr.engine.recipe import Recipe, Stage
+from jssr.engine.recipe import Recipe, Stage, recipe_from
 from jssr.engine.turns import NotFinite, Turns, broadcast, check_fit
-from jssr.errors import CheckpointError, Interrupted, TrainingError
+from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.systems.base import Batch, System
 
@@ -38,7 +38,7 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = {"description", "one_piece", "log_every", "monitor_every", "picture_every", "checkpoint_every"}
+MAY_CHANGE = {"description", "one_piece", "refine", "log_every", "monitor_every", "picture_every", "checkpoint_every"}
 """Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
 OnPicture = Callable[[int, System, Path], None]
 
@@ -151,8 +151,9 @@ class _Run:
     def _same_recipe(self) -> None:
         path = self.out / "recipe.json"
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            # As a recipe of today: keys that came later have the values that they had without being named.
+            before = recipe_from(json.loads(path.read_text(encoding="utf-8")), str(path)).model_dump(mode="json")
+        except (OSError, ValueError, RecipeError) as error:
             raise CheckpointError(f"{path}: cannot be read, so the run cannot be resumed ({error})") from None
         now = self.recipe.model_dump(mode="json")
         changed = sorted(key for key in {*before, *now} - MAY_CHANGE if before.get(key) != now.get(key))
