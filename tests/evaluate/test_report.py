@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import OutputError
+from jssr.evaluate.planes import Planes
 from jssr.evaluate.report import AlignmentView, write_report
 
 EVIL = '<script>alert("1")</script>&.nii.gz'
@@ -121,16 +123,21 @@ def test_numbers_and_warnings_are_said_in_words(tmp_path: Path) -> None:
     assert "covers only 50%" in text and "0.5 % of the field folds" in text
 
 
-def test_the_covered_part_is_taken_from_the_mask(tmp_path: Path) -> None:
-    grid = view().fixed.grid
-    mask = torch.zeros(1, *grid.shape, dtype=torch.uint8)
-    mask[:, :12] = 1  # 12 of 20
-    inside = Volume(mask, grid, "labels")
-    write_report(
-        tmp_path / "r.html", title="t", rows=[view(inside=inside, inside_before=inside)], provenance={}, width=40
-    )
+def test_what_the_moving_scan_does_not_cover_is_said_and_dimmed(tmp_path: Path) -> None:
+    """A moving scan of 12 of the fixed one's 20 columns, and a field that reads it 4 columns further right."""
+    fixed = view().fixed
+    short = fixed.grid.cropped((0, 0, 0), (12, *fixed.grid.shape[1:]))
+    u = torch.zeros(3, *fixed.grid.shape)
+    u[0] = 4.0
+    planes = Planes(fixed.grid, None, 200)
+    shares = [planes.covered(short, "axial", field).mean() for field in (None, Displacement(u, fixed.grid))]
+    assert shares == pytest.approx([12 / 20, 8 / 20], abs=0.02)
+    assert planes.covered(short, "axial")[:, 0].all() and not planes.covered(short, "axial")[:, -1].any()
+    small = Volume(fixed.data[:, :12], short, name="short")
+    one = replace(view(covered=0.4), moving_before=small, displacement=Displacement(u, fixed.grid))
+    write_report(tmp_path / "r.html", title="t", rows=[one], provenance={}, width=40)
     text = read(tmp_path / "r.html").text
-    assert "covers only 60% of the fixed image" in text and "Dimmed" in text
+    assert "covers only 40% of the fixed image" in text and "Dimmed" in text
 
 
 def test_a_clean_result_says_so(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "contours",
     "deformation_grid",
     "difference",
+    "dimmed",
     "edges",
     "encode",
     "figure_png",
@@ -213,9 +214,14 @@ def overlay(name: str, fixed: Grey, other: Grey, inside: NDArray[np.bool_] | Non
     """
     if inside is None or inside.all():
         return OVERLAYS[name](fixed, other)
-    out = OVERLAYS[name](fixed, np.where(inside, other, fixed))
+    return dimmed(OVERLAYS[name](fixed, np.where(inside, other, fixed)), fixed, inside)
+
+
+def dimmed(painted: Colour, fixed: Grey, inside: NDArray[np.bool_]) -> Colour:
+    """Show the fixed image, dimmed, instead of what was painted where the moving scan has no data."""
     # The border of the data is no edge of the anatomy: dim the pixels along it as well.
     outside = ~binary_erosion(inside, iterations=4, border_value=1)
+    out = painted.copy()
     out[outside] = grey(fixed * 0.45)[outside]
     return out
 

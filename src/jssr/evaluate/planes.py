@@ -20,7 +20,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, resample
+from jssr.core.transform import Displacement, coverage, resample
 from jssr.core.volume import Volume
 
 __all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "jacobian_volumes", "window", "window_of"]
@@ -111,6 +111,11 @@ class Planes:
             out = torch.where(weight > best, value, out)
             best = torch.maximum(weight, best)
         return out.numpy().T
+
+    def covered(self, moving: Grid, plane: Plane, displacement: Displacement | None = None) -> NDArray[np.bool_]:
+        """Where a moving scan on that grid has data in a plane, read through a map where there is one."""
+        seen = coverage(self.sheet(plane), moving, displacement)[0].numpy()
+        return np.asarray(seen.reshape(seen.shape[:2]).T)
 
     def mapped(self, displacement: Displacement, plane: Plane) -> NDArray[np.float64]:
         """Where the map takes each pixel, (height, width, 2) millimetres to the right and down in the plane."""

@@ -75,10 +75,7 @@ def write_report(
 def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
     """Everything that the template shows of one scan."""
     given = list(view.warnings)
-    covered = view.covered
-    if covered is None and view.inside is not None:
-        covered = float((view.inside.data != 0).float().mean())
-    told = [w for w in plain_warnings(view.metrics, view.metrics_before, covered) if w not in given]
+    told = [w for w in plain_warnings(view.metrics, view.metrics_before, view.covered) if w not in given]
     structures, whole = _tables(view)
     planes = Planes(view.fixed.grid, view.at or focus(view.fixed_seg or view.fixed), width)
     cuts = Cuts(planes)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from jssr.core.transform import Displacement
@@ -29,9 +30,7 @@ class AlignmentView:
     before the alignment, `covered` the fraction of the fixed image for which the moving scan has data, `at` the point
     (LPS mm) that the planes run through (default: the middle of the segmentation, else of the body).
 
-    `inside_before` and `inside` are label maps, not 0 where the moving scan has data before and after
-    (`jssr.core.transform.coverage`); elsewhere the overlays show the fixed image, dimmed. `covered` defaults to the
-    mean of `inside`.
+    Where the moving scan has no data the overlays show the fixed image, dimmed: its grid and the displacement tell.
     """
 
     fixed: Volume
@@ -46,8 +45,6 @@ class AlignmentView:
     metrics_before: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     name: str = ""
-    inside_before: Volume | None = None
-    inside: Volume | None = None
     covered: float | None = None
     at: tuple[float, ...] | None = None
 
@@ -140,20 +137,19 @@ def overlay_block(view: AlignmentView, cuts: Cuts) -> Block:
         "edges": "Edges of the moving scan in orange over the fixed one. They should lie on its borders.",
     }
 
-    def laid(name: str, other: Volume, inside: Volume | None) -> Painted:
+    def laid(name: str, other: Volume, after: bool) -> Painted:
         def paint(plane: Plane) -> figures.Colour:
-            known = None if inside is None else cuts.labels(inside, plane) > 0
+            known = _known(view, cuts, plane, after)
             return figures.overlay(name, cuts.grey(view.fixed, plane), cuts.grey(other, plane), known)
 
         return paint
 
     columns = []
     for name, caption in captions.items():
-        after, before = laid(name, view.moved, view.inside), laid(name, view.moving_before, view.inside_before)
+        after, before = laid(name, view.moved, True), laid(name, view.moving_before, False)
         columns.append(_column(cuts.planes, name.capitalize(), caption, after, before))
-    lead = "The fixed and the moving scan over one another, before and after the alignment."
-    if view.inside is not None:
-        lead += " Dimmed: no data of the moving scan."
+    lead = "The fixed and the moving scan over one another, before and after the alignment. Dimmed: no data of the "
+    lead += "moving scan."
     return Block("Laid over one another", lead, cuts.planes.names, columns, switches=True)
 
 
@@ -180,14 +176,22 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
 
     def jacobian(plane: Plane) -> figures.Colour:
         beneath = cuts.grey(view.fixed, plane)
-        return figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
+        out = figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
+        return figures.dimmed(out, beneath, _known(view, cuts, plane, True))
 
     about_grid = "The moving scan's straight grid, 15 mm apart, as the alignment bends it, over the moved scan."
-    about_jacobian = "Change of volume. Black: the field folds, no tissue can move like that."
+    about_jacobian = "Change of volume. Black: the field folds, no tissue can move like that. Dimmed: no data of the "
+    about_jacobian += "moving scan, the field is continued from its border."
     return [
         _column(planes, "Deformation", about_grid, grid),
         _column(planes, "Log Jacobian", about_jacobian, jacobian),
     ]
+
+
+def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> NDArray[np.bool_]:
+    """Where the moving scan has data, after the alignment or before; everywhere after one that left no field."""
+    grid = view.moving_before.grid if view.displacement is not None or not after else view.moved.grid
+    return cuts.planes.covered(grid, plane, view.displacement if after else None)
 
 
 def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, cuts: Cuts) -> Column:
