@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "nets": BASE | {"nets"},
     "losses": BASE | {"losses"},
     "systems": BASE | {"nets", "losses", "systems"},
-    "processes": set(),
+    "processes": {"errors"},
     "data": BASE | {"io", "data", "processes", "systems.base"},
     "recipes": LEFT | {"data", "engine", "recipes"},
     "tools": BASE | {"io", "tools"},

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
 import torch
+
+from jssr.errors import JssrError
 
 __all__ = ["in_processes"]
 
@@ -31,6 +35,9 @@ def in_processes(
         workers: processes, each with one thread of torch. With 1 everything is done in this process, in order.
         apart: even one worker is a process of its own, then with all threads: its memory is that of the job.
         steady: one thread of torch in this process too, so that not a bit depends on the number of workers.
+
+    Raises:
+        JssrError: a worker was ended from outside.
     """
     if min(workers, len(items)) <= 1 and not apart:
         threads = torch.get_num_threads()
@@ -50,17 +57,29 @@ def in_processes(
         try:
             for item in items:
                 with _uninterrupted():  # a worker is started here, and inherits it
-                    waiting[pool.submit(job, item)] = item
+                    waiting[pool.submit(_whole, job, item)] = item
                 if len(waiting) >= 2 * workers:  # results of any size are fetched as they come
                     yield from _finished(waiting)
             while waiting:
                 yield from _finished(waiting)
+        except BrokenProcessPool:
+            said = "a worker ended before its work was done; was it killed, or is memory short? Fewer workers need less"
+            raise JssrError(said) from None
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _whole(job: Callable[[T], R], item: T) -> R:
+    """Do a job in a worker; one that is told to end does so, instead of handing that on and taking the next item."""
+    try:
+        return job(item)
+    except SystemExit as end:  # raised by the handler below: what the job had open has been cleaned up
+        sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _begin(threads: int) -> None:

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import signal
+import time
 from functools import partial
 
 import numpy as np
@@ -175,5 +177,20 @@ def test_a_contestant_has_a_process_of_its_own():
     assert found == os.getpid()
 
 
+def test_a_worker_that_is_told_to_end_takes_no_other_case(tmp_path):
+    with pytest.raises(JssrError, match="a worker ended before its work was done"):
+        list(in_processes(partial(_ended, tmp_path), ["first", "second"], 1, apart=True))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "first cleaned"]
+
+
 def _process(_, item):
     return os.getpid()
+
+
+def _ended(folder, item):
+    (folder / item).touch()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    finally:
+        (folder / f"{item} cleaned").touch()

@@ -89,7 +89,7 @@ def test_a_large_motion_is_found_whatever_the_contrast(contrast):
     assert middle(out.tau) == pytest.approx([0, 8, -4], abs=0.5)
     before = (mind_ssc(moving) - mind_ssc(fixed)).square().mean()
     after = (mind_ssc(warp(moving, out.tau)) - mind_ssc(fixed)).square().mean()
-    assert after < 0.35 * before
+    assert after < 0.4 * before
 
 
 def test_equal_scans_stay_where_they_are():

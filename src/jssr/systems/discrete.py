@@ -4,7 +4,7 @@ After Heinrich et al. (SSC, MICCAI 2013; "Non-parametric discrete registration w
 and Siebert et al. (ConvexAdam, Learn2Reg 2021). f and m are MIND-SSC of the fixed and the moving image, d ranges over a
 cube of displacements, p over the cells of a coarse grid:
 
-    C(p, d)  mean over the voxels q of p of  |f(q) - m(q + d)|^2            where both scans have data
+    C(p, d)  mean over the voxels q of p of  |f(q) - m(q + d)|^2,  and a little |d|^2     where both scans have data
     u(p)     argmin_d  C(p, d) + theta |d - v(p)|^2,    v = 3^3 mean of u,  theta rising      (coupled convex)
 
 Both directions are solved and made each other's inverse: u <- (u - w(id + u)) / 2, and likewise w. A second, finer
@@ -36,6 +36,10 @@ __all__ = ["Discrete", "Level", "build", "search"]
 
 THETAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Of Siebert et al.; displacements in steps."""
+PRIOR = 0.003
+"""Price of a squared voxel of displacement, in the unit of C: where the scans say little, a short way is likelier. On
+four CT-MR pairs of thighs the search missed by 7.8 mm without it and 6.4 with it, 5.3 with 0.01; but 0.01 also holds
+back motions of more than some 25 mm."""
 ROUNDS = 15
 """Of making two fields each other's inverse."""
 
@@ -108,9 +112,9 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
     shape = fixed.shape[2:]
     cost, labels = _costs(moving, fixed, moving_mask, fixed_mask, level)
     cells = cost.shape[1:]
-    flat = cost.flatten(1)
-    u = labels[flat.argmin(dim=0)].T.view(1, 3, *cells)
     square = labels.square().sum(dim=1, keepdim=True)
+    flat = cost.flatten(1) + PRIOR * level.step**2 * square
+    u = labels[flat.argmin(dim=0)].T.view(1, 3, *cells)
     for theta in THETAS:
         v = box_mean(u, 3)
         # |d - v|^2 without |v|^2, which is the same for every d.
