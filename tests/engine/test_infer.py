@@ -13,6 +13,7 @@ import jssr
 from jssr.core.grid import Grid
 from jssr.core.volume import Points
 from jssr.data.rigid import OverlapError
+from jssr.engine.infer import prepare
 from jssr.engine.model import load_model
 from jssr.errors import CheckpointError, GeometryError, ImageError, JssrError, OutputError, PointsError
 from jssr.io.images import read_image, write_image
@@ -247,6 +248,17 @@ def test_what_is_chosen_is_used_whatever_the_scans(model):
     assert jssr.register(ball(), ball((6, 0, 0)), system="discrete", rigid=False).result["system"] == "discrete"
     with pytest.raises(CheckpointError, match="takes no weights"):
         jssr.register(y, x, system="discrete", checkpoint="some.safetensors", rigid=False)
+
+
+def test_a_large_grid_is_made_coarser(model):
+    """A recipe's limit of voxels: the spacing grows until the working grid keeps it."""
+    y, x = ball(name="y"), ball((6, 0, 0), name="x")
+    whole = prepare(model, y, x, rigid=False)
+    limit = whole.grid.voxels // 3
+    small = replace(model, recipe=model.recipe.model_copy(update={"most_voxels": limit}))
+    coarse = prepare(small, y, x, rigid=False)
+    assert limit / 2 < coarse.grid.voxels <= limit
+    assert np.allclose(coarse.grid.spacing / whole.grid.spacing, coarse.grid.spacing[0] / whole.grid.spacing[0])
 
 
 def _as_mr(volume):

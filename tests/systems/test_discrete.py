@@ -113,3 +113,14 @@ def test_levels_come_from_plain_data():
     assert system.levels == (Level(2, 1, 1),) and system.parts == ()
     with pytest.raises(ValueError, match="no networks"):
         SYSTEMS["discrete"]({"Phi": {}}, {}, 1)
+
+
+def test_the_images_may_be_finer_than_the_search():
+    """Two voxels of the image are one of the search: the field comes back in the image's own, at sizes that are odd."""
+    fixed = smooth(texture((48, 47, 46)), 1.5)
+    fixed = (fixed / fixed.std()).tanh()
+    moving = shifted(fixed, 8, 0, -4)
+    out = Discrete(pool=2).align(moving, fixed, ones(moving), ones(fixed))
+    assert out.tau.shape == (1, 3, 48, 47, 46)
+    assert out.tau[..., 16:32, 16:32, 16:30].mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx([8, 0, -4], abs=0.7)
+    assert torch.equal(out.descriptors[1], mind_ssc(fixed)) and torch.equal(out.descriptors[0], mind_ssc(moving))

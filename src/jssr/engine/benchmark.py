@@ -20,11 +20,10 @@ import torch
 from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
-from jssr.data.prepare import prepare_pair
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
-from jssr.engine.infer import solve
+from jssr.engine.infer import prepare, solve
 from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb
@@ -234,7 +233,7 @@ def _by_tool(one: Contestant, y: Volume, x: Volume, rigid: Affine) -> Displaceme
 
 def _by_system(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> Displacement:
     model = _model(one.source)
-    pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, found=rigid)
+    pair = prepare(model, y, x, found=rigid)
     return solve(model, y, x, pair, one.refine, Stopwatch()).final.chain.displacement(y.grid)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jssr.core.transform import Affine, Displacement, coverage, resample
 from jssr.core.volume import Points, Volume
 from jssr.data.intensity import denormalise
 from jssr.data.prepare import PreparedPair, check_labels, prepare_image, prepare_pair
-from jssr.data.rigid import OverlapError, overlap
+from jssr.data.rigid import OverlapError, RigidResult, overlap
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
 from jssr.engine.measure import Truth, measure
 from jssr.engine.model import Model, fitting_system, load_model
@@ -30,7 +30,7 @@ from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.systems.base import Alignment
 
-__all__ = ["register", "segment", "solve", "synthesise"]
+__all__ = ["prepare", "register", "segment", "solve", "synthesise"]
 
 LOST = (
     "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
@@ -99,11 +99,29 @@ def register(
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
         refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
-        pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, rigid, initial=initial)
+        pair = prepare(model, y, x, rigid, initial)
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
     return _full_size(y, x, solve(model, y, x, pair, refine, watch), truth, watch)
+
+
+def prepare(
+    model: Model,
+    y: Volume,
+    x: Volume,
+    rigid: bool = True,
+    initial: Literal["geometry", "centre"] = "geometry",
+    found: RigidResult | None = None,
+) -> PreparedPair:
+    """`prepare_pair` as a model's recipe has it."""
+    recipe = model.recipe
+    pair = prepare_pair(y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found)
+    if recipe.most_voxels is None or pair.grid.voxels <= recipe.most_voxels:
+        return pair
+    grow = 1.01 * (pair.grid.voxels / recipe.most_voxels) ** (1 / pair.grid.ndim)  # a margin for rounding up
+    spacing = [grow * s for s in recipe.spacing]
+    return prepare_pair(y, x, spacing, recipe.window, pair.rigid is not None, found=pair.rigid)
 
 
 def solve(model: Model, y: Volume, x: Volume, pair: PreparedPair, refine: int, watch: Stopwatch) -> Working:
@@ -216,13 +234,19 @@ def _align(model: Model, pair: PreparedPair) -> Alignment:
     with model.computing():
         said = model.system.align(*inputs)
     # Clones leave inference mode: the refinement differentiates through what it is given.
-    parts = {name: None if value is None else value.float().cpu().clone() for name, value in vars(said).items()}
+    parts: dict[str, Any] = {
+        name: None if value is None else value.float().cpu().clone()
+        for name, value in vars(said).items()
+        if name != "descriptors"
+    }
+    if said.descriptors is not None:
+        parts["descriptors"] = tuple(d.float().cpu().clone() for d in said.descriptors)
     if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
     for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]
         parts[name] = None if said_of is None else largest_parts(said_of, model.one_piece)
-    return Alignment(**parts)  # type: ignore[arg-type]
+    return Alignment(**parts)
 
 
 def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:

@@ -13,7 +13,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume
 from jssr.data.place import ready
-from jssr.data.prepare import PreparedPair, normalised
+from jssr.data.prepare import PreparedImage, PreparedPair, normalised
 from jssr.engine.model import Model
 from jssr.losses.descriptors import mind_ssc
 from jssr.losses.similarity import box_mean
@@ -72,15 +72,12 @@ def refine_pair(
         The refined field on the refinement grid, and whether it started from the system's.
     """
     grid = refinement_grid(pair.grid)
-    window = model.recipe.window
-    sides = [
-        normalised(ready(volume, tuple(grid.spacing.tolist()), window, transform), grid)
-        for volume, transform in ((fixed, Affine.identity()), (moving, pair.transform))
-    ]
+    sides = _sides(model, fixed, moving, pair, grid)
     start = Displacement(alignment.tau[0], pair.grid).displacement(grid)
     tau = start.u[None]
     body = sides[0].mask * (box_mean((sides[0].image > AIR).float(), 5) > 0)
-    features = refinement_features(sides[1].image, sides[0].image)
+    made = alignment.descriptors if grid.same_as(pair.grid) else None
+    features = [Features(*made)] if made else refinement_features(sides[1].image, sides[0].image)
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
     none = torch.zeros_like(tau)
@@ -90,6 +87,18 @@ def refine_pair(
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
     return Displacement(out.cpu()[0], grid), helped
+
+
+def _sides(model: Model, fixed: Volume, moving: Volume, pair: PreparedPair, grid: Grid) -> list[PreparedImage]:
+    """Both scans on the refinement grid: those of the pair where that is its own."""
+    if grid.same_as(pair.grid):
+        return [
+            PreparedImage(pair.fixed, pair.fixed_mask, grid, pair.fixed_limits),
+            PreparedImage(pair.moving, pair.moving_mask, grid, pair.moving_limits),
+        ]
+    spacing, window = tuple(grid.spacing.tolist()), model.recipe.window
+    whole = ((fixed, Affine.identity()), (moving, pair.transform))
+    return [normalised(ready(volume, spacing, window, transform), grid) for volume, transform in whole]
 
 
 def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask: Tensor) -> float:

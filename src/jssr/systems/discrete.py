@@ -69,13 +69,18 @@ LEVELS = (Level(cell=4, step=2, radius=4, stride=2), Level(cell=2, step=1, radiu
 
 
 class Discrete(System):
-    """The system of the module's docstring: it has no parts and nothing to train."""
+    """The system of the module's docstring: it has no parts and nothing to train.
+
+    Args:
+        levels: from coarse to fine, in averaged voxels.
+        pool: voxels of the images that are averaged along each axis, once they are described, for the search.
+    """
 
     makes = {"tau": "search"}
 
-    def __init__(self, levels: Sequence[Level] = LEVELS) -> None:
+    def __init__(self, levels: Sequence[Level] = LEVELS, pool: int = 2) -> None:
         super().__init__()
-        self.levels = tuple(levels)
+        self.levels, self.pool = tuple(levels), pool
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """None."""
@@ -84,7 +89,10 @@ class Discrete(System):
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau; see Alignment. 3D, a batch of one."""
-        f, m = mind_ssc(fixed), mind_ssc(moving)
+        whole = mind_ssc(moving), mind_ssc(fixed)
+        m, f, moving, fixed, moving_mask, fixed_mask = (
+            F.avg_pool3d(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
+        )
         # Air against air is alike everywhere: cells without anything but air are led by their neighbours.
         body = [mask * _near(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         u = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
@@ -95,7 +103,12 @@ class Discrete(System):
                 for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
             )
             u, w = _inverse_of_each_other(u, w, level)
-        return Alignment(u)
+        return Alignment(self._spread(u, whole[0].shape[2:]), descriptors=whole)
+
+    def _spread(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """A field of averaged voxels as one of the images' own voxels."""
+        full = self.pool * upsample_to(u, [s * self.pool for s in u.shape[2:]])
+        return full[(slice(None), slice(None), *[slice(0, s) for s in shape])]
 
 
 @full_precision
@@ -171,8 +184,10 @@ def _inverse_of_each_other(u: Tensor, w: Tensor, level: Level) -> tuple[Tensor, 
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Discrete:
-    """Make one from plain data: it has no networks; options may name its `levels`."""
+    """Make one from plain data: it has no networks; options are Discrete's arguments."""
     if networks:
         raise ValueError("discrete has no networks")
-    levels = options.get("levels")
-    return Discrete(LEVELS if levels is None else [Level(**level) for level in levels])
+    numbers = dict(options)
+    if "levels" in numbers:
+        numbers["levels"] = [Level(**level) for level in numbers["levels"]]
+    return Discrete(**numbers)
