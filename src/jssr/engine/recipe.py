@@ -81,7 +81,7 @@ class Recipe(_Model):
             float32, which is where it is the faster one.
         ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
         spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole.
-        most_voxels: of the grid that a pair is aligned on, roughly; the spacing grows where it would have more. None: any.
+        most_voxels: of the grid that a pair is aligned on, roughly: the spacing grows where it would have more.
         monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
             the end of each stage in any case).
     """
