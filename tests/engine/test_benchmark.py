@@ -38,8 +38,7 @@ def here(monkeypatch):
     """Everything in this process: a worker takes seconds to start. Each contestant's own process is tested apart."""
     for module in (benchmark, synthesis):
         monkeypatch.setattr(module, "in_processes", lambda job, items, workers, apart=False: _each(job, items))
-    benchmark._model.cache_clear()
-    synthesis._model.cache_clear()
+    benchmark.model_of.cache_clear()
 
 
 def _each(job, items):

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import torch
 
-from jssr.losses.descriptors import mind, mind_distance, mind_ssc
+from jssr.losses.descriptors import described, mind, mind_distance, mind_ssc
 
 
 def _image(seed=0, shape=(14, 13, 12)):
@@ -52,3 +52,11 @@ def test_mind_distance_sums_the_channels_and_counts_the_mask():
     mask[..., :4] = 1
     assert torch.allclose(mind_distance(a, b, mask), apart[..., :4].mean())
     assert mind_distance(a, a) == 0
+
+
+def test_described_is_within_two_voxels_of_what_is_brighter_than_air():
+    image = torch.full((1, 1, 12, 11, 10), -1.0)
+    image[0, 0, 5, 5, 5] = 0.2
+    expected = torch.zeros_like(image)
+    expected[0, 0, 3:8, 3:8, 3:8] = 1
+    assert torch.equal(described(image), expected)

@@ -45,18 +45,20 @@ def inside():
 
 
 @pytest.mark.parametrize("name", [name for name in TOOLS if name != "deeds"])
-def test_a_shift_comes_back_as_it_was(name, monkeypatch):
+def test_a_shift_comes_back_as_it_was(name, monkeypatch, tmp_path):
     """Grids of other spacing, tilt, origin, size. A wrong sign, axis or unit is off by 4 to 12 mm along some axis."""
     if TOOLS[name].lacks():
         pytest.skip(TOOLS[name].lacks())
     # Fewer and coarser stages of the slowest one: direction and units are the same.
     monkeypatch.setattr(elastix, "STAGES", ("rigid", "bspline"))
     monkeypatch.setattr(elastix, "RESOLUTIONS", 2)
+    monkeypatch.chdir(tmp_path)
     # A tool that is given the rigid part gets a third of it wrong: the rest is its own work.
     rigid = np.eye(4)
     rigid[:3, 3] = SHIFT * 2 / 3
     slow = name in ("syn-cc", "convexadam")
     whole = TOOLS[name].run(*pair(1.8 if slow else 1.0), Affine(rigid), 2)
+    assert list(tmp_path.iterdir()) == []  # nothing is left in the user's folder
     points = inside()
     assert np.abs(whole(points) - points - SHIFT).mean(axis=0).max() < 1.6, (whole(points) - points).mean(axis=0)
 

@@ -37,7 +37,7 @@ from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["BEFORE", "Contestant", "aligned", "contestants_of", "rigid_of", "run_benchmark", "run_name"]
+__all__ = ["BEFORE", "Contestant", "aligned", "contestants_of", "model_of", "rigid_of", "run_benchmark", "run_name"]
 
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
@@ -110,7 +110,7 @@ def _register(source: str) -> str:
     Raises:
         JssrError: it cannot.
     """
-    model = _model(source)
+    model = model_of(source)
     if "tau" not in model.system.makes:
         raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
     return run_name(source)
@@ -122,8 +122,9 @@ def run_name(source: str) -> str:
     return path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
 
 
-@lru_cache(maxsize=2)
-def _model(source: str) -> Model:
+@lru_cache(maxsize=8)
+def model_of(source: str) -> Model:
+    """A system of ours by its source, read once a process."""
     return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
 
 
@@ -221,7 +222,7 @@ def aligned(one: Contestant, y: Volume, x: Volume, rigid: RigidResult | None) ->
     if one.name == "rigid":
         return rigid.transform, rigid.seconds
     if not one.is_tool:
-        _model(one.source)  # read once a process, before the clock starts
+        model_of(one.source)  # read once a process, before the clock starts
     with watch.stage("align"):
         whole = _by_tool(one, y, x, rigid.transform) if one.is_tool else _by_system(one, y, x, rigid)
     return whole, watch.total + rigid.seconds
@@ -232,7 +233,7 @@ def _by_tool(one: Contestant, y: Volume, x: Volume, rigid: Affine) -> Displaceme
 
 
 def _by_system(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> Displacement:
-    model = _model(one.source)
+    model = model_of(one.source)
     pair = prepare(model, y, x, found=rigid)
     return solve(model, y, x, pair, one.refine, Stopwatch()).final.chain.displacement(y.grid)
 

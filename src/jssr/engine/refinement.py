@@ -15,8 +15,7 @@ from jssr.core.volume import Volume
 from jssr.data.place import ready
 from jssr.data.prepare import PreparedImage, PreparedPair, normalised
 from jssr.engine.model import Model
-from jssr.losses.descriptors import mind_ssc
-from jssr.losses.similarity import box_mean
+from jssr.losses.descriptors import described, mind_ssc
 from jssr.systems.base import Alignment
 from jssr.systems.refine import Features, refine
 
@@ -27,8 +26,6 @@ MOST_VOXELS = 3_000_000
 """The 24 descriptor channels of a pair take some 300 MB then."""
 WORSE = 1.03
 """A field whose features are further apart than this, against none, is not taken as the start."""
-AIR = -0.95
-"""Of a normalised image: darker voxels with nothing brighter near them are not compared."""
 
 
 def refinement_grid(grid: Grid) -> Grid:
@@ -75,7 +72,7 @@ def refine_pair(
     sides = _sides(model, fixed, moving, pair, grid)
     start = Displacement(alignment.tau[0], pair.grid).displacement(grid)
     tau = start.u[None]
-    body = sides[0].mask * (box_mean((sides[0].image > AIR).float(), 5) > 0)
+    body = sides[0].mask * described(sides[0].image)
     made = alignment.descriptors if grid.same_as(pair.grid) else None
     features = [Features(*made)] if made else refinement_features(sides[1].image, sides[0].image)
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]

@@ -7,7 +7,7 @@ against the known labels of that phase.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -16,9 +16,9 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.data.prepare import PreparedPair, prepare_pair
-from jssr.engine.benchmark import rigid_of
+from jssr.engine.benchmark import model_of, rigid_of
 from jssr.engine.evaluation import against, cases_of
-from jssr.engine.model import Model, load_model
+from jssr.engine.model import Model
 from jssr.engine.parts import largest_parts
 from jssr.errors import JssrError
 from jssr.evaluate.metrics import CaseResult
@@ -39,7 +39,7 @@ def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     Raises:
         JssrError: they do not share one grid and one intensity window.
     """
-    models = {name: _model(source) for name, source in runs.items()}
+    models = {name: model_of(source) for name, source in runs.items()}
     kinds = {(m.recipe.spacing, m.recipe.window) for m in models.values()}
     if len(kinds) > 1:
         raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")
@@ -97,32 +97,27 @@ def _complete(file: Path, wanted: Sequence[str]) -> bool:
     return file.is_file() and set(wanted) <= {r.method for r in read_csv(file)}
 
 
-@lru_cache(maxsize=8)
-def _model(source: str) -> Model:
-    return load_model(checkpoint=source)
-
-
 def _case(
     cohort: Cohort, segmentors: dict[str, str], generators: dict[str, str], anchor: str, out: Path, case: Case
 ) -> None:
     y = read_image(cohort.path(case.images[anchor]))
-    some = _model(next(iter(segmentors.values())))
+    some = model_of(next(iter(segmentors.values())))
     results: list[CaseResult] = []
     for phase in (p for p in case.images if p != anchor and p in case.labels):
         x = read_image(cohort.path(case.images[phase]))
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
         pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid)
         images = {AS_IT_IS: pair.moving}
-        images |= {name: _synthesised(_model(source), pair) for name, source in generators.items()}
+        images |= {name: _synthesised(model_of(source), pair) for name, source in generators.items()}
         goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)
         for s, source in segmentors.items():
             for g, image in images.items():
-                values = _dice(_model(source), image, goal, cohort)
+                values = _dice(model_of(source), image, goal, cohort)
                 results.append(CaseResult(case.id, phase, f"{s}{_ON}{g}", values))
         if not any(r.phase == anchor for r in results) and anchor in case.labels:
             goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
             for s, source in segmentors.items():
-                values = _dice(_model(source), pair.fixed, goal, cohort)
+                values = _dice(model_of(source), pair.fixed, goal, cohort)
                 results += [CaseResult(case.id, anchor, f"{s}{_ON}{g}", values) for g in images]
     write_csv(results, out / "table2" / f"{case.id}.csv")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import box_mean, masked_mean
 
-__all__ = ["mind", "mind_distance", "mind_ssc"]
+__all__ = ["described", "mind", "mind_distance", "mind_ssc"]
 
 # The six neighbours of a voxel, +-1 along each axis, and the 12 pairs of them that are sqrt(2) apart.
 _SIX = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
@@ -60,3 +60,11 @@ def mind(image: Tensor, dilation: int = 1, patch: int = 3) -> Tensor:
 def mind_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Squared distance of the MIND-SSC of two 3D images, summed over the 12 channels, mean over the voxels."""
     return masked_mean((mind_ssc(a) - mind_ssc(b)).square().sum(dim=1, keepdim=True), mask)
+
+
+def described(image: Tensor, air: float = -0.95) -> Tensor:
+    """1 on and next to what is brighter than air in a normalised image (B, 1, *spatial), else 0.
+
+    Air is as like to any other air: what lies in nothing else says nothing about where it came from.
+    """
+    return (box_mean((image > air).float(), 5) > 0).float()

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.descriptors import mind_ssc
+from jssr.losses.descriptors import described, mind_ssc
 from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
 from jssr.systems.base import Alignment, Batch, System, Terms
@@ -94,7 +94,7 @@ class Discrete(System):
             F.avg_pool3d(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
         )
         # Air against air is alike everywhere: cells without anything but air are led by their neighbours.
-        body = [mask * _near(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
+        body = [mask * described(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         u = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
         w = u
         for level in self.levels:
@@ -167,11 +167,6 @@ def _costs(
         distance = usual + seen_m[where] * (distance - usual)
         out[k] = (F.avg_pool3d(distance * seen_f, pool) / weight)[0, 0]
     return out, (offsets - reach).to(f)
-
-
-def _near(image: Tensor, air: float = -0.95) -> Tensor:
-    """1 on and next to what is brighter than air."""
-    return (box_mean((image > air).float(), 5) > 0).float()
 
 
 def _inverse_of_each_other(u: Tensor, w: Tensor, level: Level) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement, Transform
@@ -27,12 +31,7 @@ COMMON = {
 
 def _run(fixed: Volume, moving: Volume, threads: int) -> Transform:
     # The compiled modules themselves: the package's own import loads all of ITK's templates.
-    from itk import (
-        elxParameterObjectPython,
-        itkElastixRegistrationMethodPython,
-        itkPyBufferPython,
-        itkTransformixFilterPython,
-    )
+    from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
 
     images = itkPyBufferPython.itkPyBufferIF3
     chosen = elxParameterObjectPython.elastixParameterObject.New()
@@ -48,14 +47,23 @@ def _run(fixed: Volume, moving: Volume, threads: int) -> Transform:
     method.SetLogToConsole(False)
     method.SetNumberOfThreads(threads)
     method.UpdateLargestPossibleRegion()
+    with tempfile.TemporaryDirectory() as folder:  # transformix leaves a copy of the field where it is told to, or here
+        return Displacement.from_millimetres(_field(method, x, folder), fixed.grid)
+
+
+def _field(method: Any, x: Any, folder: str) -> NDArray[np.float64]:
+    """The displacement of what was found, LPS millimetres, (*fixed shape, 3)."""
+    from itk import itkPyBufferPython, itkTransformixFilterPython
+
     apply = itkTransformixFilterPython.itkTransformixFilterIF3.New()
     apply.SetMovingImage(x)
     apply.SetTransformParameterObject(method.GetTransformParameterObject())
     apply.SetComputeDeformationField(True)
+    apply.SetOutputDirectory(folder)
     apply.SetLogToConsole(False)
     apply.UpdateLargestPossibleRegion()
     field = itkPyBufferPython.itkPyBufferIVF33.GetArrayFromImage(apply.GetOutputDeformationField())
-    return Displacement.from_millimetres(np.asarray(field).transpose(2, 1, 0, 3), fixed.grid)
+    return np.asarray(field, dtype=np.float64).transpose(2, 1, 0, 3)
 
 
 def _itk(buffer: object, volume: Volume) -> object:
