@@ -19,6 +19,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Volume
 from jssr.data.intensity import denormalise
+from jssr.losses.similarity import box_mean
 from jssr.systems.base import Alignment
 
 __all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "regularity", "slabs"]
@@ -216,8 +217,7 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     coarse = continued(pool(u * weight, 2, ceil_mode=True) / there.clamp(min=1e-6), there > 0, rounds)
     out = torch.where(valid, u, ff.resize_image(coarse, u.shape[2:]))
     for _ in range(rounds):
-        padded = F.pad(out, [1] * (2 * (u.ndim - 2)), mode="replicate")
-        out = torch.where(valid, u, pool(padded, 3, stride=1))
+        out = torch.where(valid, u, box_mean(out, 3))
     return out
 
 
