@@ -1,14 +1,18 @@
-"""Descriptors that look alike across modalities: MIND and its self-similarity context."""
+"""Descriptors that look alike across modalities: MIND, its self-similarity context, and macMIND."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from jssr.core.precision import full_precision
+from jssr.losses.bins import Bins
 from jssr.losses.similarity import box_mean, masked_mean
 
-__all__ = ["described", "mind", "mind_distance", "mind_ssc"]
+__all__ = ["MacMIND", "described", "mind", "mind_distance", "mind_ssc"]
 
 # The six neighbours of a voxel, +-1 along each axis, and the 12 pairs of them that are sqrt(2) apart.
 _SIX = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
@@ -27,7 +31,12 @@ def _shift(image: Tensor, offset: tuple[int, ...], by: int) -> Tensor:
 
 def _describe(distances: Tensor) -> Tensor:
     """Patch distances (B, M, *spatial) to the descriptor: minus the minimum, over the mean (clamped), exp(-.)."""
-    d = distances - distances.amin(dim=1, keepdim=True)
+    return _over_their_mean(distances - distances.amin(dim=1, keepdim=True))
+
+
+def _over_their_mean(d: Tensor) -> Tensor:
+    """exp(-d / the mean of its channels), that mean held within a factor of 1000 of the whole image's: what is flat
+    but for noise is described as flat."""
     variance = d.mean(dim=1, keepdim=True)
     middle = variance.mean(dim=tuple(range(2, d.ndim)), keepdim=True)
     variance = torch.minimum(torch.maximum(variance, middle * 1e-3), middle * 1e3).clamp(min=1e-12)
@@ -68,3 +77,68 @@ def described(image: Tensor, air: float = -0.95) -> Tensor:
     Air is as like to any other air: what lies in nothing else says nothing about where it came from.
     """
     return (box_mean((image > air).float(), 5) > 0).float()
+
+
+@dataclass(frozen=True)
+class MacMIND:
+    """macMIND of 3D images (Zhou et al. 2023, macJNet, eq. 8 to 14): self-similarity over 18 connections at several
+    scales, averaged in log-polar bins around each voxel.
+
+        SSC_ij = exp(-18 SSD_ij / sum SSD)         of the patches i, j of a centre and its 6 neighbours     (8), (9)
+        S_ij   = sum_k weights_k SSC_ij at the distance k * distance                                        (10)
+        macMIND_ij,n = mean of S_ij over bin n                                                              (11)
+
+    Equation (8) is printed as a sum over the pairs ij; the text's M channels, and ours, are the pairs. The print gives
+    bins in the plane only: see `Bins` for ours. By default there are 18 * 48 channels; with one bin there are the 18
+    of S, averaged.
+
+    Attributes:
+        distance: voxels from a patch to its neighbours at the first scale, the paper's L.
+        patch: voxels along the side of a patch, odd, R1.
+        weights: of the scales, alpha; the k-th has k times the distance.
+        bins: what is aggregated, over R2 = 5 voxels; `Bins(1, 1, 1, 1)` leaves S as it is.
+    """
+
+    distance: int = 2
+    patch: int = 5
+    weights: tuple[float, ...] = (0.7, 0.3)
+    bins: Bins = field(default_factory=Bins)
+
+    def __post_init__(self) -> None:
+        if self.distance < 1 or self.patch < 1 or self.patch % 2 == 0 or not self.weights:
+            raise ValueError(f"macMIND needs a distance, an odd patch and a weight for each scale, got {self}")
+
+    @full_precision
+    def __call__(self, image: Tensor) -> Tensor:
+        """Describe (B, 1, *spatial): (B, 18 N, *spatial) in 0..1, the bins of a connection side by side."""
+        return self.bins.means(self.similarity(image))
+
+    @full_precision
+    def similarity(self, image: Tensor) -> Tensor:
+        """S: (B, 1, *spatial) to (B, 18, *spatial). Nothing but the image is kept for the gradient."""
+        found = torch.zeros((), device=image.device)
+        for k, weight in enumerate(self.weights, start=1):
+            what = image.float(), k * self.distance, self.patch
+            # Where there is no gradient the function itself: the first use of checkpoint takes seconds to import.
+            again = image.requires_grad and torch.is_grad_enabled()
+            ssc = checkpoint(_connections, *what, use_reentrant=False) if again else _connections(*what)
+            found = found + weight * ssc
+        return found
+
+    @full_precision
+    def distance_of(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Equation (14) of two images (B, 1, *spatial): squared distance summed over channels, mean over the voxels.
+
+        Averaging is linear, so that it is done to the difference of the two S, one connection at a time: the memory is
+        that of 18 channels, not of 18 N.
+        """
+        weight = torch.ones_like(a, dtype=torch.float32) if mask is None else mask.float()
+        energy = self.bins.energy(self.similarity(a) - self.similarity(b), weight)
+        return energy / weight.sum().clamp(min=1)
+
+
+def _connections(image: Tensor, distance: int, patch: int) -> Tensor:
+    """Equation (8): (B, 1, *spatial) to (B, 18, *spatial), centre to neighbours first, then neighbours among them."""
+    around = [_shift(image, o, distance) for o in _SIX]
+    pairs = [(image, side) for side in around] + [(around[a], around[b]) for a, b in _PAIRS]
+    return _over_their_mean(torch.cat([box_mean((a - b) ** 2, patch) for a, b in pairs], dim=1))
