@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jssr.nets.attention import AttentionGate
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
 
 __all__ = ["LapIRNLevel"]
@@ -19,9 +20,18 @@ class LapIRNLevel(nn.Module):
         width: channels throughout; 28 in the authors' code.
         blocks: pre-activation residual blocks; 5 in the authors' code.
         reach: largest displacement along an axis, as a fraction of half that axis (0.4).
+        attention: an attention gate on the skip connection, as macJNet's register has.
     """
 
-    def __init__(self, inputs: int, width: int = 28, blocks: int = 5, reach: float = 0.4, dim: int = 3) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int = 28,
+        blocks: int = 5,
+        reach: float = 0.4,
+        attention: bool = False,
+        dim: int = 3,
+    ) -> None:
         super().__init__()
         self.reach = reach
         kind = {2: nn.Conv2d, 3: Conv3d}[dim]
@@ -29,6 +39,7 @@ class LapIRNLevel(nn.Module):
         self.features = nn.Sequential(conv(dim, inputs, width), nn.LeakyReLU(0.2), conv(dim, width, width))
         self.down = kind(width, width, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(_PreActivation(dim, width) for _ in range(blocks))
+        self.gate = AttentionGate(width, width, dim=dim) if attention else None
         self.up = turned(width, width, 2, stride=2)
         self.field = nn.Sequential(
             conv(dim, 2 * width, width), nn.LeakyReLU(0.2), conv(dim, width, dim, bias=False), nn.Softsign()
@@ -46,8 +57,10 @@ class LapIRNLevel(nn.Module):
         x = x if below is None else x + below.to(x.dtype)
         for block in self.blocks:
             x = block(x)
-        x = self.up(F.leaky_relu(x, 0.2))
-        unit = self.field(torch.cat([x, features], dim=1)).float()
+        x = F.leaky_relu(x, 0.2)
+        skip = features if self.gate is None else self.gate(features, x)
+        x = self.up(x)
+        unit = self.field(torch.cat([x, skip], dim=1)).float()
         half = torch.tensor(unit.shape[2:], device=unit.device).view(1, -1, *[1] * (unit.ndim - 2)) / 2
         return self.reach * half * unit, x
 
