@@ -174,3 +174,55 @@ def test_what_is_missing_is_said(cohort: Cohort, supervised: Cohort, tmp_path: P
     _write(tmp_path, "c0_arterial", 0.0, shape=(12, 12, 12))
     with pytest.raises(GeometryError, match="run jssr prepare"):
         _source(other).example(0)
+
+
+def _partly(folder: Path, known: tuple[str, ...], cases: int = 6) -> Cohort:
+    """Of `cases` cases only those named have a label map of the moving scan too."""
+    cohort = _cohort(folder, cases, ("venous", "arterial"))
+    for case in cohort.cases:
+        case.split = "train"
+        if case.id not in known:
+            del case.labels["arterial"]
+    return cohort
+
+
+def test_label_maps_of_pairs_come_with_those_that_have_both(tmp_path: Path) -> None:
+    source = _source(_partly(tmp_path, ("c1", "c4")), patch=SHAPE, batch=6)
+    every = source.batch(0, frozenset({"pair", "labels"}))  # one round: each case once
+    assert every.labelled is not None and int(every.labelled.sum()) == 2
+    assert every.moving_labels is not None and every.fixed_labels is not None
+    for k, known in enumerate(every.labelled.tolist()):
+        assert bool(every.moving_labels[k].any()) == bool(every.fixed_labels[k].any()) == known
+    taught = source.batch(0, frozenset({"labelled"}))
+    assert taught.labelled is not None and bool(taught.labelled.all()) and taught.moving_labels is not None
+    assert {(_hu(image[None]) + 100) // 10 for image in taught.fixed} == {1, 4}  # type: ignore[union-attr]
+    assert source.batch(0).moving_labels is None
+
+
+def test_a_share_of_the_label_maps_is_seen_and_a_larger_one_holds_it(tmp_path: Path) -> None:
+    cohort = _partly(tmp_path, ("c0", "c1", "c2", "c3", "c4"))
+    hidden = [_source(cohort, labelled=share, seed=7).hidden for share in (0.0, 0.4, 0.8, 1.0)]
+    assert [len(h) for h in hidden] == [5, 3, 1, 0]
+    assert hidden[0] > hidden[1] > hidden[2]
+    assert any(_source(cohort, labelled=0.4, seed=seed).hidden != hidden[1] for seed in range(5))
+
+
+def test_what_a_stage_needs_is_looked_for_before_the_first_step(tmp_path: Path, cohort: Cohort) -> None:
+    bare = _partly(tmp_path, ())
+    with pytest.raises(TrainingError, match="no training case has them"):
+        _source(bare).check(["pair", "labelled"])
+    with pytest.raises(TrainingError, match="2 are hidden by the recipe's share"):
+        _source(cohort, labelled=0.0).check(["labelled"])
+    with pytest.raises(TrainingError, match="--supervised"):
+        _source(cohort).check(["supervised"])
+    _source(cohort).check(["pair", "labels", "labelled"])
+
+
+def test_one_phase_is_moved_and_no_case_may_lack_it(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, 2)
+    assert {e.moving for e in _source(cohort, moving="delay").examples} == {"delay"}
+    del cohort.cases[0].images["delay"], cohort.cases[0].labels["delay"]
+    with pytest.raises(TrainingError, match="delay is to be moved onto venous, but case c0 has not both"):
+        _source(cohort, moving="delay")
+    with pytest.raises(CohortError, match='no case has a phase "portal"'):
+        _source(cohort, moving="portal")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from jssr.losses.similarity import box_mean, joint_mask, l1, lncc
+from jssr.losses.similarity import box_mean, joint_mask, l1, lncc, mutual_information
 
 
 def test_l1_is_the_masked_mean():
@@ -46,3 +46,30 @@ def test_joint_mask_is_the_product_of_those_present():
     assert joint_mask(None, None) is None
     assert joint_mask(a, None) is not None
     assert joint_mask(a, b).flatten().tolist() == [1.0, 0.0, 0.0]
+
+
+def test_mutual_information_of_grey_steps_is_that_of_their_counts():
+    steps = torch.linspace(-1, 1, 4)
+    a = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]).view(1, 1, 2, 2, 2)
+    b = torch.tensor([3, 3, 2, 2, 1, 1, 0, 1]).view(1, 1, 2, 2, 2)
+    # By hand: a's steps have 1/4 each, b's 3/8 (1), 2/8 (2, 3), 1/8 (0); of a's step 3 half lies in 0, half in 1.
+    pairs = [
+        (2 / 8, 1 / 4, 2 / 8),
+        (2 / 8, 1 / 4, 2 / 8),
+        (2 / 8, 1 / 4, 3 / 8),
+        (1 / 8, 1 / 4, 1 / 8),
+        (1 / 8, 1 / 4, 3 / 8),
+    ]
+    expected = sum(p * np.log(p / (q * r)) for p, q, r in pairs)
+    assert mutual_information(steps[a], steps[b], bins=4).item() == pytest.approx(expected, abs=1e-5)
+    # Half of the voxels, of which one image tells all of the other: one bit.
+    mask = torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]).view(1, 1, 2, 2, 2)
+    assert mutual_information(steps[a], steps[b], mask, bins=4).item() == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_mutual_information_has_a_gradient_that_raises_it():
+    a = torch.rand(2, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    b = (-a + 0.2 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1))).clamp(-1, 1).requires_grad_()
+    before = mutual_information(a, b)
+    (slope,) = torch.autograd.grad(before, b)
+    assert mutual_information(a, b + 0.5 * slope / slope.abs().max()) > before

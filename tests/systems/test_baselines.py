@@ -130,10 +130,10 @@ def test_lapirn_adds_the_levels_in_voxels_of_each():
 
     system.Phi1, system.Phi2, system.Phi3 = Says(1.0), Says(2.0), Says(3.0)
     pair = batch()
-    pyramid = Pyramid.of(system, pair)
+    pyramid = Pyramid.of(system.levels, pair)
     assert [pyramid.field(level).shape[-1] for level in (1, 2, 3)] == [4, 8, 16]
     assert torch.allclose(pyramid.field(3), torch.tensor(11.0))
-    assert pair.memo["pyramid"] is Pyramid.of(system, pair)
+    assert pair.memo["pyramid"] is Pyramid.of(system.levels, pair)
 
 
 def test_a_level_of_lapirn_reaches_four_tenths_of_half_its_axis():
@@ -160,7 +160,7 @@ def test_lapirn_learns_which_way_a_blob_lies():
     weights = {"ncc1": 1.0, "smooth1": 0.05}
     first, last = learn(system, pair, weights, ("Phi1",), 25)
     assert last < first
-    u = resize_field(Pyramid(system, pair.moving, pair.fixed).field(1), (32, 32, 32))
+    u = resize_field(Pyramid(system.levels, pair.moving, pair.fixed).field(1), (32, 32, 32))
     assert u[0, 0, 12:20, 12:20, 12:20].mean() > 1.5
 
 

@@ -68,16 +68,15 @@ def train(
         raise RecipeError(f"recipe {plan.name}: has nothing to train; use it as it is (--system {plan.system})")
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
-    if labelled is None and any("supervised" in stage.needs for stage in plan.stages):
-        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
     try:
         augment = Augment.model_validate(plan.augment)
     except ValueError as error:
         raise RecipeError(f"recipe {plan.name}: augment: {str(error).splitlines()[-1]}") from error
     source = PairSource(
         cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
-        cache_gb=cache_gb,
+        cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving,
     )  # fmt: skip
+    source.check(need for stage in plan.stages for need in stage.needs)
     import torch
 
     torch.manual_seed(plan.seed)

@@ -6,7 +6,7 @@ where it was and any number of processes or threads can draw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from jssr.systems.base import Batch
 
 __all__ = ["Example", "PairSource"]
 
-NEEDS = frozenset({"pair", "labels", "supervised"})
+NEEDS = frozenset({"pair", "labels", "labelled", "supervised"})
 _MULTIPLE = 16
 
 
@@ -44,6 +44,7 @@ class PairSource:
         supervised: prepared labelled scans of another population; None where no stage needs them.
         structures: names of the classes 1, 2, ... of all label maps.
         anchor: the phase that is fixed; None draws any ordered pair of a case's phases.
+        moving: the phase that is moved; None takes any but the anchor.
         window: HU that become -1..1.
         patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
         batch: pairs in a batch, and as many supervised scans.
@@ -51,6 +52,8 @@ class PairSource:
         augment: how; None leaves the scans alone and crops their middle.
         split: which cases of the cohort. A cohort without splits is used whole. Supervised scans are of "train" then.
         cache_gb: memory for prepared scans of both cohorts together.
+        labelled: share of the split's labelled cases whose label maps of pairs are seen; which, the seed decides, and
+            a larger share holds all of a smaller one.
 
     Raises:
         CohortError: unknown anchor or structure.
@@ -70,18 +73,29 @@ class PairSource:
         augment: Augment | None = None,
         split: Split = "train",
         cache_gb: float = 4.0,
+        labelled: float = 1.0,
+        moving: str | None = None,
     ) -> None:
-        if anchor is not None:
-            cohort.check_phases(anchor)
+        cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
         self.patch = None if patch is None else tuple(int(s) for s in patch)
-        self.anchor, self.size, self.seed, self.augment = anchor, batch, seed, augment
+        self.anchor, self.moving, self.size, self.seed, self.augment = anchor, moving, batch, seed, augment
         room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
         # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
-        labelled = any(case.labels for case in cohort.cases)
-        self.shelf = Shelf(cohort, window, structures if labelled else (), room)
+        named = any(case.labels for case in cohort.cases)
+        self.shelf = Shelf(cohort, window, structures if named else (), room)
         self.cases = [c for c in _of_split(cohort, split) if self._choices(c)]
+        if moving is not None:
+            lacking = [c.id for c in _of_split(cohort, split) if not {anchor, moving} <= set(c.images)]
+            if lacking:
+                raise TrainingError(
+                    f"{cohort.root}: {moving} is to be moved onto {anchor}, but case {', '.join(lacking)} has not both"
+                )
         if not self.cases:
             raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
+        self.hidden: frozenset[str] = frozenset()
+        taught = [case.id for case in self.cases if self._taught(case)]
+        order = torch.randperm(len(taught), generator=_generator(seed, 5)).tolist()
+        self.hidden = frozenset(taught[k] for k in order[round(labelled * len(taught)) :])
         self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
         cases = [] if supervised is None else _of_split(supervised, "train")
         self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
@@ -93,23 +107,40 @@ class PairSource:
 
         Args:
             step: from 0. Cases come in a new random order in each round through them.
-            need: of "pair", "labels" (those of the pair) and "supervised".
+            need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them)
+                and "supervised".
 
         Raises:
             ValueError: an unknown need.
-            TrainingError: supervised scans are needed and there are none.
+            TrainingError: supervised scans or labelled pairs are needed and there are none.
         """
         if need - NEEDS:
             raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
         out = Batch()
-        if need & {"pair", "labels"}:
-            self._add(out, [self._pair(step * self.size + i, "labels" in need) for i in range(self.size)])
+        if need - {"supervised"}:
+            self._add(out, [self._pair(step * self.size + i, need) for i in range(self.size)])
         if "supervised" in need:
             scans = [self._single(step * self.size + i) for i in range(self.size)]
             scans = _one_shape(scans)
             out.supervised = torch.cat([s.image for s in scans])
             out.supervised_labels = torch.cat([s.labels for s in scans if s.labels is not None])
         return out
+
+    def check(self, needs: Iterable[str]) -> None:
+        """Make sure that stages with these needs find what they need.
+
+        Raises:
+            TrainingError: they will not.
+        """
+        needs = set(needs)
+        if "supervised" in needs and self.labelled_shelf is None:
+            raise TrainingError("this recipe learns from labelled scans; name a cohort of them with --supervised")
+        if "labelled" in needs and not any(self._taught(case) for case in self.cases):
+            hidden = f"; {len(self.hidden)} are hidden by the recipe's share (labelled)" if self.hidden else ""
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; no training "
+                f"case has them{hidden}"
+            )
 
     @property
     def examples(self) -> list[Example]:
@@ -120,8 +151,7 @@ class PairSource:
         """One pair as it is: not augmented, the middle cut out. With its labels where asked for and there."""
         chosen = self.examples[index]
         case = self.shelf.cohort.case(chosen.case)
-        have = labels and {chosen.moving, chosen.fixed} <= set(case.labels)
-        pair = self._read(case, chosen.moving, chosen.fixed, have)
+        pair = self._read(case, chosen.moving, chosen.fixed, labels)
         out = Batch()
         self._add(out, [tuple(self._cut(list(pair), None))])  # type: ignore[list-item]
         return out
@@ -131,33 +161,50 @@ class PairSource:
         moving, fixed = scans[0::2], scans[1::2]
         out.moving, out.fixed = (torch.cat([s.image for s in side]) for side in (moving, fixed))
         out.moving_mask, out.fixed_mask = (torch.cat([s.mask for s in side]) for side in (moving, fixed))
-        if all(s.labels is not None for s in scans):
+        if any(s.labels is not None for s in scans):
             out.moving_labels, out.fixed_labels = (
-                torch.cat([s.labels for s in side if s.labels is not None]) for side in (moving, fixed)
+                torch.cat(
+                    [torch.zeros_like(s.image, dtype=torch.int64) if s.labels is None else s.labels for s in side]
+                )
+                for side in (moving, fixed)
             )
+            out.labelled = torch.tensor([s.labels is not None for s in moving])
 
     def _choices(self, case: Case) -> list[tuple[str, str]]:
         """The ordered pairs (moving, fixed) of a case."""
         fixed = list(case.images) if self.anchor is None else [p for p in [self.anchor] if p in case.images]
-        return [(m, f) for f in fixed for m in case.images if m != f]
+        return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
 
-    def _pair(self, index: int, labels: bool) -> tuple[Scan, Scan]:
+    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, Scan]:
         generator = _generator(self.seed, 1, index)
-        case = self.cases[_turn(self.seed, 2, index, len(self.cases))]
-        choices = self._choices(case)
+        cases = self.cases
+        if "labelled" in need:
+            cases = [case for case in cases if self._taught(case)]
+            self.check(need)
+        case = cases[_turn(self.seed, 2, index, len(cases))]
+        choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
+        labels = bool(need & {"labels", "labelled"})
         a, b = self._cut(list(self._read(case, moving, fixed, labels)), generator if self.augment else None)
         return augment_pair(a, b, self.augment, generator) if self.augment else (a, b)
 
     def _single(self, index: int) -> Scan:
-        if self.labelled_shelf is None:
-            raise TrainingError("this stage learns from labelled scans; name a cohort of them with --supervised")
+        self.check({"supervised"})
+        assert self.labelled_shelf is not None
         generator = _generator(self.seed, 3, index)
         case, phase = self.labelled[_turn(self.seed, 4, index, len(self.labelled))]
         scan = self._cut([self.labelled_shelf.scan(case, phase, True)], generator if self.augment else None)[0]
         return augment_single(scan, self.augment, generator) if self.augment else scan
 
+    def _taught(self, case: Case) -> list[tuple[str, str]]:
+        """Those of which both scans have a label map that training may see."""
+        if case.id in self.hidden:
+            return []
+        return [(m, f) for m, f in self._choices(case) if {m, f} <= set(case.labels)]
+
     def _read(self, case: Case, moving: str, fixed: str, labels: bool) -> tuple[Scan, Scan]:
+        """Both scans; with their label maps if asked for and both have one that may be seen."""
+        labels = labels and (moving, fixed) in self._taught(case)
         a, b = self.shelf.scan(case, moving, labels), self.shelf.scan(case, fixed, labels)
         if a.image.shape != b.image.shape:
             raise GeometryError(

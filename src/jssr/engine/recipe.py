@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "Stage", "build_system", "load_recipe", "nearest", "override", "recipe_from"]
 
-Need = Literal["pair", "labels", "supervised"]
+Need = Literal["pair", "labels", "labelled", "supervised"]
 
 
 class _Model(BaseModel):
@@ -41,7 +41,8 @@ class Stage(_Model):
         steps: number of steps; each step is one turn of every player.
         train: the players in the order they play, each with the parts (networks) it moves. A critic plays first.
         weights: weight of each loss term; terms that are absent or 0 are not computed.
-        needs: what a batch must bring; "labels" are those of the pair.
+        needs: what a batch must bring; "labels" are those of the pair, where it has them, "labelled" draws only pairs
+            that have them.
         learning_rates: rates of this stage that differ from the recipe's, by part.
         fresh_optimisers: forget the moments of this stage's parts at its start.
     """
@@ -70,6 +71,8 @@ class Recipe(_Model):
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
         one_piece: those of them of which only the largest connected piece is kept in use (not in training).
         anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
+        moving: the phase that is moved onto it, which every case must have; None takes any other.
+        labelled: share of the labelled training cases whose label maps of pairs training may see.
         refine: steps of instance optimisation after the system, where the user does not say how many.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
@@ -94,6 +97,8 @@ class Recipe(_Model):
     structures: tuple[str, ...] = ()
     one_piece: tuple[str, ...] = ()
     anchor: str | None = None
+    moving: str | None = None
+    labelled: float = Field(default=1.0, ge=0, le=1)
     refine: int = Field(default=0, ge=0)
     stages: tuple[Stage, ...] = ()
     learning_rates: dict[str, float] = {}
@@ -155,6 +160,8 @@ class Recipe(_Model):
                         raise ValueError(f"learning_rates has none for {part!r}, which {where} trains")
             if not any(stage.weights.values()):
                 raise ValueError(f"stages.{stage.name}.weights are all 0")
+        if self.moving is not None and self.anchor is None:
+            raise ValueError(f"moving {self.moving!r} needs an anchor that it is moved onto")
         if any(size <= 0 for size in (*self.spacing, *(self.patch or ()))):
             raise ValueError("spacing and patch must be positive")
         if self.window[0] >= self.window[1]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["box_mean", "l1", "lncc", "masked_mean"]
+__all__ = ["box_mean", "joint_mask", "l1", "lncc", "masked_mean", "mutual_information"]
 
 
 def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -52,6 +52,28 @@ def lncc(a: Tensor, b: Tensor, mask: Tensor | None = None, size: int = 9, eps: f
     var_a = (box_mean(a * a, size) - mean_a**2).clamp(min=0)
     var_b = (box_mean(b * b, size) - mean_b**2).clamp(min=0)
     return masked_mean(1 - cross**2 / (var_a * var_b + eps * eps + eps * (var_a + var_b)), mask)
+
+
+@full_precision
+def mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = None, bins: int = 32) -> Tensor:
+    """Mutual information in nats of two images in -1..1 (B, 1, *spatial), mean over the batch (Wells et al. 1996).
+
+    Grey values are spread over `bins` bins by linear Parzen windows, so that there is a gradient.
+    """
+    found = []
+    for k in range(a.shape[0]):
+        weight = torch.ones_like(a[k]) if mask is None else mask[k].expand_as(a[k])
+        p, q = (_spread(image[k].float().flatten(), bins) for image in (a, b))
+        joint = (p * weight.flatten()) @ q.T / weight.sum().clamp(min=1.0)
+        apart = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
+        found.append((joint * ((joint + 1e-9) / (apart + 1e-9)).log()).sum())
+    return torch.stack(found).mean()
+
+
+def _spread(values: Tensor, bins: int) -> Tensor:
+    """Share of each value (N,) in each bin: (bins, N), columns sum to 1."""
+    place = (values.clamp(-1, 1) + 1) / 2 * (bins - 1)
+    return (1 - (place - torch.arange(bins, device=values.device)[:, None]).abs()).clamp(min=0)
 
 
 def joint_mask(*masks: Tensor | None) -> Tensor | None:

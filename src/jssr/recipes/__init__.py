@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jssr.engine.recipe import Recipe
-from jssr.recipes import baselines, discrete, jssr
+from jssr.recipes import baselines, discrete, jssr, macjnet
 
 __all__ = ["RECIPES"]
 
@@ -21,5 +21,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lapirn-compact": baselines.lapirn_compact,
     "pix2pix-compact": baselines.pix2pix_compact,
     "vnet-compact": baselines.vnet_compact,
+    "macjnet": macjnet.macjnet_paper,
+    "macjnet-compact": macjnet.macjnet_compact,
+    "macjnet-mind-compact": macjnet.macjnet_mind_compact,
+    "macjnet-mi-compact": macjnet.macjnet_mi_compact,
+    "macjnet-register-compact": macjnet.macjnet_register_compact,
+    "macjnet-segmentors-compact": macjnet.macjnet_segmentors_compact,
     "discrete": discrete.discrete,
 }

@@ -20,7 +20,8 @@ class Batch:
 
     `moving` and `fixed` lie on one grid after rigid pre-alignment. Masks are 1 where the scan has data. `supervised` is
     a scan of another population with its `supervised_labels`, (B, 1, *spatial) int64 class indices. Label maps of the
-    pair itself are None where there are none.
+    pairs themselves are None where no pair has them; `labelled` (B,) bool tells which have them both, the others' are
+    zeros.
     """
 
     moving: Tensor | None = None
@@ -29,6 +30,7 @@ class Batch:
     fixed_mask: Tensor | None = None
     moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
+    labelled: Tensor | None = None
     supervised: Tensor | None = None
     supervised_labels: Tensor | None = None
     memo: dict[str, Any] = field(default_factory=dict)

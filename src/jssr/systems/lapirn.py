@@ -12,7 +12,7 @@ displacements here, the authors' LapIRN_disp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -28,9 +28,12 @@ from jssr.nets.blocks import pad_to_multiple, upsample_to
 from jssr.nets.lapirn import LapIRNLevel
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of
 
-__all__ = ["LapIRN", "build"]
+__all__ = ["LapIRN", "Measure", "Pyramid", "build", "field_of"]
 
 _warp = full_precision(ff.warp)
+
+Measure = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
+"""(moved, fixed, mask, level) to how unlike they are."""
 
 
 class LapIRN(System):
@@ -56,32 +59,41 @@ class LapIRN(System):
         return terms
 
     def _distance(self, batch: Batch, level: int) -> Tensor:
-        return Pyramid.of(self, batch).distance(level)
+        return Pyramid.of(self.levels, batch).distance(level, _ncc)
 
     def _roughness(self, batch: Batch, level: int) -> Tensor:
-        return diffusion(Pyramid.of(self, batch).field(level))
+        return diffusion(Pyramid.of(self.levels, batch).field(level))
 
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau, the field of the finest level; see Alignment."""
-        x, cut = pad_to_multiple(moving, 8)
-        y, _ = pad_to_multiple(fixed, 8)
-        return Alignment(Pyramid(self, x, y).field(3)[cut])
+        return Alignment(field_of(self.levels, moving, fixed))
+
+
+def _ncc(moved: Tensor, fixed: Tensor, mask: Tensor | None, level: int) -> Tensor:
+    return lncc(moved, fixed, mask, size=2 * level + 1)
+
+
+def field_of(levels: Sequence[nn.Module], moving: Tensor, fixed: Tensor) -> Tensor:
+    """The field of the finest level in voxels, from images (B, 1, *spatial) of any size."""
+    x, cut = pad_to_multiple(moving, 8)
+    return Pyramid(levels, x, pad_to_multiple(fixed, 8)[0]).field(3)[cut]
 
 
 class Pyramid:
-    """x_l, y_l and u_l of one pair, each computed once, when first asked for."""
+    """x_l, y_l and u_l of one pair, each computed once, when first asked for. Sizes are multiples of 8."""
 
-    def __init__(self, system: LapIRN, x: Tensor, y: Tensor, *masks: Tensor | None) -> None:
-        self.system, self.x, self.y, self.masks = system, x, y, masks
+    def __init__(self, levels: Sequence[nn.Module], x: Tensor, y: Tensor, *masks: Tensor | None) -> None:
+        self.levels, self.x, self.y, self.masks = levels, x, y, masks
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def of(cls, system: LapIRN, batch: Batch) -> Pyramid:
+    def of(cls, levels: Sequence[nn.Module], batch: Batch) -> Pyramid:
+        """That of a batch, padded at its far ends, kept in its memo."""
         if "pyramid" not in batch.memo:
             x, y = pair_of(batch)
             masks = [None if m is None else pad_to_multiple(m, 8)[0] for m in (batch.moving_mask, batch.fixed_mask)]
-            batch.memo["pyramid"] = cls(system, pad_to_multiple(x, 8)[0], pad_to_multiple(y, 8)[0], *masks)
+            batch.memo["pyramid"] = cls(levels, pad_to_multiple(x, 8)[0], pad_to_multiple(y, 8)[0], *masks)
         found: Pyramid = batch.memo["pyramid"]
         return found
 
@@ -89,15 +101,15 @@ class Pyramid:
         """u_l in voxels of level l."""
         return self._level(level)[0]
 
-    def distance(self, level: int) -> Tensor:
-        """ncc_l."""
+    def distance(self, level: int, measure: Measure) -> Tensor:
+        """sum_{k <= l} 2^-(l-k) measure[u_l(x_l), y_l], both averaged to level k."""
         x, y = self.scales[level - 1]
-        moved, mask = _warp(x, self.field(level)), self._mask(level)
-        total = lncc(moved, y, mask, size=2 * level + 1)
+        moved, mask = _warp(x, self.field(level)), self.mask(level)
+        total = measure(moved, y, mask, level)
         for k in range(level - 1, 0, -1):
             moved, y = _half(moved), _half(y)
             mask = None if mask is None else _half(mask)
-            total = total + 2.0 ** (k - level) * lncc(moved, y, mask, size=2 * k + 1)
+            total = total + 2.0 ** (k - level) * measure(moved, y, mask, k)
         return total
 
     @cached_property
@@ -108,14 +120,15 @@ class Pyramid:
             pairs.insert(0, (_half(pairs[0][0]), _half(pairs[0][1])))
         return pairs
 
-    def _mask(self, level: int) -> Tensor | None:
+    def mask(self, level: int) -> Tensor | None:
+        """Where both scans have data, None where nothing is known of it."""
         moving, fixed = (None if m is None else upsample_to(m, self.scales[level - 1][0].shape[2:]) for m in self.masks)
         return joint_mask(None if moving is None else _warp(moving, self.field(level).detach()), fixed)
 
     def _level(self, level: int) -> tuple[Tensor, Tensor]:
         """u_l and the features handed up."""
         if level not in self._made:
-            network = self.system.levels[level - 1]
+            network = self.levels[level - 1]
             x, y = self.scales[level - 1]
             if level == 1:
                 self._made[level] = network(x, y)

@@ -1,0 +1,158 @@
+"""Recipes of macJNet (Zhou et al. 2023) and its ablations: what is compared, and whether labels and tasks are joint.
+
+CT is the fixed phase, named `venous`, MR the moving one, named `t1`, as the phantoms have them; `--set anchor=ct --set
+moving=mr` for cohorts that name them otherwise. Labels of 30 % of the training cases are seen, as in the paper's main
+experiment; `--set labelled=0.1` sees a tenth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jssr.engine.recipe import Recipe, Stage
+from jssr.recipes.jssr import ORGANS
+
+__all__ = [
+    "macjnet_compact",
+    "macjnet_mi_compact",
+    "macjnet_mind_compact",
+    "macjnet_paper",
+    "macjnet_register_compact",
+    "macjnet_segmentors_compact",
+]
+
+LEVELS = ("Phi1", "Phi2", "Phi3")
+SEGMENTORS = ("M", "F")
+ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
+"""lambda_sim, lambda_label, lambda_smo."""
+SMOOTH_COMPACT = 1.0
+STEPS = (1000, 400, 500)
+"""Of the compact recipes: the register alone, the segmentors alone, both in turns."""
+COARSE = {"bins": {"support": 5, "angles": 4, "rings": 2, "slabs": 2}}
+
+
+def macjnet_paper() -> Recipe:
+    """The paper's sizes and rates: LapIRN of 28 channels, nnU-Net's network, the liver, 128 x 128 x 96.
+
+    `jssr train macjnet --data COHORT -o RUN`. For GPUs. The paper resamples whole livers to that shape; here it is a
+    patch at 2.5 mm.
+    """
+    levels: dict[str, dict[str, Any]] = {part: {"width": 28} for part in LEVELS}
+    segmentors: dict[str, dict[str, Any]] = {part: {"widths": [32, 64, 128, 256, 320]} for part in SEGMENTORS}
+    return _joint(
+        "macjnet", "macJNet at the paper's size, binary liver", {**levels, **segmentors}, (30_000,) * 3, ALIKE, SMOOTH,
+        structures=("liver",), one_piece=("liver",),
+        learning_rates={**dict.fromkeys(LEVELS, 2e-5), **dict.fromkeys(SEGMENTORS, 1e-5)},
+        spacing=(2.5, 2.5, 2.5), patch=(128, 128, 96),
+    )  # fmt: skip
+
+
+def macjnet_compact() -> Recipe:
+    """macJNet of nine organs for two CPU cores: narrow networks, 3 x 3 x 4 mm, 16 bins in place of 48.
+
+    `jssr train macjnet-compact --data COHORT -o RUN`.
+    """
+    return _compact("macjnet-compact", "macJNet for two CPU cores", {"similarity": "macmind", "settings": COARSE})
+
+
+def macjnet_mind_compact() -> Recipe:
+    """The same with MIND-SSC in place of macMIND (table 3)."""
+    return _compact("macjnet-mind-compact", "macJNet with MIND-SSC", {"similarity": "mind"})
+
+
+def macjnet_mi_compact() -> Recipe:
+    """The same with mutual information, the whole patch's (table 3)."""
+    return _compact("macjnet-mi-compact", "macJNet with mutual information", {"similarity": "mi"}, alike=1.0)
+
+
+def macjnet_register_compact() -> Recipe:
+    """Reg-SubNet alone, without labels (tables 4 to 6): as many steps of the register as in `macjnet-compact`.
+
+    `--set 'options={"similarity":"mind"}'` for its row with MIND.
+    """
+    full = macjnet_compact()
+    stages = _register_stages(STEPS[0] + STEPS[2], ALIKE, SMOOTH_COMPACT)
+    return _only(full, "macjnet-register-compact", "macJNet's register alone", LEVELS, stages)
+
+
+def macjnet_segmentors_compact() -> Recipe:
+    """Seg-SubNets alone (table 8): as many steps of the segmentors as in `macjnet-compact`."""
+    full = macjnet_compact()
+    (segment,) = (stage for stage in full.stages if stage.name == "segment")
+    stages = (segment.model_copy(update={"steps": STEPS[1] + STEPS[2]}),)
+    return _only(full, "macjnet-segmentors-compact", "macJNet's segmentors alone", SEGMENTORS, stages)
+
+
+def _compact(name: str, description: str, options: dict[str, Any], alike: float = ALIKE) -> Recipe:
+    networks: dict[str, dict[str, Any]] = {part: {"width": 12, "blocks": 3} for part in LEVELS}
+    networks |= {part: {"widths": [8, 16, 32, 48], "heads": 1} for part in SEGMENTORS}
+    return _joint(
+        name, description, networks, STEPS, alike, SMOOTH_COMPACT,
+        options=options, structures=ORGANS, one_piece=ORGANS,
+        learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 2e-3)},
+        schedule="cosine", warmup_steps=50, clip=1.0, ema=0.995,
+        spacing=(3.0, 3.0, 4.0), patch=(96, 80, 64),
+        checkpoint_every=100, picture_every=200, monitor_every=100,
+    )  # fmt: skip
+
+
+def _joint(
+    name: str,
+    description: str,
+    networks: dict[str, Any],
+    steps: tuple[int, int, int],
+    alike: float,
+    smooth: float,
+    **more: Any,
+) -> Recipe:
+    """Register and segmentors each for themselves, then in turns."""
+    register, segment, joint = steps
+    apart = Stage(
+        name="segment",
+        steps=segment,
+        train={"segmentors": SEGMENTORS},
+        weights={"sup": 1.0},
+        needs=("labelled",),
+    )
+    together = Stage(
+        name="joint",
+        steps=joint,
+        train={"register": LEVELS, "segmentors": SEGMENTORS},
+        weights={"sim3": alike, "smooth3": smooth, "label": LABEL, "sup": 1.0, "cons": 1.0},
+        needs=("pair", "labels"),
+    )
+    return Recipe(
+        name=name, description=description, system="macjnet", networks=networks, anchor="venous", moving="t1",
+        labelled=0.3, stages=(*_register_stages(register, alike, smooth), apart, together), **more,
+    )  # fmt: skip
+
+
+def _register_stages(steps: int, alike: float, smooth: float) -> tuple[Stage, ...]:
+    """LapIRN's: the coarsest level, then each finer one, half of the steps on the finest."""
+    plan = [
+        ("coarse", 1, LEVELS[:1], steps // 4),
+        ("middle", 2, LEVELS[:2], steps // 4),
+        ("fine", 3, LEVELS, steps // 2),
+    ]
+    return tuple(
+        Stage(
+            name=name, steps=count, train={"register": parts}, weights={f"sim{level}": alike, f"smooth{level}": smooth}
+        )
+        for name, level, parts, count in plan
+    )
+
+
+def _only(full: Recipe, name: str, description: str, parts: tuple[str, ...], stages: tuple[Stage, ...]) -> Recipe:
+    """A recipe's networks and stages of some parts."""
+    labels = parts == SEGMENTORS
+    return full.model_copy(
+        update={
+            "name": name,
+            "description": description,
+            "networks": {part: full.networks[part] for part in parts},
+            "learning_rates": {part: full.learning_rates[part] for part in parts},
+            "stages": stages,
+            "structures": full.structures if labels else (),
+            "one_piece": full.one_piece if labels else (),
+        }
+    )

@@ -1,0 +1,241 @@
+"""macJNet: register and two segmentors that teach each other, across modalities (Zhou et al., 2023).
+
+x moving, y fixed, of two modalities; u_l = Phi's field on level l of a LapIRN pyramid with attention gates, tau the
+finest; M and F the segmentors of the moving and of the fixed modality; p_x, p_y label maps, which some pairs have;
+s = p where there is one, else what its segmentor says.
+
+    (14) sim_l   |macMIND(u_l(x_l)) - macMIND(y_l)|^2          summed over the levels below as in LapIRN
+         label   1 - Dice[tau(s_x), s_y]
+    (15) smooth_l  sum_v |grad u_l|^2
+    (16) sup     (1 - Dice[F(y), p_y]) + (1 - Dice[M(x), p_x])     pairs with label maps
+         cons    1 - Dice[F(y), tau(M(x))]                         pairs without
+
+Player "register" moves Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), player "segmentors" M and F (E = sup +
+cons); in its turn the other's result is given. Printed are the squares of (14) summed over the channels and those of
+(15) over the voxels; here both are means, so that the weights serve every descriptor and size. Where M and F have
+heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
+
+Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jssr.core import field as ff
+from jssr.core.precision import full_precision
+from jssr.losses.bins import Bins
+from jssr.losses.descriptors import MacMIND, mind_distance
+from jssr.losses.overlap import one_hot, soft_dice
+from jssr.losses.similarity import lncc, mutual_information
+from jssr.losses.smoothness import diffusion
+from jssr.nets.lapirn import LapIRNLevel
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+from jssr.systems.lapirn import Measure, Pyramid, field_of
+
+__all__ = ["MacJNet", "build", "measure_of"]
+
+_warp = full_precision(ff.warp)
+LEVELS = ("Phi1", "Phi2", "Phi3")
+
+
+class MacJNet(System):
+    """The system of the module's docstring.
+
+    Args:
+        levels: Phi1, Phi2, Phi3, `LapIRNLevel`s from coarse to fine; empty for the segmentors alone.
+        M, F: segmentors of the moving and of the fixed modality, (B, 1, ...) to logits by `forward`, and to those of
+            their heads, (B, heads, K, ...), by `scales`; None for the register alone.
+        measure: how unlike two images are, as `measure_of` gives it.
+        classes: of the segmentors, background included.
+    """
+
+    def __init__(
+        self,
+        levels: tuple[nn.Module, ...],
+        M: nn.Module | None,
+        F: nn.Module | None,
+        measure: Measure,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        for name, level in zip(LEVELS, levels, strict=bool(levels)):
+            self.add_module(name, level)
+        self.M, self.F, self.measure, self.classes = M, F, measure, classes
+        self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
+        self.makes = ({"tau": "Phi1"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+
+    @property
+    def levels(self) -> tuple[nn.Module, ...]:
+        """Phi1, Phi2, Phi3, or nothing."""
+        return tuple(self.get_submodule(name) for name in LEVELS) if "Phi1" in self.parts else ()
+
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """For "register" sim1 to sim3, smooth1 to smooth3 and label; for "segmentors" sup and cons."""
+        if player == "segmentors":
+            return {"sup": partial(self._sup, batch), "cons": partial(self._cons, batch)}
+        terms: dict[str, Callable[[], Tensor]] = {"label": partial(self._label, batch)}
+        for level in (1, 2, 3):
+            terms[f"sim{level}"] = partial(self._sim, batch, level)
+            terms[f"smooth{level}"] = partial(self._smooth, batch, level)
+        return terms
+
+    def _sim(self, batch: Batch, level: int) -> Tensor:
+        return Pyramid.of(self.levels, batch).distance(level, self.measure)
+
+    def _smooth(self, batch: Batch, level: int) -> Tensor:
+        return diffusion(Pyramid.of(self.levels, batch).field(level))
+
+    def _tau(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """tau on the batch's own grid, and where both scans have data."""
+        pyramid = Pyramid.of(self.levels, batch)
+        x, _ = pair_of(batch)
+        cut = (slice(None), slice(None), *[slice(0, s) for s in x.shape[2:]])
+        mask = pyramid.mask(3)
+        return pyramid.field(3)[cut], None if mask is None else mask[cut]
+
+    def _label(self, batch: Batch) -> Tensor:
+        tau, mask = self._tau(batch)
+        with torch.no_grad():
+            s_x, s_y = self._known_or_said(batch)
+        return _dice_loss(_warp(s_x, tau), s_y, mask).mean()
+
+    def _known_or_said(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """s: one-hot label maps of the pairs that have them, the segmentors' probabilities of the others."""
+        known = _labelled(batch)
+        said: list[Tensor] = []
+        for image, labels, part in zip(
+            pair_of(batch), (batch.moving_labels, batch.fixed_labels), (self.M, self.F), strict=True
+        ):
+            if bool(known.all()):
+                said.append(one_hot(there(labels, "label maps"), self.classes))
+                continue
+            if part is None:
+                raise ValueError("pairs without labels need segmentors: weigh no label term, or label every pair")
+            probable = part(image).softmax(dim=1)
+            if labels is not None:
+                probable = torch.where(_each(known, probable), one_hot(labels, self.classes), probable)
+            said.append(probable)
+        return said[0], said[1]
+
+    def _sup(self, batch: Batch) -> Tensor:
+        known = _labelled(batch)
+        x, y = pair_of(batch)
+        if not bool(known.any()):
+            return x.new_zeros(())
+        total = x.new_zeros(())
+        for image, labels, part in ((x, batch.moving_labels, self.M), (y, batch.fixed_labels, self.F)):
+            goal = one_hot(there(labels, "label maps")[known], self.classes)
+            scales = _part(part).scales(image[known])
+            weights = [2.0**-k for k in range(scales.shape[1])]
+            losses = [_dice_loss(scales[:, k].softmax(dim=1), goal).mean() for k in range(scales.shape[1])]
+            total = total + torch.stack([w * v for w, v in zip(weights, losses, strict=True)]).sum() / sum(weights)
+        return total * known.float().mean()
+
+    def _cons(self, batch: Batch) -> Tensor:
+        unknown = ~_labelled(batch)
+        x, y = (image[unknown] for image in pair_of(batch))
+        if not len(x):
+            return x.new_zeros(())
+        with torch.no_grad():
+            tau, mask = self._tau(batch)
+        moved = _warp(_part(self.M)(x).softmax(dim=1), tau[unknown])
+        said = _part(self.F)(y).softmax(dim=1)
+        return _dice_loss(moved, said, None if mask is None else mask[unknown]).mean() * unknown.float().mean()
+
+    @torch.no_grad()
+    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
+        """tau, and what the segmentors say of either scan; see Alignment."""
+        segmented = [
+            None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))
+        ]
+        return Alignment(field_of(self.levels, moving, fixed), None, *segmented)
+
+    def segment(self, image: Tensor) -> Tensor:
+        """Class probabilities of a scan of the fixed modality."""
+        if self.F is None:
+            return super().segment(image)
+        found: Tensor = self.F(image).softmax(dim=1)
+        return found
+
+
+def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Measure:
+    """How unlike two images are, by name.
+
+    Args:
+        similarity: "macmind", "mind" (MIND-SSC), "mi" (mutual information) or "ncc" (LapIRN's own windows).
+        settings: of "macmind": `MacMIND`'s arguments, "bins" being those of `Bins`. The descriptors' squares are
+            averaged over their channels.
+
+    Raises:
+        ValueError: another name, or settings that it does not take.
+    """
+    if similarity == "macmind":
+        numbers = dict(settings or {})
+        if "weights" in numbers:
+            numbers["weights"] = tuple(numbers["weights"])
+        describe = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
+        return lambda a, b, mask, level: describe.distance_of(a, b, mask) / (18 * describe.bins.count)
+    if settings:
+        raise ValueError(f"{similarity} has no settings, got {', '.join(settings)}")
+    if similarity == "mind":
+        return lambda a, b, mask, level: mind_distance(a, b, mask) / 12
+    if similarity == "mi":
+        return lambda a, b, mask, level: -mutual_information(a, b, mask)
+    if similarity == "ncc":
+        return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)
+    raise ValueError(f"unknown similarity {similarity!r}; there are macmind, mind, mi and ncc")
+
+
+def _labelled(batch: Batch) -> Tensor:
+    """(B,) bool: which pairs of a batch have label maps."""
+    if batch.labelled is not None:
+        return batch.labelled
+    x, _ = pair_of(batch)
+    have = batch.moving_labels is not None and batch.fixed_labels is not None
+    return torch.full((x.shape[0],), have, device=x.device)
+
+
+def _each(chosen: Tensor, like: Tensor) -> Tensor:
+    """(B,) as a mask over all that belongs to a sample."""
+    return chosen.view(-1, *[1] * (like.ndim - 1))
+
+
+def _dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - mean soft Dice over the foreground, for each sample: (B,)."""
+    found: Tensor = 1 - soft_dice(p[:, 1:], q[:, 1:], mask).mean(dim=1)
+    return found
+
+
+def _part(part: nn.Module | None) -> Any:
+    if part is None:
+        raise ValueError("this term needs the segmentors M and F, and the system has none")
+    return part
+
+
+def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> MacJNet:
+    """Make one from plain data.
+
+    Args:
+        networks: "Phi1", "Phi2", "Phi3" with `LapIRNLevel`'s numbers (gates are on unless "attention" is false), "M"
+            and "F" with `SegNet`'s; either group may be left out.
+        options: "similarity" and "settings" of `measure_of`; "macmind" by default.
+        classes: of the segmentors, background included.
+    """
+    made = [
+        LapIRNLevel(inputs=2 if part == "Phi1" else 5, **{"attention": True, **networks[part]})
+        for part in LEVELS
+        if part in networks
+    ]
+    if len(made) not in (0, len(LEVELS)) or ("M" in networks) != ("F" in networks) or not networks:
+        raise ValueError("macJNet has all of Phi1, Phi2, Phi3 or none, and M with F or neither")
+    if "M" in networks:
+        from jssr.nets.dynunet import SegNet  # MONAI's network: what does not segment need not load it
+    M, F = (SegNet(classes=classes, **networks[part]) if part in networks else None for part in ("M", "F"))
+    measure = measure_of(**{"similarity": "macmind", **options})
+    return MacJNet(tuple(made), M, F, measure, classes)

@@ -1,0 +1,176 @@
+"""macJNet: what each term is, whom it moves, and that the register learns across contrasts."""
+
+import pytest
+import torch
+
+from jssr.core.field import identity, warp
+from jssr.losses.bins import Bins
+from jssr.losses.descriptors import MacMIND, mind_distance
+from jssr.losses.overlap import one_hot, soft_dice
+from jssr.losses.similarity import lncc, mutual_information
+from jssr.recipes import RECIPES
+from jssr.systems import SYSTEMS
+from jssr.systems.base import Batch
+from jssr.systems.macjnet import measure_of
+
+PHI = {part: {"width": 4, "blocks": 1} for part in ("Phi1", "Phi2", "Phi3")}
+SEG = {part: {"widths": [4, 6, 8], "heads": 1} for part in ("M", "F")}
+QUICK = {
+    "similarity": "macmind",
+    "settings": {"distance": 1, "patch": 3, "bins": {"support": 3, "angles": 1, "rings": 1, "slabs": 1}},
+}
+
+
+def make(parts=None, **options):
+    torch.manual_seed(0)
+    return SYSTEMS["macjnet"]({**PHI, **SEG} if parts is None else parts, options or QUICK, 3)
+
+
+def batch(labelled=(True,), shape=(16, 16, 16)):
+    count = len(labelled)
+    x, y = torch.rand(2, count, 1, *shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    known = torch.tensor(labelled)
+    labels = [((image > 0).long() + (image > 0.5).long()) * known.view(-1, 1, 1, 1, 1) for image in (x, y)]
+    if not known.any():
+        return Batch(x, y, torch.ones_like(x), torch.ones_like(x))
+    return Batch(x, y, torch.ones_like(x), torch.ones_like(x), *labels, labelled=known)
+
+
+def fixed_field(system, u):
+    """Phi3 answers u, the others nothing."""
+
+    class Says(torch.nn.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.value = torch.nn.Parameter(torch.tensor(value))
+
+        def forward(self, *images, below=None):
+            return self.value.expand(images[0].shape[0], 3, *images[0].shape[2:]), images[0]
+
+    system.Phi1, system.Phi2, system.Phi3 = Says(0.0), Says(0.0), Says(u)
+    return system
+
+
+def test_the_label_term_is_the_dice_of_warped_label_maps():
+    system, pair = fixed_field(make(), 1.0), batch()
+    p_x, p_y = (one_hot(labels, 3) for labels in (pair.moving_labels, pair.fixed_labels))
+    tau = torch.ones(1, 3, 16, 16, 16)
+    mask = warp(pair.moving_mask, tau)
+    expected = 1 - soft_dice(warp(p_x, tau)[:, 1:], p_y[:, 1:], mask).mean()
+    torch.testing.assert_close(system.losses(pair, "register")["label"](), expected)
+
+
+def test_without_label_maps_the_segmentors_stand_in_and_are_not_moved():
+    system, pair = fixed_field(make(), 0.0), batch((False,))
+    term = system.losses(pair, "register")["label"]()
+    with torch.no_grad():
+        s_x, s_y = system.M(pair.moving).softmax(1), system.F(pair.fixed).softmax(1)
+    torch.testing.assert_close(term, 1 - soft_dice(s_x[:, 1:], s_y[:, 1:]).mean())
+    term.backward()
+    assert system.Phi3.value.grad is not None
+    assert all(p.grad is None for part in (system.M, system.F) for p in part.parameters())
+
+
+def test_a_mixed_batch_is_the_mean_of_its_pairs():
+    system = fixed_field(make(), 1.0)
+    both, one, other = batch((True, False)), batch((True, False)), batch((True, False))
+    for single, k in ((one, 0), (other, 1)):
+        for name in ("moving", "fixed", "moving_mask", "fixed_mask", "moving_labels", "fixed_labels", "labelled"):
+            setattr(single, name, getattr(single, name)[k : k + 1])
+    for player, name in (("register", "label"), ("segmentors", "sup"), ("segmentors", "cons")):
+        whole = system.losses(both, player)[name]()
+        parts = [system.losses(single, player)[name]() for single in (one, other)]
+        torch.testing.assert_close(whole, sum(parts) / 2, rtol=1e-4, atol=1e-5)
+    # (16): what has label maps is taught by them alone, what has none by agreement alone.
+    assert system.losses(one, "segmentors")["cons"]() == 0
+    assert system.losses(other, "segmentors")["sup"]() == 0
+
+
+def test_the_segmentors_terms_move_the_segmentors_alone():
+    system = make()
+    for labelled, name in (((True,), "sup"), ((False,), "cons")):
+        system.zero_grad(set_to_none=True)
+        system.losses(batch(labelled), "segmentors")[name]().backward()
+        for part in ("M", "F"):
+            assert any(p.grad is not None and p.grad.any() for p in getattr(system, part).parameters()), (name, part)
+        assert all(p.grad is None for part in PHI for p in getattr(system, part).parameters())
+
+
+def test_sup_weighs_the_heads_by_halves():
+    system, pair = make(), batch()
+    total = 0.0
+    for part, image, labels in ((system.M, pair.moving, pair.moving_labels), (system.F, pair.fixed, pair.fixed_labels)):
+        fine, head = part.scales(image).softmax(2).unbind(1)
+        losses = [1 - soft_dice(p[:, 1:], one_hot(labels, 3)[:, 1:]).mean() for p in (fine, head)]
+        total += (losses[0] + losses[1] / 2) / 1.5
+    torch.testing.assert_close(system.losses(pair, "segmentors")["sup"](), total)
+
+
+def test_the_measures_are_what_they_are_called():
+    a, b = torch.rand(2, 1, 1, 12, 12, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mac = measure_of("macmind", {"weights": [0.3, 0.7], "bins": {"support": 3, "angles": 4}})
+    describe = MacMIND(weights=(0.3, 0.7), bins=Bins(support=3, angles=4))
+    torch.testing.assert_close(mac(a, b, None, 3), (describe(a) - describe(b)).square().mean())
+    torch.testing.assert_close(measure_of("mind")(a, b, None, 3), mind_distance(a, b) / 12)
+    torch.testing.assert_close(measure_of("mi")(a, b, None, 3), -mutual_information(a, b))
+    torch.testing.assert_close(measure_of("ncc")(a, b, None, 2), lncc(a, b, size=5))
+    with pytest.raises(ValueError, match="unknown similarity 'ssd'; there are macmind"):
+        measure_of("ssd")
+    with pytest.raises(ValueError, match="mind has no settings, got patch"):
+        measure_of("mind", {"patch": 3})
+
+
+def test_the_register_learns_across_inverted_contrast():
+    system = make(PHI, similarity="mind")
+    at = identity((32, 32, 32)) - 16
+    blob = torch.exp(-(at**2).sum(1, keepdim=True) / 40)
+    shifted = torch.exp(-((at - torch.tensor([3.0, 0, 0]).view(1, 3, 1, 1, 1)) ** 2).sum(1, keepdim=True) / 40)
+    pair = Batch(1 - 2 * shifted, 2 * blob - 1)
+    adam = torch.optim.Adam(system.Phi1.parameters(), 1e-2)
+    for _ in range(30):
+        pair.memo.clear()
+        terms = system.losses(pair, "register")
+        loss = 20 * terms["sim1"]() + 0.05 * terms["smooth1"]()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    tau = system.align(pair.moving, pair.fixed, blob, blob).tau
+    assert tau[0, 0, 13:19, 13:19, 13:19].mean() > 1.5
+
+
+def test_align_gives_a_field_and_both_segmentations_of_any_size():
+    system = make().eval()
+    image = torch.rand(1, 1, 13, 18, 11)
+    found = system.align(image, image, image, image)
+    assert found.tau.shape == (1, 3, 13, 18, 11)
+    assert found.moving_segmentation.shape == found.fixed_segmentation.shape == (1, 3, 13, 18, 11)
+    torch.testing.assert_close(found.fixed_segmentation.sum(1), torch.ones(1, 13, 18, 11))
+    torch.testing.assert_close(system.segment(image), found.fixed_segmentation)
+
+
+def test_parts_can_be_left_out_together_only():
+    register, segmentors = make(PHI), make(SEG)
+    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"tau": "Phi1"})
+    assert (segmentors.parts, dict(segmentors.makes)) == (("M", "F"), {"segmentation": "F"})
+    for wrong in ({"Phi1": PHI["Phi1"]}, {**PHI, "M": SEG["M"]}, {}):
+        with pytest.raises(ValueError, match="all of Phi1"):
+            make(wrong)
+    with pytest.raises(ValueError, match="pairs without labels need segmentors"):
+        register.losses(batch((False,)), "register")["label"]()
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("macjnet")])
+def test_a_recipes_stages_train_their_parts_and_nothing_else(recipe):
+    plan = RECIPES[recipe]()
+    system = make({part: {**PHI, **SEG}[part] for part in plan.networks})
+    for stage in plan.stages:
+        for player, parts in stage.train.items():
+            for part in system.parts:
+                getattr(system, part).requires_grad_(part in parts)
+            system.zero_grad(set_to_none=True)
+            terms = system.losses(batch((True, False)), player)
+            weighed = [weight * terms[name]() for name, weight in stage.weights.items() if name in terms]
+            torch.stack(weighed).sum().backward()
+            for part in parts:
+                gradients = [p.grad for p in getattr(system, part).parameters() if p.grad is not None]
+                assert gradients and all(g.isfinite().all() for g in gradients), (stage.name, part)
