@@ -50,3 +50,21 @@ def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
     found, helped = refinement.refine_pair(model, scan, scan, pair, Alignment(tau * 0), 1)
     assert helped
     assert found.u.abs().max() < 1
+
+
+@pytest.mark.parametrize(("name", "channels"), [("mind-ssc", 12), ("mind", 6), ("macmind", 18)])
+def test_a_named_descriptor_is_what_is_compared(model, name, channels):
+    image = torch.rand(1, 1, 10, 11, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (features,) = refinement.refinement_features(image, -image, name)
+    assert features.moving.shape == features.fixed.shape == (1, channels, 10, 11, 12)
+    # Whatever its channels, a descriptor counts as twelve against the smoothness.
+    assert features.weight * channels == pytest.approx(12)
+    assert load_model(checkpoint=model, descriptor=name).recipe.descriptor == name
+    search = load_model("discrete", descriptor=name)
+    assert search.recipe.descriptor == name
+    assert search.system.describe(image).shape[1] == channels
+
+
+def test_an_unknown_descriptor_is_refused_by_name():
+    with pytest.raises(ValueError, match="unknown descriptor 'mindful'; there are mind-ssc, mind, macmind"):
+        load_model("discrete", descriptor="mindful")

@@ -6,10 +6,10 @@ import torch
 from jssr.core.field import identity, resize_field, warp
 from jssr.losses.similarity import l1, lncc
 from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.pyramid import Pyramid
 from jssr.recipes import RECIPES
 from jssr.systems import SYSTEMS
 from jssr.systems.base import Batch
-from jssr.systems.lapirn import Pyramid
 
 UNET = {"encoder": [4, 4], "decoder": [4, 4], "head": [4]}
 TINY = {
@@ -130,10 +130,10 @@ def test_lapirn_adds_the_levels_in_voxels_of_each():
 
     system.Phi1, system.Phi2, system.Phi3 = Says(1.0), Says(2.0), Says(3.0)
     pair = batch()
-    pyramid = Pyramid.of(system.levels, pair)
+    pyramid = system._pyramid(pair)
     assert [pyramid.field(level).shape[-1] for level in (1, 2, 3)] == [4, 8, 16]
     assert torch.allclose(pyramid.field(3), torch.tensor(11.0))
-    assert pair.memo["pyramid"] is Pyramid.of(system.levels, pair)
+    assert pair.memo["pyramid"] is system._pyramid(pair)
 
 
 def test_a_level_of_lapirn_reaches_four_tenths_of_half_its_axis():

@@ -22,14 +22,20 @@ from rich.progress import (
 )
 
 __all__ = [
-    "Checkpoint", "Deterministic", "Device", "Initial", "InitialOption", "Out", "Refine", "Rigid", "Stages",
-    "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
+    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Out", "Refine",
+    "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
 ]  # fmt: skip
 
 
 class Initial(str, Enum):
     geometry = "geometry"
     centre = "centre"
+
+
+class Comparing(str, Enum):
+    mind_ssc = "mind-ssc"
+    mind = "mind"
+    macmind = "macmind"
 
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
@@ -48,6 +54,10 @@ Checkpoint = Annotated[
 Refine = Annotated[
     int | None,
     typer.Option("--refine", min=0, help="Steps of optimisation on the pair afterwards; by default the system's own."),
+]
+Descriptor = Annotated[
+    Comparing | None,
+    typer.Option("--descriptor", help="What that compares, and discrete searches with; by default the recipe's."),
 ]
 Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
 InitialOption = Annotated[

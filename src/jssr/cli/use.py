@@ -32,6 +32,7 @@ def register(
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
     refine: opt.Refine = None,
+    descriptor: opt.Descriptor = None,
     rigid: opt.Rigid = True,
     initial: opt.InitialOption = opt.Initial.geometry,
     fixed_labels: Labels = None,
@@ -61,6 +62,7 @@ def register(
     with opt.Stages(STAGES + 2).shown() as stages:
         done = infer.register(
             fixed, moving, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
+            descriptor=descriptor and descriptor.value,
             fixed_labels=fixed_labels, moving_labels=moving_labels, fixed_landmarks=fixed_landmarks,
             moving_landmarks=moving_landmarks, structures=structures, device=device, deterministic=deterministic,
             on_stage=stages,
@@ -82,6 +84,7 @@ def align(
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
     refine: opt.Refine = None,
+    descriptor: opt.Descriptor = None,
     rigid: opt.Rigid = True,
     initial: opt.InitialOption = opt.Initial.geometry,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
@@ -106,6 +109,7 @@ def align(
     with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:
         done = engine.align(
             found, anchor, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
+            descriptor=descriptor and descriptor.value,
             device=device, deterministic=deterministic, on_stage=stages,
         )  # fmt: skip
         stages("writing")

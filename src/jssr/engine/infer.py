@@ -49,6 +49,7 @@ def register(
     checkpoint: str | os.PathLike[str] | Model | None = None,
     refine: int | None = None,
     rigid: bool = True,
+    descriptor: str | None = None,
     initial: Literal["geometry", "centre"] = "geometry",
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
@@ -67,6 +68,8 @@ def register(
             needs no training, for all others.
         checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
         refine: steps of instance optimisation after the system; None leaves it to the system's recipe.
+        descriptor: what that compares, and what "discrete" searches with: "mind-ssc", "mind" or "macmind"; None leaves
+            it to the recipe.
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another.
         fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances.
@@ -80,7 +83,7 @@ def register(
         ImageError, PointsError: an input that cannot be used.
         GeometryError: no overlap of the fields of view, or a label map on another grid.
         CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
-        ValueError: another `initial` or `refine`.
+        ValueError: another `initial`, `refine` or `descriptor`.
     """
     if initial not in ("geometry", "centre"):
         raise ValueError(f'initial must be "geometry" or "centre", got {initial!r}')
@@ -94,7 +97,7 @@ def register(
     with watch.stage("load"):
         if system is None and checkpoint is None:
             system = fitting_system(y, x)
-        model = load_model(system, checkpoint, device, deterministic)
+        model = load_model(system, checkpoint, device, deterministic, descriptor)
         if "tau" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
         refine = model.recipe.refine if refine is None else refine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jssr.engine.checkpoint import load_system
 from jssr.engine.hardware import choose_precision
 from jssr.engine.recipe import Recipe, build_system, load_recipe
 from jssr.errors import CheckpointError, JssrError
+from jssr.losses.descriptors import DESCRIPTORS
 from jssr.systems.base import System
 
 __all__ = ["SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "shipped_weights"]
@@ -112,6 +113,7 @@ def load_model(
     checkpoint: str | os.PathLike[str] | Model | None = None,
     device: str = "cpu",
     deterministic: bool = False,
+    descriptor: str | None = None,
 ) -> Model:
     """Load a system for use.
 
@@ -120,22 +122,34 @@ def load_model(
         checkpoint: a weights file or a run's folder; None takes the shipped weights. A `Model` is returned as it is.
         device: where its networks run.
         deterministic: only algorithms that give the same bits each time.
+        descriptor: what the instance optimisation compares, and "discrete" searches with; None takes the recipe's.
 
     Raises:
+        ValueError: an unknown descriptor.
         CheckpointError: no such file, a damaged one, one of another system, or none that ships.
         JssrError: a device that this machine does not have.
     """
+    if descriptor is not None and descriptor not in DESCRIPTORS:
+        raise ValueError(f"unknown descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
     if isinstance(checkpoint, Model):
-        return checkpoint
+        return replace(checkpoint, recipe=_comparing(checkpoint.recipe, descriptor)) if descriptor else checkpoint
     if system in UNTRAINED:
         if checkpoint is not None:
             raise CheckpointError(f"{checkpoint}: {system} takes no weights; leave out the checkpoint or the system")
-        recipe = load_recipe(str(system))
+        recipe = _comparing(load_recipe(str(system)), descriptor)
         return _ready(build_system(recipe), recipe, {}, f"{system}, without training", device, deterministic)
     path = Path(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
     built, recipe, header = load_system(path, system)
     source = str(path) if checkpoint is not None else f"shipped {path.name}"
-    return _ready(built, recipe, header, source, device, deterministic)
+    return _ready(built, _comparing(recipe, descriptor), header, source, device, deterministic)
+
+
+def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
+    """The recipe with another descriptor, for the search too where the system is one."""
+    if descriptor is None:
+        return recipe
+    searches = {"descriptor": descriptor} if recipe.system in UNTRAINED else {}
+    return recipe.model_copy(update={"descriptor": descriptor, "options": {**recipe.options, **searches}})
 
 
 def fitting_system(*scans: Volume) -> str:

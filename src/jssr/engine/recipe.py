@@ -74,6 +74,7 @@ class Recipe(_Model):
         moving: the phase that is moved onto it, which every case must have; None takes any other.
         labelled: share of the labelled training cases whose label maps of pairs training may see.
         refine: steps of instance optimisation after the system, where the user does not say how many.
+        descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
             "poly" is (1 - t)^0.9.
@@ -100,6 +101,7 @@ class Recipe(_Model):
     moving: str | None = None
     labelled: float = Field(default=1.0, ge=0, le=1)
     refine: int = Field(default=0, ge=0)
+    descriptor: Literal["mind-ssc", "mind", "macmind"] = "mind-ssc"
     stages: tuple[Stage, ...] = ()
     learning_rates: dict[str, float] = {}
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"

@@ -118,6 +118,7 @@ def align(
     checkpoint: str | os.PathLike[str] | Model | None = None,
     refine: int | None = None,
     rigid: bool = True,
+    descriptor: str | None = None,
     initial: Literal["geometry", "centre"] = "geometry",
     device: str = "cpu",
     deterministic: bool = False,
@@ -128,7 +129,7 @@ def align(
     Args:
         study: scans by phase, or a folder (see `read_study`). Labels and landmarks beside the scans are measured.
         anchor: the phase that stays.
-        system, checkpoint, refine, rigid, initial, device, deterministic: as in `register`.
+        system, checkpoint, refine, rigid, descriptor, initial, device, deterministic: as in `register`.
         on_stage: called with phase and stage.
 
     Raises:
@@ -140,7 +141,7 @@ def align(
         study = read_study(study)
     study.check(anchor)
     chosen = system is not None or checkpoint is not None
-    model = load_model(system, checkpoint, device, deterministic) if chosen else None
+    model = load_model(system, checkpoint, device, deterministic, descriptor) if chosen else None
     fixed = study.images[anchor]
     fixed = fixed if isinstance(fixed, Volume) else read_image(fixed)
     done: dict[str, Registration] = {}
@@ -153,8 +154,9 @@ def align(
                 on_stage(f"{phase}: {stage}")
 
         done[phase] = register(
-            fixed, moving, checkpoint=model, refine=refine, rigid=rigid, initial=initial, structures=study.structures,
-            device=device, deterministic=deterministic, on_stage=told, **known_of(study, anchor, phase),
+            fixed, moving, checkpoint=model, refine=refine, rigid=rigid, descriptor=descriptor, initial=initial,
+            structures=study.structures, device=device, deterministic=deterministic, on_stage=told,
+            **known_of(study, anchor, phase),
         )  # fmt: skip
     return StudyAlignment(study.name, anchor, done)
 

@@ -38,7 +38,16 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = {"description", "one_piece", "refine", "log_every", "monitor_every", "picture_every", "checkpoint_every"}
+MAY_CHANGE = {
+    "description",
+    "one_piece",
+    "refine",
+    "descriptor",
+    "log_every",
+    "monitor_every",
+    "picture_every",
+    "checkpoint_every",
+}
 """Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
 OnPicture = Callable[[int, System, Path], None]
 

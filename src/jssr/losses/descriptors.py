@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.bins import Bins
 from jssr.losses.similarity import box_mean, masked_mean
 
-__all__ = ["MacMIND", "described", "mind", "mind_distance", "mind_ssc"]
+__all__ = ["DESCRIPTORS", "MacMIND", "described", "mind", "mind_distance", "mind_ssc"]
 
 # The six neighbours of a voxel, +-1 along each axis, and the 12 pairs of them that are sqrt(2) apart.
 _SIX = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
@@ -142,3 +143,12 @@ def _connections(image: Tensor, distance: int, patch: int) -> Tensor:
     around = [_shift(image, o, distance) for o in _SIX]
     pairs = [(image, side) for side in around] + [(around[a], around[b]) for a, b in _PAIRS]
     return _over_their_mean(torch.cat([box_mean((a - b) ** 2, patch) for a, b in pairs], dim=1))
+
+
+DESCRIPTORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mind-ssc": mind_ssc,
+    "mind": mind,
+    "macmind": MacMIND(bins=Bins(support=1, angles=1, rings=1, slabs=1)),
+}
+"""What a search or an optimisation on one pair can compare: (1, 1, *spatial) to some channels. macMIND is that of its
+18 connections, not aggregated: with its 48 bins a pair of scans would take some 20 GB."""

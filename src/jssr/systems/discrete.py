@@ -27,7 +27,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.descriptors import described, mind_ssc
+from jssr.losses.descriptors import DESCRIPTORS, described
 from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
 from jssr.systems.base import Alignment, Batch, System, Terms
@@ -74,13 +74,14 @@ class Discrete(System):
     Args:
         levels: from coarse to fine, in averaged voxels.
         pool: voxels of the images that are averaged along each axis, once they are described, for the search.
+        descriptor: of `DESCRIPTORS`.
     """
 
     makes = {"tau": "search"}
 
-    def __init__(self, levels: Sequence[Level] = LEVELS, pool: int = 2) -> None:
+    def __init__(self, levels: Sequence[Level] = LEVELS, pool: int = 2, descriptor: str = "mind-ssc") -> None:
         super().__init__()
-        self.levels, self.pool = tuple(levels), pool
+        self.levels, self.pool, self.describe = tuple(levels), pool, DESCRIPTORS[descriptor]
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """None."""
@@ -89,7 +90,7 @@ class Discrete(System):
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau; see Alignment. 3D, a batch of one."""
-        whole = mind_ssc(moving), mind_ssc(fixed)
+        whole = self.describe(moving), self.describe(fixed)
         m, f, moving, fixed, moving_mask, fixed_mask = (
             F.avg_pool3d(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
         )

@@ -35,8 +35,8 @@ from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.similarity import lncc, mutual_information
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.pyramid import Measure, Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
-from jssr.systems.lapirn import Measure, Pyramid, field_of
 
 __all__ = ["MacJNet", "build", "measure_of"]
 
@@ -85,19 +85,20 @@ class MacJNet(System):
             terms[f"smooth{level}"] = partial(self._smooth, batch, level)
         return terms
 
+    def _pyramid(self, batch: Batch) -> Pyramid:
+        return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), batch.moving_mask, batch.fixed_mask)
+
     def _sim(self, batch: Batch, level: int) -> Tensor:
-        return Pyramid.of(self.levels, batch).distance(level, self.measure)
+        return self._pyramid(batch).distance(level, self.measure)
 
     def _smooth(self, batch: Batch, level: int) -> Tensor:
-        return diffusion(Pyramid.of(self.levels, batch).field(level))
+        return diffusion(self._pyramid(batch).field(level))
 
     def _tau(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """tau on the batch's own grid, and where both scans have data."""
-        pyramid = Pyramid.of(self.levels, batch)
-        x, _ = pair_of(batch)
-        cut = (slice(None), slice(None), *[slice(0, s) for s in x.shape[2:]])
+        pyramid = self._pyramid(batch)
         mask = pyramid.mask(3)
-        return pyramid.field(3)[cut], None if mask is None else mask[cut]
+        return pyramid.finest, None if mask is None else mask[pyramid.cut]
 
     def _label(self, batch: Batch) -> Tensor:
         tau, mask = self._tau(batch)
@@ -154,7 +155,7 @@ class MacJNet(System):
         segmented = [
             None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))
         ]
-        return Alignment(field_of(self.levels, moving, fixed), None, *segmented)
+        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, *segmented)
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities of a scan of the fixed modality."""
