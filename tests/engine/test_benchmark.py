@@ -89,6 +89,19 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_path, capsys):
+    words = ["benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--likeness"]
+    run(*words, "--structure", "liver")
+    found = rows(tmp_path / "o")
+    before, after = (next(r for (m, _), r in found.items() if m == name) for name in ("initial", "oracle"))
+    assert after.values["mi"] > before.values["mi"] > 0
+    assert 1 >= after.values["ssim"] > before.values["ssim"]
+    assert before.values["centre/liver"] > 4 > 1 > after.values["centre/liver"]
+    told = (tmp_path / "o" / "tables.md").read_text()
+    assert all(title in told for title in ("Centres apart (mm)", "MI (nats)", "SSIM (%)"))
+    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=1).stderr
+
+
 def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):
     calls = []
     real = benchmark.rigid_align

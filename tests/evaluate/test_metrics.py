@@ -13,6 +13,8 @@ from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.errors import GeometryError, PointsError
 from jssr.evaluate.metrics import (
+    agreement,
+    centre_distance,
     dice,
     evaluate_pair,
     named_structures,
@@ -28,6 +30,28 @@ def box(shape: tuple[int, ...], start: tuple[int, ...], size: tuple[int, ...]) -
     out = np.zeros(shape, dtype=bool)
     out[tuple(slice(a, a + b) for a, b in zip(start, size, strict=True))] = True
     return out
+
+
+def test_agreement_of_boxes_worked_out_by_hand() -> None:
+    true, said = np.zeros((10, 4, 4), bool), np.zeros((10, 4, 4), bool)
+    true[0:5], said[1:4], said[6] = True, True, True  # 80 voxels, 64 said, 48 of them right
+    found = agreement(said, true)
+    assert found == pytest.approx(
+        {"dice": 96 / 144, "recall": 48 / 80, "precision": 48 / 64, "rvd": 16 / 80, "voe": 1 - 48 / 96}
+    )
+    nothing = agreement(np.zeros_like(true), true)
+    assert (nothing["dice"], nothing["recall"], nothing["rvd"], nothing["voe"]) == (0.0, 0.0, 1.0, 1.0)
+    assert math.isnan(nothing["precision"])
+    empty = agreement(said, np.zeros_like(true))
+    assert (empty["dice"], empty["precision"], empty["voe"]) == (0.0, 0.0, 1.0)
+    assert math.isnan(empty["recall"]) and math.isnan(empty["rvd"])
+
+
+def test_centres_are_apart_in_millimetres() -> None:
+    a, b = np.zeros((8, 8, 8), bool), np.zeros((8, 8, 8), bool)
+    a[0:2, 0, 0], b[3:5, 4, 0] = True, True
+    assert centre_distance(a, b, (2.0, 1.0, 5.0)) == pytest.approx(math.hypot(3 * 2, 4))
+    assert math.isnan(centre_distance(a, np.zeros_like(a), (1, 1, 1)))
 
 
 def test_dice_of_overlapping_boxes() -> None:
@@ -141,7 +165,7 @@ def test_evaluate_pair_measures_what_it_is_given() -> None:
     assert (out["dice/lost"], out["hd95/lost"]) == (0.0, math.inf)
     assert math.isnan(out["dice/absent"]) and math.isnan(out["asd/absent"])
     assert "tre" not in out and "folds" not in out
-    assert set(evaluate_pair(a, b)) == {f"{m}/{v}" for m in ("dice", "hd95", "asd") for v in (1, 3, 7)}
+    assert set(evaluate_pair(a, b)) == {f"{m}/{v}" for m in ("dice", "hd95", "asd", "centre") for v in (1, 3, 7)}
 
     u = torch.zeros(3, 12, 12, 12)
     u[1] = 4.0  # 4 mm along y
@@ -167,7 +191,7 @@ def test_a_whole_patient_takes_little_time() -> None:
     a = volume_of(labels, grid, "labels")
     b = Volume(torch.from_numpy(np.roll(labels, (2, -1), (0, 2)))[None], grid, "labels")
     start = time.process_time()
-    assert len(evaluate_pair(a, b)) == 30
+    assert len(evaluate_pair(a, b)) == 40
     assert time.process_time() - start < 1.5
 
 

@@ -41,6 +41,13 @@ def benchmark(
     fixed: Annotated[
         str | None, typer.Option("--fixed", help="Phase that the others are aligned to; by default the anchor.")
     ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option("--structure", help="Structure with tables of its own; may be repeated; by default the liver."),
+    ] = None,
+    likeness: Annotated[
+        bool, typer.Option("--likeness", help="Also mutual information and SSIM of the moved and the fixed scan.")
+    ] = False,
     picture: Annotated[str | None, typer.Option("--picture", help="Case of figure 5; by default the first.")] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")
@@ -81,10 +88,14 @@ def benchmark(
     reference = against or rows[min(len(engine.BEFORE), len(rows) - 1)]
     if reference not in rows:
         raise JssrError(f"--against {reference!r} is no row of this benchmark{nearest(reference, rows)}")
+    known = [*patients.structures(), "mean"]
+    for name in structure or []:
+        if name not in known:
+            raise JssrError(f"--structure {name!r}: the cohort knows none of that name{nearest(name, known)}")
     with opt.progress() as bar:
         task = bar.add_task("benchmark", total=len(contestants) * len(cases))
         done = engine.run_benchmark(
-            patients, contestants, out, split=split, fixed=fixed, workers=workers, picture=picture,
+            patients, contestants, out, split=split, fixed=fixed, workers=workers, picture=picture, likeness=likeness,
             on_case=lambda name, case: bar.update(task, advance=1, description=f"{name}: {case}"),
         )  # fmt: skip
         second = []
@@ -94,10 +105,10 @@ def benchmark(
                 patients, segmentors, generators, out, split=split, fixed=fixed, workers=workers,
                 on_case=lambda _: bar.advance(task),
             )  # fmt: skip
-    output.write_tables(out, done, second, reference, seed)
+    output.write_tables(out, done, second, reference, seed, structure or ())
     output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
     screen = opt.console()
-    for block in output.table_one(done):
+    for block in output.table_one(done, structure or ()):
         screen.print(rich_table(block))
     for segmentor, blocks in output.table_two(second):
         screen.print(f"segmentor: {segmentor}")

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from jssr.core.transform import Affine, Displacement, Transform, resample
+from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
+from jssr.data.intensity import limits, normalise, window_for
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
@@ -27,7 +28,9 @@ from jssr.engine.infer import prepare, solve
 from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb
+from jssr.engine.recipe import Recipe
 from jssr.errors import CohortError, JssrError
+from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
 from jssr.io.atomic import make_folder
@@ -137,6 +140,7 @@ def run_benchmark(
     fixed: str | None = None,
     workers: int = 1,
     picture: str | None = None,
+    likeness: bool = False,
     on_case: Callable[[str, str], None] | None = None,
 ) -> list[CaseResult]:
     """Run every contestant on every case.
@@ -151,6 +155,7 @@ def run_benchmark(
         fixed: phase that the others are aligned to; None takes the cohort's anchor.
         workers: processes that share a contestant's cases, one thread each. Seconds are honest with 1, which has all.
         picture: id of the case whose fields are kept; None takes the first.
+        likeness: also mutual information and SSIM, some seconds a pair.
         on_case: called with contestant and case when they are done.
 
     Raises:
@@ -163,13 +168,14 @@ def run_benchmark(
         raise CohortError(f"{cohort.root}: case {lacking} has no {anchor!r} to align to")
     shown = picture or cases[0].id
     cohort.case(shown)
-    settings = {"cohort": cohort.name, "files": fingerprint(cohort, cases), "split": split, "anchor": anchor}
+    settings: dict[str, Any] = {"cohort": cohort.name, "files": fingerprint(cohort, cases)}
+    settings |= {"split": split, "anchor": anchor, "likeness": likeness}
     same_settings(out, settings, "benchmark.json")
     results: list[CaseResult] = []
     for one in contestants:
         folder = make_folder(out / "cases" / one.folder)
         todo = [case for case in cases if not _is_done(one, case, out, shown)]
-        job = partial(_case, cohort, one, anchor, out, shown)
+        job = partial(_case, cohort, one, anchor, out, shown, likeness)
         for case, _ in in_processes(job, todo, workers, apart=True):
             if on_case is not None:
                 on_case(one.name, case.id)
@@ -183,7 +189,7 @@ def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
     return drawn and (out / "cases" / one.folder / f"{case.id}.csv").is_file()
 
 
-def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, case: Case) -> None:
+def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case) -> None:
     """Run a contestant on every scan of a case."""
     y = read_image(cohort.path(case.images[anchor]))
     results = []
@@ -195,6 +201,7 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, c
         whole, seconds = aligned(one, y, x, rigid)
         peak = peak_memory_mb()
         values = _measured(cohort, case, anchor, phase, y, whole)
+        values |= _likeness(y, x, whole) if alike else {}
         results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
         if case.id == shown and isinstance(whole, Displacement):
             write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
@@ -267,3 +274,11 @@ def _measured(cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, wh
     if isinstance(whole, Displacement):
         values["folds"], values["log_jacobian_sd"] = regularity(whole)
     return values
+
+
+def _likeness(y: Volume, x: Volume, whole: Transform) -> dict[str, float]:
+    """Mutual information and SSIM of the fixed and the moved scan, in the abdominal window where they are CT."""
+    window = Recipe.model_fields["window"].default
+    fixed = normalise(y.data, limits(y.data, window_for(y, window)))
+    moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(x, window)))
+    return likeness_of(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None].float())

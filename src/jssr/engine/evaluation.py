@@ -23,7 +23,7 @@ from jssr.engine.provenance import provenance
 from jssr.engine.registration import Registration
 from jssr.engine.study import known_of, state_results, study_of
 from jssr.errors import CohortError, OutputError
-from jssr.evaluate.metrics import CaseResult, dice
+from jssr.evaluate.metrics import CaseResult, agreement, surface_distances
 from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
@@ -185,23 +185,29 @@ def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures
     plain = largest_parts(said, model.one_piece).argmax(dim=1)
     goal = resample(truth.moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
-    out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures))]
+    out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True))]
     if work.alignment.synthesised is not None:
-        out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures)))
+        out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
     if work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
         goal = resample(truth.fixed_labels, pair.grid)
-        out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures)))
+        out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
     return out
 
 
-def against(classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any) -> dict[str, float]:
-    """Dice of class indices with a known label map on the same grid, for the names that both know."""
-    values = {}
+def against(
+    classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any, distances: bool = False
+) -> dict[str, float]:
+    """How well class indices agree with a known label map on the same grid, for the names that both know: `agreement`,
+    and HD95 where distances are asked for."""
+    values: dict[str, float] = {}
     for k, name in enumerate(names, start=1):
         if name in structures:
             known = sum((goal.data == v for v in structures[name]), torch.zeros_like(goal.data, dtype=torch.bool))
-            values[f"dice/{name}"] = dice((classes == k).numpy(), known.bool().numpy())
+            said, true = (classes == k)[0].numpy(), known[0].bool().numpy()
+            values |= {f"{metric}/{name}": value for metric, value in agreement(said, true).items()}
+            if distances:
+                values[f"hd95/{name}"] = surface_distances(said, true, goal.grid.spacing)[0]
     return values
 
 

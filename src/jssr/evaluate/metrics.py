@@ -27,6 +27,8 @@ from jssr.errors import GeometryError, PointsError
 __all__ = [
     "CaseResult",
     "Regularity",
+    "agreement",
+    "centre_distance",
     "dice",
     "evaluate_pair",
     "named_structures",
@@ -44,8 +46,9 @@ Mask = NDArray[np.bool_]
 class CaseResult:
     """What was measured of one moving scan aligned by one method.
 
-    `values` are as `evaluate_pair` gives them: "dice/liver", "hd95/liver", "asd/liver" (a structure follows the slash)
-    and "tre", "folds", "log_jacobian_sd" of the whole scan. `seconds` and `peak_mb` are nan where not measured.
+    `values` are as `evaluate_pair` gives them: "dice/liver", "hd95/liver", "asd/liver", "centre/liver" (a structure
+    follows the slash) and "tre", "folds", "log_jacobian_sd" of the whole scan. `seconds` and `peak_mb` are nan where
+    not measured.
     """
 
     case: str
@@ -95,6 +98,31 @@ def dice(a: ArrayLike, b: ArrayLike) -> float:
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     return 2.0 * int(np.count_nonzero(a & b)) / total if total else math.nan
+
+
+def agreement(said: ArrayLike, true: ArrayLike) -> dict[str, float]:
+    """How well a mask finds the true one: "dice", "recall", "precision", and macJNet's "rvd" and "voe" (eq. 3, 4).
+
+    RVD is | |said| / |true| - 1 |, VOE 1 - |said and true| / |said or true|; 0 is best for both. What would divide by
+    nothing is nan: recall and RVD where there is nothing to find, precision where nothing was said.
+    """
+    said, true = np.asarray(said, dtype=bool), np.asarray(true, dtype=bool)
+    both, s, t = (int(np.count_nonzero(m)) for m in (said & true, said, true))
+    return {
+        "dice": dice(said, true),
+        "recall": both / t if t else math.nan,
+        "precision": both / s if s else math.nan,
+        "rvd": abs(s / t - 1) if t else math.nan,
+        "voe": 1 - both / (s + t - both) if s + t else math.nan,
+    }
+
+
+def centre_distance(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> float:
+    """Distance in millimetres between the centres of gravity of two masks of one shape; nan where one is empty."""
+    centres = [np.argwhere(np.asarray(mask, dtype=bool)) for mask in (a, b)]
+    if not all(len(c) for c in centres):
+        return math.nan
+    return float(np.linalg.norm((centres[0].mean(axis=0) - centres[1].mean(axis=0)) * np.asarray(spacing)))
 
 
 def surface_distances(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> tuple[float, float]:
@@ -193,7 +221,8 @@ def evaluate_pair(
         mask: bool, of the displacement's grid.
 
     Returns:
-        "dice/NAME" (0..1), "hd95/NAME", "asd/NAME" (mm), "tre" (mean, mm), "folds" (per cent), "log_jacobian_sd".
+        "dice/NAME" (0..1), "hd95/NAME", "asd/NAME", "centre/NAME" (mm, between the centres of gravity), "tre" (mean,
+        mm), "folds" (per cent), "log_jacobian_sd".
         A structure empty in both is nan throughout; empty in one, its Dice is 0 and its distances are inf.
 
     Raises:
@@ -223,6 +252,7 @@ def _overlap(fixed: Volume, moved: Volume, structures: Mapping[str, Sequence[int
         of_fixed, of_moved = _member(a, labels), _member(b, labels)
         out[f"dice/{name}"] = dice(of_fixed, of_moved)
         out[f"hd95/{name}"], out[f"asd/{name}"] = surface_distances(of_fixed, of_moved, fixed.grid.spacing)
+        out[f"centre/{name}"] = centre_distance(of_fixed, of_moved, fixed.grid.spacing)
     return out
 
 

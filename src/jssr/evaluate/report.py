@@ -27,6 +27,7 @@ MEANINGS = {
     "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
     "hd95": "95 % of either organ surface lies nearer to the other than this.",
     "asd": "Mean distance between the two organ surfaces.",
+    "centre": "Distance between the organ's centres of gravity.",
     "tre": "Mean distance between corresponding landmarks.",
     "folds": "Part of the field where tissue would be turned inside out. Should be near 0.",
     "log_jacobian_sd": "How unevenly volumes change. Breathing leaves it below about 0.3.",
