@@ -105,7 +105,7 @@ def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_
     assert before.values["centre/liver"] > 3 > 1 > after.values["centre/liver"]
     told = (tmp_path / "o" / "tables.md").read_text()
     assert all(title in told for title in ("Centres apart (mm)", "MI (nats)", "SSIM (%)"))
-    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=1).stderr
+    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=2).stderr
 
 
 def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):
