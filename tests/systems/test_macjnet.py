@@ -4,14 +4,10 @@ import pytest
 import torch
 
 from jssr.core.field import identity, warp
-from jssr.losses.bins import Bins
-from jssr.losses.descriptors import MacMIND, mind_distance
 from jssr.losses.overlap import one_hot, soft_dice
-from jssr.losses.similarity import lncc, mutual_information
 from jssr.recipes import RECIPES
 from jssr.systems import SYSTEMS
 from jssr.systems.base import Batch
-from jssr.systems.macjnet import measure_of
 
 PHI = {part: {"width": 4, "blocks": 1} for part in ("Phi1", "Phi2", "Phi3")}
 SEG = {part: {"widths": [4, 6, 8], "heads": 1} for part in ("M", "F")}
@@ -106,20 +102,6 @@ def test_sup_weighs_the_heads_by_halves():
     torch.testing.assert_close(system.losses(pair, "segmentors")["sup"](), total)
 
 
-def test_the_measures_are_what_they_are_called():
-    a, b = torch.rand(2, 1, 1, 12, 12, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    mac = measure_of("macmind", {"weights": [0.3, 0.7], "bins": {"support": 3, "angles": 4}})
-    describe = MacMIND(weights=(0.3, 0.7), bins=Bins(support=3, angles=4))
-    torch.testing.assert_close(mac(a, b, None, 3), (describe(a) - describe(b)).square().mean())
-    torch.testing.assert_close(measure_of("mind")(a, b, None, 3), mind_distance(a, b) / 12)
-    torch.testing.assert_close(measure_of("mi")(a, b, None, 3), -mutual_information(a, b))
-    torch.testing.assert_close(measure_of("ncc")(a, b, None, 2), lncc(a, b, size=5))
-    with pytest.raises(ValueError, match="unknown similarity 'ssd'; there are macmind"):
-        measure_of("ssd")
-    with pytest.raises(ValueError, match="mind has no settings, got patch"):
-        measure_of("mind", {"patch": 3})
-
-
 def test_the_register_learns_across_inverted_contrast():
     system = make(PHI, similarity="mind")
     at = identity((32, 32, 32)) - 16
@@ -146,6 +128,7 @@ def test_align_gives_a_field_and_both_segmentations_of_any_size():
     assert found.moving_segmentation.shape == found.fixed_segmentation.shape == (1, 3, 13, 18, 11)
     torch.testing.assert_close(found.fixed_segmentation.sum(1), torch.ones(1, 13, 18, 11))
     torch.testing.assert_close(system.segment(image), found.fixed_segmentation)
+    torch.testing.assert_close(system.segment_moving(image), found.moving_segmentation)
 
 
 def test_parts_can_be_left_out_together_only():

@@ -124,6 +124,9 @@ def segment(
     out: Annotated[Path, typer.Option("-o", "--out", help="Label map to write, or a folder for segmentation.nii.gz.")],
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
+    moving: Annotated[
+        bool, typer.Option("--moving", help="A scan of the moving modality: macJNet has a segmentor for each.")
+    ] = False,
     device: opt.Device = "cpu",
     deterministic: opt.Deterministic = False,
     threads: opt.Threads = None,
@@ -145,7 +148,7 @@ def segment(
         stages("loading")
         model = load_model(system, checkpoint, device, deterministic)
         stages("segmenting")
-        labels = infer.segment(image, checkpoint=model, device=device, deterministic=deterministic)
+        labels = infer.segment(image, checkpoint=model, moving=moving, device=device, deterministic=deterministic)
         stages("writing")
         write_image(labels, target)
         write_json({str(value): name for value, name in model.label_names.items()}, names_path(target))

@@ -181,7 +181,7 @@ def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures
     if truth.moving_labels is None or truth.fixed_labels is None or work.alignment.moving_segmentation is None:
         return []
     with model.computing():
-        said = model.system.segment(pair.moving.to(model.device)).float().cpu()
+        said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
     plain = largest_parts(said, model.one_piece).argmax(dim=1)
     goal = resample(truth.moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)

@@ -152,10 +152,14 @@ def segment(
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
+    moving: bool = False,
     device: str = "cpu",
     deterministic: bool = False,
 ) -> Volume:
     """Label map of one scan on its own grid; the names of labels 1, 2, ... are the recipe's structures.
+
+    Args:
+        moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
 
     Raises:
         JssrError: the system has no segmentor; otherwise as `register`.
@@ -165,7 +169,8 @@ def segment(
     ready = prepare_image(scan, model.recipe.spacing, model.recipe.window)
     with model.computing():
         try:
-            p = model.system.segment(ready.image.to(device)).float().cpu()
+            said = model.system.segment_moving if moving else model.system.segment
+            p = said(ready.image.to(device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
     return Volume(labels_at(largest_parts(p, model.one_piece), ready.grid, scan.grid), scan.grid, "labels", scan.name)

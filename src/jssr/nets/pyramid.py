@@ -13,12 +13,9 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.nets.blocks import pad_to_multiple, upsample_to
 
-__all__ = ["Measure", "Pyramid"]
+__all__ = ["Pyramid"]
 
 _warp = full_precision(ff.warp)
-
-Measure = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
-"""(moved, fixed, mask, level) to how unlike they are."""
 
 
 class Pyramid:
@@ -56,8 +53,8 @@ class Pyramid:
         """u_l in voxels of level l."""
         return self._level(level)[0]
 
-    def distance(self, level: int, measure: Measure) -> Tensor:
-        """sum_{k <= l} 2^-(l-k) measure[u_l(x_l), y_l], both averaged to level k."""
+    def distance(self, level: int, measure: Callable[[Tensor, Tensor, Tensor | None, int], Tensor]) -> Tensor:
+        """sum_{k <= l} 2^-(l-k) measure[u_l(x_l), y_l, mask, k], everything averaged to level k."""
         x, y = self.scales[level - 1]
         moved, mask = _warp(x, self.field(level)), self.mask(level)
         total = measure(moved, y, mask, level)

@@ -19,6 +19,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "voxelmorph-compact": baselines.voxelmorph_compact,
     "voxelmorph-mind-compact": baselines.voxelmorph_mind_compact,
     "lapirn-compact": baselines.lapirn_compact,
+    "lapirn-mind-compact": baselines.lapirn_mind_compact,
     "pix2pix-compact": baselines.pix2pix_compact,
     "vnet-compact": baselines.vnet_compact,
     "macjnet": macjnet.macjnet_paper,

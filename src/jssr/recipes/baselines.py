@@ -12,7 +12,14 @@ from typing import Any
 from jssr.engine.recipe import Recipe, Stage
 from jssr.recipes.jssr import jssr_compact
 
-__all__ = ["lapirn_compact", "pix2pix_compact", "vnet_compact", "voxelmorph_compact", "voxelmorph_mind_compact"]
+__all__ = [
+    "lapirn_compact",
+    "lapirn_mind_compact",
+    "pix2pix_compact",
+    "vnet_compact",
+    "voxelmorph_compact",
+    "voxelmorph_mind_compact",
+]
 
 
 def voxelmorph_compact() -> Recipe:
@@ -33,22 +40,34 @@ def lapirn_compact() -> Recipe:
 
     The first fifth of the steps trains the coarsest level, each other level alone for a tenth, then with those below.
     """
+    return _lapirn("lapirn-compact", "LapIRN for two CPU cores", {"ncc": 1.0, "smooth": 1.0})
+
+
+def lapirn_mind_compact() -> Recipe:
+    """The same with MIND-SSC, for two modalities. `jssr train lapirn-mind-compact --data COHORT -o RUN`.
+
+    Similarity and smoothness stand in the relation that `--refine` has them in.
+    """
+    return _lapirn("lapirn-mind-compact", "LapIRN, MIND-SSC, for two CPU cores", {"mind": 12.0, "smooth": 10.0})
+
+
+def _lapirn(name: str, description: str, weights: dict[str, float]) -> Recipe:
     levels = ("Phi1", "Phi2", "Phi3")
     tenth = _steps() // 10
     plan = [(1, levels[:1], 2), (2, levels[1:2], 1), (2, levels[:2], 2), (3, levels[2:], 1), (3, levels, 4)]
     names = ("coarse", "middle-alone", "middle", "fine-alone", "fine")
     stages = [
         Stage(
-            name=name,
+            name=stage,
             steps=share * tenth,
             train={"main": parts},
-            weights={f"ncc{level}": 1.0, f"smooth{level}": 1.0},
+            weights={f"{term}{level}": weight for term, weight in weights.items()},
         )
-        for name, (level, parts, share) in zip(names, plan, strict=True)
+        for stage, (level, parts, share) in zip(names, plan, strict=True)
     ]
     return _of(
-        "lapirn-compact",
-        "LapIRN for two CPU cores",
+        name,
+        description,
         system="lapirn",
         networks={part: {"width": 12} for part in levels},
         stages=tuple(stages),

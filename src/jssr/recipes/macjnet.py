@@ -25,7 +25,8 @@ LEVELS = ("Phi1", "Phi2", "Phi3")
 SEGMENTORS = ("M", "F")
 ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
 """lambda_sim, lambda_label, lambda_smo."""
-SMOOTH_COMPACT = 1.0
+SMOOTH_COMPACT = 10.0
+"""Fields in voxels of the patch, where the authors' smoothness counts fractions of the image."""
 STEPS = (1000, 400, 500)
 """Of the compact recipes: the register alone, the segmentors alone, both in turns."""
 COARSE = {"bins": {"support": 5, "angles": 4, "rings": 2, "slabs": 2}}

@@ -83,6 +83,10 @@ class System(nn.Module):
         """Class probabilities (B, K, *spatial) of a normalised image. Raises where the system has no segmentor."""
         raise NotImplementedError(f"{type(self).__name__} has no segmentor")
 
+    def segment_moving(self, image: Tensor) -> Tensor:
+        """The same of a scan of the moving modality, where the system tells the two apart."""
+        return self.segment(image)
+
     def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """The moving image in the fixed image's appearance. Raises where the system has no generator."""
         raise NotImplementedError(f"{type(self).__name__} has no generator")

@@ -4,6 +4,7 @@ x moving, y fixed; x_l, y_l averaged to a quarter, a half and the whole of the s
 
     u_1 = Phi_1(x_1, y_1);  u_l = up(u_{l-1}) + Phi_l(up(u_{l-1})(x_l), y_l, up(u_{l-1}))
     ncc_l     sum_{k <= l} 2^-(l-k) (1 - LCC_{2k+1}[u_l(x_l), y_l] averaged to level k)     windows 3, 5, 7
+    mind_l, macmind_l   the same sum of a descriptor's distance (`losses.measures`), for two modalities
     smooth_l  sum_v |grad u_l|^2
 
 Each level is trained first with those below it frozen, then together with them: the recipe's stages say so. Fields are
@@ -19,13 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jssr.losses.similarity import lncc
+from jssr.losses.measures import measure_of
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LapIRNLevel
 from jssr.nets.pyramid import Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of
 
 __all__ = ["LapIRN", "build"]
+
+
+MEASURES = ("ncc", "mind", "macmind")
 
 
 class LapIRN(System):
@@ -43,18 +47,19 @@ class LapIRN(System):
         return self.Phi1, self.Phi2, self.Phi3
 
     def losses(self, batch: Batch, player: str) -> Terms:
-        """ncc1, ncc2, ncc3, smooth1, smooth2, smooth3."""
+        """ncc, mind, macmind and smooth with the level's number behind: ncc1, ncc2, ..."""
         terms: dict[str, Callable[[], Tensor]] = {}
         for level in (1, 2, 3):
-            terms[f"ncc{level}"] = partial(self._distance, batch, level)
+            for name in MEASURES:
+                terms[f"{name}{level}"] = partial(self._distance, batch, level, name)
             terms[f"smooth{level}"] = partial(self._roughness, batch, level)
         return terms
 
     def _pyramid(self, batch: Batch) -> Pyramid:
         return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), batch.moving_mask, batch.fixed_mask)
 
-    def _distance(self, batch: Batch, level: int) -> Tensor:
-        return self._pyramid(batch).distance(level, _ncc)
+    def _distance(self, batch: Batch, level: int, name: str) -> Tensor:
+        return self._pyramid(batch).distance(level, measure_of(name))
 
     def _roughness(self, batch: Batch, level: int) -> Tensor:
         return diffusion(self._pyramid(batch).field(level))
@@ -63,10 +68,6 @@ class LapIRN(System):
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau, the field of the finest level; see Alignment."""
         return Alignment(Pyramid(self.levels, moving, fixed).finest)
-
-
-def _ncc(moved: Tensor, fixed: Tensor, mask: Tensor | None, level: int) -> Tensor:
-    return lncc(moved, fixed, mask, size=2 * level + 1)
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> LapIRN:

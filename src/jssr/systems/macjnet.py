@@ -29,16 +29,14 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.bins import Bins
-from jssr.losses.descriptors import MacMIND, mind_distance
+from jssr.losses.measures import Measure, measure_of
 from jssr.losses.overlap import one_hot, soft_dice
-from jssr.losses.similarity import lncc, mutual_information
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LapIRNLevel
-from jssr.nets.pyramid import Measure, Pyramid
+from jssr.nets.pyramid import Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 
-__all__ = ["MacJNet", "build", "measure_of"]
+__all__ = ["MacJNet", "build"]
 
 _warp = full_precision(ff.warp)
 LEVELS = ("Phi1", "Phi2", "Phi3")
@@ -164,33 +162,12 @@ class MacJNet(System):
         found: Tensor = self.F(image).softmax(dim=1)
         return found
 
-
-def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Measure:
-    """How unlike two images are, by name.
-
-    Args:
-        similarity: "macmind", "mind" (MIND-SSC), "mi" (mutual information) or "ncc" (LapIRN's own windows).
-        settings: of "macmind": `MacMIND`'s arguments, "bins" being those of `Bins`. The descriptors' squares are
-            averaged over their channels.
-
-    Raises:
-        ValueError: another name, or settings that it does not take.
-    """
-    if similarity == "macmind":
-        numbers = dict(settings or {})
-        if "weights" in numbers:
-            numbers["weights"] = tuple(numbers["weights"])
-        describe = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
-        return lambda a, b, mask, level: describe.distance_of(a, b, mask) / (18 * describe.bins.count)
-    if settings:
-        raise ValueError(f"{similarity} has no settings, got {', '.join(settings)}")
-    if similarity == "mind":
-        return lambda a, b, mask, level: mind_distance(a, b, mask) / 12
-    if similarity == "mi":
-        return lambda a, b, mask, level: -mutual_information(a, b, mask)
-    if similarity == "ncc":
-        return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)
-    raise ValueError(f"unknown similarity {similarity!r}; there are macmind, mind, mi and ncc")
+    def segment_moving(self, image: Tensor) -> Tensor:
+        """Class probabilities of a scan of the moving modality."""
+        if self.M is None:
+            return super().segment_moving(image)
+        found: Tensor = self.M(image).softmax(dim=1)
+        return found
 
 
 def _labelled(batch: Batch) -> Tensor:

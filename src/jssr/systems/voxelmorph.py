@@ -4,6 +4,7 @@ tau = exp(Phi(x, y)), Phi a U-Net of both scans that gives a velocity on half th
 
     ncc     1 - LCC(tau(x), y)                     local cross-correlation, the baseline of JSSR's table 1
     mind    |MIND-SSC(tau(x)) - MIND-SSC(y)|^2     the same register with a descriptor that ignores contrast
+    macmind the same with macMIND, averaged over its channels
     smooth  sum_v |grad tau_v|^2
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.descriptors import mind_distance
+from jssr.losses.measures import measure_of
 from jssr.losses.similarity import joint_mask, lncc
 from jssr.losses.smoothness import diffusion
 from jssr.nets.unet import UNet
@@ -60,6 +62,7 @@ class VoxelMorph(System):
         return {
             "ncc": lambda: lncc(*moved()[1:]),
             "mind": lambda: mind_distance(*moved()[1:]),
+            "macmind": lambda: measure_of("macmind")(*moved()[1:], 3),
             "smooth": lambda: diffusion(moved()[0]),
         }
 

@@ -1,0 +1,45 @@
+"""How unlike two images are, by name: what a recipe can choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from jssr.losses.bins import Bins
+from jssr.losses.descriptors import MacMIND, mind_distance
+from jssr.losses.similarity import lncc, mutual_information
+
+__all__ = ["Measure", "measure_of"]
+
+Measure = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
+"""(moved, fixed, mask, level) to how unlike they are; level is that of a pyramid, 1 the coarsest, 3 the finest."""
+
+
+def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Measure:
+    """How unlike two images are, by name.
+
+    Args:
+        similarity: "macmind", "mind" (MIND-SSC), "mi" (mutual information) or "ncc" (LapIRN's own windows).
+        settings: of "macmind": `MacMIND`'s arguments, "bins" being those of `Bins`. The descriptors' squares are
+            averaged over their channels.
+
+    Raises:
+        ValueError: another name, or settings that it does not take.
+    """
+    if similarity == "macmind":
+        numbers = dict(settings or {})
+        if "weights" in numbers:
+            numbers["weights"] = tuple(numbers["weights"])
+        describe = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
+        return lambda a, b, mask, level: describe.distance_of(a, b, mask) / (18 * describe.bins.count)
+    if settings:
+        raise ValueError(f"{similarity} has no settings, got {', '.join(settings)}")
+    if similarity == "mind":
+        return lambda a, b, mask, level: mind_distance(a, b, mask) / 12
+    if similarity == "mi":
+        return lambda a, b, mask, level: -mutual_information(a, b, mask)
+    if similarity == "ncc":
+        return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)
+    raise ValueError(f"unknown similarity {similarity!r}; there are macmind, mind, mi and ncc")
