@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["box_mean", "joint_mask", "l1", "lncc", "masked_mean", "mutual_information"]
+__all__ = ["box_mean", "joint_mask", "l1", "lncc", "masked_mean", "mutual_information", "ncc"]
 
 
 def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -52,6 +52,21 @@ def lncc(a: Tensor, b: Tensor, mask: Tensor | None = None, size: int = 9, eps: f
     var_a = (box_mean(a * a, size) - mean_a**2).clamp(min=0)
     var_b = (box_mean(b * b, size) - mean_b**2).clamp(min=0)
     return masked_mean(1 - cross**2 / (var_a * var_b + eps * eps + eps * (var_a + var_b)), mask)
+
+
+@full_precision
+def ncc(a: Tensor, b: Tensor, mask: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+    """1 - normalised cross-correlation of whole images, mean over the batch: Cao et al. 2018, eq. (3). 0 is a match.
+
+    Where an image is constant there is nothing to correlate: 1.
+    """
+    a, b = a.float(), b.float()
+    weight = torch.ones_like(a) if mask is None else mask.expand_as(a)
+    axes = tuple(range(1, a.ndim))
+    count = weight.sum(axes, keepdim=True).clamp(min=1.0)
+    a, b = (weight * (i - (weight * i).sum(axes, keepdim=True) / count) for i in (a, b))
+    norms = (a.square().sum(axes) * b.square().sum(axes) + eps).sqrt()
+    return (1 - (a * b).sum(axes) / norms).mean()
 
 
 @full_precision

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["bending", "diffusion"]
+__all__ = ["bending", "diffusion", "laplacian"]
 
 
 @full_precision
@@ -30,3 +30,16 @@ def bending(u: Tensor) -> Tensor:
             second = torch.diff(torch.diff(u, dim=i + 2), dim=j + 2)
             total = total + (1.0 if i == j else 2.0) * second.pow(2).mean()
     return total
+
+
+@full_precision
+def laplacian(u: Tensor) -> Tensor:
+    """|Laplacian of u|^2 of Cao et al. 2018, eq. (4): mean over the inner voxels, summed over the components."""
+    u = u.float()
+    n = u.shape[1]
+    inner = tuple(slice(1, -1) for _ in range(n))
+    total = u.new_zeros(())
+    for axis in range(n):
+        second = torch.diff(u, n=2, dim=axis + 2)
+        total = total + second[(slice(None), slice(None), *inner[:axis], slice(None), *inner[axis + 1 :])]
+    return total.pow(2).sum(dim=1).mean()

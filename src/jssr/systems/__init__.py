@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.systems import discrete, jssr, lapirn, macjnet, pix2pix, vnet, voxelmorph
+from jssr.systems import discrete, dual, jssr, lapirn, macjnet, pix2pix, vnet, voxelmorph
 from jssr.systems.base import System
 
 __all__ = ["SYSTEMS"]
@@ -16,6 +16,7 @@ SYSTEMS: dict[str, Callable[..., System]] = {
     "pix2pix": pix2pix.build,
     "vnet": vnet.build,
     "macjnet": macjnet.build,
+    "dual": dual.build,
     "discrete": discrete.build,
 }
 """Name to `build(networks, options, classes)`."""

@@ -21,7 +21,7 @@ class Batch:
     `moving` and `fixed` lie on one grid after rigid pre-alignment. Masks are 1 where the scan has data. `supervised` is
     a scan of another population with its `supervised_labels`, (B, 1, *spatial) int64 class indices. Label maps of the
     pairs themselves are None where no pair has them; `labelled` (B,) bool tells which have them both, the others' are
-    zeros.
+    zeros. `moving_like` looks as the fixed scan does and lies on the moving one, `fixed_like` the other way round.
     """
 
     moving: Tensor | None = None
@@ -31,6 +31,8 @@ class Batch:
     moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
     labelled: Tensor | None = None
+    moving_like: Tensor | None = None
+    fixed_like: Tensor | None = None
     supervised: Tensor | None = None
     supervised_labels: Tensor | None = None
     memo: dict[str, Any] = field(default_factory=dict)
