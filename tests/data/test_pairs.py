@@ -226,3 +226,44 @@ def test_one_phase_is_moved_and_no_case_may_lack_it(tmp_path: Path) -> None:
         _source(cohort, moving="delay")
     with pytest.raises(CohortError, match='no case has a phase "portal"'):
         _source(cohort, moving="portal")
+
+
+def _with_counterparts(folder: Path) -> Cohort:
+    """Each scan's counterpart is the scan, 100 HU brighter: wherever it goes, that difference goes along."""
+    cohort = _cohort(folder, 2, ("venous", "arterial"))
+    for c, case in enumerate(cohort.cases):
+        case.split = "train"
+        for p, phase in enumerate(case.images):
+            _write(folder, f"c{c}_{phase}_paired", 10 * c + 50 * p, labels=False)
+            case.paired[phase] = f"c{c}_{phase}_paired.nii.gz"
+    return cohort
+
+
+def test_counterparts_are_cut_and_moved_with_their_scans(tmp_path: Path) -> None:
+    cohort = _with_counterparts(tmp_path)
+    still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {"p_affine": 1.0, "p_moving": 1.0}
+    source = _source(cohort, patch=(12, 12, 8), augment=Augment(**still), batch=2)
+    batch = source.batch(3, frozenset({"pair", "paired"}))
+    for own, like in ((batch.moving, batch.moving_like), (batch.fixed, batch.fixed_like)):
+        assert own is not None and like is not None and like.shape == own.shape
+        inside = (own > -0.99) & (like > -0.99)
+        assert inside.float().mean() > 0.3
+        torch.testing.assert_close((like - own)[inside], torch.full_like(own[inside], 0.5), atol=0.02, rtol=0)
+    assert source.batch(3).moving_like is None
+    del cohort.cases[1].paired["arterial"]
+    with pytest.raises(TrainingError, match="case c1 lacks one; jssr prepare --pairs makes them"):
+        _source(cohort).check(["paired"])
+
+
+def test_patches_are_centred_on_the_body_where_asked_for(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, 1, ("venous", "arterial"))
+    for phase in ("venous", "arterial"):
+        array = np.full(SHAPE, -1000, np.float32)
+        array[0:3, 15:, 0:2] = 100  # a body in one corner
+        write_image(volume_of(array, Grid.of(SHAPE, 3.0)), tmp_path / f"c0_{phase}.nii.gz", "int16")
+    still = Augment(**{name: 0.0 for name in Augment.model_fields if name.startswith("p_")})
+    source = _source(cohort, patch=(8, 8, 8), augment=still, in_body=True)
+    for step in range(8):
+        fixed = source.batch(step).fixed
+        assert fixed is not None and fixed.shape[2:] == (8, 8, 8)
+        assert float(fixed[0, 0, 4, 4, 4]) > 0  # the middle of each patch lies in it, whatever lies beyond the scan

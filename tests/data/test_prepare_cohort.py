@@ -133,3 +133,28 @@ def test_mr_is_stored_by_its_own_limits(tmp_path: Path, study: tuple[Volume, Vol
     array = _array(out.image(out.cases[0], "t1"))
     assert array.min() == -1000 and array.max() == 1000
     assert json.loads((out.root / PREPARED).read_text())["cases"]["x"]["phases"]["t1"]["scale"] == 1000
+
+
+def test_counterparts_move_with_their_scans(raw_cohort: Cohort, tmp_path: Path) -> None:
+    """A counterpart that is the scan itself, brighter, stays that after its rigid motion."""
+    case = raw_cohort.case("a").model_copy(deep=True)
+    for phase, path in case.images.items():
+        volume = read_image(raw_cohort.path(path))
+        write_image(volume.with_data(volume.data + 10), raw_cohort.root / f"a_{phase}_paired.nii.gz", "int16")
+        case.paired[phase] = f"a_{phase}_paired.nii.gz"
+    cohort = raw_cohort.model_copy(update={"cases": [case]})
+    made = prepare_cohort(cohort, tmp_path / "ready", 5.0, workers=1, progress=False)
+    (ready,) = made.cases
+    for phase in ready.images:
+        own, like = _array(made.image(ready, phase)), _array(made.path(ready.paired[phase]))
+        inner = (own > -380) & (own < 380)  # what is clipped at the window's ends is as bright as it can be
+        assert np.abs(like[inner].astype(int) - own[inner] - 10).max() <= 1
+        assert ((like == -32768) == (own == -32768)).all()
+    other = read_grid(raw_cohort.path(case.images["venous"])).respaced(9)
+    write_image(
+        volume_of(np.indices(other.shape).sum(0).astype(np.int16), other),
+        raw_cohort.root / "a_venous_paired.nii.gz",
+        "int16",
+    )
+    with pytest.raises(CohortError, match="another grid than the venous scan whose counterpart it is"):
+        prepare_cohort(cohort, tmp_path / "again", 5.0, workers=1, progress=False)

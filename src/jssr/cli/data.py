@@ -59,6 +59,9 @@ def phantom(
     slice_thickness: Annotated[
         float | None, typer.Option("--slice-thickness", help="mm; the number of slices follows from the coverage.")
     ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Of two phases: each state also scanned as the other, to train `dual`.")
+    ] = False,
     workers: Workers = 2,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -78,7 +81,9 @@ def phantom(
     chosen = _phases(phases)
     try:
         if source is None:
-            made = write_cohort(out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers)
+            made = write_cohort(
+                out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers, paired=paired
+            )
         else:
             made = _recoloured(out, source, names, patients, seed, chosen, workers)
     except ValueError as error:  # the phantom's own words about its arguments

@@ -74,7 +74,7 @@ def train(
         raise RecipeError(f"recipe {plan.name}: augment: {str(error).splitlines()[-1]}") from error
     source = PairSource(
         cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
-        cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving,
+        cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving, in_body=plan.in_body,
     )  # fmt: skip
     source.check(need for stage in plan.stages for need in stage.needs)
     import torch

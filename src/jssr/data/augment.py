@@ -87,11 +87,14 @@ class Dice:
         return torch.randn(tuple(shape), generator=self.generator)
 
 
-def augment_pair(moving: Scan, fixed: Scan, how: Augment, generator: torch.Generator) -> tuple[Scan, Scan]:
+def augment_pair(
+    moving: Scan, fixed: Scan, how: Augment, generator: torch.Generator, beside: Sequence[Scan] = ()
+) -> tuple[Scan, ...]:
     """Augment two scans that lie on one grid.
 
     Args:
         moving, fixed: of one shape; they are not changed.
+        beside: counterparts of the moving and of the fixed scan, which go with them; their looks are their own.
         how: probabilities and ranges.
         generator: CPU generator; its state alone decides the outcome.
     """
@@ -99,8 +102,8 @@ def augment_pair(moving: Scan, fixed: Scan, how: Augment, generator: torch.Gener
     shape = moving.image.shape[2:]
     joint = _joint_motion(shape, how, dice)
     own = _moving_motion(shape, joint, how, dice)
-    moving, fixed = _pull(moving, own), _pull(fixed, joint)
-    return _look(moving, how, how.p_remap, dice), _look(fixed, how, how.p_remap, dice)
+    moved = [_pull(scan, motion) for scan, motion in zip((moving, fixed, *beside), (own, joint) * 2, strict=False)]
+    return tuple(_look(scan, how, how.p_remap, dice) for scan in moved)
 
 
 def augment_single(scan: Scan, how: Augment, generator: torch.Generator) -> Scan:

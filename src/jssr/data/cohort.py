@@ -53,8 +53,11 @@ class Case(_Entry):
     landmarks: dict[str, str] = Field(default_factory=dict)
     truth: dict[str, str] = Field(default_factory=dict)
     """Phantoms only: displacement from the anchor's grid to that phase's scan (millimetres, LPS)."""
+    paired: dict[str, str] = Field(default_factory=dict)
+    """For cohorts of two modalities: what looks as the other modality does and lies on that phase's scan, on its grid;
+    training of `dual` alone needs it."""
 
-    @field_validator("images", "labels", "landmarks", "truth")
+    @field_validator("images", "labels", "landmarks", "truth", "paired")
     @classmethod
     def _inside(cls, paths: dict[str, str]) -> dict[str, str]:
         for path in paths.values():
@@ -72,7 +75,7 @@ class Case(_Entry):
     def _known_phases(self) -> Case:
         if not self.images:
             raise ValueError(f"case {self.id} has no images")
-        for part in ("labels", "landmarks", "truth"):
+        for part in ("labels", "landmarks", "truth", "paired"):
             for phase in getattr(self, part):
                 if phase not in self.images:
                     known = ", ".join(self.images)
@@ -158,7 +161,7 @@ class Cohort(_Entry):
         file = Path(self.root if folder is None else folder) / "cohort.json"
         content = self.model_dump(mode="json")
         for entry in (content, *content["cases"]):
-            for key in ("meta", "labels", "landmarks", "truth", "regions", "split"):
+            for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "split"):
                 if key in entry and not entry[key]:
                     del entry[key]
         with atomic_path(file) as temporary:
@@ -177,7 +180,7 @@ class Cohort(_Entry):
     def files_of(self, case: Case) -> list[list[Any]]:
         """Path, size and time of every file of a case that exists: changes when one of them does."""
         told: list[list[Any]] = []
-        for part in (case.images, case.labels, case.landmarks, case.truth):
+        for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
             for name in part.values():
                 with suppress(OSError):
                     stat = self.path(name).stat()

@@ -23,8 +23,10 @@ from jssr.systems.base import Batch
 
 __all__ = ["Example", "PairSource"]
 
-NEEDS = frozenset({"pair", "labels", "labelled", "supervised"})
+NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
 _MULTIPLE = 16
+AIR = -0.95
+"""Of a normalised image: darker voxels are no body."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class PairSource:
         moving: the phase that is moved; None takes any but the anchor.
         window: HU that become -1..1.
         patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
+        in_body: a patch's middle is a random voxel of the fixed scan's body, so that it may reach beyond the scan;
+            otherwise patches lie inside the scan.
         batch: pairs in a batch, and as many supervised scans.
         seed: of everything that is drawn.
         augment: how; None leaves the scans alone and crops their middle.
@@ -75,10 +79,12 @@ class PairSource:
         cache_gb: float = 4.0,
         labelled: float = 1.0,
         moving: str | None = None,
+        in_body: bool = False,
     ) -> None:
         cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
         self.patch = None if patch is None else tuple(int(s) for s in patch)
         self.anchor, self.moving, self.size, self.seed, self.augment = anchor, moving, batch, seed, augment
+        self.in_body = in_body
         room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
         # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
         named = any(case.labels for case in cohort.cases)
@@ -107,12 +113,12 @@ class PairSource:
 
         Args:
             step: from 0. Cases come in a new random order in each round through them.
-            need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them)
-                and "supervised".
+            need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them),
+                "paired" (counterparts of both scans) and "supervised".
 
         Raises:
             ValueError: an unknown need.
-            TrainingError: supervised scans or labelled pairs are needed and there are none.
+            TrainingError: supervised scans, labelled pairs or counterparts are needed and there are none.
         """
         if need - NEEDS:
             raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
@@ -135,6 +141,12 @@ class PairSource:
         needs = set(needs)
         if "supervised" in needs and self.labelled_shelf is None:
             raise TrainingError("this recipe learns from labelled scans; name a cohort of them with --supervised")
+        unpaired = [c.id for c in self.cases if any(set(pair) - set(c.paired) for pair in self._choices(c))]
+        if "paired" in needs and unpaired:
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
+                f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
+            )
         if "labelled" in needs and not any(self._taught(case) for case in self.cases):
             hidden = f"; {len(self.hidden)} are hidden by the recipe's share (labelled)" if self.hidden else ""
             raise TrainingError(
@@ -153,12 +165,16 @@ class PairSource:
         case = self.shelf.cohort.case(chosen.case)
         pair = self._read(case, chosen.moving, chosen.fixed, labels)
         out = Batch()
-        self._add(out, [tuple(self._cut(list(pair), None))])  # type: ignore[list-item]
+        self._add(out, [tuple(self._cut(list(pair), None))])
         return out
 
-    def _add(self, out: Batch, pairs: list[tuple[Scan, Scan]]) -> None:
-        scans = _one_shape([scan for pair in pairs for scan in pair])
-        moving, fixed = scans[0::2], scans[1::2]
+    def _add(self, out: Batch, pairs: list[tuple[Scan, ...]]) -> None:
+        each = len(pairs[0])  # moving and fixed, and their counterparts where these are asked for
+        every = _one_shape([scan for pair in pairs for scan in pair])
+        moving, fixed = every[0::each], every[1::each]
+        scans = [*moving, *fixed]
+        if each > 2:
+            out.moving_like, out.fixed_like = (torch.cat([s.image for s in every[k::each]]) for k in (2, 3))
         out.moving, out.fixed = (torch.cat([s.image for s in side]) for side in (moving, fixed))
         out.moving_mask, out.fixed_mask = (torch.cat([s.mask for s in side]) for side in (moving, fixed))
         if any(s.labels is not None for s in scans):
@@ -175,7 +191,7 @@ class PairSource:
         fixed = list(case.images) if self.anchor is None else [p for p in [self.anchor] if p in case.images]
         return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
 
-    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, Scan]:
+    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
         generator = _generator(self.seed, 1, index)
         cases = self.cases
         if "labelled" in need:
@@ -185,8 +201,11 @@ class PairSource:
         choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
         labels = bool(need & {"labels", "labelled"})
-        a, b = self._cut(list(self._read(case, moving, fixed, labels)), generator if self.augment else None)
-        return augment_pair(a, b, self.augment, generator) if self.augment else (a, b)
+        scans = list(self._read(case, moving, fixed, labels))
+        if "paired" in need:
+            scans += [self.shelf.counterpart(case, phase) for phase in (moving, fixed)]
+        a, b, *beside = self._cut(scans, generator if self.augment else None)
+        return augment_pair(a, b, self.augment, generator, beside) if self.augment else (a, b, *beside)
 
     def _single(self, index: int) -> Scan:
         self.check({"supervised"})
@@ -217,12 +236,24 @@ class PairSource:
         """Crop and pad scans of one shape alike, at a random place (the middle without a generator)."""
         shape = scans[0].image.shape[2:]
         wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+        if self.in_body and generator is not None and len(scans) > 1:
+            first = [m - w // 2 for m, w in zip(_somewhere(scans[1], generator), wanted, strict=True)]
+            return [_window(scan, first, wanted) for scan in scans]
         first = []
         for have, want in zip(shape, wanted, strict=True):
             spare = have - want
             random = int(torch.randint(max(spare, 0) + 1, (), generator=generator)) if generator else spare // 2
             first.append(random if spare > 0 else spare // 2)
         return [_window(scan, first, wanted) for scan in scans]
+
+
+def _somewhere(scan: Scan, generator: torch.Generator) -> list[int]:
+    """A random voxel of the body; the middle where there is none."""
+    body = (scan.image[0, 0] > AIR).nonzero()
+    if not len(body):
+        return [s // 2 for s in scan.image.shape[2:]]
+    found: list[int] = body[int(torch.randint(len(body), (), generator=generator))].tolist()
+    return found
 
 
 def _of_split(cohort: Cohort, split: Split) -> list[Case]:

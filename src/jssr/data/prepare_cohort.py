@@ -189,15 +189,17 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
             raise ImageError(f"{volume.name}: {error}") from error
     first = scans[cohort.anchor]
     grid, warnings = working_grid(first, [scans[p] for p in phases[1:]], settings.spacing)
-    entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}}
+    entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}, "paired": {}}
     for phase in phases:
         _write_phase(cohort, case, phase, scans[phase], grid, out, entry)
+    paired = {p: _write_paired(cohort, case, p, scans[p], grid, out, entry, settings) for p in case.paired}
     return {
         "case": {**case.model_dump(mode="json"), **entry},
         "shape": grid.shape,
         "seconds": round(time.perf_counter() - begin, 2),
         "warnings": warnings,
         "phases": {phase: _told(scans[phase], rigid.get(phase)) for phase in phases},
+        "paired": {phase: _told(scan, None) for phase, scan in paired.items()},
     }
 
 
@@ -241,6 +243,30 @@ def _write_phase(
         truth = read_transform(cohort.path(case.truth[phase]))
         write_displacement(Chain(truth, back).displacement(grid), out / f"{stem}_displacement.nii.gz")
         entry["truth"][phase] = f"{stem}_displacement.nii.gz"
+
+
+def _write_paired(
+    cohort: Cohort,
+    case: Case,
+    phase: str,
+    beside: Ready,
+    grid: Grid,
+    out: Path,
+    entry: dict[str, Any],
+    settings: Settings,
+) -> Ready:
+    """Write a scan's counterpart of the other modality as the scan itself was: its motion is the scan's."""
+    volume = read_image(cohort.path(case.paired[phase]))
+    if not volume.grid.same_as(read_image(cohort.image(case, phase)).grid, tolerance=0.05):
+        raise ImageError(f"{volume.name}: lies on another grid than the {phase} scan whose counterpart it is")
+    try:
+        scan = ready(volume, settings.spacing, settings.window, beside.transform)
+    except ValueError as error:
+        raise ImageError(f"{volume.name}: {error}") from error
+    image, mask = put(scan, grid)
+    write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{case.id}/{phase}_paired.nii.gz", "int16")
+    entry["paired"][phase] = f"{case.id}/{phase}_paired.nii.gz"
+    return scan
 
 
 def _stored(image: Tensor, mask: Tensor, scan: Ready) -> Tensor:

@@ -54,7 +54,7 @@ class Shelf:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._notes = _notes(cohort)
+        self._notes, self._paired_notes = _notes(cohort, "phases"), _notes(cohort, "paired")
 
     def scan(self, case: Case, phase: str, labels: bool = False) -> Scan:
         """A scan normalised to -1..1 with its mask and, if asked for, its class indices, all (1, 1, *shape).
@@ -65,12 +65,9 @@ class Shelf:
             GeometryError: labels on another grid.
         """
         stored = self._tensor(str(self.cohort.image(case, phase).relative_to(self.cohort.root)), False)
-        mask = stored > NO_DATA
-        scale = self._notes.get(case.id, {}).get(phase, {}).get("scale")
-        image = stored.float() / scale if scale else normalise(stored, self.window)
-        image = torch.where(mask, image.clamp_(-1, 1), -1.0)[None, None]
+        scan = self._normalised(stored, self._notes, case, phase)
         if not labels:
-            return Scan(image, mask.float()[None, None])
+            return scan
         if phase not in case.labels:
             raise CohortError(f"{self.cohort.root}: case {case.id} has no labels for phase {phase!r}")
         classes = self._tensor(case.labels[phase], True)
@@ -78,7 +75,23 @@ class Shelf:
             raise GeometryError(
                 f"{self.cohort.path(case.labels[phase])}: lies on another grid than its image; run jssr prepare"
             )
-        return Scan(image, mask.float()[None, None], classes.long()[None, None])
+        return Scan(scan.image, scan.mask, classes.long()[None, None])
+
+    def counterpart(self, case: Case, phase: str) -> Scan:
+        """What looks as the other modality does and lies on a scan, normalised to -1..1, with its mask.
+
+        Raises:
+            CohortError: the case has none for that phase.
+        """
+        if phase not in case.paired:
+            raise CohortError(f"{self.cohort.root}: case {case.id} has no counterpart (paired) of phase {phase!r}")
+        return self._normalised(self._tensor(case.paired[phase], False), self._paired_notes, case, phase)
+
+    def _normalised(self, stored: Tensor, notes: dict[str, dict[str, dict[str, Any]]], case: Case, phase: str) -> Scan:
+        mask = stored > NO_DATA
+        scale = notes.get(case.id, {}).get(phase, {}).get("scale")
+        image = stored.float() / scale if scale else normalise(stored, self.window)
+        return Scan(torch.where(mask, image.clamp_(-1, 1), -1.0)[None, None], mask.float()[None, None])
 
     def _tensor(self, relative: str, labels: bool) -> Tensor:
         with self._lock:
@@ -107,11 +120,12 @@ class Shelf:
         return table[labels.clamp(min=0).long()]
 
 
-def _notes(cohort: Cohort) -> dict[str, dict[str, dict[str, Any]]]:
-    """What prepared.json says of each scan; nothing for a cohort that was not prepared."""
+def _notes(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What prepared.json says of each scan ("phases") or counterpart ("paired"); nothing for a cohort that was not
+    prepared."""
     try:
         told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))
-        return {case: entry["phases"] for case, entry in told["cases"].items()}
+        return {case: entry.get(part) or {} for case, entry in told["cases"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -36,6 +36,8 @@ def schedule_factor(recipe: Recipe, step: int) -> float:
     """
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "halving":
+        return float(0.5 ** ((step - recipe.warmup_steps) // recipe.halve_every))
     done = (step - recipe.warmup_steps) / max(recipe.steps - recipe.warmup_steps, 1)
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "Stage", "build_system", "load_recipe", "nearest", "override", "recipe_from"]
 
-Need = Literal["pair", "labels", "labelled", "supervised"]
+Need = Literal["pair", "labels", "labelled", "paired", "supervised"]
 
 
 class _Model(BaseModel):
@@ -42,7 +42,7 @@ class Stage(_Model):
         train: the players in the order they play, each with the parts (networks) it moves. A critic plays first.
         weights: weight of each loss term; terms that are absent or 0 are not computed.
         needs: what a batch must bring; "labels" are those of the pair, where it has them, "labelled" draws only pairs
-            that have them.
+            that have them, "paired" are counterparts of both scans in the other modality.
         learning_rates: rates of this stage that differ from the recipe's, by part.
         fresh_optimisers: forget the moments of this stage's parts at its start.
     """
@@ -77,14 +77,15 @@ class Recipe(_Model):
         descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
-            "poly" is (1 - t)^0.9.
+            "poly" is (1 - t)^0.9, "halving" halves them after every `halve_every` steps.
         clip: largest global gradient norm of one player's turn; None clips nothing.
         batch: pairs per step and process, given to the data source; accumulate: batches per step.
         precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
         channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
             float32, which is where it is the faster one.
         ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
-        spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole.
+        spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole;
+            in_body: patches are centred on the fixed scan's body.
         most_voxels: of the grid that a pair is aligned on, roughly: the spacing grows where it would have more.
         monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
             the end of each stage in any case).
@@ -107,7 +108,8 @@ class Recipe(_Model):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "cosine", "poly"] = "constant"
+    schedule: Literal["constant", "cosine", "poly", "halving"] = "constant"
+    halve_every: int = Field(default=1000, ge=1)
     warmup_steps: int = Field(default=0, ge=0)
     clip: float | None = Field(default=None, gt=0)
     batch: int = Field(default=1, ge=1)
@@ -119,6 +121,7 @@ class Recipe(_Model):
     spacing: tuple[float, ...] = (3.0, 3.0, 4.0)
     window: tuple[float, float] = (-200.0, 200.0)
     patch: tuple[int, ...] | None = None
+    in_body: bool = False
     most_voxels: int | None = Field(default=None, ge=1)
     augment: dict[str, JsonValue] = {}
     log_every: int = Field(10, ge=0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
@@ -183,3 +184,24 @@ def test_supervised_population_has_labels_and_no_truth(tmp_path: Path) -> None:
 def test_no_patients_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one"):
         write_cohort(tmp_path, 0, 0)
+
+
+def test_paired_scans_look_as_the_other_phase_and_lie_on_their_own(tmp_path: Path) -> None:
+    options = {"shape": SMALL, "phases": ("venous", "t1"), "reference_mm": CRUDE}
+    study = make_study(4, 0, **options, paired=True)  # type: ignore[arg-type]
+    plain = make_study(4, 0, **options)  # type: ignore[arg-type]
+    assert not plain.paired
+    for phase, other in (("venous", "t1"), ("t1", "venous")):
+        like = study.paired[phase]
+        assert torch.equal(plain.images[phase].data, study.images[phase].data)  # asking for pairs changes nothing else
+        assert like.grid.same_as(study.images[phase].grid)
+        inside, theirs = study.labels[phase].array == 1, study.labels[other].array == 1
+        assert np.median(like.array[inside]) == pytest.approx(np.median(study.images[other].array[theirs]), rel=0.25)
+        # Where the body ends, it ends in both.
+        body = [image.array > image.array.min() + 0.4 * np.ptp(image.array) for image in (like, study.images[phase])]
+        assert dice(*(np.asarray(b) for b in body)) > 0.75
+    with pytest.raises(ValueError, match="pairs are made of two phases, got venous, t1, arterial"):
+        make_study(4, 0, shape=SMALL, phases=("venous", "t1", "arterial"), paired=True)
+    cohort = write_cohort(tmp_path, 1, 4, **options, paired=True, workers=1, progress=False)  # type: ignore[arg-type]
+    assert cohort.cases[0].paired == {p: f"p0001/{p}_paired.nii.gz" for p in ("venous", "t1")}
+    assert Cohort.load(tmp_path).cases[0].paired == cohort.cases[0].paired

@@ -41,6 +41,7 @@ class Study:
         labels: phase -> uint8 label map on the scan's grid.
         landmarks: phase -> points, LPS mm, the same names in each; only those in every field of view.
         truth: phase (not the anchor) -> displacement from the anchor's grid to that scan.
+        paired: phase -> a scan that looks as the study's other phase and lies on this one; where asked for.
         label_names: value -> name.
         info: what was drawn, for the record.
     """
@@ -53,6 +54,7 @@ class Study:
     truth: dict[str, Displacement]
     label_names: dict[int, str]
     info: dict[str, Any] = field(default_factory=dict)
+    paired: dict[str, Volume] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,7 @@ def make_study(
     slice_thickness: float | None = None,
     motion: MotionRanges | None = None,
     reference_mm: float | None = None,
+    paired: bool = False,
 ) -> Study:
     """Make one phantom patient. The same arguments give the same voxels; other phases or patients change nothing.
 
@@ -105,12 +108,15 @@ def make_study(
         motion: how far the patient moves between phases.
         reference_mm: spacing of the grid on which the patient is made; None takes the population's (2 mm). Coarser is
             faster and cruder.
+        paired: also scan each of two phases' states as the other phase, with noise of its own.
 
     Raises:
-        ValueError: an unknown phase or population, a phase twice, fewer than two voxels along an axis, or slices of an
-            impossible thickness.
+        ValueError: an unknown phase or population, a phase twice, pairs of other than two phases, fewer than two voxels
+            along an axis, or slices of an impossible thickness.
     """
     phases = _checked(phases, population, shape)
+    if paired and len(phases) != 2:
+        raise ValueError(f"pairs are made of two phases, got {', '.join(phases)}")
     if slice_thickness is not None and not 0.1 <= slice_thickness <= 100:
         raise ValueError(f"slices are 0.1 to 100 mm thick, got {slice_thickness:g}")
     key = (seed, population, patient)
@@ -128,7 +134,7 @@ def make_study(
         for phase, (grid, circle) in views.items()
     }
     name = f"{'p' if target else 's'}{patient + 1:04d}"
-    study = assemble(name, _phantom(anatomy, key), scanners, key, motion)
+    study = assemble(name, _phantom(anatomy, key), scanners, key, motion, paired)
     study.info.update(seed=seed, patient=patient, population=population)
     return study
 
@@ -204,6 +210,7 @@ def assemble(
     scanners: Mapping[str, Scanner],
     key: tuple[int | str, ...],
     ranges: MotionRanges | None = None,
+    paired: bool = False,
 ) -> Study:
     """Move and scan a subject.
 
@@ -213,15 +220,21 @@ def assemble(
         scanners: phase -> how. The anchor is "venous" where present, else the first.
         key: of the random streams.
         ranges: how far the subject moves.
+        paired: scan each of the two states as the other phase too.
     """
     anchor = ANCHOR if ANCHOR in scanners else next(iter(scanners))
     motions = _motions(subject, scanners, anchor, key, ranges or MotionRanges())
     reader = LabelReader(subject.labels)
-    images, labels, landmarks, truth = {}, {}, {}, {}
+    images, labels, landmarks, truth, beside = {}, {}, {}, {}, {}
+    painted = {phase: subject.paint(phase, stream(*key, "paint", phase)) for phase in (scanners if paired else ())}
     for phase, scanner in scanners.items():
         at = motions[phase].pull(scanner.grid, subject.grid)
-        values = subject.paint(phase, stream(*key, "paint", phase))
+        values = painted[phase] if paired else subject.paint(phase, stream(*key, "paint", phase))
         images[phase] = scan_image(values, subject.grid, at, scanner, stream(*key, "noise", phase), subject.cut)
+        for other in (p for p in painted if p != phase):
+            like = replace(scanners[other], grid=scanner.grid, circle=scanner.circle)
+            noise = stream(*key, "noise", phase, "paired")
+            beside[phase] = scan_image(painted[other], subject.grid, at, like, noise, subject.cut)
         labels[phase] = reader(at, scanner.grid)
         landmarks[phase] = Points(motions[phase](subject.landmarks.xyz), subject.landmarks.names)
         if phase != anchor:
@@ -229,7 +242,7 @@ def assemble(
     seen = np.all([scanners[p].grid.contains(points.xyz) for p, points in landmarks.items()], axis=0)
     landmarks = {p: Points(q.xyz[seen], tuple(np.array(q.names)[seen])) for p, q in landmarks.items()}
     info = {"breath_mm": {p: round(m.breath, 3) for p, m in motions.items()}}
-    return Study(name, anchor, images, labels, landmarks, truth, {v: n for n, v in LABELS.items()}, info)
+    return Study(name, anchor, images, labels, landmarks, truth, {v: n for n, v in LABELS.items()}, info, beside)
 
 
 def _motions(

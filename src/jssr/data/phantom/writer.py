@@ -53,6 +53,7 @@ def write_cohort(
     workers: int = 2,
     progress: bool = True,
     reference_mm: float | None = None,
+    paired: bool = False,
 ) -> Cohort:
     """Make phantom patients and write them as a cohort with its truth.
 
@@ -63,7 +64,7 @@ def write_cohort(
         out: folder to write to; files of the same names are replaced.
         patients: how many.
         seed: the cohort's.
-        population, shape, phases, slice_thickness, reference_mm: as in `make_study`.
+        population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
         workers: processes; 1 works in this one.
@@ -83,6 +84,7 @@ def write_cohort(
         "phases": phases,
         "slice_thickness": slice_thickness,
         "reference_mm": reference_mm,
+        "paired": paired,
     }
     splits = splits or (SPLITS if population == "target" else {"train": 1.0})
     name = "phantom" if population == "target" else "phantom-supervised"
@@ -156,6 +158,7 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
         "labels": {},
         "landmarks": {},
         "truth": {},
+        "paired": {},
     }
     for phase, image in study.images.items():
         case["images"][phase] = f"{study.id}/{phase}.nii.gz"
@@ -165,6 +168,9 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
         if len(study.images) > 1:
             case["landmarks"][phase] = f"{study.id}/{phase}_landmarks.csv"
             write_points(study.landmarks[phase], place / f"{phase}_landmarks.csv")
+    for phase, image in study.paired.items():
+        case["paired"][phase] = f"{study.id}/{phase}_paired.nii.gz"
+        write_image(image.with_data(image.data.to(torch.int16)), place / f"{phase}_paired.nii.gz", np.int16)
     for phase, displacement in study.truth.items():
         case["truth"][phase] = f"{study.id}/{phase}_displacement.nii.gz"
         _write_truth(displacement, place / f"{phase}_displacement.nii.gz")
