@@ -241,7 +241,12 @@ def _with_counterparts(folder: Path) -> Cohort:
 
 def test_counterparts_are_cut_and_moved_with_their_scans(tmp_path: Path) -> None:
     cohort = _with_counterparts(tmp_path)
-    still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {"p_affine": 1.0, "p_moving": 1.0}
+    still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {
+        "p_affine": 1.0,
+        "p_moving": 1.0,
+        "shift": 1.0,
+        "moving_shift": 1.0,
+    }
     source = _source(cohort, patch=(12, 12, 8), augment=Augment(**still), batch=2)
     batch = source.batch(3, frozenset({"pair", "paired"}))
     for own, like in ((batch.moving, batch.moving_like), (batch.fixed, batch.fixed_like)):
