@@ -27,6 +27,11 @@ class Population(str, Enum):
     supervised = "supervised"
 
 
+class Anatomy(str, Enum):
+    abdomen = "abdomen"
+    pelvis = "pelvis"
+
+
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write the cohort to.", metavar="OUT")],
     patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")] = 10,
@@ -48,14 +53,17 @@ def phantom(
     population: Annotated[
         Population, typer.Option("--population", help="supervised: another population, venous only, labelled.")
     ] = Population.target,
+    anatomy: Annotated[
+        Anatomy, typer.Option("--anatomy", help="pelvis: CT and T2 MR, between which bladder and rectum change.")
+    ] = Anatomy.abdomen,
     phases: Annotated[
-        str | None, typer.Option("--phases", help="Comma-separated, of uncontrast,arterial,venous,delay,t1,t2.")
+        str | None,
+        typer.Option("--phases", help="With commas, of uncontrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1."),
     ] = None,
-    shape: Annotated[tuple[int, int, int], typer.Option("--shape", help="Voxels of each scan: --shape 128 128 64.")] = (
-        128,
-        128,
-        64,
-    ),
+    shape: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option("--shape", help="Voxels of each scan; by default 128 128 64, of a pelvis 109 98 50."),
+    ] = None,
     slice_thickness: Annotated[
         float | None, typer.Option("--slice-thickness", help="mm; the number of slices follows from the coverage.")
     ] = None,
@@ -72,18 +80,22 @@ def phantom(
 
     Example: jssr phantom cohort --patients 100 --seed 1
 
+    Example: jssr phantom pelves --anatomy pelvis --patients 40 --seed 1 --paired
+
     Example: jssr phantom study --from ct.nii.gz organs.nii.gz --patients 10
     """
     opt.prepare_session(None, verbose)
     from jssr.data.phantom.writer import write_cohort
     from jssr.errors import JssrError
 
-    chosen = _phases(phases)
+    chosen = _phases(phases, anatomy.value)
+    size = shape or ((109, 98, 50) if anatomy is Anatomy.pelvis else (128, 128, 64))
     try:
         if source is None:
             made = write_cohort(
-                out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers, paired=paired
-            )
+                out, patients, seed, population.value, size, chosen, slice_thickness, workers=workers, paired=paired,
+                anatomy=anatomy.value,
+            )  # fmt: skip
         else:
             made = _recoloured(out, source, names, patients, seed, chosen, workers)
     except ValueError as error:  # the phantom's own words about its arguments
@@ -91,16 +103,18 @@ def phantom(
     opt.console().print(f"{len(made.cases)} patients written to {out}")
 
 
-def _phases(text: str | None) -> tuple[str, ...] | None:
+def _phases(text: str | None, anatomy: str) -> tuple[str, ...] | None:
     """The phases of a list with commas; unknown ones are refused before any process is started."""
+    from jssr.data.phantom.pelvic_study import PELVIC_PHASES
     from jssr.data.phantom.study import CT_PHASES, MR_PHASES
     from jssr.engine.recipe import nearest
     from jssr.errors import CohortError
 
     chosen = tuple(p.strip() for p in text.split(",")) if text else None
+    known = PELVIC_PHASES if anatomy == "pelvis" else (*CT_PHASES, *MR_PHASES)
     for phase in chosen or ():
-        if phase not in (*CT_PHASES, *MR_PHASES):
-            raise CohortError(f"unknown phase {phase!r}{nearest(phase, (*CT_PHASES, *MR_PHASES))}")
+        if phase not in known:
+            raise CohortError(f"unknown phase {phase!r}{nearest(phase, known)}")
     return chosen
 
 

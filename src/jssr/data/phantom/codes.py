@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABELS", "Tissue", "labels_of"]
+__all__ = ["LABELS", "PELVIS_LABELS", "Tissue", "labels_of", "pelvis_labels_of"]
 
 LABELS: dict[str, int] = {
     "liver": 1,
@@ -28,6 +28,16 @@ LABELS: dict[str, int] = {
     "liver_tumour": 16,
     "adrenal_gland": 17,
     "heart": 18,
+}
+
+
+PELVIS_LABELS: dict[str, int] = {
+    "bladder": 1,
+    "prostate": 2,
+    "rectum": 3,
+    "femoral_heads": 4,
+    "pelvis": 5,
+    "muscle": 6,
 }
 
 
@@ -95,6 +105,17 @@ class Tissue(IntEnum):
     TABLE = 58
     MUSCLE_FAT = 59  # fat between muscles: counts as muscle
     FAT_PLANE = 60  # only while painting: fat that keeps organs apart
+    BLADDER_WALL = 61
+    URINE = 62
+    PROSTATE_CENTRAL = 63
+    PROSTATE_PERIPHERAL = 64
+    URETHRA = 65
+    SEMINAL_VESICLE = 66
+    RECTUM_WALL = 67
+    RECTUM_CONTENT = 68
+    RECTUM_GAS = 69
+    FEMUR_CORTEX = 70
+    FEMUR_MARROW = 71
 
 
 _LABEL_OF: dict[str, tuple[Tissue, ...]] = {
@@ -142,9 +163,30 @@ _LABEL_OF: dict[str, tuple[Tissue, ...]] = {
 }
 
 
+_PELVIS_LABEL_OF: dict[str, tuple[Tissue, ...]] = {
+    "bladder": (Tissue.BLADDER_WALL, Tissue.URINE),
+    "prostate": (Tissue.PROSTATE_CENTRAL, Tissue.PROSTATE_PERIPHERAL, Tissue.URETHRA),
+    "rectum": (Tissue.RECTUM_WALL, Tissue.RECTUM_CONTENT, Tissue.RECTUM_GAS),
+    "femoral_heads": (Tissue.FEMUR_CORTEX, Tissue.FEMUR_MARROW),
+    "pelvis": (Tissue.PELVIS_CORTEX, Tissue.PELVIS_MARROW),
+    "muscle": (Tissue.MUSCLE, Tissue.MUSCLE_FAT),
+}
+
+
 def labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Map tissue codes to evaluation labels, same shape."""
+    """Map tissue codes to the evaluation labels of the abdomen, same shape."""
+    return _labelled(tissue, _LABEL_OF, LABELS)
+
+
+def pelvis_labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Map tissue codes to the evaluation labels of the pelvis, same shape."""
+    return _labelled(tissue, _PELVIS_LABEL_OF, PELVIS_LABELS)
+
+
+def _labelled(
+    tissue: NDArray[np.uint8], members: dict[str, tuple[Tissue, ...]], values: dict[str, int]
+) -> NDArray[np.uint8]:
     table = np.zeros(256, dtype=np.uint8)
-    for name, members in _LABEL_OF.items():
-        table[[int(t) for t in members]] = LABELS[name]
+    for name, codes in members.items():
+        table[[int(t) for t in codes]] = values[name]
     return table[tissue]

@@ -25,8 +25,20 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
+from jssr.data.phantom.inverse import solve_inverse
 
-__all__ = ["Motion", "MotionRanges", "Sliding", "draw_breaths", "make_motion", "make_sliding", "solve_inverse", "still"]
+__all__ = [
+    "Motion",
+    "MotionRanges",
+    "Sliding",
+    "draw_breaths",
+    "draw_rigid",
+    "integrate",
+    "make_motion",
+    "make_sliding",
+    "still",
+    "wander",
+]
 
 _COARSE_MM = 4.5
 """Spacing of the grid on which velocities are integrated (no finer than what they move)."""
@@ -160,7 +172,7 @@ def still(grid: Grid) -> Motion:
 def make_motion(
     rng: np.random.Generator, sliding: Sliding, grid: Grid, breath: float, ranges: MotionRanges | None = None
 ) -> Motion:
-    """Draw one motion.
+    """Draw one motion by the breath.
 
     Args:
         rng: the phase's own stream.
@@ -171,15 +183,30 @@ def make_motion(
     """
     ranges = ranges or MotionRanges()
     coarse = sliding.grid
-    length, size = rng.uniform(*ranges.smooth_length), rng.uniform(*ranges.smooth)
-    random = torch.cat([_smooth_noise(rng, coarse, length) for _ in range(3)])[None] * size
+    random = wander(rng, coarse, ranges)
     lateral, forwards, rise = rng.normal(0, 0.05), rng.uniform(0.1, 0.3), rng.uniform(0.05, 0.25)
     breathing = sliding.organs * torch.tensor([lateral, forwards, 1.0]).view(1, 3, 1, 1, 1) * breath
     breathing[:, 1:2] += sliding.wall * rise * breath
-    step = torch.from_numpy(coarse.spacing).float().view(1, 3, 1, 1, 1)
-    velocity = (breathing + random) / step
+    return integrate(breathing + random, coarse, draw_rigid(rng, grid.centre, ranges), grid, breath)
 
-    rigid = _rigid(rng, grid.centre, ranges)
+
+def wander(rng: np.random.Generator, grid: Grid, ranges: MotionRanges) -> Tensor:
+    """The smooth random velocity, (1, 3, *grid.shape) millimetres."""
+    length, size = rng.uniform(*ranges.smooth_length), rng.uniform(*ranges.smooth)
+    return torch.cat([_smooth_noise(rng, grid, length) for _ in range(3)])[None] * size
+
+
+def integrate(velocity: Tensor, coarse: Grid, rigid: Affine, grid: Grid, breath: float = 0.0) -> Motion:
+    """`rigid o exp(velocity)`, the velocity made smaller until nothing comes near to folding.
+
+    Args:
+        velocity: (1, 3, *coarse.shape) millimetres.
+        coarse: its grid.
+        rigid: comes last.
+        grid: on which the motion is known.
+        breath: what of the velocity is breathing, for the record; made smaller with it.
+    """
+    velocity = velocity / torch.from_numpy(coarse.spacing).float().view(1, 3, 1, 1, 1)
     onward = ff.exponentiate(velocity, 5)
     # Nearly folded is as bad as folded: 20-fold compression is no tissue's. The coarse grid tells it at little cost.
     while float(ff.jacobian_determinant(onward).min()) < 0.08:
@@ -212,7 +239,8 @@ def draw_breaths(
     }
 
 
-def _rigid(rng: np.random.Generator, centre: NDArray[np.float64], ranges: MotionRanges) -> Affine:
+def draw_rigid(rng: np.random.Generator, centre: NDArray[np.float64], ranges: MotionRanges) -> Affine:
+    """A small turn about `centre` and a small shift."""
     factor = 4.0 if rng.random() < ranges.moved_share else 1.0
     angles = np.deg2rad(rng.normal(0, ranges.turn * factor, 3))
     turn = np.eye(3)
@@ -253,58 +281,3 @@ def _convert(index: Tensor, source: Grid, target: Grid) -> Tensor:
     if source is target:
         return index
     return _affine(index, np.linalg.inv(target.affine) @ source.affine)
-
-
-def solve_inverse(u: Tensor, goal: Tensor, start: Tensor, tolerance: float, rounds: int = 30) -> Tensor:
-    """Find `p` with `p + u(p) = goal`, `u` (3, *spatial) read linearly, everything in voxels.
-
-    One round of fixed point for all points, then Newton's method for those still off, with the gradient of the linear
-    interpolation itself.
-
-    Args:
-        u: the displacement.
-        goal: (3, N).
-        start: (3, N) first guess.
-        tolerance: largest error in voxels along an axis.
-        rounds: Newton steps at most.
-    """
-    at = goal - _read(u, start)
-    miss = at + _read(u, at) - goal
-    left = torch.nonzero(miss.abs().amax(0) > tolerance)[:, 0]
-    for turn in range(rounds):
-        if len(left) == 0:
-            break
-        here, want = at[:, left], goal[:, left]
-        value, gradient = _read_with_gradient(u, here)
-        miss = here + value - want
-        far = miss.abs().amax(0) > tolerance
-        left, here, miss, gradient = left[far], here[:, far], miss[:, far], gradient[far]
-        if len(left) == 0:
-            break
-        step = torch.linalg.solve(gradient + torch.eye(3), miss.T.unsqueeze(-1))[..., 0].T
-        # Linear pieces meet in kinks, across which full steps can jump to and fro.
-        at[:, left] = here - step.clamp(-2, 2) * (1.0 if turn < 8 else 0.6)
-    return at
-
-
-def _read(u: Tensor, at: Tensor) -> Tensor:
-    return ff.sample(u[None], at.view(1, 3, -1, 1, 1)).view(3, -1)
-
-
-def _read_with_gradient(u: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Value (3, N) and gradient (N, 3, 3), d value_i / d axis_j, of the linear interpolation of u."""
-    size = torch.tensor(u.shape[1:]).view(3, 1)
-    at = torch.minimum(at.clamp(min=0), (size - 1).float())
-    low = torch.minimum(at.floor().long(), (size - 2).clamp(min=0))
-    part = at - low
-    value = torch.zeros(3, at.shape[1])
-    gradient = torch.zeros(at.shape[1], 3, 3)
-    for corner in range(8):
-        bit = [(corner >> a) & 1 for a in range(3)]
-        node = u[:, low[0] + bit[0], low[1] + bit[1], low[2] + bit[2]]
-        weight = [part[a] if bit[a] else 1 - part[a] for a in range(3)]
-        value += node * weight[0] * weight[1] * weight[2]
-        for a in range(3):
-            b, c = [k for k in range(3) if k != a]
-            gradient[:, :, a] += (node * weight[b] * weight[c] * (1.0 if bit[a] else -1.0)).T
-    return value, gradient

@@ -20,7 +20,7 @@ from jssr.data.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.data.phantom.texture import bounding_box, make_texture, mottle
 from jssr.data.phantom.tissue import LABELS, TEXTURE, Tissue, sample_contrast, tissue_values
 
-__all__ = ["CT_PHASES", "MR_PHASES", "Population", "Study", "Subject", "assemble", "make_study", "stream"]
+__all__ = ["CT_PHASES", "MR_PHASES", "Population", "Study", "Subject", "assemble", "make_study", "reach_of", "stream"]
 
 Population = Literal["target", "supervised"]
 CT_PHASES = ("uncontrast", "arterial", "venous", "delay")
@@ -69,6 +69,7 @@ class Subject:
         mobility: 0 to 1, how much of the breath an organ follows.
         paint: gives the (*grid.shape) float32 values of a phase; called with the phase and its stream.
         cut: whether nothing is known beyond the grid; otherwise there is air.
+        label_names: name -> value of `labels`.
     """
 
     grid: Grid
@@ -78,6 +79,7 @@ class Subject:
     mobility: NDArray[np.float32]
     paint: Callable[[str, np.random.Generator], NDArray[np.float32]]
     cut: bool = False
+    label_names: Mapping[str, int] = field(default_factory=lambda: LABELS)
 
 
 def stream(*key: int | str) -> np.random.Generator:
@@ -211,6 +213,7 @@ def assemble(
     key: tuple[int | str, ...],
     ranges: MotionRanges | None = None,
     paired: bool = False,
+    motions: Mapping[str, Motion] | None = None,
 ) -> Study:
     """Move and scan a subject.
 
@@ -221,9 +224,10 @@ def assemble(
         key: of the random streams.
         ranges: how far the subject moves.
         paired: scan each of the two states as the other phase too.
+        motions: of each phase, in place of breathing; the anchor's grid must be part of theirs.
     """
     anchor = ANCHOR if ANCHOR in scanners else next(iter(scanners))
-    motions = _motions(subject, scanners, anchor, key, ranges or MotionRanges())
+    motions = motions or _motions(subject, scanners, anchor, key, ranges or MotionRanges())
     reader = LabelReader(subject.labels)
     images, labels, landmarks, truth, beside = {}, {}, {}, {}, {}
     painted = {phase: subject.paint(phase, stream(*key, "paint", phase)) for phase in (scanners if paired else ())}
@@ -242,15 +246,20 @@ def assemble(
     seen = np.all([scanners[p].grid.contains(points.xyz) for p, points in landmarks.items()], axis=0)
     landmarks = {p: Points(q.xyz[seen], tuple(np.array(q.names)[seen])) for p, q in landmarks.items()}
     info = {"breath_mm": {p: round(m.breath, 3) for p, m in motions.items()}}
-    return Study(name, anchor, images, labels, landmarks, truth, {v: n for n, v in LABELS.items()}, info, beside)
+    names = {value: label for label, value in subject.label_names.items()}
+    return Study(name, anchor, images, labels, landmarks, truth, names, info, beside)
+
+
+def reach_of(anchor: Grid) -> Grid:
+    """The anchor's grid, extended to where its motion must be known."""
+    pad = (4, 4, int(np.ceil(REACH_MM / anchor.spacing[2])))
+    return anchor.cropped([-p for p in pad], [n + 2 * p for n, p in zip(anchor.shape, pad, strict=True)])
 
 
 def _motions(
     subject: Subject, scanners: Mapping[str, Scanner], anchor: str, key: tuple[int | str, ...], ranges: MotionRanges
 ) -> dict[str, Motion]:
-    first = scanners[anchor].grid
-    pad = (4, 4, int(np.ceil(REACH_MM / first.spacing[2])))
-    grid = first.cropped([-p for p in pad], [n + 2 * p for n, p in zip(first.shape, pad, strict=True)])
+    grid = reach_of(scanners[anchor].grid)
     motions = {anchor: still(grid)}
     if len(scanners) > 1:
         rng = stream(*key, "motion")

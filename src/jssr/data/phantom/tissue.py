@@ -162,6 +162,18 @@ _ROWS: dict[Tissue, _Row] = {
     Tissue.OESOPHAGUS: _Row(36, 20, 32, 28, spread=6, t1=850, t2=55, sd=8),
     Tissue.TABLE: _Row(-120, spread=120, density=0.0, sd=5),
     Tissue.FAT_PLANE: _Row(-101, 1, 3, 3, spread=0, t1=330, t2=58, density=0.95, sd=9, length=5),
+    Tissue.BLADDER_WALL: _Row(38, 10, 26, 26, spread=5, t1=850, t2=45, sd=6),
+    Tissue.URINE: _Row(4, 0, 0, 120, spread=4, t1=3200, t2=700, sd=3),
+    # The peripheral zone is bright in T2, the central gland mixed and darker (teaching pages).
+    Tissue.PROSTATE_CENTRAL: _Row(40, 20, 42, 40, spread=5, t1=1250, t2=80, sd=9, length=5),
+    Tissue.PROSTATE_PERIPHERAL: _Row(37, 12, 32, 34, spread=5, t1=1450, t2=140, sd=7, length=4),
+    Tissue.URETHRA: _Row(30, 5, 15, 15, spread=5, t1=1500, t2=160),
+    Tissue.SEMINAL_VESICLE: _Row(22, 8, 24, 26, spread=6, t1=1700, t2=200, sd=9, length=3),
+    Tissue.RECTUM_WALL: _Row(40, 26, 42, 38, spread=5, t1=850, t2=55, sd=7),
+    Tissue.RECTUM_CONTENT: _Row(20, 0, 0, 0, spread=22, t1=900, t2=75, density=0.7, sd=45, length=5),
+    Tissue.RECTUM_GAS: _Row(-940, spread=25, density=0.0, sd=8),
+    Tissue.FEMUR_CORTEX: _Row(620, 2, 4, 4, spread=100, t1=700, t2=20, density=0.2, sd=70, length=4),
+    Tissue.FEMUR_MARROW: _Row(160, 2, 5, 5, spread=45, t1=330, t2=55, density=0.85, sd=34, length=5),
     Tissue.MUSCLE_FAT: _Row(-65, 0, 2, 2, spread=14, t1=400, t2=55, density=0.95, sd=12),
 }
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jssr.core.transform import Displacement
 from jssr.data.cohort import Case, Cohort
+from jssr.data.phantom.pelvic_study import make_pelvic_study
 from jssr.data.phantom.study import CT_PHASES, Population, Study, make_study
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import to_sitk, write_image, write_sitk
@@ -54,6 +55,7 @@ def write_cohort(
     progress: bool = True,
     reference_mm: float | None = None,
     paired: bool = False,
+    anatomy: Literal["abdomen", "pelvis"] = "abdomen",
 ) -> Cohort:
     """Make phantom patients and write them as a cohort with its truth.
 
@@ -64,6 +66,7 @@ def write_cohort(
         out: folder to write to; files of the same names are replaced.
         patients: how many.
         seed: the cohort's.
+        anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says.
         population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
@@ -76,6 +79,14 @@ def write_cohort(
     """
     if patients < 1 or workers < 1:
         raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
+    if anatomy == "pelvis":
+        if population != "target" or slice_thickness is not None:
+            raise ValueError("a pelvis has no supervised population and no slice thickness of its own")
+        details: dict[str, Any] = {"seed": seed, "phases": phases, "shape": tuple(shape), "paired": paired}
+        details["reference_mm"] = reference_mm
+        return write_studies(
+            out, "phantom-pelvis", _make_pelvis, details, patients, splits or SPLITS, workers, progress
+        )
     phases = tuple(phases or (CT_PHASES if population == "target" else ("venous",)))
     arguments = {
         "seed": seed,
@@ -93,6 +104,10 @@ def write_cohort(
 
 def _make(index: int, *, seed: int, **arguments: Any) -> Study:
     return make_study(seed, index, **arguments)
+
+
+def _make_pelvis(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_pelvic_study(seed, index, **arguments)
 
 
 def write_studies(
@@ -136,7 +151,7 @@ def write_studies(
         anchor=entries[0]["anchor"],
         cases=cases,
         label_names=entries[0]["label_names"],
-        regions=REGIONS,
+        regions={region: of for region, of in REGIONS.items() if region in entries[0]["label_names"].values()},
         root=folder,
         meta={k: v for k, v in arguments.items() if isinstance(v, (str, int, float, tuple, type(None)))},
     )
