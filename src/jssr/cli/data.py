@@ -177,11 +177,16 @@ def prepare(
     rigid: opt.Rigid = True,
     workers: Workers = 2,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Leave out cases that fail.")] = False,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Then make counterparts of both scans for dual: SyN, then demons on the labels."),
+    ] = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Put every case of a cohort onto one grid for training: rigid pre-alignment, crop, window, resample.
 
-    Cases that are done already are kept; an interrupted run continues.
+    Cases that are done already are kept; an interrupted run continues. With --pairs, pairs whose organs still do not
+    fit are left out; counterparts.csv says which.
 
     Example: jssr prepare cohort -o prepared
     """
@@ -197,4 +202,15 @@ def prepare(
     done = prepare_cohort(
         Cohort.load(cohort), out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going
     )
+    if pairs:
+        from jssr.engine.counterparts import make_counterparts
+
+        with opt.progress() as bar:
+            task = bar.add_task("pairs", total=len(done.cases))
+            made = make_counterparts(done, threads=workers, on_case=lambda one: bar.advance(task))
+        for one in made:
+            state = "kept" if one.kept else "left out"
+            told = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f}; folds {one.folds:.2f} %"
+            opt.console().print(f"{one.case}: {told}: {state}")
+        opt.console().print(f"{sum(one.kept for one in made)} of {len(made)} pairs kept")
     opt.console().print(f"{len(done.cases)} cases written to {out}")

@@ -25,7 +25,7 @@ from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
 from jssr.io.images import WRITABLE, grid_of, quiet, to_sitk, write_sitk
 
-__all__ = ["read_transform", "write_affine", "write_displacement"]
+__all__ = ["displacement_of", "read_transform", "write_affine", "write_displacement"]
 
 STEPS = np.float32(1024)  # a millimetre
 AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
@@ -104,10 +104,11 @@ def _read_field(path: Path) -> Displacement:
         raise TransformError(
             f"{path}: has {components} value(s) per voxel in {n}D; a displacement field has one vector of {n} (mm, LPS)"
         )
-    return _displacement(image, path)
+    return displacement_of(image, path)
 
 
-def _displacement(image: sitk.Image, path: Path) -> Displacement:
+def displacement_of(image: sitk.Image, path: Path) -> Displacement:
+    """ITK's vector image (mm, LPS) as a displacement; `path` is its name in errors."""
     n = image.GetDimension()
     vectors = sitk.GetArrayViewFromImage(image).transpose(*range(n)[::-1], n)
     if not np.isfinite(vectors).all():
@@ -127,7 +128,7 @@ def _converted(found: sitk.Transform, path: Path) -> Transform:
         parts = [_converted(composite.GetNthTransform(i), path) for i in reversed(range(count))]
         return parts[0] if count == 1 else Chain(*parts)
     if kind == sitk.sitkDisplacementField:
-        return _displacement(sitk.DisplacementFieldTransform(found).GetDisplacementField(), path)
+        return displacement_of(sitk.DisplacementFieldTransform(found).GetDisplacementField(), path)
     if not found.IsLinear():
         raise TransformError(
             f"{path}: ITK's {found.GetName()} is not read; convert it with sitk.TransformToDisplacementField first"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jssr.engine.recipe import Recipe
-from jssr.recipes import baselines, discrete, jssr, macjnet
+from jssr.recipes import baselines, discrete, dual, jssr, macjnet
 
 __all__ = ["RECIPES"]
 
@@ -28,5 +28,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "macjnet-mi-compact": macjnet.macjnet_mi_compact,
     "macjnet-register-compact": macjnet.macjnet_register_compact,
     "macjnet-segmentors-compact": macjnet.macjnet_segmentors_compact,
+    "dual": dual.dual_paper,
+    "dual-compact": dual.dual_compact,
+    "dual-ct-compact": dual.dual_ct_compact,
+    "dual-mr-compact": dual.dual_mr_compact,
+    "dual-direct-compact": dual.dual_direct_compact,
+    "dual-volume-compact": dual.dual_volume_compact,
     "discrete": discrete.discrete,
 }

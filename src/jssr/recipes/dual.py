@@ -1,0 +1,105 @@
+"""Recipes of the register that learns from each modality by itself (Cao et al., MLMI 2018), and its ablations.
+
+The cohort is of pairs of two modalities with counterparts: `jssr phantom OUT --anatomy pelvis --paired`, or `jssr
+prepare --pairs`. CT, named `ct`, is the fixed one, MR, named `t2`, the moving one, as the pelvic phantoms have them;
+`--set anchor=... --set moving=...` for others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jssr.engine.recipe import Recipe, Stage
+
+__all__ = [
+    "dual_compact",
+    "dual_ct_compact",
+    "dual_direct_compact",
+    "dual_mr_compact",
+    "dual_paper",
+    "dual_volume_compact",
+]
+
+BOTH = {"fixed_like": 0.5, "moving_like": 0.5}
+REGULAR = {"laplace": 0.5, "size": 0.01}
+"""lambda_1 and lambda_2 of (4)."""
+EPOCH = 225_000 // 2
+"""Steps of the paper's: 225 000 patches in batches of two."""
+
+
+def dual_paper() -> Recipe:
+    """The paper's patches, rates and batches, at 1 mm. `jssr train dual --data COHORT -o RUN`. For GPUs.
+
+    In print are neither the channels, 32, 64, 128 here, nor when training stopped: twelve epochs here.
+    """
+    return _recipe(
+        "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]}, BOTH, 12 * EPOCH,
+        batch=2, optimiser="sgd", betas=(0.0, 0.999), learning_rates={"M": 0.01}, schedule="halving",
+        halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0), patch=(68, 68, 68), in_body=True,
+        monitor_every=0, picture_every=0,
+    )  # fmt: skip
+
+
+def dual_compact() -> Recipe:
+    """The patch register for two CPU cores: a quarter of the channels, 2 mm, Adam. `jssr train dual-compact ...`."""
+    return _compact("dual-compact", "patch register, both modalities", BOTH)
+
+
+def dual_ct_compact() -> Recipe:
+    """The same, supervised by CT alone ("CT" in the paper's table 1)."""
+    return _compact("dual-ct-compact", "patch register, CT alone", {"fixed_like": 1.0})
+
+
+def dual_mr_compact() -> Recipe:
+    """The same, supervised by MR alone ("MR" in the paper's table 1)."""
+    return _compact("dual-mr-compact", "patch register, MR alone", {"moving_like": 1.0})
+
+
+def dual_direct_compact() -> Recipe:
+    """The same, by the distance of CT and MR themselves: what the paper argues against."""
+    return _compact("dual-direct-compact", "patch register, CT against MR", {"direct": 1.0})
+
+
+def dual_volume_compact() -> Recipe:
+    """The same losses on whole volumes, with VoxelMorph's U-Net: how people work now."""
+    return _compact(
+        "dual-volume-compact",
+        "whole-volume register, both modalities",
+        BOTH,
+        {"form": "unet", "encoder": [16, 24, 32, 32], "decoder": [32, 32, 24, 16], "head": [16], "normalise": True},
+        patch=(96, 88, 48),
+        in_body=False,
+        picture_every=200,
+        monitor_every=100,
+    )
+
+
+def _compact(
+    name: str, description: str, alike: dict[str, float], network: dict[str, Any] | None = None, **changes: Any
+) -> Recipe:
+    settings: dict[str, Any] = {
+        "learning_rates": {"M": 1e-3},
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "clip": 1.0,
+        "ema": 0.995,
+        "batch": 1,
+        "spacing": (2.0, 2.0, 2.0),
+        "patch": (84, 84, 68),
+        "in_body": True,
+        "checkpoint_every": 100,
+        "picture_every": 0,
+        "monitor_every": 0,
+    }
+    return _recipe(name, description, network or {"widths": [8, 16, 32]}, alike, 1500, **{**settings, **changes})
+
+
+def _recipe(
+    name: str, description: str, network: dict[str, Any], alike: dict[str, float], steps: int, **more: Any
+) -> Recipe:
+    needs = ("pair",) if set(alike) == {"direct"} else ("pair", "paired")
+    stage = Stage(name="align", steps=steps, train={"main": ("M",)}, weights={**alike, **REGULAR}, needs=needs)
+    return Recipe(
+        name=name, description=description, system="dual", networks={"M": network}, anchor="ct", moving="t2",
+        stages=(stage,), **more,
+    )  # fmt: skip
