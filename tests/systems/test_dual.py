@@ -97,3 +97,48 @@ def test_a_counterpart_that_is_missing_is_said():
     pair.moving_like = None
     with pytest.raises(ValueError, match="counterpart of the moving scan"):
         make().losses(pair, "main")["fixed_like"]()
+
+
+def organ_pair(number, size=24):
+    """One patient: an organ bright in CT and dark in MR, moved and grown between the scans. CT is fixed."""
+    dice = torch.Generator().manual_seed(number)
+    at = identity((size,) * 3) - (size - 1) / 2
+
+    def state(centre, radius):
+        inside = (((at - centre.view(1, 3, 1, 1, 1)) / radius) ** 2).sum(1, keepdim=True) < 1
+        noise = 0.1 * torch.randn(2, 1, 1, size, size, size, generator=dice)
+        ct, mr = torch.where(inside, 0.5, -0.5) + noise[0], torch.where(inside, -0.5, 0.5) + noise[1]
+        return ct, mr, inside.float()
+
+    centre = torch.rand(3, generator=dice) * 4 - 2
+    radius = 5 + 2 * torch.rand((), generator=dice)
+    y, y_like, p_y = state(centre, radius)
+    x_like, x, p_x = state(centre + torch.rand(3, generator=dice) * 5 - 2.5, radius * 0.9)
+    ones = torch.ones_like(x)
+    return Batch(x, y, ones, ones, moving_like=x_like, fixed_like=y_like), p_x, p_y
+
+
+def overlap(a, b):
+    return float(2 * (a * b).sum() / (a.sum() + b.sum()))
+
+
+def test_the_papers_argument():
+    """Trained by each modality itself the overlap of unseen patients rises; by CT against MR it falls."""
+    unseen = [organ_pair(1000 + k) for k in range(6)]
+    before = sum(overlap(p_x, p_y) for _, p_x, p_y in unseen) / 6
+    regular = {"laplace": 0.5, "size": 0.01}
+    found = {}
+    for name, weights in {"dual": {"fixed_like": 0.5, "moving_like": 0.5}, "direct": {"direct": 1.0}}.items():
+        system = make({"form": "unet", "encoder": [8, 16, 16], "decoder": [16, 16, 8], "head": [8]})
+        adam = torch.optim.Adam(system.M.parameters(), 3e-3)
+        for step in range(120):
+            pair, _, _ = organ_pair(step)
+            terms = system.losses(pair, "main")
+            loss = sum(weight * terms[term]() for term, weight in {**weights, **regular}.items())
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        moved = [(warp(p_x, system.align(pair.moving, pair.fixed, p_x, p_y).tau), p_y) for pair, p_x, p_y in unseen]
+        found[name] = sum(overlap(m, p_y) for m, p_y in moved) / 6
+    assert found["dual"] > before + 0.08
+    assert found["direct"] < before - 0.08
