@@ -26,7 +26,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             "--tool",
-            help="discrete, elastix, syn-mi, syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
+            help="discrete, elastix, affine, syn-mi, syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
             metavar="NAME",
         ),
     ] = None,

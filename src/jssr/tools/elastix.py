@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,13 @@ COMMON = {
 }
 
 
-def _run(fixed: Volume, moving: Volume, threads: int) -> Transform:
+def _run(stages: Sequence[str], fixed: Volume, moving: Volume, threads: int) -> Transform:
     # The compiled modules themselves: the package's own import loads all of ITK's templates.
     from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
 
     images = itkPyBufferPython.itkPyBufferIF3
     chosen = elxParameterObjectPython.elastixParameterObject.New()
-    for stage in STAGES:
+    for stage in stages:
         settings = dict(chosen.GetDefaultParameterMap(stage, RESOLUTIONS, GRID_MM))
         settings |= COMMON
         chosen.AddParameterMap(settings)
@@ -82,7 +83,14 @@ TOOLS = (
         f"its default parameter maps {', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions, "
         f"4096 samples, final grid of {GRID_MM:g} mm",
         True,
-        lambda fixed, moving, rigid, threads: _run(fixed, moving, threads),
+        lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, threads),
+        missing("itk"),
+    ),
+    Tool(
+        "affine",
+        "elastix's default parameter maps rigid and affine, likewise",
+        True,
+        lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, threads),
         missing("itk"),
     ),
 )
