@@ -158,10 +158,11 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
 
 def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
     # The patients themselves take seconds and are tested with the phantom.
-    made = {}
+    made, more = {}, {}
 
-    def write(out, patients, seed, population, shape, phases, slice_thickness, workers):
+    def write(out, patients, seed, population, shape, phases, slice_thickness, workers, paired, anatomy):
         made.update(out=out, patients=patients, seed=seed, population=population, shape=shape, phases=phases)
+        more.update(paired=paired, anatomy=anatomy)
         case = Case(id="p0001", images={"venous": "v.nii.gz"})
         return Cohort(name="c", anchor="venous", cases=[case], root=tmp_path)
 
@@ -172,6 +173,13 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
     assert "1 patients" in shown.output
     assert made == {"out": tmp_path, "patients": 3, "seed": 5, "population": "target", "shape": (20, 18, 10),
                     "phases": ("t1", "venous")}  # fmt: skip
+    assert more == {"paired": False, "anatomy": "abdomen"}
+    run("phantom", tmp_path, "--patients", "1", "--anatomy", "pelvis", "--phases", "ct,t2", "--paired")
+    assert more == {"paired": True, "anatomy": "pelvis"}
+    assert (made["shape"], made["phases"]) == ((109, 98, 50), ("ct", "t2"))
+    assert (
+        "unknown phase 'venous'" in run("phantom", tmp_path, "--anatomy", "pelvis", "--phases", "venous", code=2).stderr
+    )
 
 
 def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, monkeypatch):
