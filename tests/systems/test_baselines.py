@@ -5,7 +5,7 @@ import torch
 
 from jssr.core.field import identity, resize_field, warp
 from jssr.losses.similarity import l1, lncc
-from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.lapirn import LEVELS, LapIRNLevel, make_levels
 from jssr.nets.pyramid import Pyramid
 from jssr.recipes import RECIPES
 from jssr.systems import SYSTEMS
@@ -136,13 +136,18 @@ def test_lapirn_adds_the_levels_in_voxels_of_each():
     assert pair.memo["pyramid"] is system._pyramid(pair)
 
 
-def test_a_level_of_lapirn_reaches_four_tenths_of_half_its_axis():
-    level = LapIRNLevel(2, width=4, blocks=1)
-    torch.nn.init.constant_(level.field[2].weight, 1e4)
-    with torch.no_grad():
-        u, _ = level(torch.rand(1, 1, 8, 16, 24), torch.rand(1, 1, 8, 16, 24))
-    for axis, size in enumerate((8, 16, 24)):
-        assert u[0, axis].abs().max() == pytest.approx(0.4 * size / 2, rel=0.05)
+def test_levels_of_lapirn_reach_the_same_distance_whatever_the_size():
+    """Bounded by voxels: what is learned on patches must hold on whole scans."""
+    levels = make_levels({part: {"width": 4, "blocks": 1} for part in LEVELS})
+    for k, level in enumerate(levels):
+        torch.nn.init.constant_(level.field[2].weight, 1e4)
+        for shape in ((8, 16, 24), (32, 16, 8)):
+            images = [torch.rand(1, 1, *shape), torch.rand(1, 1, *shape), *([torch.rand(1, 3, *shape)] if k else [])]
+            below = torch.rand(1, 4, *[s // 2 for s in shape]) if k else None
+            with torch.no_grad():
+                u, _ = level(*images, below=below)
+            assert u.abs().amax() * 2 ** (2 - k) == pytest.approx(16, rel=0.05)  # in voxels of the finest
+    assert LapIRNLevel(2, width=4, blocks=1, reach=3.0).reach == 3.0
 
 
 def test_lapirns_finer_terms_leave_frozen_levels_alone():

@@ -133,7 +133,7 @@ def test_align_gives_a_field_and_both_segmentations_of_any_size():
 
 def test_parts_can_be_left_out_together_only():
     register, segmentors = make(PHI), make(SEG)
-    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"tau": "Phi1"})
+    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"tau": "Phi3"})
     assert (segmentors.parts, dict(segmentors.makes)) == (("M", "F"), {"segmentation": "F"})
     for wrong in ({"Phi1": PHI["Phi1"]}, {**PHI, "M": SEG["M"]}, {}):
         with pytest.raises(ValueError, match="all of Phi1"):

@@ -55,8 +55,15 @@ def set_rates(optimiser: Optimizer, recipe: Recipe, stage: Stage, step: int) -> 
 
 
 def named_tensors(system: System, parts: Collection[str]) -> dict[str, Tensor]:
-    """Weights and buffers of some parts, by their name in the system ("G.conv.weight"); the tensors themselves."""
-    return {name: value for name, value in system.state_dict().items() if name.split(".", 1)[0] in parts}
+    """Weights and buffers of some parts, by their name in the system ("G.conv.weight"); the tensors themselves, each
+    under its first name."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in system.state_dict().items():
+        if name.split(".", 1)[0] in parts and (value.numel() == 0 or value.data_ptr() not in seen):
+            seen.add(value.data_ptr())
+            found[name] = value
+    return found
 
 
 class Average:

@@ -51,6 +51,10 @@ class SegNet(nn.Module):
             join=join,
         )
         self.multiple, self.heads = 2 ** (stages - 1), heads
+        for twice in ("input_block", "downsamples", "bottleneck", "upsamples", "deep_supervision_heads"):
+            # MONAI keeps its blocks under two names; weights are stored and averaged by name, so once must do.
+            if hasattr(self.net, twice):
+                delattr(self.net, twice)
         for module in self.modules():  # see `Conv3d`: the same numbers, several times faster for one small volume
             module.__class__ = _FAST.get(type(module), type(module))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +12,10 @@ from torch import Tensor, nn
 from jssr.nets.attention import AttentionGate
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
 
-__all__ = ["LapIRNLevel"]
+__all__ = ["LEVELS", "LapIRNLevel", "make_levels"]
+
+LEVELS = ("Phi1", "Phi2", "Phi3")
+"""Names of the levels, from coarse to fine."""
 
 
 class LapIRNLevel(nn.Module):
@@ -19,7 +25,8 @@ class LapIRNLevel(nn.Module):
         inputs: channels: 2 on the coarsest level, the field of the level below beside them on the others.
         width: channels throughout; 28 in the authors' code.
         blocks: pre-activation residual blocks; 5 in the authors' code.
-        reach: largest displacement along an axis, as a fraction of half that axis (0.4).
+        reach: largest displacement along an axis, in voxels of this level. In print it is 0.4 of half the axis, for
+            networks that see one size only; a network that learns from patches must not take it from the size.
         attention: an attention gate on the skip connection, as macJNet's register has.
     """
 
@@ -28,7 +35,7 @@ class LapIRNLevel(nn.Module):
         inputs: int,
         width: int = 28,
         blocks: int = 5,
-        reach: float = 0.4,
+        reach: float = 16.0,
         attention: bool = False,
         dim: int = 3,
     ) -> None:
@@ -61,8 +68,15 @@ class LapIRNLevel(nn.Module):
         skip = features if self.gate is None else self.gate(features, x)
         x = self.up(x)
         unit = self.field(torch.cat([x, skip], dim=1)).float()
-        half = torch.tensor(unit.shape[2:], device=unit.device).view(1, -1, *[1] * (unit.ndim - 2)) / 2
-        return self.reach * half * unit, x
+        return self.reach * unit, x
+
+
+def make_levels(networks: Mapping[str, Mapping[str, Any]], **common: Any) -> tuple[LapIRNLevel, ...]:
+    """The three levels of a pyramid, from each level's numbers; every one reaches 16 voxels of the finest."""
+    return tuple(
+        LapIRNLevel(inputs=5 if k else 2, **{"reach": 4.0 * 2**k, **common, **networks[part]})
+        for k, part in enumerate(LEVELS)
+    )
 
 
 class _PreActivation(nn.Module):

@@ -8,7 +8,7 @@ x moving, y fixed; x_l, y_l averaged to a quarter, a half and the whole of the s
     smooth_l  sum_v |grad u_l|^2
 
 Each level is trained first with those below it frozen, then together with them: the recipe's stages say so. Fields are
-displacements here, the authors' LapIRN_disp.
+displacements here, the authors' LapIRN_disp, and bounded by numbers of voxels, not by shares of the image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from jssr.losses.measures import measure_of
 from jssr.losses.smoothness import diffusion
-from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of
 
@@ -35,8 +35,8 @@ MEASURES = ("ncc", "mind", "macmind")
 class LapIRN(System):
     """The system of the module's docstring. Phi1, Phi2, Phi3: `LapIRNLevel`s from coarse to fine."""
 
-    parts = ("Phi1", "Phi2", "Phi3")
-    makes = {"tau": "Phi1"}
+    parts = LEVELS
+    makes = {"tau": "Phi3"}
 
     def __init__(self, Phi1: nn.Module, Phi2: nn.Module, Phi3: nn.Module) -> None:
         super().__init__()
@@ -72,5 +72,4 @@ class LapIRN(System):
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> LapIRN:
     """Make one from plain data: for each level `LapIRNLevel`'s numbers; there are no options."""
-    made = [LapIRNLevel(inputs=2 if part == "Phi1" else 5, **networks[part]) for part in ("Phi1", "Phi2", "Phi3")]
-    return LapIRN(*made, **options)
+    return LapIRN(*make_levels(networks), **options)

@@ -32,14 +32,13 @@ from jssr.core.precision import full_precision
 from jssr.losses.measures import Measure, measure_of
 from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.smoothness import diffusion
-from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 
 __all__ = ["MacJNet", "build"]
 
 _warp = full_precision(ff.warp)
-LEVELS = ("Phi1", "Phi2", "Phi3")
 
 
 class MacJNet(System):
@@ -66,7 +65,7 @@ class MacJNet(System):
             self.add_module(name, level)
         self.M, self.F, self.measure, self.classes = M, F, measure, classes
         self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
-        self.makes = ({"tau": "Phi1"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+        self.makes = ({"tau": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
 
     @property
     def levels(self) -> tuple[nn.Module, ...]:
@@ -205,15 +204,12 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
         options: "similarity" and "settings" of `measure_of`; "macmind" by default.
         classes: of the segmentors, background included.
     """
-    made = [
-        LapIRNLevel(inputs=2 if part == "Phi1" else 5, **{"attention": True, **networks[part]})
-        for part in LEVELS
-        if part in networks
-    ]
-    if len(made) not in (0, len(LEVELS)) or ("M" in networks) != ("F" in networks) or not networks:
+    named = [part for part in LEVELS if part in networks]
+    if len(named) not in (0, len(LEVELS)) or ("M" in networks) != ("F" in networks) or not networks:
         raise ValueError("macJNet has all of Phi1, Phi2, Phi3 or none, and M with F or neither")
     if "M" in networks:
         from jssr.nets.dynunet import SegNet  # MONAI's network: what does not segment need not load it
     M, F = (SegNet(classes=classes, **networks[part]) if part in networks else None for part in ("M", "F"))
     measure = measure_of(**{"similarity": "macmind", **options})
-    return MacJNet(tuple(made), M, F, measure, classes)
+    levels = make_levels(networks, attention=True) if named else ()
+    return MacJNet(levels, M, F, measure, classes)
