@@ -100,3 +100,43 @@ def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: P
     assert {r.phase for r in rows} == {"venous", "arterial"}
     for metric in ("dice", "recall", "precision", "rvd", "voe", "hd95"):
         assert f"{metric}/liver" in rows[0].values
+
+
+def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_path: Path) -> None:
+    """The other half of that table: nothing to register, and the monitor and the pictures know it."""
+    words = ["anchor=venous", "moving=arterial", "patch=[32,32,32]", 'structures=["liver","spleen"]', "one_piece=[]"]
+    words += ["stages.segment.steps=2", "monitor_every=1", "picture_every=1", "labelled=1.0"]
+    given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
+    run(
+        "train",
+        "macjnet-segmentors-compact",
+        "--data",
+        prepared,
+        "-o",
+        tmp_path / "run",
+        "--accelerator",
+        "cpu",
+        *given,
+    )
+    run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
+    rows = read_csv(tmp_path / "ev" / "results.csv")
+    assert {(r.method, r.phase) for r in rows} == {("segmentor", "venous"), ("segmentor", "arterial")}
+    assert "Recall" in (tmp_path / "ev" / "tables.md").read_text()
+
+
+def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_path: Path) -> None:
+    cohort = Cohort.load(prepared)
+    words = ["anchor=arterial", "moving=venous", "patch=[32,32,32]", "stages.align.steps=1"]
+    given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
+    run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
+    run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
+    assert cohort.anchor == "venous"  # and yet what was trained to stay stays
+    assert {r.phase for r in read_csv(tmp_path / "ev" / "results.csv")} == {"venous"}
+
+
+def test_joint_training_goes_on_where_a_pair_teaches_a_player_nothing(prepared: Path, tmp_path: Path) -> None:
+    words = ["anchor=venous", "moving=arterial", "patch=[32,32,32]", 'structures=["liver","spleen"]', "one_piece=[]"]
+    words += [f"stages.{name}.steps=0" for name in ("coarse", "middle", "fine", "segment")]
+    words += ["stages.joint.steps=4", "stages.joint.weights.cons=0", "labelled=0.5"]
+    given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
+    run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)

@@ -272,3 +272,14 @@ def test_patches_are_centred_on_the_body_where_asked_for(tmp_path: Path) -> None
         fixed = source.batch(step).fixed
         assert fixed is not None and fixed.shape[2:] == (8, 8, 8)
         assert float(fixed[0, 0, 4, 4, 4]) > 0  # the middle of each patch lies in it, whatever lies beyond the scan
+
+
+def test_label_maps_without_any_of_the_structures_are_refused(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, 2)
+    for case in cohort.cases:
+        case.split = "train"
+        for path in case.labels.values():
+            write_image(volume_of(np.full(SHAPE, 7, np.uint8), Grid.of(SHAPE, 3.0), "labels"), tmp_path / path)
+    with pytest.raises(TrainingError, match="label maps of c0, c1 hold none of the recipe's structures"):
+        _source(cohort).check(["labelled"])
+    _source(cohort).check(["pair"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from toy_system import build, recipe
@@ -17,6 +19,21 @@ def test_schedules_by_hand() -> None:
     poly = recipe(schedule="poly", warmup_steps=4)
     assert schedule_factor(poly, 9) == pytest.approx(0.5358867, abs=1e-6)  # 0.5 ** 0.9
     assert schedule_factor(recipe(schedule="constant", warmup_steps=0), 13) == 1.0
+
+
+def test_a_schedule_by_part_counts_the_stages_that_train_it() -> None:
+    settings = recipe(schedule="cosine", warmup_steps=0, schedule_by="part")
+    trained = {part: [stage for stage in settings.stages if part in stage.parts] for part in ("G", "S")}
+    for part, stages in trained.items():
+        whole, before = sum(stage.steps for stage in stages), 0
+        for stage in stages:
+            first = settings.first_step(stage)
+            assert schedule_factor(settings, first, part) == pytest.approx(
+                0.5 * (1 + math.cos(math.pi * before / whole))
+            )
+            before += stage.steps
+    by_run = recipe(schedule="cosine", warmup_steps=0)
+    assert schedule_factor(by_run, 7, "S") == schedule_factor(by_run, 7)
 
 
 def test_rates_are_per_part_and_stage() -> None:

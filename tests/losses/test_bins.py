@@ -13,6 +13,7 @@ def test_the_papers_bins_in_the_plane():
     assert sorted(bins.plane[2]) == [(2, 2), (3, 3)]  # at 45 degrees
     assert sorted(bins.plane[3]) == [(3, 4), (4, 3), (4, 4)]
     assert bins.heights == [[0, 1], [2], [3, 4]]
+    assert Bins(slabs=2).heights == [[0, 1, 2], [2, 3, 4]]  # the middle slice is on the border
 
 
 def test_one_bin_is_the_mean_of_the_cube():

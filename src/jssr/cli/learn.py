@@ -37,6 +37,10 @@ def train(
         typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Weights to begin with, of the parts that both have.", metavar="RUN"),
+    ] = None,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, one a device.")] = 1,
     accelerator: Annotated[Accelerator, typer.Option("--accelerator")] = Accelerator.auto,
     cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.1, help="Memory for prepared scans.")] = 4.0,
@@ -76,13 +80,19 @@ def train(
         cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
         cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving, in_body=plan.in_body,
     )  # fmt: skip
-    source.check(need for stage in plan.stages for need in stage.needs)
+    source.check(need for stage in plan.stages if stage.steps for need in stage.needs)
     import torch
 
     torch.manual_seed(plan.seed)
-    told = {"pairs": _told(cohort), "supervised": _told(labelled)}
+    told: dict[str, object] = {"pairs": _told(cohort), "supervised": _told(labelled)}
+    system = build_system(plan)
+    if start_from is not None:
+        from jssr.engine.start import start_from as begin
+
+        opt.console().print(f"{', '.join(begin(system, start_from))} begin with the weights of {start_from}")
+        told["started from"] = str(start_from)
     run(
-        plan, build_system(plan), source, out, resume=resume, devices=devices, accelerator=accelerator.value,
+        plan, system, source, out, resume=resume, devices=devices, accelerator=accelerator.value,
         deterministic=deterministic, data=told,
     )  # fmt: skip
     opt.console().print(f"trained; weights in {out / 'weights.safetensors'}")

@@ -18,7 +18,7 @@ from jssr.data.augment import Augment, Scan, augment_pair, augment_single
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.data.intensity import Window
 from jssr.data.shelf import Shelf
-from jssr.errors import GeometryError, TrainingError
+from jssr.errors import CohortError, GeometryError, TrainingError
 from jssr.systems.base import Batch
 
 __all__ = ["Example", "PairSource"]
@@ -81,7 +81,10 @@ class PairSource:
         moving: str | None = None,
         in_body: bool = False,
     ) -> None:
-        cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
+        try:
+            cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
+        except CohortError as error:
+            raise CohortError(f"{error}; name them with --set anchor=PHASE, --set moving=PHASE") from None
         self.patch = None if patch is None else tuple(int(s) for s in patch)
         self.anchor, self.moving, self.size, self.seed, self.augment = anchor, moving, batch, seed, augment
         self.in_body = in_body
@@ -147,11 +150,24 @@ class PairSource:
                 f"{self.shelf.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
+        if needs & {"labels", "labelled"}:
+            self._check_classes()
         if "labelled" in needs and not any(self._taught(case) for case in self.cases):
             hidden = f"; {len(self.hidden)} are hidden by the recipe's share (labelled)" if self.hidden else ""
             raise TrainingError(
                 f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; no training "
                 f"case has them{hidden}"
+            )
+
+    def _check_classes(self) -> None:
+        """Label maps must hold some of the structures; the first three labelled cases tell."""
+        taught = [case for case in self.cases if self._taught(case)][:3]
+        found = [self.shelf.scan(case, phase, True).labels for case in taught for phase in self._taught(case)[0]]
+        if found and not any(bool(labels.any()) for labels in found if labels is not None):
+            seen = ", ".join(case.id for case in taught)
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: the label maps of {seen} hold none of the recipe's structures; do "
+                "label_names in cohort.json fit the numbers in the files?"
             )
 
     @property
@@ -196,7 +212,8 @@ class PairSource:
         cases = self.cases
         if "labelled" in need:
             cases = [case for case in cases if self._taught(case)]
-            self.check(need)
+            if not cases:
+                self.check({"labelled"})
         case = cases[_turn(self.seed, 2, index, len(cases))]
         choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]

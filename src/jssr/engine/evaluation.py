@@ -15,12 +15,12 @@ import torch
 from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
-from jssr.engine.infer import register
+from jssr.engine.infer import prepare, register, solve
 from jssr.engine.model import Model
 from jssr.engine.output import write_json
 from jssr.engine.parts import largest_parts
-from jssr.engine.provenance import provenance
-from jssr.engine.registration import Registration
+from jssr.engine.provenance import Stopwatch, provenance
+from jssr.engine.registration import Working
 from jssr.engine.study import known_of, state_results, study_of
 from jssr.errors import CohortError, OutputError
 from jssr.evaluate.metrics import CaseResult, agreement, surface_distances
@@ -156,41 +156,80 @@ def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, folder: P
 
 def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool) -> list[CaseResult]:
     study = study_of(cohort, case)
-    fixed = read_image(cohort.image(case, cohort.anchor))
+    anchor, phases = _roles(cohort, case, model)
+    fixed = read_image(cohort.image(case, anchor))
     results: list[CaseResult] = []
-    for phase in case.images:
-        if phase == cohort.anchor:
+    for phase in phases:
+        if "tau" not in model.system.makes:
+            results += _segmentor_alone(cohort, case, anchor, phase, fixed, model, rigid)
             continue
         one = register(
             fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
-            device=model.device, deterministic=model.deterministic, **known_of(study, cohort.anchor, phase),
+            device=model.device, deterministic=model.deterministic, **known_of(study, anchor, phase),
         )  # fmt: skip
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):
             method = names.get(found.method, found.method)
             results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
         if model.structures and phase in case.labels and study.structures:
-            results += _segmentor(case.id, phase, cohort.anchor, one, study.structures)
+            known = one.truth.moving_labels, one.truth.fixed_labels
+            results += _segmentor(case.id, phase, anchor, one.work, *known, study.structures)
     return results
 
 
-def _segmentor(case: str, phase: str, anchor: str, one: Registration, structures: Any) -> list[CaseResult]:
-    """Dice of the segmentor on a moving scan, and on the anchor, on the network's grid against the known labels."""
-    work, truth = one.work, one.truth
+def _roles(cohort: Cohort, case: Case, model: Model) -> tuple[str, list[str]]:
+    """The phase that stays and those that are moved: a system of two modalities was trained for one of each.
+
+    Raises:
+        CohortError: the case lacks one of the two.
+    """
+    recipe = model.recipe
+    if recipe.moving is None or recipe.anchor is None:
+        return cohort.anchor, [phase for phase in case.images if phase != cohort.anchor]
+    if not {recipe.anchor, recipe.moving} <= set(case.images):
+        raise CohortError(
+            f"{cohort.root}: {model.source} moves {recipe.moving} onto {recipe.anchor}, and case {case.id} has "
+            f"{', '.join(case.images)}"
+        )
+    return recipe.anchor, [recipe.moving]
+
+
+def _segmentor_alone(
+    cohort: Cohort, case: Case, anchor: str, phase: str, fixed: Volume, model: Model, rigid: bool
+) -> list[CaseResult]:
+    """The rows of a system without a register."""
+    if not {anchor, phase} <= set(case.labels):
+        return []
+    moving = read_image(cohort.image(case, phase))
+    p_x, p_y = (read_image(cohort.path(case.labels[p]), kind="labels") for p in (phase, anchor))
+    work = solve(model, fixed, moving, prepare(model, fixed, moving, rigid), 0, Stopwatch())
+    return _segmentor(case.id, phase, anchor, work, p_x, p_y, cohort.structures())
+
+
+def _segmentor(
+    case: str,
+    phase: str,
+    anchor: str,
+    work: Working,
+    moving_labels: Volume | None,
+    fixed_labels: Volume | None,
+    structures: Any,
+) -> list[CaseResult]:
+    """How well the segmentor finds the organs of a moving scan, and of the anchor, on the network's grid."""
     pair, model = work.pair, work.model
-    if truth.moving_labels is None or truth.fixed_labels is None or work.alignment.moving_segmentation is None:
+    if moving_labels is None or fixed_labels is None or work.alignment.moving_segmentation is None:
         return []
     with model.computing():
         said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
     plain = largest_parts(said, model.one_piece).argmax(dim=1)
-    goal = resample(truth.moving_labels, pair.grid, pair.transform)
+    goal = resample(moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
     out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True))]
     if work.alignment.synthesised is not None:
         out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
     if work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
-        goal = resample(truth.fixed_labels, pair.grid)
+        goal = resample(fixed_labels, pair.grid)
         out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
     return out
 
@@ -222,4 +261,5 @@ def summaries(results: list[CaseResult]) -> list[Summary]:
     blocks = [summarise(aligned, metric, structure) for metric, structure in dict.fromkeys(wanted)]
     if own:
         blocks += [summarise(own, "dice", structure) for structure in dict.fromkeys((first, "mean"))]
+        blocks += [summarise(own, metric, first) for metric in ("hd95", "recall", "precision", "rvd", "voe")]
     return blocks

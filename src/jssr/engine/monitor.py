@@ -109,7 +109,7 @@ def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], traine
         raise ValueError("the batch has no pair")
 
     def judged(output: str) -> bool:
-        return output not in makes or makes[output] in trained
+        return not makes or makes.get(output) in trained
 
     moving_mask, fixed_mask = _masks(batch)
     found: dict[str, float] = {}

@@ -29,16 +29,20 @@ def make_optimiser(recipe: Recipe, system: System) -> Optimizer:
     return kind(groups, lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
 
 
-def schedule_factor(recipe: Recipe, step: int) -> float:
+def schedule_factor(recipe: Recipe, step: int, part: str | None = None) -> float:
     """What the learning rates are multiplied by at a step, counted from 0 over all stages.
 
-    A function of the step alone, so that a resumed run has nothing to restore.
+    A function of the step alone, so that a resumed run has nothing to restore. With a part and `schedule_by` "part" it
+    counts the steps of the stages that train that part.
     """
+    whole = recipe.steps
+    if part is not None and recipe.schedule_by == "part":
+        step, whole = _own_steps(recipe, step, part)
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
     if recipe.schedule == "halving":
         return float(0.5 ** ((step - recipe.warmup_steps) // recipe.halve_every))
-    done = (step - recipe.warmup_steps) / max(recipe.steps - recipe.warmup_steps, 1)
+    done = (step - recipe.warmup_steps) / max(whole - recipe.warmup_steps, 1)
     if recipe.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
     if recipe.schedule == "poly":
@@ -46,11 +50,21 @@ def schedule_factor(recipe: Recipe, step: int) -> float:
     return 1.0
 
 
+def _own_steps(recipe: Recipe, step: int, part: str) -> tuple[int, int]:
+    """Of the stages that train a part: their steps before `step`, and all of them."""
+    before, whole = 0, 0
+    for stage in recipe.stages:
+        if part in stage.parts:
+            before += min(max(step - recipe.first_step(stage), 0), stage.steps)
+            whole += stage.steps
+    return before, whole
+
+
 def set_rates(optimiser: Optimizer, recipe: Recipe, stage: Stage, step: int) -> None:
     """Give each part of the stage its learning rate at `step`."""
-    factor = schedule_factor(recipe, step)
     for group in optimiser.param_groups:
         if group["part"] in stage.parts:
+            factor = schedule_factor(recipe, step, group["part"])
             group["lr"] = recipe.learning_rate(stage, group["part"]) * factor
 
 

@@ -77,7 +77,8 @@ class Recipe(_Model):
         descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         learning_rates: by part.
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
-            "poly" is (1 - t)^0.9, "halving" halves them after every `halve_every` steps.
+            "poly" is (1 - t)^0.9; with `schedule_by` "part" over those stages that train the part, warmed up at the
+            start of each part's own; "halving" halves them after every `halve_every` steps.
         clip: largest global gradient norm of one player's turn; None clips nothing.
         batch: pairs per step and process, given to the data source; accumulate: batches per step.
         precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
@@ -110,6 +111,7 @@ class Recipe(_Model):
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "poly", "halving"] = "constant"
     halve_every: int = Field(default=1000, ge=1)
+    schedule_by: Literal["run", "part"] = "run"
     warmup_steps: int = Field(default=0, ge=0)
     clip: float | None = Field(default=None, gt=0)
     batch: int = Field(default=1, ge=1)
@@ -165,8 +167,8 @@ class Recipe(_Model):
                         raise ValueError(f"learning_rates has none for {part!r}, which {where} trains")
             if not any(stage.weights.values()):
                 raise ValueError(f"stages.{stage.name}.weights are all 0")
-        if self.moving is not None and self.anchor is None:
-            raise ValueError(f"moving {self.moving!r} needs an anchor that it is moved onto")
+        if self.moving is not None and self.anchor in (None, self.moving):
+            raise ValueError(f"moving {self.moving!r} needs another phase as anchor that it is moved onto")
         if any(size <= 0 for size in (*self.spacing, *(self.patch or ()))):
             raise ValueError("spacing and patch must be positive")
         if self.window[0] >= self.window[1]:

@@ -83,6 +83,7 @@ class Turns:
         parameters = self._parameters(stage.train[player])
         where = f"step {step + 1}, stage {stage.name}, player {player}"
         totals: dict[str, float] = {}
+        taught = False
         for batch in batches:
             with self.fabric.autocast():
                 terms = self.system.losses(batch, player)
@@ -95,7 +96,11 @@ class Turns:
             if bad:
                 _stop(f"{where}: the loss term {' and '.join(bad)} is not finite")
             loss = torch.stack([stage.weights[name] * value for name, value in values.items()]).sum()
-            self.fabric.backward(loss / len(batches), inputs=parameters)
+            if loss.requires_grad:  # a batch can have nothing to say to a player: no labels for one that needs them
+                self.fabric.backward(loss / len(batches), inputs=parameters)
+                taught = True
+        if not self._anyone(taught):
+            return totals | {"grad_norm": 0.0}
         norm = self._stepped(where, parameters)
         if math.isfinite(norm) and self.average is not None:
             self.average.update(stage.train[player])
@@ -122,6 +127,12 @@ class Turns:
         self.stepper.step()  # under an fp16 scaler this leaves the weights where the gradient is not finite
         self.optimiser.zero_grad(set_to_none=True)
         return norm
+
+    def _anyone(self, taught: bool) -> bool:
+        """Whether some process has a gradient: all of them step, or none."""
+        if self.fabric.world_size == 1:
+            return taught
+        return bool(self._mean(torch.tensor(float(taught), device=self.fabric.device)) > 0)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Mean over the processes."""

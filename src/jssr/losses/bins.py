@@ -63,9 +63,9 @@ class Bins:
 
     @cached_property
     def heights(self) -> list[list[int]]:
-        """Of each slab the slices, counted from the cube's corner."""
-        slabs = [math.floor((k + 0.5) * self.slabs / self.support) for k in range(self.support)]
-        return [[k for k, h in enumerate(slabs) if h == slab] for slab in range(self.slabs)]
+        """Of each slab the slices, counted from the cube's corner; one whose middle is on a border is in both."""
+        middles = [(k + 0.5) * self.slabs / self.support for k in range(self.support)]
+        return [[k for k, middle in enumerate(middles) if slab <= middle <= slab + 1] for slab in range(self.slabs)]
 
     def means(self, image: Tensor) -> Tensor:
         """Mean over each bin around each voxel: (B, M, *spatial) to (B, M * count, *spatial), a channel's bins side by

@@ -12,7 +12,7 @@ s = p where there is one, else what its segmentor says.
 
 Player "register" moves Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), player "segmentors" M and F (E = sup +
 cons); in its turn the other's result is given. Printed are the squares of (14) summed over the channels and those of
-(15) over the voxels; here both are means, so that the weights serve every descriptor and size. Where M and F have
+(15) over the voxels; here both are means, so that the weights serve every size. Where M and F have
 heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
 
 Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone.
@@ -148,11 +148,11 @@ class MacJNet(System):
 
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
-        """tau, and what the segmentors say of either scan; see Alignment."""
-        segmented = [
-            None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))
-        ]
-        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, *segmented)
+        """tau, zero without a register, and what the segmentors say of either scan; see Alignment."""
+        said = [None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))]
+        if not self.levels:
+            return Alignment(torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device), None, *said)
+        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, *said)
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities of a scan of the fixed modality."""

@@ -1,0 +1,37 @@
+import pytest
+import torch
+from tiny_jssr import tiny_recipe, tiny_weights
+
+from jssr.engine.recipe import build_system
+from jssr.engine.start import start_from
+from jssr.errors import CheckpointError
+
+
+def test_parts_of_the_same_name_begin_with_the_weights(tmp_path):
+    weights = tiny_weights(tmp_path)
+    stage = {"name": "a", "steps": 1, "train": {"main": ["Phi"]}, "weights": {"reg": 1}}
+    networks, rates = {"Phi": tiny_recipe().networks["Phi"]}, {"Phi": 1e-3}
+    part = tiny_recipe(networks=networks, structures=(), stages=(stage,), learning_rates=rates)
+    torch.manual_seed(9)
+    system, alone = build_system(tiny_recipe()), build_system(part)
+    assert start_from(system, weights) == list(system.parts)
+    before = {name: value.clone() for name, value in alone.state_dict().items()}
+    assert start_from(alone, weights) == ["Phi"]
+    now = alone.state_dict()
+    assert any(not torch.equal(now[name], value) for name, value in before.items())
+    assert all(torch.equal(now[name], system.state_dict()[name]) for name in now)
+
+
+def test_other_shapes_and_other_parts_are_refused(tmp_path):
+    weights = tiny_weights(tmp_path)
+    networks = {**tiny_recipe().networks, "Phi": {"widths": [6, 4], "convs": [1, 1]}}
+    with pytest.raises(CheckpointError, match="its Phi has another shape"):
+        start_from(build_system(tiny_recipe(networks=networks)), weights)
+    other = build_system(
+        tiny_recipe(
+            system="dual", networks={"M": {"widths": [2, 2, 2]}}, structures=(), learning_rates={"M": 1e-3},
+            stages=({"name": "a", "steps": 1, "train": {"main": ["M"]}, "weights": {"size": 1}},),
+        )
+    )  # fmt: skip
+    with pytest.raises(CheckpointError, match="has the parts G, Phi, S, none of M"):
+        start_from(other, weights)
