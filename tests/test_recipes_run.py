@@ -14,6 +14,7 @@ from tiny_jssr import ball, ball_labels  # noqa: E402
 
 from jssr.cli import app  # noqa: E402
 from jssr.data.cohort import Case, Cohort  # noqa: E402
+from jssr.engine.model import load_model  # noqa: E402
 from jssr.engine.recipe import load_recipe  # noqa: E402
 from jssr.evaluate.tables import read_csv  # noqa: E402
 from jssr.io.images import read_image, write_image  # noqa: E402
@@ -131,6 +132,12 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
     run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
     assert cohort.anchor == "venous"  # and yet what was trained to stay stays
+    told = load_model(checkpoint=tmp_path / "run")
+    assert told.header["data"]["pairs"]["modalities"] == {"venous": "ct", "arterial": "ct"}
+    ct = read_image(prepared / "c0" / "venous.nii.gz")
+    mr = ct.with_data(ct.data.clamp(min=0) + 1)
+    assert told.turned(ct, ct) == ""
+    assert "trained to move ct onto ct; these scans look like mr, to be moved onto ct" in told.turned(ct, mr)
     assert {r.phase for r in read_csv(tmp_path / "ev" / "results.csv")} == {"venous"}
 
 

@@ -118,3 +118,14 @@ def test_phases_and_splits_that_look_wrong(
     assert "arterial" in warnings and "are probably one" in warnings
     assert "no case is in the split train" in warnings
     assert "1 cases have no split" in warnings
+
+
+def test_counterparts_are_opened_too(cohort: Cohort) -> None:
+    case = cohort.case("a")
+    scan = read_image(cohort.image(case, "venous"))
+    case.paired = {"venous": "a_like.nii.gz", "arterial": "nowhere.nii.gz"}
+    other = scan.grid.cropped((0, 0, 0), [n - 2 for n in scan.grid.shape])
+    write_image(Volume(scan.data[:, :-2, :-2, :-2], other), cohort.root / "a_like.nii.gz", "int16")
+    said = _said(check_cohort(cohort), "error")
+    assert "another grid than the venous scan whose counterpart it is" in said
+    assert "nowhere.nii.gz" in said

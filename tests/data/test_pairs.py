@@ -241,12 +241,16 @@ def _with_counterparts(folder: Path) -> Cohort:
 
 def test_counterparts_are_cut_and_moved_with_their_scans(tmp_path: Path) -> None:
     cohort = _with_counterparts(tmp_path)
-    still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {
-        "p_affine": 1.0,
-        "p_moving": 1.0,
-        "shift": 1.0,
-        "moving_shift": 1.0,
-    }
+    still = (
+        {name: 0.0 for name in Augment.model_fields if name.startswith("p_")}
+        | {"p_cut": 1.0}
+        | {
+            "p_affine": 1.0,
+            "p_moving": 1.0,
+            "shift": 1.0,
+            "moving_shift": 1.0,
+        }
+    )
     source = _source(cohort, patch=(12, 12, 8), augment=Augment(**still), batch=2)
     batch = source.batch(3, frozenset({"pair", "paired"}))
     for own, like in ((batch.moving, batch.moving_like), (batch.fixed, batch.fixed_like)):
@@ -283,3 +287,40 @@ def test_label_maps_without_any_of_the_structures_are_refused(tmp_path: Path) ->
     with pytest.raises(TrainingError, match="label maps of c0, c1 hold none of the recipe's structures"):
         _source(cohort).check(["labelled"])
     _source(cohort).check(["pair"])
+
+
+def test_a_counterpart_has_the_field_of_view_of_its_scan_and_no_other(tmp_path: Path) -> None:
+    """The batch's mask is the scan's: a counterpart cut elsewhere would be compared with nothing."""
+    cohort = _with_counterparts(tmp_path)
+    cuts = Augment(**{name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {"p_cut": 1.0})
+    source = _source(cohort, patch=SHAPE, augment=cuts)
+    for step in range(4):
+        batch = source.batch(step, frozenset({"pair", "paired"}))
+        for mask, like in ((batch.moving_mask, batch.moving_like), (batch.fixed_mask, batch.fixed_like)):
+            assert mask is not None and like is not None
+            assert bool((like[mask > 0] > -0.99).all())
+
+
+def test_what_surrounds_a_patch_is_turned_into_it(tmp_path: Path) -> None:
+    """A patch from within the body stays full of body, however it is turned."""
+    cohort = _cohort(tmp_path, 1, ("venous", "arterial"))
+    size = (60, 60, 60)
+    for phase in ("venous", "arterial"):
+        array = np.full(size, -1000, np.float32)
+        array[14:46, 14:46, 14:46] = 100
+        write_image(volume_of(array, Grid.of(size, 3.0)), tmp_path / f"c0_{phase}.nii.gz", "int16")
+    turns = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")} | {"p_affine": 1.0}
+    how = Augment(**turns, rotation=8.0, scale=(1.0, 1.0), shift=2.0)
+    source = _source(cohort, patch=(12, 12, 12), augment=how, in_body=True)
+    for step in range(6):
+        batch = source.batch(step)
+        assert batch.fixed_mask is not None and batch.fixed_mask.shape[2:] == (12, 12, 12)
+        assert float(batch.fixed_mask.mean()) > 0.97
+
+
+def test_a_counterpart_of_another_shape_is_refused(tmp_path: Path) -> None:
+    cohort = _with_counterparts(tmp_path)
+    for c in range(2):
+        _write(tmp_path, f"c{c}_venous_paired", 0.0, labels=False, shape=(12, 18, 10))
+    with pytest.raises(GeometryError, match="a counterpart of case c. lies on another grid"):
+        _source(cohort).batch(0, frozenset({"pair", "paired"}))

@@ -67,7 +67,7 @@ def test_counterparts_lie_on_their_scans_and_look_as_the_others(cohort):
         assert like.grid.same_as(GRID)
         for value, grey in greys.items():
             assert np.median(like.array[labels == value]) == pytest.approx(grey, abs=12)
-    assert (read_image(read.path("a/ct_paired.nii.gz")).array == NO_DATA).any()
+    assert (read_image(read.path("a/ct_counterpart.nii.gz")).array == NO_DATA).any()
     # A counterpart is stored as what it was made of: training reads it right.
     told = json.loads((cohort.root / "prepared.json").read_text())["cases"]["a"]["paired"]
     assert told == {"ct": {"scale": 1000}, "mr": {"scale": None}}
@@ -88,7 +88,8 @@ def test_a_pair_that_does_not_fit_is_left_out_and_listed(cohort, monkeypatch):
     (row,) = csv.DictReader((cohort.root / "counterparts.csv").open())
     assert row["kept"] == "False"
     assert float(row["syn"]) == 0 < float(row["before"]) < float(row["demons"])  # the demons began without it
-    assert not list((cohort.root / "a").glob("*paired*"))
+    assert float(row["worst"]) <= float(row["demons"])
+    assert not list((cohort.root / "a").glob("*counterpart.nii.gz"))
 
 
 def test_what_is_missing_is_said(cohort):
@@ -101,3 +102,38 @@ def test_what_is_missing_is_said(cohort):
     bare.cases[0].images["t1"] = "a/mr.nii.gz"
     with pytest.raises(CohortError, match="two phases, not ct, mr, t1"):
         make_counterparts(bare)
+
+
+def test_a_tool_that_stops_takes_no_pair_with_it_and_nothing_is_done_twice(cohort, monkeypatch, caplog):
+    calls = []
+
+    def stops(*scans):
+        calls.append(1)
+        raise RuntimeError("All samples map outside moving image buffer")
+
+    monkeypatch.setitem(TOOLS, "syn-mi", Tool("syn-mi", "stops", True, stops, lambda: None))
+    (made,) = make_counterparts(cohort)
+    assert made.kept and "All samples map outside" in caplog.text
+    (again,) = make_counterparts(Cohort.load(cohort.root))
+    assert again == made and len(calls) == 1
+    assert set(Cohort.load(cohort.root).cases[0].paired) == {"ct", "mr"}
+    write_image(read_image(cohort.path("a/mr.nii.gz")), cohort.root / "a/mr.nii.gz", "int16")  # another file now
+    make_counterparts(Cohort.load(cohort.root))
+    assert len(calls) == 2
+
+
+def test_only_training_pairs_are_made_and_judged(cohort, monkeypatch):
+    other = cohort.cases[0].model_copy(deep=True, update={"id": "b", "split": "test", "labels": {}})
+    cohort.cases[0].split = "train"
+    both = cohort.model_copy(update={"cases": [*cohort.cases, other]})
+    monkeypatch.setitem(TOOLS, "syn-mi", Tool("syn-mi", "-", True, lambda *s: Affine.identity(3), lambda: None))
+    assert [made.case for made in make_counterparts(both)] == ["a"]
+    assert [case.id for case in Cohort.load(cohort.root).cases] == ["a", "b"]
+
+
+def test_exact_counterparts_are_left_alone(cohort):
+    for phase in ("ct", "mr"):
+        write_image(read_image(cohort.path(f"a/{phase}.nii.gz")), cohort.root / f"a/{phase}_paired.nii.gz", "int16")
+        cohort.cases[0].paired[phase] = f"a/{phase}_paired.nii.gz"
+    assert make_counterparts(cohort) == []
+    assert Cohort.load(cohort.root).cases[0].paired["ct"] == "a/ct_paired.nii.gz"

@@ -43,7 +43,7 @@ def test_energy_is_the_weighted_square_of_the_means_with_its_gradient():
         torch.testing.assert_close(bins.energy(image, weight), whole)
 
 
-@pytest.mark.parametrize("wrong", [{"support": 4}, {"support": 1}, {"slabs": 6}, {"rings": 9}, {"angles": 0}])
+@pytest.mark.parametrize("wrong", [{"support": 4}, {"support": 1}, {"slabs": 7}, {"rings": 9}, {"angles": 0}])
 def test_bins_without_a_voxel_are_refused(wrong):
     with pytest.raises(ValueError, match="no voxel|at least 1"):
         Bins(**wrong)

@@ -88,7 +88,11 @@ def phantom(
     from jssr.data.phantom.writer import write_cohort
     from jssr.errors import JssrError
 
+    if source is not None and (paired or anatomy is not Anatomy.abdomen or shape is not None):
+        raise JssrError("--from takes the CT as it is: leave out --paired, --anatomy and --shape")
     chosen = _phases(phases, anatomy.value)
+    if paired and len(chosen or ()) != 2 and (chosen or anatomy is Anatomy.abdomen):
+        raise JssrError("--paired is of two phases: name them with --phases, for example venous,t1")
     size = shape or ((109, 98, 50) if anatomy is Anatomy.pelvis else (128, 128, 64))
     try:
         if source is None:
@@ -181,6 +185,15 @@ def prepare(
         bool,
         typer.Option("--pairs", help="Then make counterparts of both scans for dual: SyN, then demons on the labels."),
     ] = False,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--structure", help="With --pairs: a structure whose labels lead; may be repeated; by default all."
+        ),
+    ] = None,
+    least_dice: Annotated[
+        float, typer.Option("--least-dice", min=0, max=1, help="With --pairs: mean Dice that a pair must reach.")
+    ] = 0.8,
     verbose: opt.Verbose = False,
 ) -> None:
     """Put every case of a cohort onto one grid for training: rigid pre-alignment, crop, window, resample.
@@ -199,18 +212,25 @@ def prepare(
     plan = load_recipe(recipe)
     if spacing is not None and not all(0.1 <= s <= 100 for s in spacing):
         raise JssrError(f"--spacing: 0.1 to 100 mm along each axis, got {' '.join(f'{s:g}' for s in spacing)}")
-    done = prepare_cohort(
-        Cohort.load(cohort), out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going
-    )
+    source = Cohort.load(cohort)
     if pairs:
-        from jssr.engine.counterparts import make_counterparts
+        from jssr.engine.counterparts import check_pairs
 
-        with opt.progress() as bar:
-            task = bar.add_task("pairs", total=len(done.cases))
-            made = make_counterparts(done, threads=workers, on_case=lambda one: bar.advance(task))
-        for one in made:
-            state = "kept" if one.kept else "left out"
-            told = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f}; folds {one.folds:.2f} %"
-            opt.console().print(f"{one.case}: {told}: {state}")
-        opt.console().print(f"{sum(one.kept for one in made)} of {len(made)} pairs kept")
-    opt.console().print(f"{len(done.cases)} cases written to {out}")
+        check_pairs(source, structure)
+    done = prepare_cohort(source, out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going)
+    if pairs:
+        _make_pairs(done, structure, least_dice, workers)
+    opt.console().print(f"{len(Cohort.load(out).cases)} cases written to {out}")
+
+
+def _make_pairs(done: Cohort, structures: list[str] | None, least_dice: float, threads: int) -> None:
+    from jssr.engine.counterparts import make_counterparts, training_cases
+
+    with opt.progress() as bar:
+        task = bar.add_task("pairs", total=len(training_cases(done)))
+        made = make_counterparts(done, structures, least_dice, threads=threads, on_case=lambda one: bar.advance(task))
+    for one in made:
+        state = "kept" if one.kept else "left out"
+        told = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f} (worst {one.worst:.3f})"
+        opt.console().print(f"{one.case}: {told}, folds {one.folds:.2f} %: {state}")
+    opt.console().print(f"{sum(one.kept for one in made)} of {len(made)} pairs kept")

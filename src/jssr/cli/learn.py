@@ -215,4 +215,7 @@ def _told(cohort: Cohort | None) -> dict[str, object] | None:
     """Plain words on a cohort for the checkpoint's header."""
     if cohort is None:
         return None
-    return {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
+    from jssr.data.shelf import modalities_of
+
+    told = {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
+    return {**told, "modalities": modalities_of(cohort)}

@@ -103,7 +103,8 @@ def augment_pair(
     joint = _joint_motion(shape, how, dice)
     own = _moving_motion(shape, joint, how, dice)
     moved = [_pull(scan, motion) for scan, motion in zip((moving, fixed, *beside), (own, joint) * 2, strict=False)]
-    return tuple(_look(scan, how, how.p_remap, dice) for scan in moved)
+    whole = how.model_copy(update={"p_cut": 0.0})  # the field of view is the scan's, which its mask tells
+    return tuple(_look(scan, how if k < 2 else whole, how.p_remap, dice) for k, scan in enumerate(moved))
 
 
 def augment_single(scan: Scan, how: Augment, generator: torch.Generator) -> Scan:

@@ -167,6 +167,7 @@ def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str,
         for level, what in _oddities(facts, volume, anchor):
             say(level, what)
         names[phase] = _check_landmarks(cohort, case, phase, volume, report)
+        _check_paired(cohort, case, phase, volume.grid, report)
         _check_truth(cohort, case, phase, anchor, report)
     named = {frozenset(n) for n in names.values() if n}
     if len(named) > 1:
@@ -244,6 +245,19 @@ def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, repo
         what = f"{path}: {outside} of {len(points)} points lie outside the image; are they LPS millimetres?"
         report.findings.append(Finding("error" if outside == len(points) else "warning", case.id, what))
     return points.names
+
+
+def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: CheckReport) -> None:
+    if phase not in case.paired:
+        return
+    try:
+        like = read_image(cohort.path(case.paired[phase]))
+    except JssrError as error:
+        report.findings.append(Finding("error", case.id, str(error)))
+        return
+    if not like.grid.same_as(grid, tolerance=0.05):
+        what = f"{like.name}: lies on another grid than the {phase} scan whose counterpart it is"
+        report.findings.append(Finding("error", case.id, what))
 
 
 def _check_truth(cohort: Cohort, case: Case, phase: str, anchor: Grid | None, report: CheckReport) -> None:

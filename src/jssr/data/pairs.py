@@ -25,6 +25,8 @@ __all__ = ["Example", "PairSource"]
 
 NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
 _MULTIPLE = 16
+_AROUND = 12
+"""Voxels around a patch that its turning and bending may bring in."""
 AIR = -0.95
 """Of a normalised image: darker voxels are no body."""
 
@@ -221,8 +223,16 @@ class PairSource:
         scans = list(self._read(case, moving, fixed, labels))
         if "paired" in need:
             scans += [self.shelf.counterpart(case, phase) for phase in (moving, fixed)]
-        a, b, *beside = self._cut(scans, generator if self.augment else None)
-        return augment_pair(a, b, self.augment, generator, beside) if self.augment else (a, b, *beside)
+            if any(scan.image.shape != scans[0].image.shape for scan in scans):
+                raise GeometryError(f"{self.shelf.cohort.root}: a counterpart of case {case.id} lies on another grid")
+        if self.augment is None:
+            return tuple(self._cut(scans, None))
+        # A patch from within a scan is turned with what surrounds it, and cut out then.
+        more = _AROUND if self.in_body else 0
+        a, b, *beside = self._cut(scans, generator, more)
+        turned = augment_pair(a, b, self.augment, generator, beside)
+        inner = [s - 2 * more for s in a.image.shape[2:]]
+        return tuple(_window(scan, [more] * len(inner), inner) for scan in turned)
 
     def _single(self, index: int) -> Scan:
         self.check({"supervised"})
@@ -249,10 +259,12 @@ class PairSource:
             )
         return a, b
 
-    def _cut(self, scans: list[Scan], generator: torch.Generator | None) -> list[Scan]:
-        """Crop and pad scans of one shape alike, at a random place (the middle without a generator)."""
+    def _cut(self, scans: list[Scan], generator: torch.Generator | None, more: int = 0) -> list[Scan]:
+        """Crop and pad scans of one shape alike, at a random place (the middle without a generator), with `more` voxels
+        around."""
         shape = scans[0].image.shape[2:]
         wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+        wanted = tuple(s + 2 * more for s in wanted)
         if self.in_body and generator is not None and len(scans) > 1:
             first = [m - w // 2 for m, w in zip(_somewhere(scans[1], generator), wanted, strict=True)]
             return [_window(scan, first, wanted) for scan in scans]

@@ -39,6 +39,8 @@ __all__ = ["MR_SCALE", "PREPARED", "Settings", "prepare_cohort"]
 log = logging.getLogger(__name__)
 
 PREPARED = "prepared.json"
+COUNTERPARTS = "counterparts.json"
+"""In a case's folder: what was made of the pair (`jssr.engine.counterparts`)."""
 VERSION = 1
 MR_SCALE = 1000
 """Scans without a unit are stored as their normalised value -1..1 times this."""
@@ -118,7 +120,7 @@ def _finish(
     cohort: Cohort, out: Path, settings: Settings, done: dict[str, dict[str, Any]], failed: dict[str, str]
 ) -> Cohort:
     kept = [c for c in cohort.cases if c.id in done]
-    cases = [Case.model_validate(done[c.id]["case"]) for c in kept]
+    cases = [Case.model_validate(_with_counterparts(done[c.id], out)["case"]) for c in kept]
     told = {
         "version": VERSION,
         "spacing": settings.spacing,
@@ -134,6 +136,17 @@ def _finish(
     prepared = cohort.model_copy(update={"cases": cases, "root": out})
     prepared.save()
     return prepared
+
+
+def _with_counterparts(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A case's record with the counterparts that were made of it earlier, if any."""
+    case = record["case"]
+    with suppress(OSError, ValueError, KeyError):
+        paired = json.loads((out / case["id"] / COUNTERPARTS).read_text(encoding="utf-8"))["paired"]
+        first, second = paired
+        told = record["phases"]
+        case["paired"], record["paired"] = paired, {first: told[second], second: told[first]}
+    return record
 
 
 def _run(
@@ -158,10 +171,12 @@ def _attempt(cohort: Cohort, out: Path, settings: Settings, case: Case) -> tuple
     fingerprint = settings.fingerprint(cohort, case)
     with suppress(OSError, ValueError):
         old = json.loads(marker.read_text(encoding="utf-8"))
-        if old["fingerprint"] == fingerprint and all((out / p).is_file() for p in old["case"]["images"].values()):
+        written = [*old["case"]["images"].values(), *old["case"].get("paired", {}).values()]
+        if old["fingerprint"] == fingerprint and all((out / p).is_file() for p in written):
             return old, ""
     try:
         marker.unlink(missing_ok=True)
+        (out / case.id / COUNTERPARTS).unlink(missing_ok=True)  # they were made of what is now made anew
         record = {**_prepare_case(cohort, case, out, settings), "fingerprint": fingerprint}
         with atomic_path(marker) as temporary:  # last: a case with a marker is whole
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from jssr.data.prepare_cohort import PREPARED
 from jssr.errors import CohortError, GeometryError
 from jssr.io.images import read_image
 
-__all__ = ["Shelf", "class_values"]
+__all__ = ["Shelf", "class_values", "modalities_of"]
 
 
 def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
@@ -118,6 +118,14 @@ class Shelf:
                 if value < len(table):
                     table[value] = index
         return table[labels.clamp(min=0).long()]
+
+
+def modalities_of(cohort: Cohort) -> dict[str, str]:
+    """Phase to "ct" or "mr", as the preparation found them; nothing for a cohort that was not prepared."""
+    notes = _notes(cohort, "phases")
+    return {
+        phase: str(told["modality"]) for case in notes.values() for phase, told in case.items() if "modality" in told
+    }
 
 
 def _notes(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:

@@ -103,6 +103,9 @@ def register(
         refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare(model, y, x, rigid, initial)
+    turned = model.turned(y, x)
+    if turned:
+        pair = replace(pair, warnings=(*pair.warnings, turned))
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds

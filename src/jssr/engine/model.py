@@ -64,6 +64,17 @@ class Model:
         """Labels of which the largest connected piece alone is kept."""
         return tuple(k for k, name in self.label_names.items() if name in self.recipe.one_piece)
 
+    def turned(self, fixed: Volume, moving: Volume) -> str:
+        """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
+        pairs = (self.header.get("data") or {}).get("pairs") or {}
+        known: dict[str | None, str] = pairs.get("modalities") or {}
+        wanted = known.get(self.recipe.anchor), known.get(self.recipe.moving)
+        found = modality_of(fixed), modality_of(moving)
+        if self.recipe.moving is None or None in wanted or wanted == found:
+            return ""
+        told = f"This system was trained to move {wanted[1]} onto {wanted[0]}"
+        return f"{told}; these scans look like {found[1]}, to be moved onto {found[0]}."
+
     @property
     def precision(self) -> str:
         """What the networks compute in."""

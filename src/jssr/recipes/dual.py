@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jssr.data.augment import Augment
 from jssr.engine.recipe import Recipe, Stage
 
 __all__ = [
@@ -25,18 +26,20 @@ REGULAR = {"laplace": 0.5, "size": 0.01}
 """lambda_1 and lambda_2 of (4)."""
 EPOCH = 225_000 // 2
 """Steps of the paper's: 225 000 patches in batches of two."""
+CHANCES = [name for name in Augment.model_fields if name.startswith("p_")]
 
 
 def dual_paper() -> Recipe:
     """The paper's patches, rates and batches, at 1 mm. `jssr train dual --data COHORT -o RUN`. For GPUs.
 
-    In print are neither the channels, 32, 64, 128 here, nor when training stopped: twelve epochs here.
+    In print are neither the channels, 32, 64, 128 here, nor when training stopped: twelve epochs here. The paper's only
+    augmentation is a flip.
     """
     return _recipe(
         "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]}, BOTH, 12 * EPOCH,
         batch=2, optimiser="sgd", betas=(0.0, 0.999), learning_rates={"M": 0.01}, schedule="halving",
         halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0), patch=(68, 68, 68), in_body=True,
-        monitor_every=0, picture_every=0,
+        monitor_every=0, picture_every=0, augment={**dict.fromkeys(CHANCES, 0.0), "flip": True},
     )  # fmt: skip
 
 
