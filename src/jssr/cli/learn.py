@@ -72,6 +72,9 @@ def train(
         raise RecipeError(f"recipe {plan.name}: has nothing to train; use it as it is (--system {plan.system})")
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
+    needs = {need for stage in plan.stages if stage.steps for need in stage.needs}
+    if labelled is None and "supervised" in needs:
+        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
     try:
         augment = Augment.model_validate(plan.augment)
     except ValueError as error:
@@ -80,7 +83,7 @@ def train(
         cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
         cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving, in_body=plan.in_body,
     )  # fmt: skip
-    source.check(need for stage in plan.stages if stage.steps for need in stage.needs)
+    source.check(needs)
     import torch
 
     torch.manual_seed(plan.seed)
