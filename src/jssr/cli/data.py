@@ -91,13 +91,10 @@ def phantom(
     if source is not None and (paired or anatomy is not Anatomy.abdomen or shape is not None):
         raise JssrError("--from takes the CT as it is: leave out --paired, --anatomy and --shape")
     chosen = _phases(phases, anatomy.value)
-    if paired and len(chosen or ()) != 2 and (chosen or anatomy is Anatomy.abdomen):
-        raise JssrError("--paired is of two phases: name them with --phases, for example venous,t1")
-    size = shape or ((109, 98, 50) if anatomy is Anatomy.pelvis else (128, 128, 64))
     try:
         if source is None:
             made = write_cohort(
-                out, patients, seed, population.value, size, chosen, slice_thickness, workers=workers, paired=paired,
+                out, patients, seed, population.value, shape, chosen, slice_thickness, workers=workers, paired=paired,
                 anatomy=anatomy.value,
             )  # fmt: skip
         else:
@@ -192,8 +189,9 @@ def prepare(
         ),
     ] = None,
     least_dice: Annotated[
-        float, typer.Option("--least-dice", min=0, max=1, help="With --pairs: mean Dice that a pair must reach.")
-    ] = 0.8,
+        float | None,
+        typer.Option("--least-dice", min=0, max=1, help="With --pairs: mean Dice that a pair must reach, 0.8."),
+    ] = None,
     verbose: opt.Verbose = False,
 ) -> None:
     """Put every case of a cohort onto one grid for training: rigid pre-alignment, crop, window, resample.
@@ -223,12 +221,18 @@ def prepare(
     opt.console().print(f"{len(Cohort.load(out).cases)} cases written to {out}")
 
 
-def _make_pairs(done: Cohort, structures: list[str] | None, least_dice: float, threads: int) -> None:
-    from jssr.engine.counterparts import make_counterparts, training_cases
+def _make_pairs(done: Cohort, structures: list[str] | None, least_dice: float | None, threads: int) -> None:
+    from jssr.engine.counterparts import LEAST_DICE, make_counterparts, training_cases
 
     with opt.progress() as bar:
         task = bar.add_task("pairs", total=len(training_cases(done)))
-        made = make_counterparts(done, structures, least_dice, threads=threads, on_case=lambda one: bar.advance(task))
+        made = make_counterparts(
+            done,
+            structures,
+            LEAST_DICE if least_dice is None else least_dice,
+            threads=threads,
+            on_case=lambda one: bar.advance(task),
+        )
     for one in made:
         state = "kept" if one.kept else "left out"
         told = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f} (worst {one.worst:.3f})"

@@ -28,7 +28,7 @@ from jssr.data.cohort import Case, Cohort
 from jssr.data.intensity import NO_DATA
 from jssr.data.prepare_cohort import COUNTERPARTS, PREPARED
 from jssr.errors import CohortError, JssrError
-from jssr.evaluate.metrics import dice
+from jssr.evaluate.metrics import dice, member
 from jssr.evaluate.metrics import regularity as folds_of
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image, to_sitk, write_image
@@ -240,7 +240,7 @@ class _Scan:
 def _overlap(
     fixed: Volume, moved: Volume, values: Mapping[str, Sequence[int]], of: Callable[[list[float]], float] = np.nanmean
 ) -> float:
-    return float(of([dice(np.isin(fixed.array, v), np.isin(moved.array, v)) for v in values.values()]))
+    return float(of([dice(member(fixed.array, v), member(moved.array, v)) for v in values.values()]))
 
 
 def _demons(fixed: Volume, moving: Volume, values: Mapping[str, Sequence[int]]) -> Displacement:

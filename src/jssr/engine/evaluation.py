@@ -23,7 +23,7 @@ from jssr.engine.provenance import Stopwatch, provenance
 from jssr.engine.registration import Working
 from jssr.engine.study import known_of, state_results, study_of
 from jssr.errors import CohortError, OutputError
-from jssr.evaluate.metrics import CaseResult, agreement, surface_distances
+from jssr.evaluate.metrics import CaseResult, agreement, member, surface_distances
 from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
@@ -242,8 +242,7 @@ def against(
     values: dict[str, float] = {}
     for k, name in enumerate(names, start=1):
         if name in structures:
-            known = sum((goal.data == v for v in structures[name]), torch.zeros_like(goal.data, dtype=torch.bool))
-            said, true = (classes == k)[0].numpy(), known[0].bool().numpy()
+            said, true = (classes == k)[0].numpy(), member(goal.array, structures[name])
             values |= {f"{metric}/{name}": value for metric, value in agreement(said, true).items()}
             if distances:
                 values[f"hd95/{name}"] = surface_distances(said, true, goal.grid.spacing)[0]

@@ -101,17 +101,20 @@ class Turns:
                 taught = True
         if not self._anyone(taught):
             return totals | {"grad_norm": 0.0}
-        norm = self._stepped(where, parameters)
+        norm = self._stepped(where, parameters, taught)
         if math.isfinite(norm) and self.average is not None:
             self.average.update(stage.train[player])
         return totals | {"grad_norm": norm}
 
-    def _stepped(self, where: str, parameters: list[nn.Parameter]) -> float:
+    def _stepped(self, where: str, parameters: list[nn.Parameter], taught: bool) -> float:
         """Average the gradients over the processes, clip them and step; returns their norm before clipping."""
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if not gradients:
+        if taught and not gradients:
             raise TrainingError(f"{where}: the weighed terms do not depend on the parts that it trains")
         if self.fabric.world_size > 1:
+            for p in parameters:  # what one process was taught nothing of, another may have been
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            gradients = [p.grad for p in parameters if p.grad is not None]
             mean = self._mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
             for gradient, part in zip(gradients, torch.split(mean, [g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view(gradient.shape))

@@ -31,6 +31,7 @@ __all__ = [
     "centre_distance",
     "dice",
     "evaluate_pair",
+    "member",
     "named_structures",
     "plain_warnings",
     "regularity",
@@ -249,15 +250,15 @@ def _overlap(fixed: Volume, moved: Volume, structures: Mapping[str, Sequence[int
     a, b = fixed.array, moved.array
     out: dict[str, float] = {}
     for name, labels in structures.items():
-        of_fixed, of_moved = _member(a, labels), _member(b, labels)
+        of_fixed, of_moved = member(a, labels), member(b, labels)
         out[f"dice/{name}"] = dice(of_fixed, of_moved)
         out[f"hd95/{name}"], out[f"asd/{name}"] = surface_distances(of_fixed, of_moved, fixed.grid.spacing)
         out[f"centre/{name}"] = centre_distance(of_fixed, of_moved, fixed.grid.spacing)
     return out
 
 
-def _member(labels: NDArray[np.generic], values: Sequence[int]) -> Mask:
-    """`np.isin` without its sort: structures have a few values."""
+def member(labels: NDArray[np.generic], values: Sequence[int]) -> Mask:
+    """Where a label map has one of some values, bool: `np.isin` without its sort, structures have a few values."""
     out = np.zeros(labels.shape, dtype=bool)
     for value in values:
         out |= labels == value

@@ -44,7 +44,7 @@ class Alignment:
     """What a system says of one pair, everything on the grid of the input, batch first.
 
     `tau` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
-    Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` are MIND-SSC (B, 12,
+    Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
     *spatial) of the moving and of the fixed image, where the system has made them: the refinement wants them.
     """
 

@@ -127,3 +127,7 @@ def test_a_cohort_of_pelves_has_its_own_labels(tmp_path: Path) -> None:
             make_pelvic_study(4, 0, SHAPE, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no supervised population"):
         write_cohort(tmp_path / "other", 1, 4, population="supervised", **options)  # type: ignore[arg-type]
+    for wrong in ({"phases": ("ct",)}, {"anatomy": "abdomen"}):
+        with pytest.raises(ValueError, match="two phases"):
+            write_cohort(tmp_path / "other", 1, 4, paired=True, **{**options, **wrong})  # type: ignore[arg-type]
+    assert not (tmp_path / "other").exists()  # refused before anything is made

@@ -13,22 +13,22 @@ from jssr.data.phantom.filling import FillingRanges, make_filling
 from jssr.data.phantom.motion import still
 from jssr.data.phantom.pelvis import Pelvis, make_pelvis
 from jssr.data.phantom.protocol import TARGET_PROTOCOL, draw_scanner
-from jssr.data.phantom.study import MR_PHASES, Study, Subject, assemble, reach_of, stream
+from jssr.data.phantom.study import MR_PHASES, Study, Subject, assemble, check_scans, reach_of, stream
 from jssr.data.phantom.texture import make_texture
 from jssr.data.phantom.tissue import TEXTURE, sample_contrast, tissue_values
 
-__all__ = ["PELVIC_PHASES", "SHAPE", "VIEW_MM", "make_pelvic_study"]
+__all__ = ["PELVIC_PHASES", "PELVIC_SHAPE", "VIEW_MM", "make_pelvic_study"]
 
 PELVIC_PHASES = ("ct", "t2", "t1")
 VIEW_MM = (218.0, 196.0, 100.0)
 """What is scanned: the crop of Cao et al. 2018."""
-SHAPE = (109, 98, 50)
+PELVIC_SHAPE = (109, 98, 50)
 
 
 def make_pelvic_study(
     seed: int,
     patient: int,
-    shape: Sequence[int] = SHAPE,
+    shape: Sequence[int] = PELVIC_SHAPE,
     phases: Sequence[str] | None = None,
     ranges: FillingRanges | None = None,
     reference_mm: float | None = None,
@@ -37,19 +37,16 @@ def make_pelvic_study(
     """Make one phantom pelvis. The same arguments give the same voxels.
 
     Args:
-        seed: the cohort's.
-        patient: index in the cohort, from 0.
         shape: voxels of each scan of `VIEW_MM`; (218, 196, 100) is the paper's, of 1 mm.
         phases: of "ct", "t2" and "t1"; the first is the anchor. By default "ct" and "t2".
         ranges: how far bladder and rectum change.
-        reference_mm: spacing of the grid on which the patient is made; None takes 2 mm.
-        paired: also scan each of two phases' states as the other phase, with noise of its own.
+        seed, patient, reference_mm, paired: as in `make_study`.
 
     Raises:
-        ValueError: an unknown phase, a phase twice, pairs of other than two phases, fewer than two voxels along an
-            axis.
+        ValueError: as `check_scans`.
     """
-    phases = _checked(phases, shape, paired)
+    phases = tuple(phases or PELVIC_PHASES[:2])
+    check_scans(phases, PELVIC_PHASES, shape, paired)
     key = (seed, "pelvis", patient)
     pelvis = make_pelvis(stream(*key, "anatomy"), reference_mm or 2.0)
     scanners = {}
@@ -67,18 +64,6 @@ def make_pelvic_study(
     study.info.update(seed=seed, patient=patient, anatomy="pelvis")
     study.info.update(bladder_log={p: round(f, 3) for p, f in filled.items()})
     return study
-
-
-def _checked(phases: Sequence[str] | None, shape: Sequence[int], paired: bool) -> tuple[str, ...]:
-    phases = tuple(phases or PELVIC_PHASES[:2])
-    told = ", ".join(phases)
-    if set(phases) - set(PELVIC_PHASES) or len(set(phases)) != len(phases):
-        raise ValueError(f"phases of a pelvis must be different ones of {', '.join(PELVIC_PHASES)}, got {told}")
-    if paired and len(phases) != 2:
-        raise ValueError(f"pairs are made of two phases, got {told}")
-    if len(shape) != 3 or min(shape) < 2:
-        raise ValueError(f"a scan needs three axes of at least two voxels, got shape {tuple(shape)}")
-    return phases
 
 
 def _view(rng: np.random.Generator, pelvis: Pelvis, shape: Sequence[int]) -> Grid:

@@ -20,12 +20,26 @@ from jssr.data.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.data.phantom.texture import bounding_box, make_texture, mottle
 from jssr.data.phantom.tissue import LABELS, TEXTURE, Tissue, sample_contrast, tissue_values
 
-__all__ = ["CT_PHASES", "MR_PHASES", "Population", "Study", "Subject", "assemble", "make_study", "reach_of", "stream"]
+__all__ = [
+    "CT_PHASES",
+    "MR_PHASES",
+    "SHAPE",
+    "Population",
+    "Study",
+    "Subject",
+    "assemble",
+    "check_scans",
+    "default_phases",
+    "make_study",
+    "reach_of",
+    "stream",
+]
 
 Population = Literal["target", "supervised"]
 CT_PHASES = ("uncontrast", "arterial", "venous", "delay")
 MR_PHASES = ("t1", "t2")
 ANCHOR = "venous"
+SHAPE = (128, 128, 64)
 REACH_MM = 45.0
 """How far beyond the anchor's first and last slice the motion is known."""
 
@@ -91,7 +105,7 @@ def make_study(
     seed: int,
     patient: int,
     population: Population = "target",
-    shape: Sequence[int] = (128, 128, 64),
+    shape: Sequence[int] = SHAPE,
     phases: Sequence[str] | None = None,
     slice_thickness: float | None = None,
     motion: MotionRanges | None = None,
@@ -116,9 +130,8 @@ def make_study(
         ValueError: an unknown phase or population, a phase twice, pairs of other than two phases, fewer than two voxels
             along an axis, or slices of an impossible thickness.
     """
-    phases = _checked(phases, population, shape)
-    if paired and len(phases) != 2:
-        raise ValueError(f"pairs are made of two phases, got {', '.join(phases)}")
+    phases = default_phases(population, phases)
+    check_scans(phases, CT_PHASES + MR_PHASES, shape, paired)
     if slice_thickness is not None and not 0.1 <= slice_thickness <= 100:
         raise ValueError(f"slices are 0.1 to 100 mm thick, got {slice_thickness:g}")
     key = (seed, population, patient)
@@ -141,17 +154,31 @@ def make_study(
     return study
 
 
-def _checked(phases: Sequence[str] | None, population: str, shape: Sequence[int]) -> tuple[str, ...]:
+def default_phases(population: str, phases: Sequence[str] | None) -> tuple[str, ...]:
+    """The phases asked for, or those of the population.
+
+    Raises:
+        ValueError: another population.
+    """
     if population not in ("target", "supervised"):
         raise ValueError(f'population must be "target" or "supervised", got {population!r}')
+    return tuple(phases or (CT_PHASES if population == "target" else (ANCHOR,)))
+
+
+def check_scans(phases: Sequence[str], known: Sequence[str], shape: Sequence[int], paired: bool) -> None:
+    """Make sure that scans can be made.
+
+    Raises:
+        ValueError: an unknown phase, a phase twice, pairs of other than two phases, fewer than two voxels along an
+            axis.
+    """
+    told = ", ".join(phases)
     if len(shape) != 3 or min(shape) < 2:
         raise ValueError(f"a scan needs three axes of at least two voxels, got shape {tuple(shape)}")
-    phases = tuple(phases or (CT_PHASES if population == "target" else (ANCHOR,)))
-    unknown = [p for p in phases if p not in CT_PHASES + MR_PHASES]
-    if unknown or len(set(phases)) != len(phases):
-        known = ", ".join(CT_PHASES + MR_PHASES)
-        raise ValueError(f"phases must be different ones of {known}, got {', '.join(phases)}")
-    return phases
+    if set(phases) - set(known) or len(set(phases)) != len(phases):
+        raise ValueError(f"phases must be different ones of {', '.join(known)}, got {told}")
+    if paired and len(phases) != 2:
+        raise ValueError(f"pairs are made of two phases, got {told}; name two, for example venous,t1")
 
 
 def _cropped(anatomy: Anatomy) -> Anatomy:
@@ -230,12 +257,11 @@ def assemble(
     motions = motions or _motions(subject, scanners, anchor, key, ranges or MotionRanges())
     reader = LabelReader(subject.labels)
     images, labels, landmarks, truth, beside = {}, {}, {}, {}, {}
-    painted = {phase: subject.paint(phase, stream(*key, "paint", phase)) for phase in (scanners if paired else ())}
+    painted = {phase: subject.paint(phase, stream(*key, "paint", phase)) for phase in scanners}
     for phase, scanner in scanners.items():
         at = motions[phase].pull(scanner.grid, subject.grid)
-        values = painted[phase] if paired else subject.paint(phase, stream(*key, "paint", phase))
-        images[phase] = scan_image(values, subject.grid, at, scanner, stream(*key, "noise", phase), subject.cut)
-        for other in (p for p in painted if p != phase):
+        images[phase] = scan_image(painted[phase], subject.grid, at, scanner, stream(*key, "noise", phase), subject.cut)
+        for other in (p for p in painted if paired and p != phase):
             like = replace(scanners[other], grid=scanner.grid, circle=scanner.circle)
             noise = stream(*key, "noise", phase, "paired")
             beside[phase] = scan_image(painted[other], subject.grid, at, like, noise, subject.cut)

@@ -15,8 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jssr.core.transform import Displacement
 from jssr.data.cohort import Case, Cohort
-from jssr.data.phantom.pelvic_study import make_pelvic_study
-from jssr.data.phantom.study import CT_PHASES, Population, Study, make_study
+from jssr.data.phantom.pelvic_study import PELVIC_PHASES, PELVIC_SHAPE, make_pelvic_study
+from jssr.data.phantom.study import (
+    CT_PHASES,
+    MR_PHASES,
+    SHAPE,
+    Population,
+    Study,
+    check_scans,
+    default_phases,
+    make_study,
+)  # fmt: skip
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import to_sitk, write_image, write_sitk
 from jssr.io.points import write_points
@@ -47,7 +56,7 @@ def write_cohort(
     patients: int,
     seed: int,
     population: Population = "target",
-    shape: Sequence[int] = (128, 128, 64),
+    shape: Sequence[int] | None = None,
     phases: Sequence[str] | None = None,
     slice_thickness: float | None = None,
     splits: Mapping[str, float] | None = None,
@@ -79,27 +88,21 @@ def write_cohort(
     """
     if patients < 1 or workers < 1:
         raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
+    details: dict[str, Any] = {"seed": seed, "reference_mm": reference_mm, "paired": paired}
     if anatomy == "pelvis":
         if population != "target" or slice_thickness is not None:
             raise ValueError("a pelvis has no supervised population and no slice thickness of its own")
-        details: dict[str, Any] = {"seed": seed, "phases": phases, "shape": tuple(shape), "paired": paired}
-        details["reference_mm"] = reference_mm
+        details |= {"phases": tuple(phases or PELVIC_PHASES[:2]), "shape": tuple(shape or PELVIC_SHAPE)}
+        check_scans(details["phases"], PELVIC_PHASES, details["shape"], paired)
         return write_studies(
             out, "phantom-pelvis", _make_pelvis, details, patients, splits or SPLITS, workers, progress
         )
-    phases = tuple(phases or (CT_PHASES if population == "target" else ("venous",)))
-    arguments = {
-        "seed": seed,
-        "population": population,
-        "shape": tuple(shape),
-        "phases": phases,
-        "slice_thickness": slice_thickness,
-        "reference_mm": reference_mm,
-        "paired": paired,
-    }
+    details |= {"population": population, "slice_thickness": slice_thickness}
+    details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
+    check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
     splits = splits or (SPLITS if population == "target" else {"train": 1.0})
     name = "phantom" if population == "target" else "phantom-supervised"
-    return write_studies(out, name, _make, arguments, patients, splits, workers, progress)
+    return write_studies(out, name, _make, details, patients, splits, workers, progress)
 
 
 def _make(index: int, *, seed: int, **arguments: Any) -> Study:
