@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import uniform_filter
+from skimage.metrics import structural_similarity
 
-from jssr.losses.similarity import box_mean, joint_mask, l1, lncc, mutual_information
+from jssr.losses.similarity import (
+    box_mean,
+    joint_mask,
+    l1,
+    lncc,
+    mutual_information,
+    normalised_mutual_information,
+    ssim,
+)
 
 
 def test_l1_is_the_masked_mean():
@@ -73,3 +82,25 @@ def test_mutual_information_has_a_gradient_that_raises_it():
     before = mutual_information(a, b)
     (slope,) = torch.autograd.grad(before, b)
     assert mutual_information(a, b + 0.5 * slope / slope.abs().max()) > before
+
+
+def test_normalised_mutual_information_runs_from_one_to_two():
+    generator = torch.Generator().manual_seed(0)
+    a, noise = torch.rand(2, 1, 1, 64, 64, generator=generator) * 2 - 1
+    steps = ((a + 1) * 15.5).round() / 15.5 - 1  # in the middles of 32 bins: no bin shares a value with another
+    assert normalised_mutual_information(steps, steps).item() == pytest.approx(2, abs=1e-4)
+    assert normalised_mutual_information(steps, -steps).item() == pytest.approx(2, abs=1e-4)
+    assert normalised_mutual_information(a, noise).item() < 1.1
+
+
+def test_ssim_is_scikit_images():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 1, 1, 40, 36, generator=generator) * 2 - 1
+    b = 0.7 * a + 0.3 * b
+    ours = ssim(a, b).item()
+    theirs = structural_similarity(
+        ((a + 1) / 2)[0, 0].numpy(), ((b + 1) / 2)[0, 0].numpy(), data_range=1.0, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False,
+    )  # fmt: skip
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert ssim(a, a).item() == pytest.approx(1)

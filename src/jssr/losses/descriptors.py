@@ -15,9 +15,15 @@ from jssr.losses.similarity import box_mean, masked_mean
 
 __all__ = ["DESCRIPTORS", "MacMIND", "described", "mind", "mind_distance", "mind_ssc"]
 
-# The six neighbours of a voxel, +-1 along each axis, and the 12 pairs of them that are sqrt(2) apart.
-_SIX = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
-_PAIRS = [(a, b) for a in range(6) for b in range(a + 1, 6) if a // 2 != b // 2]
+
+def _neighbours(n: int) -> list[tuple[int, ...]]:
+    """A voxel's 2n neighbours, -1 and +1 along each axis."""
+    return [tuple(sign if axis == a else 0 for axis in range(n)) for a in range(n) for sign in (-1, 1)]
+
+
+def _pairs(n: int) -> list[tuple[int, int]]:
+    """Those pairs of them that are sqrt(2) apart: 12 in 3D, 4 in 2D."""
+    return [(a, b) for a in range(2 * n) for b in range(a + 1, 2 * n) if a // 2 != b // 2]
 
 
 def _shift(image: Tensor, offset: tuple[int, ...], by: int) -> Tensor:
@@ -46,29 +52,33 @@ def _over_their_mean(d: Tensor) -> Tensor:
 
 @full_precision
 def mind_ssc(image: Tensor, dilation: int = 2, patch: int = 3) -> Tensor:
-    """Self-similarity context (Heinrich et al. 2013) of a 3D image (B, 1, *spatial): (B, 12, *spatial) in 0..1.
+    """Self-similarity context (Heinrich et al. 2013) of an image (B, 1, *spatial): (B, 12, *spatial) in 0..1; in 2D
+    (B, 4, *spatial).
 
-    Each channel compares two of the six neighbours at `dilation` voxels, sqrt(2) * dilation apart, by the mean squared
+    Each channel compares two of the neighbours at `dilation` voxels, sqrt(2) * dilation apart, by the mean squared
     difference of the cubes of `patch` voxels around them.
     """
     image = image.float()
-    shifted = [_shift(image, o, dilation) for o in _SIX]
+    n = image.ndim - 2
+    shifted = [_shift(image, o, dilation) for o in _neighbours(n)]
     # The patch filter commutes with the shifts away from the border: one filter a pair.
-    distances = torch.cat([box_mean((shifted[a] - shifted[b]) ** 2, patch) for a, b in _PAIRS], dim=1)
+    distances = torch.cat([box_mean((shifted[a] - shifted[b]) ** 2, patch) for a, b in _pairs(n)], dim=1)
     return _describe(distances)
 
 
 @full_precision
 def mind(image: Tensor, dilation: int = 1, patch: int = 3) -> Tensor:
-    """MIND (Heinrich et al. 2012) over the 6-neighbourhood of a 3D image (B, 1, *spatial): (B, 6, *spatial)."""
+    """MIND (Heinrich et al. 2012) over the nearest neighbours of an image (B, 1, *spatial): (B, 6, *spatial), in 2D
+    (B, 4, *spatial)."""
     image = image.float()
-    distances = [box_mean((image - _shift(image, o, dilation)) ** 2, patch) for o in _SIX]
+    around = _neighbours(image.ndim - 2)
+    distances = [box_mean((image - _shift(image, o, dilation)) ** 2, patch) for o in around]
     return _describe(torch.cat(distances, dim=1))
 
 
 @full_precision
 def mind_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Squared distance of the MIND-SSC of two 3D images, summed over the 12 channels, mean over the voxels."""
+    """Squared distance of the MIND-SSC of two images, summed over its channels, mean over the voxels."""
     return masked_mean((mind_ssc(a) - mind_ssc(b)).square().sum(dim=1, keepdim=True), mask)
 
 
@@ -140,8 +150,8 @@ class MacMIND:
 
 def _connections(image: Tensor, distance: int, patch: int) -> Tensor:
     """Equation (8): (B, 1, *spatial) to (B, 18, *spatial), centre to neighbours first, then neighbours among them."""
-    around = [_shift(image, o, distance) for o in _SIX]
-    pairs = [(image, side) for side in around] + [(around[a], around[b]) for a, b in _PAIRS]
+    around = [_shift(image, o, distance) for o in _neighbours(3)]
+    pairs = [(image, side) for side in around] + [(around[a], around[b]) for a, b in _pairs(3)]
     return _over_their_mean(torch.cat([box_mean((a - b) ** 2, patch) for a, b in pairs], dim=1))
 
 

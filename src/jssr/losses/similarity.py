@@ -7,7 +7,17 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["box_mean", "joint_mask", "l1", "lncc", "masked_mean", "mutual_information", "ncc"]
+__all__ = [
+    "box_mean",
+    "joint_mask",
+    "l1",
+    "lncc",
+    "masked_mean",
+    "mutual_information",
+    "ncc",
+    "normalised_mutual_information",
+    "ssim",
+]
 
 
 def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -75,14 +85,48 @@ def mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = None, bins: i
 
     Grey values are spread over `bins` bins by linear Parzen windows, so that there is a gradient.
     """
+    joint = _joint(a, b, mask, bins)
+    apart = joint.sum(dim=2, keepdim=True) * joint.sum(dim=1, keepdim=True)
+    return (joint * ((joint + 1e-9) / (apart + 1e-9)).log()).sum(dim=(1, 2)).mean()
+
+
+@full_precision
+def normalised_mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = None, bins: int = 32) -> Tensor:
+    """(H(a) + H(b)) / H(a, b) of two images as above, mean over the batch (Studholme et al. 1999): 1 where neither
+    says anything of the other, 2 where each says all."""
+    joint = _joint(a, b, mask, bins)
+    alone = sum(_entropy(joint.sum(dim=axis)) for axis in (1, 2))
+    return (alone / _entropy(joint.flatten(1)).clamp(min=1e-6)).mean()
+
+
+@full_precision
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity of two images in -1..1 (Wang et al. 2004: Gaussian windows of 11 voxels). 1 is a
+    match."""
+    from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
+
+    dims = a.ndim - 2
+    values, _ = compute_ssim_and_cs(
+        (a.float() + 1) / 2, (b.float() + 1) / 2, dims, kernel_size=(11,) * dims, kernel_sigma=(1.5,) * dims,
+        data_range=1.0,
+    )  # fmt: skip
+    found: Tensor = values.mean()
+    return found
+
+
+def _joint(a: Tensor, b: Tensor, mask: Tensor | None, bins: int) -> Tensor:
+    """The joint histogram of each pair of images: (B, bins, bins), each sums to 1."""
     found = []
     for k in range(a.shape[0]):
         weight = torch.ones_like(a[k]) if mask is None else mask[k].expand_as(a[k])
         p, q = (_spread(image[k].float().flatten(), bins) for image in (a, b))
-        joint = (p * weight.flatten()) @ q.T / weight.sum().clamp(min=1.0)
-        apart = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
-        found.append((joint * ((joint + 1e-9) / (apart + 1e-9)).log()).sum())
-    return torch.stack(found).mean()
+        found.append((p * weight.flatten()) @ q.T / weight.sum().clamp(min=1.0))
+    return torch.stack(found)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """(B, N) shares to (B,) nats."""
+    return -(p * (p + 1e-9).log()).sum(dim=1)
 
 
 def _spread(values: Tensor, bins: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.systems import discrete, dual, jssr, lapirn, macjnet, pix2pix, vnet, voxelmorph
+from jssr.systems import discrete, dual, flow, jrsnet, jssr, lapirn, macjnet, pix2pix, vnet, voxelmorph
 from jssr.systems.base import System
 
 __all__ = ["SYSTEMS"]
@@ -17,6 +17,9 @@ SYSTEMS: dict[str, Callable[..., System]] = {
     "vnet": vnet.build,
     "macjnet": macjnet.build,
     "dual": dual.build,
+    "jrsnet": jrsnet.build,
+    "dirnet": flow.build_dirnet,
+    "flownet": flow.build_flownet,
     "discrete": discrete.build,
 }
 """Name to `build(networks, options, classes)`."""

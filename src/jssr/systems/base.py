@@ -22,6 +22,8 @@ class Batch:
     a scan of another population with its `supervised_labels`, (B, 1, *spatial) int64 class indices. Label maps of the
     pairs themselves are None where no pair has them; `labelled` (B,) bool tells which have them both, the others' are
     zeros. `moving_like` looks as the fixed scan does and lies on the moving one, `fixed_like` the other way round.
+    `truth` (B, n, *spatial) in voxels is the displacement that takes the moving scan to the fixed one, where the pair
+    was made by a known one.
     """
 
     moving: Tensor | None = None
@@ -33,6 +35,7 @@ class Batch:
     labelled: Tensor | None = None
     moving_like: Tensor | None = None
     fixed_like: Tensor | None = None
+    truth: Tensor | None = None
     supervised: Tensor | None = None
     supervised_labels: Tensor | None = None
     memo: dict[str, Any] = field(default_factory=dict)

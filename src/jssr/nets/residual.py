@@ -1,0 +1,113 @@
+"""JRS-Net's generator and discriminator (Mahapatra et al. 2018, figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Generated", "ResidualGenerator", "VGGCritic"]
+
+
+@dataclass
+class Generated:
+    """What the generator makes of a pair: the image (B, 1, H, W) in -1..1, the field (B, 2, H, W) float32 in pixels,
+    and the feature maps of every convolution but those two heads', (B, width, h, w) each, on the blocks' own grid."""
+
+    image: Tensor
+    field: Tensor
+    features: list[Tensor]
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions, each with normalisation and ReLU; the input is added."""
+
+    def __init__(self, width: int, dilation: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.first, self.second = (_layer(width, width, dilation, batch_norm) for _ in range(2))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        one = self.first(features)
+        two = self.second(one)
+        return features + two, [one, two]
+
+
+class ResidualGenerator(nn.Module):
+    """Residual blocks at one size throughout: the reference, the floating image and the reference's mask in, the
+    registered image, its mask's activations and the displacement out.
+
+    The paper's blocks see some 2 pixels further each; a turn by 180 degrees moves the edge of an image by its whole
+    width. `dilations` widen the view, `stem` lets the blocks work on a grid that many times coarser, whose pixels are
+    blocks of the image's (no pixel is lost). The paper's form is `width=64`, both left at 1.
+
+    Args:
+        width: feature maps; blocks: residual blocks, SRGAN's 16 where the paper does not say.
+        dilations: of the blocks, in turn.
+        batch_norm: normalise over the batch as the paper does; otherwise each image by itself.
+        reach: pixels of displacement that an output of 1 means.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        blocks: int = 16,
+        dilations: Sequence[int] = (1,),
+        stem: int = 1,
+        batch_norm: bool = True,
+        reach: float = 16.0,
+    ) -> None:
+        super().__init__()
+        self.stem, self.reach = stem, reach
+        self.shrink, self.grow = nn.PixelUnshuffle(stem), nn.PixelShuffle(stem)
+        self.entry = _layer(3 * stem**2, width, 1, batch_norm)
+        self.blocks = nn.ModuleList(_Block(width, dilations[k % len(dilations)], batch_norm) for k in range(blocks))
+        self.image = nn.Conv2d(width, stem**2, 3, padding=1)
+        self.field = nn.Conv2d(width, 2 * stem**2, 3, padding=1)
+        with torch.no_grad():
+            self.field.weight.mul_(1e-2)
+            assert self.field.bias is not None
+            self.field.bias.zero_()
+
+    def forward(self, reference: Tensor, floating: Tensor, mask: Tensor) -> Generated:
+        """Three times (B, 1, H, W), H and W multiples of `stem`: images in -1..1, the mask in 0..1."""
+        features = self.entry(self.shrink(torch.cat([reference, floating, mask * 2 - 1], dim=1)))
+        seen = [features]
+        for block in self.blocks:
+            features, more = block(features)
+            seen += more
+        field = self.reach * self.grow(self.field(features)).float()
+        return Generated(torch.tanh(self.grow(self.image(features))), field, seen)
+
+
+class VGGCritic(nn.Module):
+    """Eight convolutions, the maps doubled from `width` to 8 `width` (64 to 512 in print) where the stride is 2, two
+    dense layers, one logit an image.
+
+    Args:
+        width: of the first two convolutions.
+        pooled: pixels along each side that the last maps are averaged to, so that any image size will do.
+    """
+
+    def __init__(self, width: int = 64, pooled: int = 4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for k in range(8):
+            after = width * 2 ** (k // 2)
+            stride = 2 if k % 2 == 0 and k else 1
+            layers += [nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.LeakyReLU(0.2)]
+            before = after
+        dense = [nn.Linear(before * pooled**2, 16 * width), nn.LeakyReLU(0.2), nn.Linear(16 * width, 1)]
+        self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), *dense)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) to (B, 1) logits, float32."""
+        logits: Tensor = self.net(image)
+        return logits.float()
+
+
+def _layer(inputs: int, width: int, dilation: int, batch_norm: bool) -> nn.Sequential:
+    norm = nn.BatchNorm2d(width) if batch_norm else nn.InstanceNorm2d(width, affine=True)
+    return nn.Sequential(nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation), norm, nn.ReLU())

@@ -1,0 +1,100 @@
+"""The learned registers that JRS-Net is compared with, in 2D.
+
+DIRNet (de Vos et al. 2017) learns from images alone, FlowNet-S (Dosovitskiy et al. 2015) from known displacements.
+
+    ncc   1 - NCC(tau(x), y)                            of whole images, DIRNet's
+    epe   sum_l w_l |tau_l - u_l|_2 / sum_l w_l         mean over the pixels of each scale l, w_l rising fourfold with
+                                                        each coarser scale as in FlowNet's published settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jssr.core import field as ff
+from jssr.core.precision import full_precision
+from jssr.losses.similarity import joint_mask, ncc
+from jssr.nets.flow import DIRNetRegressor, FlowNetS
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+
+__all__ = ["FlowRegister", "build_dirnet", "build_flownet", "endpoint_error"]
+
+_warp = full_precision(ff.warp)
+
+
+class FlowRegister(System):
+    """One network from a pair to its field.
+
+    Args:
+        Phi: (moving, fixed), (B, 1, H, W) each, to a field (B, 2, H, W) in pixels or a list of them, the last of full
+            size.
+    """
+
+    parts = ("Phi",)
+    makes = {"tau": "Phi"}
+
+    def __init__(self, Phi: nn.Module) -> None:
+        super().__init__()
+        self.Phi = Phi
+
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """The terms above."""
+
+        def fields() -> list[Tensor]:
+            if "fields" not in batch.memo:
+                batch.memo["fields"] = self.fields(*pair_of(batch))
+            found: list[Tensor] = batch.memo["fields"]
+            return found
+
+        def likeness() -> Tensor:
+            x, y = pair_of(batch)
+            tau = fields()[-1]
+            mask = None if batch.moving_mask is None else _warp(batch.moving_mask, tau.detach())
+            return ncc(_warp(x, tau), y, joint_mask(mask, batch.fixed_mask))
+
+        return {"ncc": likeness, "epe": lambda: endpoint_error(fields(), there(batch.truth, "a known displacement"))}
+
+    def fields(self, moving: Tensor, fixed: Tensor) -> list[Tensor]:
+        """The fields of all scales, the last of full size."""
+        found = self.Phi(moving, fixed)
+        return found if isinstance(found, list) else [found]
+
+    @torch.no_grad()
+    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
+        """tau; see Alignment."""
+        return Alignment(self.fields(moving, fixed)[-1])
+
+
+@full_precision
+def endpoint_error(fields: list[Tensor], truth: Tensor) -> Tensor:
+    """Length of the difference to the true field (B, 2, H, W), mean over the pixels, over the scales as above.
+
+    The field of full size is the finest scale's and does not count again where there are others.
+    """
+    scales = fields[:-1] or fields
+    weights = [4.0 ** (len(scales) - 1 - k) for k in range(len(scales))]
+    errors = [
+        (flow - F.adaptive_avg_pool2d(truth, (flow.shape[2], flow.shape[3])))
+        .square()
+        .sum(dim=1)
+        .clamp(min=1e-12)
+        .sqrt()
+        .mean()
+        for flow in scales
+    ]
+    return torch.stack([w * e for w, e in zip(weights, errors, strict=True)]).sum() / sum(weights)
+
+
+def build_dirnet(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> FlowRegister:
+    """DIRNet from plain data: "Phi" are `DIRNetRegressor`'s numbers."""
+    return FlowRegister(DIRNetRegressor(**networks["Phi"]), **options)
+
+
+def build_flownet(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> FlowRegister:
+    """FlowNet-S from plain data: "Phi" are `FlowNetS`'s numbers."""
+    return FlowRegister(FlowNetS(**networks["Phi"]), **options)

@@ -1,0 +1,230 @@
+"""JRS-Net: joint registration and segmentation of chest radiographs (Mahapatra et al. 2018), in 2D.
+
+x floating (moving), y reference (fixed), p_y the reference's mask. G takes (y, x, p_y) and gives the registered image
+G(x), the field tau and, from what its layers respond to, the mask s of G(x); F does the same from y to x.
+
+    (2) nmi      -NMI(y, G(x))                     printed with +, which is minimised: the wrong way round
+        ssim     1 - SSIM(y, G(x))
+        features the distance of y and G(x) in VGG16's feature maps
+    (3) gan      log D_Y(y) + log(1 - D_Y(G(x)))   and for F with D_X; the standard non-saturating form
+    (4) seg      -log Dice(p_y, s)                 printed with +
+        field    -log(1 - MSE(u, tau))             printed with +; u the field that undoes the one applied to y
+    (5) cycle    |F(G(x)) - x|_1 + |G(F(y)) - y|_1
+    (6)          (4) + (2) + 10 cycle
+
+G's image is not pulled through G's field in print, and nothing but the other terms makes the two agree. What this
+project calls the moved image is always the moving one pulled through tau; G's image stands as `synthesised`. `tied`
+is ours: |x(tau) - G(x)|_1, not in the paper's sum.
+
+A share of the pairs is seen without the reference's mask, so that G can be asked without one: `segment` is what G's
+layers respond to in a pair of one image with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jssr.core import field as ff
+from jssr.core.precision import full_precision
+from jssr.losses.activation import activation, soft_mask
+from jssr.losses.adversarial import critic_loss, generator_loss
+from jssr.losses.overlap import soft_dice
+from jssr.losses.perceptual import perceptual_distance
+from jssr.losses.similarity import l1, normalised_mutual_information, ssim
+from jssr.nets.residual import Generated, ResidualGenerator, VGGCritic
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+
+__all__ = ["JRSNet", "build", "field_error"]
+
+_warp = full_precision(ff.warp)
+
+
+class JRSNet(System):
+    """The system of the module's docstring.
+
+    Args:
+        G, F: generators, (reference, floating, mask) to `Generated`; F None leaves out the cycle.
+        DY, DX: discriminators of the reference's and of the floating image; None with F.
+        vgg16: file of VGG16's weights for `features`; None compares this project's own descriptors.
+        masked: False never shows a mask to the generators (the paper's JRS-NoSeg, with the term `seg` left out).
+        unmasked: share of the pairs whose mask is not shown.
+    """
+
+    makes = {"tau": "G", "synthesised": "G", "segmentation": "G"}
+
+    def __init__(
+        self,
+        G: nn.Module,
+        F: nn.Module | None = None,
+        DY: nn.Module | None = None,
+        DX: nn.Module | None = None,
+        vgg16: str | None = None,
+        masked: bool = True,
+        unmasked: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.G, self.F, self.DY, self.DX = G, F, DY, DX
+        self.vgg16, self.masked, self.unmasked = vgg16, masked, unmasked
+        self.parts = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
+        self.critics = tuple(part for part in ("DY", "DX") if part in self.parts)
+        self._distance: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def losses(self, batch: Batch, player: str) -> Terms:
+        """The terms above for player "main"; for "critic" those of both discriminators."""
+        f = _Forward(self, batch)
+        if player == "critic":
+            return {
+                "critic_y": lambda: critic_loss(_part(self.DY)(f.y), _part(self.DY)(f.there("g").image.detach())),
+                "critic_x": lambda: critic_loss(_part(self.DX)(f.x), _part(self.DX)(f.there("f").image.detach())),
+            }
+        return {
+            "nmi": lambda: -normalised_mutual_information(f.y, f.there("g").image),
+            "ssim": lambda: 1 - ssim(f.y, f.there("g").image),
+            "features": lambda: self._features(f.y, f.there("g").image),
+            "gan": lambda: generator_loss(_part(self.DY)(f.there("g").image)),
+            "gan_back": lambda: generator_loss(_part(self.DX)(f.there("f").image)),
+            "seg": lambda: _log_dice(f.mask_y, mask_of(f.there("g"), f.y)),
+            "field": lambda: -(1 - field_error(f.there("g").field, f.truth)).clamp(min=1e-3).log().mean(),
+            "cycle": lambda: l1(f.there("fg").image, f.x) + l1(f.there("gf").image, f.y),
+            "tied": lambda: l1(_warp(f.x, f.there("g").field), f.there("g").image),
+        }
+
+    def _features(self, a: Tensor, b: Tensor) -> Tensor:
+        if self._distance is None:  # in use nothing is compared, and the file need not be there
+            self._distance = perceptual_distance(self.vgg16)
+        return self._distance(a, b)
+
+    def shown(self, mask: Tensor) -> Tensor:
+        """A batch's masks as the generators see them in training: some, or all, are not shown."""
+        if not self.masked:
+            return torch.zeros_like(mask)
+        kept = torch.rand(len(mask), device=mask.device) >= self.unmasked
+        return mask * kept.view(-1, *[1] * (mask.ndim - 1))
+
+    @torch.no_grad()
+    def align(
+        self,
+        moving: Tensor,
+        fixed: Tensor,
+        moving_mask: Tensor,
+        fixed_mask: Tensor,
+        fixed_structure: Tensor | None = None,
+    ) -> Alignment:
+        """tau, G(x), and what either image is segmented as by itself; see Alignment.
+
+        Args:
+            fixed_structure: p_y, (B, 1, H, W) in 0..1, where it is known.
+        """
+        known = self.masked and fixed_structure is not None
+        mask = fixed_structure if known else torch.zeros_like(fixed)
+        found = self.G(fixed, moving, mask)
+        return Alignment(found.field, found.image, self.segment(moving), self.segment(fixed))
+
+    def segment(self, image: Tensor) -> Tensor:
+        """Background and structure, (B, 2, H, W), by G of the image with itself and no mask."""
+        mask = mask_of(self.G(image, image, torch.zeros_like(image)), image)
+        return torch.cat([1 - mask, mask], dim=1)
+
+    def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """G(x), which is registered too."""
+        found: Tensor = self.G(fixed, moving, torch.zeros_like(fixed)).image
+        return found
+
+
+class _Forward:
+    """G(x), F(y), F(G(x)) and G(F(y)) of one batch, each made once for all players of a step."""
+
+    def __init__(self, system: JRSNet, batch: Batch) -> None:
+        self.system, self.batch = system, batch
+
+    @property
+    def x(self) -> Tensor:
+        return pair_of(self.batch)[0]
+
+    @property
+    def y(self) -> Tensor:
+        return pair_of(self.batch)[1]
+
+    @property
+    def truth(self) -> Tensor:
+        return there(self.batch.truth, "a known displacement")
+
+    @property
+    def mask_y(self) -> Tensor:
+        return (there(self.batch.fixed_labels, "masks") > 0).float()
+
+    def there(self, name: str) -> Generated:
+        if name not in self.batch.memo:
+            self.batch.memo[name] = getattr(self, f"_{name}")()
+        found: Generated = self.batch.memo[name]
+        return found
+
+    def _masks(self) -> tuple[Tensor, Tensor]:
+        """p_x and p_y as they are shown in this step."""
+        if "masks" not in self.batch.memo:
+            labels = self.batch.moving_labels, self.batch.fixed_labels
+            both = [torch.zeros_like(self.x) if p is None else (p > 0).float() for p in labels]
+            self.batch.memo["masks"] = tuple(self.system.shown(p) for p in both)
+        found: tuple[Tensor, Tensor] = self.batch.memo["masks"]
+        return found
+
+    def _g(self) -> Any:
+        return self.system.G(self.y, self.x, self._masks()[1])
+
+    def _f(self) -> Any:
+        return _part(self.system.F)(self.x, self.y, self._masks()[0])
+
+    def _fg(self) -> Any:
+        return _part(self.system.F)(self.x, self.there("g").image, self._masks()[0])
+
+    def _gf(self) -> Any:
+        return self.system.G(self.y, self.there("f").image, self._masks()[1])
+
+
+def mask_of(found: Generated, like: Tensor) -> Tensor:
+    """The soft mask (B, 1, H, W) that the feature maps agree on, at an image's size."""
+    image = activation(found.features)
+    if image.shape[2:] != like.shape[2:]:
+        image = F.interpolate(image, size=like.shape[2:], mode="bilinear")
+    return soft_mask(image)
+
+
+@full_precision
+def field_error(found: Tensor, known: Tensor) -> Tensor:
+    """Equation (4)'s normalised MSE of two fields (B, n, *spatial), for each pair (B,): 0 where they agree, 1/2 where
+    one is zero, 1 where they are opposite.
+
+    The paper does not say how it normalises. Here it is |a - b|^2 / (2 |a|^2 + 2 |b|^2), which cannot leave 0..1.
+    """
+    apart, size = (v.float().square().flatten(1).sum(dim=1) for v in (found - known, torch.cat([found, known], dim=1)))
+    return apart / (2 * size).clamp(min=1e-6)
+
+
+def _log_dice(known: Tensor, said: Tensor) -> Tensor:
+    return -soft_dice(said, known).clamp(min=1e-3).log().mean()
+
+
+def _part(part: nn.Module | None) -> Any:
+    if part is None:
+        raise ValueError("this term needs F, DY or DX, and the system has none")
+    return part
+
+
+def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JRSNet:
+    """Make one from plain data: "G" and "F" are `ResidualGenerator`'s numbers, "DY" and "DX" `VGGCritic`'s; the options
+    are JRSNet's own. It knows one structure."""
+    if classes > 2:
+        raise ValueError(f"JRS-Net's mask is of one structure, got {classes - 1}")
+    kinds: dict[str, type[nn.Module]] = {
+        "G": ResidualGenerator,
+        "F": ResidualGenerator,
+        "DY": VGGCritic,
+        "DX": VGGCritic,
+    }
+    made: dict[str, Any] = {part: kinds[part](**numbers) for part, numbers in networks.items()}
+    return JRSNet(**made, **options)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from jssr.nets.residual import ResidualGenerator, VGGCritic
+
+
+def images(size=24):
+    return torch.rand(3, 2, 1, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+def test_what_the_generator_makes(stem):
+    torch.manual_seed(0)
+    net = ResidualGenerator(width=6, blocks=2, dilations=(1, 2), stem=stem)
+    found = net(*images())
+    assert found.image.shape == (2, 1, 24, 24) and found.image.abs().max() <= 1
+    assert found.field.shape == (2, 2, 24, 24) and found.field.dtype == torch.float32
+    assert [f.shape for f in found.features] == [(2, 6, 24 // stem, 24 // stem)] * 5  # one and two a block
+
+
+def test_the_papers_generator_and_discriminator():
+    net, critic = ResidualGenerator(), VGGCritic()
+    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert {c.kernel_size for c in convolutions} == {(3, 3)}
+    assert {c.out_channels for c in convolutions[:33]} == {64}  # the entry and two in each of 16 blocks
+    judged = [m for m in critic.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [c.out_channels for c in judged] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert [c.stride[0] for c in judged] == [1, 1, 2, 1, 2, 1, 2, 1]
+    assert [m.out_features for m in critic.modules() if isinstance(m, torch.nn.Linear)] == [1024, 1]
+
+
+def test_dilations_widen_the_view():
+    """With dilations 1, 2, 4 the two convolutions of each block see 2, 4, 8 pixels further, entry and head one each."""
+    torch.manual_seed(0)
+    for dilations, reach in (((1,), 8), ((1, 2, 4), 16)):
+        net = ResidualGenerator(width=3, blocks=3, dilations=dilations, batch_norm=False)
+        for layer in (net.entry, *(one for block in net.blocks for one in (block.first, block.second))):
+            layer[1] = layer[2] = torch.nn.Identity()  # statistics would see the whole image, ReLUs may hide parts
+        floating = torch.rand(1, 1, 41, 41, requires_grad=True)
+        net(torch.rand(1, 1, 41, 41), floating, torch.zeros(1, 1, 41, 41)).field[0, 0, 20, 20].backward()
+        rows = (floating.grad[0, 0].abs().sum(dim=1) > 0).nonzero()
+        assert (rows.min().item(), rows.max().item()) == (20 - reach, 20 + reach)
+
+
+def test_the_discriminator_takes_any_size():
+    critic = VGGCritic(width=4)
+    for size in (32, 50):
+        assert critic(torch.zeros(2, 1, size, size)).shape == (2, 1)
