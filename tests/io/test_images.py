@@ -143,12 +143,6 @@ def test_3d_where_2d_is_due(tmp_path):
     refused(save(tmp_path / "a.nii.gz", VALUES.T), "a 2D image is due", ndim=2)
 
 
-def test_colour_is_refused(tmp_path):
-    image = sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True)
-    sitk.WriteImage(image, str(tmp_path / "a.png"))
-    refused(tmp_path / "a.png", "3 values per voxel", ndim=2)
-
-
 @pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha"])  # ITK reads NaN of a NIfTI as 0
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_is_refused(tmp_path, bad, ending):

@@ -16,6 +16,7 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Volume
 from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.atomic import atomic_path
+from jssr.io.flat import check_picture, flattened, grey
 from jssr.io.header import check_file
 from jssr.io.packing import pack_file
 
@@ -26,15 +27,18 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
-def read_image(path: str | os.PathLike[str], kind: Kind = "image", ndim: int = 3, series: str | None = None) -> Volume:
+def read_image(
+    path: str | os.PathLike[str], kind: Kind = "image", ndim: int | None = 3, series: str | None = None
+) -> Volume:
     """Read an image or a label map with its place in the patient.
 
     Args:
         path: a file, a folder that holds one DICOM series, or `folder/SERIES_UID`.
         kind: "image" gives float32 in the file's own numeric range; "labels" keeps the integer type (uint16, uint32 and
             uint64 are widened to what torch computes with; whole numbers stored as floats become int32).
-        ndim: 3, or 2 for radiographs and slices. One frame of a 4D file, or one slice of a 3D file where 2D is due, is
-            taken as the image itself.
+        ndim: 3, or 2 for radiographs and slices; None takes the file as it is. One frame of a 4D file, or one slice of
+            a 3D file where 2D is due, is taken as the image itself. Of colour files whose channels are all the same
+            (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned back.
         series: which DICOM series of a folder to read (its UID, or the beginning of it).
 
     Returns:
@@ -50,8 +54,10 @@ def read_image(path: str | os.PathLike[str], kind: Kind = "image", ndim: int = 3
 
         folder, uid = (path, series) if path.is_dir() else (path.parent, path.name)
         volume = read_series(folder, uid)
-        return _finish(volume.array, volume.grid, path, kind, ndim)
-    image = _drop_axes(_read(path, ndim), path, ndim)
+        return _finish(volume.array, volume.grid, path, kind, ndim or 3)
+    reader = _open(path, header_only=False)
+    ndim = ndim or (2 if all(s == 1 for s in reader.GetSize()[2:]) else 3)
+    image = flattened(_read(reader, path, ndim), path, ndim)
     return _finish(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
 
 
@@ -89,7 +95,7 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeL
 
     Args:
         volume: (C, *shape); more than one channel becomes a vector image.
-        path: ends in .nii.gz, .nii, .nrrd, .mha or .mhd.
+        path: ends in .nii.gz, .nii, .nrrd, .mha or .mhd; or in .png for a 2D image of 8 or 16 unsigned bits.
         like_dtype: number type to store; integers are rounded and clipped to their range. Default: the volume's own
             (int64 labels as int32 where they fit, bool as uint8: few viewers read the wide types).
 
@@ -137,8 +143,10 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
     Raises:
         OutputError: unknown ending, NaN, unwritable folder or full disk.
     """
-    if not path.name.lower().endswith(WRITABLE):
+    if not path.name.lower().endswith((*WRITABLE, ".png")):
         raise OutputError(f"{path}: unknown kind of image file; end its name in one of {', '.join(WRITABLE)}")
+    if path.name.lower().endswith(".png"):
+        check_picture(image, path)
     values = sitk.GetArrayViewFromImage(image)
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
@@ -192,32 +200,18 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
     return reader
 
 
-def _read(path: Path, ndim: int) -> sitk.Image:
-    reader = _open(path, header_only=False)
-    if reader.GetNumberOfComponents() > 1:
-        raise ImageError(
-            f"{path}: has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a plain image is due"
-        )
-    size = reader.GetSize()
+def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
+    count, size = reader.GetNumberOfComponents(), reader.GetSize()
+    if count > 1 and (ndim == 3 or count not in (3, 4)):
+        raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); a plain image is due")
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
         raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); a {ndim}D image is due: extract one {_part(ndim)}")
     try:
         with quiet():
-            return reader.Execute()
+            image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error
-
-
-def _drop_axes(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
-    while image.GetDimension() > ndim:
-        image = sitk.Extract(image, [*image.GetSize()[:-1], 0], [0] * image.GetDimension(), _COLLAPSE)
-    size = image.GetSize()
-    if image.GetDimension() < ndim or (ndim == 3 and size[2] == 1):
-        raise ImageError(f"{path}: is 2D ({_times(size)}); a 3D image is due")
-    return image
-
-
-_COLLAPSE = sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOSUBMATRIX
+    return grey(image, path) if count > 1 else image
 
 
 def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kind, ndim: int) -> Volume:

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume
+from jssr.errors import ImageError, OutputError
+from jssr.io.images import read_image, write_image
+
+ROWS = np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000  # beyond 8 and beyond 15 bits
+
+
+def radiograph(path, photometric="MONOCHROME2"):
+    """A computed radiograph as a DICOM file: 16 bits, 0.2 mm between rows and 0.1 between columns."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = generate_uid(), ExplicitVRLittleEndian
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.PatientID, data.SeriesInstanceUID = "CR", "x", generate_uid()
+    data.Rows, data.Columns, data.SamplesPerPixel = *ROWS.shape, 1
+    data.PhotometricInterpretation, data.PixelRepresentation = photometric, 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.ImagerPixelSpacing = data.PixelSpacing = [0.2, 0.1]
+    data.PixelData = ROWS.tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_file_says_whether_it_is_flat(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(ROWS), str(tmp_path / "a.png"))
+    sitk.WriteImage(sitk.GetImageFromArray(ROWS[None].astype(np.int32)), str(tmp_path / "slice.nii.gz"))
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([ROWS, ROWS + 1])), str(tmp_path / "two.nii.gz"))
+    shapes = [read_image(tmp_path / name, ndim=None).grid.shape for name in ("a.png", "slice.nii.gz", "two.nii.gz")]
+    assert shapes == [(5, 4), (5, 4), (5, 4, 2)]
+    assert np.array_equal(read_image(tmp_path / "a.png", ndim=None).array, ROWS.T)
+
+
+def test_grey_pictures_saved_as_colour(tmp_path):
+    grey = (ROWS // 300).astype(np.uint8)
+    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", ndim=2).array, grey.T)
+    Image.fromarray(grey).save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(read_image(tmp_path / "a.jpg", ndim=None).array - grey.T).max() <= 2
+    coloured = np.stack([grey, grey, grey // 2], axis=-1)
+    Image.fromarray(coloured).save(tmp_path / "b.png")
+    with pytest.raises(ImageError, match="colour picture"):
+        read_image(tmp_path / "b.png", ndim=None)
+
+
+def test_dicom_radiographs(tmp_path):
+    found = read_image(radiograph(tmp_path / "a.dcm"), ndim=None)
+    assert np.array_equal(found.array, ROWS.T)
+    assert found.grid.spacing.tolist() == pytest.approx([0.1, 0.2])  # columns, rows
+    turned = read_image(radiograph(tmp_path / "b.dcm", "MONOCHROME1"), ndim=None)
+    assert np.array_equal(turned.array, 65535 - ROWS.T)
+    with pytest.raises(ImageError, match="a 3D image is due"):
+        read_image(tmp_path / "a.dcm")
+
+
+def test_a_coronal_slice_keeps_its_pixels(tmp_path):
+    image = sitk.GetImageFromArray(ROWS[None].astype(np.int32))
+    image.SetDirection((1, 0, 0, 0, 0, 1, 0, -1, 0))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    found = read_image(tmp_path / "a.nrrd", ndim=None)
+    assert np.array_equal(found.array, ROWS.T) and np.array_equal(found.grid.direction, np.eye(2))
+
+
+def test_pictures_are_written_where_they_can_hold_the_image(tmp_path):
+    labels = Volume(torch.from_numpy(ROWS.T.astype(np.int32))[None], Grid.of((5, 4)), "labels")
+    write_image(labels, tmp_path / "a.png", "uint16")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), ROWS)
+    with pytest.raises(OutputError, match="8 or 16 unsigned bits"):
+        write_image(labels, tmp_path / "b.png")
+    solid = Volume(torch.zeros(1, 4, 4, 4, dtype=torch.uint8), Grid.of((4, 4, 4)), "labels")
+    with pytest.raises(OutputError, match="3D"):
+        write_image(solid, tmp_path / "c.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
