@@ -23,6 +23,7 @@ __all__ = [
     "identity",
     "invert",
     "jacobian_determinant",
+    "pooled",
     "resize_field",
     "resize_image",
     "sample",
@@ -133,6 +134,11 @@ def resize_image(image: Tensor, shape: Sequence[int]) -> Tensor:
     """Resample (B, C, *spatial) linearly to another number of voxels, outermost voxel centres kept."""
     mode = "trilinear" if len(shape) == 3 else "bilinear"
     return F.interpolate(image, size=tuple(shape), mode=mode, align_corners=True)
+
+
+def pooled(image: Tensor, size: int, ceil_mode: bool = False) -> Tensor:
+    """Mean of each block of `size` voxels along every axis of (B, C, *spatial)."""
+    return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, size, ceil_mode=ceil_mode)
 
 
 def smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:

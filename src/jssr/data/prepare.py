@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
+from jssr.data.flat import flat_grid, flat_start
 from jssr.data.intensity import Window, normalise
 from jssr.data.place import Ready, put, ready, working_grid
 from jssr.data.rigid import OverlapError, RigidResult, overlap, rigid_align
@@ -39,6 +41,7 @@ class PreparedPair:
 
     `fixed` and `moving` are in -1..1 and -1 where there is no data; masks are 1 where there is. `transform` takes
     fixed-space to moving-space points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for.
+    `start` is what counts as not registered: the headers' geometry, or for flat images what `flat_start` says.
     """
 
     fixed: Tensor
@@ -51,6 +54,7 @@ class PreparedPair:
     moving_limits: Window
     rigid: RigidResult | None = None
     warnings: tuple[str, ...] = field(default=())
+    start: Affine = field(default_factory=Affine.identity)
 
 
 def prepare_pair(
@@ -62,22 +66,30 @@ def prepare_pair(
     *,
     initial: Literal["geometry", "centre"] = "geometry",
     found: RigidResult | None = None,
+    flat: int = 256,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
 
     Args:
-        fixed, moving: 3D images in their own units, of any geometry.
+        fixed, moving: two 3D or two 2D images in their own units, of any geometry.
         spacing: mm of the working grid, one number or one for each axis (towards left, back, head: the working grid has
             the fixed image's axes in that order).
         window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: as in `rigid_align`.
         found: a rigid alignment found before, taken as it is.
+        flat: pixels along each side of the grid of 2D images; spacing, rigid, initial and found are for 3D alone.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
-        ImageError: a scan without contrast.
+        ImageError: a scan without contrast, or one of two dimensions and one of three.
     """
+    if fixed.grid.ndim != moving.grid.ndim:
+        raise ImageError(
+            f"{fixed.name} is {fixed.grid.ndim}D, {moving.name} {moving.grid.ndim}D: two of a kind are due"
+        )
+    if fixed.grid.ndim == 2:
+        return _flat_pair(fixed, moving, window, flat)
     result = rigid_align(fixed, moving, initial=initial) if rigid and found is None else found
     transform = result.transform if result else Affine.identity()
     if overlap(fixed.grid, moving.grid, transform) == 0:
@@ -92,8 +104,22 @@ def prepare_pair(
     )
 
 
-def prepare_image(image: Volume, spacing: Sequence[float] | float, window: Window | None) -> PreparedImage:
+def _flat_pair(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:
+    grid, start = flat_grid(fixed.grid, pixels), flat_start(fixed.grid, moving.grid)
+    scale = float(np.sqrt(abs(np.linalg.det(start.matrix))))
+    a = _ready(fixed, float(grid.spacing[0]), window, Affine.identity(2))
+    b = _ready(moving, scale * float(grid.spacing[0]), window, start)
+    one, two = normalised(a, grid), normalised(b, grid)
+    return PreparedPair(one.image, two.image, one.mask, two.mask, grid, start, a.limits, b.limits, start=start)
+
+
+def prepare_image(
+    image: Volume, spacing: Sequence[float] | float, window: Window | None, flat: int = 256
+) -> PreparedImage:
     """Put one scan onto its working grid (for segmentation alone). Arguments and errors as `prepare_pair`."""
+    if image.grid.ndim == 2:
+        grid = flat_grid(image.grid, flat)
+        return normalised(_ready(image, float(grid.spacing[0]), window, Affine.identity(2)), grid)
     scan = _ready(image, spacing, window, Affine.identity())
     grid, _ = working_grid(scan, [], spacing)
     return normalised(scan, grid)
@@ -119,8 +145,6 @@ def check_labels(labels: Volume, image: Volume) -> None:
 
 
 def _ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
-    if volume.grid.ndim != 3:
-        raise ImageError(f"{volume.name}: is {volume.grid.ndim}D; a 3D image is due")
     try:
         return ready(volume.with_data(volume.data[:1].to(torch.float32)), spacing, window, transform)
     except ValueError as error:

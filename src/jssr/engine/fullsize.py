@@ -212,9 +212,8 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     mean = (u * weight).sum(dim=tuple(range(2, u.ndim)), keepdim=True) / weight.sum()
     if min(u.shape[2:]) <= 3:
         return torch.where(valid, u, mean.expand_as(u))
-    pool = F.avg_pool3d if u.ndim == 5 else F.avg_pool2d
-    there = pool(weight, 2, ceil_mode=True)
-    coarse = continued(pool(u * weight, 2, ceil_mode=True) / there.clamp(min=1e-6), there > 0, rounds)
+    there = ff.pooled(weight, 2, ceil_mode=True)
+    coarse = continued(ff.pooled(u * weight, 2, ceil_mode=True) / there.clamp(min=1e-6), there > 0, rounds)
     out = torch.where(valid, u, ff.resize_image(coarse, u.shape[2:]))
     for _ in range(rounds):
         out = torch.where(valid, u, box_mean(out, 3))

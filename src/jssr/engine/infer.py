@@ -63,15 +63,16 @@ def register(
     """Align the moving scan to the fixed one.
 
     Args:
-        fixed, moving: 3D images (volumes, files, DICOM folders) of one patient, of any geometry.
+        fixed, moving: images (volumes, files, DICOM folders) of one patient, of any geometry, both 3D or both 2D.
         system: which; None takes the checkpoint's. With neither, it is "jssr" for two CT scans and "discrete", which
             needs no training, for all others.
         checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
         refine: steps of instance optimisation after the system; None leaves it to the system's recipe.
         descriptor: what that compares, and what "discrete" searches with: "mind-ssc", "mind" or "macmind"; None leaves
             it to the recipe.
-        rigid: align rigidly first; otherwise the headers' geometry holds.
-        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another.
+        rigid: align rigidly first; otherwise the headers' geometry holds. Not for 2D images, which start as
+            `jssr.data.flat` has it.
+        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
         fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: for the landmark error, matched by name.
         structures: name to label values of the label maps; None takes each value under its number.
@@ -100,6 +101,7 @@ def register(
         model = load_model(system, checkpoint, device, deterministic, descriptor)
         if "tau" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
+        _check_dims(model, y)
         refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare(model, y, x, rigid, initial)
@@ -122,8 +124,8 @@ def prepare(
 ) -> PreparedPair:
     """`prepare_pair` as a model's recipe has it."""
     recipe = model.recipe
-    pair = prepare_pair(y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found)
-    if recipe.most_voxels is None or pair.grid.voxels <= recipe.most_voxels:
+    pair = prepare_pair(y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found, flat=recipe.flat)
+    if pair.grid.ndim == 2 or recipe.most_voxels is None or pair.grid.voxels <= recipe.most_voxels:
         return pair
     grow = 1.01 * (pair.grid.voxels / recipe.most_voxels) ** (1 / pair.grid.ndim)  # a margin for rounding up
     spacing = [grow * s for s in recipe.spacing]
@@ -169,7 +171,8 @@ def segment(
     """
     scan = _image(image)
     model = load_model(system, checkpoint, device, deterministic)
-    ready = prepare_image(scan, model.recipe.spacing, model.recipe.window)
+    _check_dims(model, scan)
+    ready = prepare_image(scan, model.recipe.spacing, model.recipe.window, model.recipe.flat)
     with model.computing():
         try:
             said = model.system.segment_moving if moving else model.system.segment
@@ -198,7 +201,8 @@ def synthesise(
     y, x = _image(fixed), _image(moving)
     _check_overlap(y, x, False)
     model = load_model(system, checkpoint, device, deterministic)
-    pair = prepare_pair(y, x, model.recipe.spacing, model.recipe.window, rigid)
+    _check_dims(model, y)
+    pair = prepare(model, y, x, rigid)
     with model.computing():
         try:
             g = model.system.synthesise(pair.moving.to(device), pair.fixed.to(device)).float().cpu().clone()
@@ -271,11 +275,9 @@ def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
 def _image(image: Image) -> Volume:
     """Read, or check as reading checks."""
     if not isinstance(image, Volume):
-        return read_image(image)
-    if image.grid.ndim != 3 or image.data.shape[0] != 1:
-        raise ImageError(
-            f"{image.name}: is {image.grid.ndim}D with {image.data.shape[0]} channel(s); one 3D image is due"
-        )
+        return read_image(image, ndim=None)
+    if image.data.shape[0] != 1:
+        raise ImageError(f"{image.name}: has {image.data.shape[0]} channels; an image of one is due")
     if image.kind == "labels":
         raise ImageError(f"{image.name}: is a label map; an image is due")
     data = image.data.float()
@@ -290,15 +292,15 @@ def _image(image: Image) -> Volume:
 def _labels(labels: Image | None, image: Volume) -> Volume | None:
     if labels is None:
         return None
-    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
+    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels", ndim=image.grid.ndim)
     if found.kind != "labels":
         raise GeometryError(f"{found.name}: is an image; a label map is due")
     check_labels(found, image)
     return found
 
 
-def _points(points: Landmarks | None) -> Points | None:
-    return points if points is None or isinstance(points, Points) else read_points(points)
+def _points(points: Landmarks | None, image: Volume) -> Points | None:
+    return points if points is None or isinstance(points, Points) else read_points(points, image.grid.ndim)
 
 
 def _truth(
@@ -314,13 +316,26 @@ def _truth(
         raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
     if (fixed_landmarks is None) != (moving_landmarks is None):
         raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    marks = _points(fixed_landmarks), _points(moving_landmarks)
+    marks = _points(fixed_landmarks, y), _points(moving_landmarks, x)
     if marks[0] is not None and marks[1] is not None:
         tre(marks[0], marks[1])  # what is wrong with them is said before the work
     return Truth(_labels(fixed_labels, y), _labels(moving_labels, x), *marks, structures)
 
 
+def _check_dims(model: Model, image: Volume) -> None:
+    known = model.recipe.dims
+    if image.grid.ndim not in known:
+        told = " and ".join(f"{n}D" for n in known)
+        raise ImageError(
+            f"{image.name}: is {image.grid.ndim}D; {model.recipe.name} ({model.source}) takes {told} images"
+        )
+
+
 def _check_overlap(y: Volume, x: Volume, centred: bool) -> None:
+    if y.grid.ndim != x.grid.ndim:
+        raise ImageError(f"{y.name} is {y.grid.ndim}D and {x.name} is {x.grid.ndim}D; two images of a kind are due")
+    if y.grid.ndim == 2:
+        return  # wherever their headers put them, they start on one another
     if not centred and overlap(y.grid, x.grid) == 0 and overlap(x.grid, y.grid) == 0:
         raise OverlapError(
             f"{x.name}: its field of view does not overlap that of {y.name} in physical space; are they scans of one "

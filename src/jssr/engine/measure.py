@@ -59,7 +59,7 @@ def measure(
     y: Volume, x: Volume, work: Working, displacement: Displacement, inverse: Displacement, seen: Tensor, truth: Truth
 ) -> Measures:
     """Measure every state of a registration."""
-    transforms: dict[str, Transform] = {"initial": Affine.identity()}
+    transforms: dict[str, Transform] = {"initial": work.pair.start}
     if work.pair.rigid is not None:
         transforms["rigid"] = work.pair.transform
     transforms |= {name: found.chain for name, found in work.maps.items()}
@@ -99,7 +99,8 @@ def _of_segmentations(work: Working) -> dict[str, dict[str, float]]:
     seen = Volume(labels, grid, "labels")
     names = work.model.structures
     # What was segmented lies where the rigid motion put it: its inverse gives the initial state.
-    initial = resample(seen, grid, work.pair.transform.inverse(), nearest=True).data
+    back = Affine(work.pair.transform.inverse().matrix @ work.pair.start.matrix)
+    initial = resample(seen, grid, back, nearest=True).data
     out = {"initial": class_dice(initial, goal, names)}
     if work.pair.rigid is not None:
         out["rigid"] = class_dice(labels, goal, names)

@@ -165,7 +165,7 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
 
 def fitting_system(*scans: Volume) -> str:
     """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
-    return "jssr" if all(modality_of(scan) == "ct" for scan in scans) else "discrete"
+    return "jssr" if all(scan.grid.ndim == 3 and modality_of(scan) == "ct" for scan in scans) else "discrete"
 
 
 def _ready(

@@ -87,6 +87,8 @@ class Recipe(_Model):
         ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
         spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole;
             in_body: patches are centred on the fixed scan's body.
+        dims: axes of the images that the system takes; flat: pixels along each side of the square grid that flat
+            images are put onto.
         most_voxels: of the grid that a pair is aligned on, roughly: the spacing grows where it would have more.
         monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
             the end of each stage in any case).
@@ -124,6 +126,8 @@ class Recipe(_Model):
     window: tuple[float, float] = (-200.0, 200.0)
     patch: tuple[int, ...] | None = None
     in_body: bool = False
+    dims: tuple[Literal[2, 3], ...] = (3,)
+    flat: int = Field(default=256, ge=16)
     most_voxels: int | None = Field(default=None, ge=1)
     augment: dict[str, JsonValue] = {}
     log_every: int = Field(10, ge=0)

@@ -30,6 +30,8 @@ WORSE = 1.03
 
 def refinement_grid(grid: Grid) -> Grid:
     """The grid to refine on: that of the network made finer, at most `FINEST_MM` and `MOST_VOXELS`."""
+    if grid.ndim == 2:
+        return grid  # which is as fine as the recipe wants it
     volume = float(np.prod(np.array(grid.shape) * grid.spacing))
     step = max(FINEST_MM, (volume / MOST_VOXELS) ** (1 / 3))
     return grid.respaced(np.minimum(grid.spacing, step) if (grid.spacing < step).any() else step)

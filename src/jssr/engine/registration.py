@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
+from jssr.data.flat import unknown_spacing
 from jssr.data.intensity import modality_of
 from jssr.data.prepare import PreparedPair
 from jssr.engine.fullsize import Map
@@ -215,10 +216,15 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
         before |= list(shown.values())[0]
         after |= list(shown.values())[-1]
     out += plain_warnings(after, before, measures.covered)
-    shift = float(np.linalg.norm(work.pair.transform(y.grid.centre) - y.grid.centre))
+    shift = float(np.linalg.norm(work.pair.transform(y.grid.centre) - work.pair.start(y.grid.centre)))
     if shift > 50:
         out.append(f"The rigid pre-alignment moved the scan by {shift:.0f} mm. Check that the headers are right.")
-    for volume in (y, x):
+    if y.grid.ndim == 2 and (unknown_spacing(y.grid) or unknown_spacing(x.grid)):
+        out.append(
+            "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to "
+            "show as much of the patient."
+        )
+    for volume in (y, x) if y.grid.ndim == 3 else ():
         if modality_of(volume) != "ct":
             low, high = float(volume.data.min()), float(volume.data.max())
             out.append(

@@ -20,4 +20,5 @@ def discrete() -> Recipe:
         refine=12,
         spacing=(2.0, 2.0, 2.0),
         most_voxels=3_000_000,
+        dims=(2, 3),
     )

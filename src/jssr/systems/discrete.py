@@ -2,7 +2,7 @@
 
 After Heinrich et al. (SSC, MICCAI 2013; "Non-parametric discrete registration with convex optimisation", WBIR 2014)
 and Siebert et al. (ConvexAdam, Learn2Reg 2021). f and m are MIND-SSC of the fixed and the moving image, d ranges over a
-cube of displacements, p over the cells of a coarse grid:
+cube of displacements (in 2D a square), p over the cells of a coarse grid:
 
     C(p, d)  mean over the voxels q of p of  |f(q) - m(q + d)|^2,  and a little |d|^2     where both scans have data
     u(p)     argmin_d  C(p, d) + theta |d - v(p)|^2,    v = 3^3 mean of u,  theta rising      (coupled convex)
@@ -66,21 +66,30 @@ class Level:
 
 
 LEVELS = (Level(cell=4, step=2, radius=4, stride=2), Level(cell=2, step=1, radius=2, stride=2))
+FLAT_LEVELS = (Level(cell=8, step=2, radius=10), Level(cell=4, step=1, radius=4))
+"""In 2D there are fewer displacements to try, and a radiograph moves further: 40 of 256 pixels at first."""
 
 
 class Discrete(System):
     """The system of the module's docstring: it has no parts and nothing to train.
 
     Args:
-        levels: from coarse to fine, in averaged voxels.
+        levels: from coarse to fine, in averaged voxels; flat_levels: those for 2D images.
         pool: voxels of the images that are averaged along each axis, once they are described, for the search.
         descriptor: of `DESCRIPTORS`.
     """
 
     makes = {"tau": "search"}
 
-    def __init__(self, levels: Sequence[Level] = LEVELS, pool: int = 2, descriptor: str = "mind-ssc") -> None:
+    def __init__(
+        self,
+        levels: Sequence[Level] = LEVELS,
+        pool: int = 2,
+        descriptor: str = "mind-ssc",
+        flat_levels: Sequence[Level] = FLAT_LEVELS,
+    ) -> None:
         super().__init__()
+        self.flat_levels = tuple(flat_levels)
         self.levels, self.pool, self.describe = tuple(levels), pool, DESCRIPTORS[descriptor]
 
     def losses(self, batch: Batch, player: str) -> Terms:
@@ -89,16 +98,17 @@ class Discrete(System):
 
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
-        """tau; see Alignment. 3D, a batch of one."""
+        """tau; see Alignment. A batch of one."""
         whole = self.describe(moving), self.describe(fixed)
         m, f, moving, fixed, moving_mask, fixed_mask = (
-            F.avg_pool3d(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
+            ff.pooled(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
         )
         # Air against air is alike everywhere: cells without anything but air are led by their neighbours.
         body = [mask * described(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
-        u = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
+        n = fixed.ndim - 2
+        u = torch.zeros(1, n, *fixed.shape[2:], device=fixed.device)
         w = u
-        for level in self.levels:
+        for level in self.levels if n == 3 else self.flat_levels:
             u, w = (
                 ff.compose(a, search(ff.warp(theirs, a), ours, ff.warp(seen, a), inside, level))
                 for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
@@ -121,19 +131,20 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
         moving_mask, fixed_mask: (1, 1, *spatial) in 0..1, where they count.
 
     Returns:
-        (1, 3, *spatial).
+        (1, n, *spatial).
     """
+    n = fixed.ndim - 2
     shape = fixed.shape[2:]
     cost, labels = _costs(moving, fixed, moving_mask, fixed_mask, level)
     cells = cost.shape[1:]
     square = labels.square().sum(dim=1, keepdim=True)
     flat = cost.flatten(1) + PRIOR * level.step**2 * square
-    u = labels[flat.argmin(dim=0)].T.view(1, 3, *cells)
+    u = labels[flat.argmin(dim=0)].T.view(1, n, *cells)
     for theta in THETAS:
         v = box_mean(u, 3)
         # |d - v|^2 without |v|^2, which is the same for every d.
         coupled = torch.addmm(flat, labels, v[0].flatten(1), alpha=-2 * theta).add_(theta * square)
-        u = labels[coupled.argmin(dim=0)].T.view(1, 3, *cells)
+        u = labels[coupled.argmin(dim=0)].T.view(1, n, *cells)
     u = level.step * box_mean(u, 3)
     whole = upsample_to(u, [c * level.cell for c in cells])
     return whole[(slice(None), slice(None), *[slice(0, size) for size in shape])]
@@ -142,31 +153,33 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
 def _costs(
     moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor, level: Level
 ) -> tuple[Tensor, Tensor]:
-    """C (labels, *cells), and the labels (labels, 3) in steps."""
+    """C (labels, *cells), and the labels (labels, n) in steps."""
+    n = fixed.ndim - 2
     step, reach, cell = level.step, level.radius, level.cell
     more = [-s % cell for s in fixed.shape[2:]]
     pads = [p for m in reversed(more) for p in (0, m)]
-    f, m = (F.avg_pool3d(F.pad(i, pads, mode="replicate"), step) for i in (fixed, moving))
-    seen_f, seen_m = (F.avg_pool3d(F.pad(i, pads), step) for i in (fixed_mask, moving_mask))
-    m, seen_m = F.pad(m, [reach] * 6, mode="replicate"), F.pad(seen_m, [reach] * 6)
+    f, m = (ff.pooled(F.pad(i, pads, mode="replicate"), step) for i in (fixed, moving))
+    seen_f, seen_m = (ff.pooled(F.pad(i, pads), step) for i in (fixed_mask, moving_mask))
+    m, seen_m = F.pad(m, [reach] * (2 * n), mode="replicate"), F.pad(seen_m, [reach] * (2 * n))
     size, stride, pool = f.shape[2:], level.stride, cell // (step * level.stride)
-    f, seen_f = (i[..., ::stride, ::stride, ::stride].contiguous() for i in (f, seen_f))
-    offsets = torch.cartesian_prod(*[torch.arange(2 * reach + 1)] * 3)
+    thin = (slice(None), slice(None), *[slice(None, None, stride)] * n)
+    f, seen_f = (i[thin].contiguous() for i in (f, seen_f))
+    offsets = torch.cartesian_prod(*[torch.arange(2 * reach + 1)] * n)
     out = torch.empty(len(offsets), *[s * step // cell for s in size], device=f.device)
 
     def at(d: Sequence[int]) -> tuple[slice, ...]:
         return (slice(None), slice(None), *[slice(o, o + s, stride) for o, s in zip(d, size, strict=True)])
 
-    middle = at([reach] * 3)
+    middle = at([reach] * n)
     both = seen_f * seen_m[middle]
     usual = ((m[middle] - f).square().sum(dim=1, keepdim=True) * both).sum() / both.sum().clamp(min=1e-6)
-    weight = F.avg_pool3d(seen_f, pool).clamp(min=1e-3)
+    weight = ff.pooled(seen_f, pool).clamp(min=1e-3)
     scratch = torch.empty_like(f)
     for k, d in enumerate(offsets.tolist()):
         where = at(d)
         distance = torch.sub(m[where], f, out=scratch).square_().sum(dim=1, keepdim=True)
         distance = usual + seen_m[where] * (distance - usual)
-        out[k] = (F.avg_pool3d(distance * seen_f, pool) / weight)[0, 0]
+        out[k] = (ff.pooled(distance * seen_f, pool) / weight)[0, 0]
     return out, (offsets - reach).to(f)
 
 
@@ -184,6 +197,6 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if networks:
         raise ValueError("discrete has no networks")
     numbers = dict(options)
-    if "levels" in numbers:
-        numbers["levels"] = [Level(**level) for level in numbers["levels"]]
+    for name in {"levels", "flat_levels"} & set(numbers):
+        numbers[name] = [Level(**level) for level in numbers[name]]
     return Discrete(**numbers)

@@ -21,7 +21,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jssr.core import field as ff
@@ -142,7 +141,7 @@ class JSSR(System):
     def _scale(self, image: Tensor) -> Tensor:
         if self.coarse == 1:
             return image
-        return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, self.coarse, ceil_mode=True)
+        return ff.pooled(image, self.coarse, ceil_mode=True)
 
     def _moved(self, s: Tensor, f: Forward) -> Tensor:
         if self.coarse == 1:

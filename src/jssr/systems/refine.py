@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -106,5 +105,4 @@ def _spline(control: Tensor) -> Tensor:
 
 
 def _pool(image: Tensor, by: int) -> Tensor:
-    pool = F.avg_pool3d if image.ndim == 5 else F.avg_pool2d
-    return image.float() if by == 1 else pool(image.float(), by, ceil_mode=True)
+    return image.float() if by == 1 else ff.pooled(image.float(), by, ceil_mode=True)

@@ -1,0 +1,45 @@
+"""Where radiographs lie: flat images have no place in the patient that two of them share.
+
+A picture file knows no millimetres at all, and a detector's spacing says nothing of where the patient stood before it.
+So the moving image starts with its middle on the fixed image's middle; where either has no spacing of its own (a pixel
+of exactly 1, as picture files are read) it is also scaled, so that their longer sides agree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine
+
+__all__ = ["flat_grid", "flat_start", "unknown_spacing"]
+
+
+def unknown_spacing(grid: Grid) -> bool:
+    """Whether a flat image says nothing of its pixels' size."""
+    return bool((grid.spacing == 1.0).all())
+
+
+def flat_start(fixed: Grid, moving: Grid) -> Affine:
+    """Points of the fixed image to points of the moving one, before anything is registered: middle to middle, and
+    longer side to longer side where a spacing is not known."""
+    scale = 1.0
+    if unknown_spacing(fixed) or unknown_spacing(moving):
+        scale = _side(moving) / _side(fixed)
+    # Columns and rows stay what they are: the directions of two radiographs have nothing to do with each other.
+    linear = scale * moving.direction @ fixed.direction.T
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = moving.centre - linear @ fixed.centre
+    return Affine(matrix)
+
+
+def flat_grid(image: Grid, pixels: int) -> Grid:
+    """A square grid of `pixels` along each side, centred on an image, its longer side filled."""
+    spacing = _side(image) / pixels
+    first = image.centre - image.direction @ np.full(2, (pixels - 1) / 2 * spacing)
+    return Grid.of((pixels, pixels), spacing, first.tolist(), image.direction)
+
+
+def _side(grid: Grid) -> float:
+    return float((np.array(grid.shape) * grid.spacing).max())
