@@ -39,8 +39,8 @@ def bent():
 @pytest.fixture(scope="module")
 def found(bent):
     fixed, moving, truth = bent
-    labels = Volume((fixed.data > 2000).to(torch.uint8), fixed.grid, "labels")
-    theirs = Volume((moving.data > 2000).to(torch.uint8), moving.grid, "labels")
+    labels = Volume((fixed.data > 2800).to(torch.uint8), fixed.grid, "labels")
+    theirs = Volume((moving.data > 2800).to(torch.uint8), moving.grid, "labels")
     marks = Points(np.array([[60.0, 50.0], [100.0, 90.0], [150.0, 110.0]]))
     return register(fixed, moving, system="discrete", fixed_labels=labels, moving_labels=theirs,
                     fixed_landmarks=marks, moving_landmarks=Points(truth(marks.xyz)))  # fmt: skip
