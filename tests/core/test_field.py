@@ -188,3 +188,27 @@ def test_smooth_is_scipys_gaussian():
     out = ff.smooth(torch.from_numpy(image)[None, None], (1.5, 0.0, 2.0))[0, 0].numpy()
     expected = gaussian_filter(image, (1.5, 0, 2.0), mode="nearest", truncate=3.0)
     assert np.abs(out - expected).max() < 1e-4
+
+
+def test_bsplines_keep_lines_straight():
+    """Cubic B-splines give back linear control points; knots are the middles of blocks of pixels."""
+    spacing, knots = 4, 7
+    middles = torch.arange(knots) * spacing + (spacing - 1) / 2
+    points = torch.stack([0.5 * middles[:, None] - 2 + 0 * middles, 3 - 0.25 * middles + 0 * middles[:, None]])[None]
+    field = ff.bspline_field(points, spacing, (28, 28))
+    at = torch.arange(28.0)
+    inner = slice(6, 22)  # further out the repeated knots bend it
+    torch.testing.assert_close(field[0, 0, inner, 5], 0.5 * at[inner] - 2, atol=1e-4, rtol=0)
+    torch.testing.assert_close(field[0, 1, 5, inner], 3 - 0.25 * at[inner], atol=1e-4, rtol=0)
+
+
+def test_bsplines_of_one_point():
+    """The uniform cubic B-spline is 2/3 in its middle, 1/6 one knot off; between pixel centres here: +-1/2 pixel."""
+    points = torch.zeros(1, 2, 7, 7)
+    points[0, 0, 3, 3] = 1.0
+    field = ff.bspline_field(points, 2, (14, 14))
+    t = 0.25  # half a pixel of knots two pixels apart
+    middle = 2 / 3 - t**2 + t**3 / 2
+    assert field[0, 0, 6:8, 6:8].flatten().tolist() == pytest.approx([middle**2] * 4, abs=1e-5)
+    assert field[0, 0].sum().item() == pytest.approx(4, abs=1e-4)  # a knot's share is its block
+    assert field[0, 1].abs().max() == 0

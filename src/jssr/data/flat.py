@@ -12,7 +12,7 @@ import numpy as np
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 
-__all__ = ["flat_grid", "flat_start", "unknown_spacing"]
+__all__ = ["flat_grid", "flat_start", "seen_spacing", "unknown_spacing"]
 
 
 def unknown_spacing(grid: Grid) -> bool:
@@ -39,6 +39,11 @@ def flat_grid(image: Grid, pixels: int) -> Grid:
     spacing = _side(image) / pixels
     first = image.centre - image.direction @ np.full(2, (pixels - 1) / 2 * spacing)
     return Grid.of((pixels, pixels), spacing, first.tolist(), image.direction)
+
+
+def seen_spacing(grid: Grid, transform: Affine) -> float:
+    """What the spacing of a grid is in the image that a transform leads to."""
+    return float(np.sqrt(abs(np.linalg.det(transform.matrix))) * grid.spacing[0])
 
 
 def _side(grid: Grid) -> float:

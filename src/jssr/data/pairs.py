@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.data.augment import Augment, Scan, augment_pair, augment_single
 from jssr.data.cohort import Case, Cohort, Split
+from jssr.data.draws import cases_of_split, generator_of, whose_turn
 from jssr.data.intensity import Window
 from jssr.data.shelf import Shelf
 from jssr.errors import CohortError, GeometryError, TrainingError
@@ -94,9 +94,9 @@ class PairSource:
         # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
         named = any(case.labels for case in cohort.cases)
         self.shelf = Shelf(cohort, window, structures if named else (), room)
-        self.cases = [c for c in _of_split(cohort, split) if self._choices(c)]
+        self.cases = [c for c in cases_of_split(cohort, split) if self._choices(c)]
         if moving is not None:
-            lacking = [c.id for c in _of_split(cohort, split) if not {anchor, moving} <= set(c.images)]
+            lacking = [c.id for c in cases_of_split(cohort, split) if not {anchor, moving} <= set(c.images)]
             if lacking:
                 raise TrainingError(
                     f"{cohort.root}: {moving} is to be moved onto {anchor}, but case {', '.join(lacking)} has not both"
@@ -105,10 +105,10 @@ class PairSource:
             raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
         self.hidden: frozenset[str] = frozenset()
         taught = [case.id for case in self.cases if self._taught(case)]
-        order = torch.randperm(len(taught), generator=_generator(seed, 5)).tolist()
+        order = torch.randperm(len(taught), generator=generator_of(seed, 5)).tolist()
         self.hidden = frozenset(taught[k] for k in order[round(labelled * len(taught)) :])
         self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
-        cases = [] if supervised is None else _of_split(supervised, "train")
+        cases = [] if supervised is None else cases_of_split(supervised, "train")
         self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
         if supervised is not None and not self.labelled:
             raise TrainingError(f"{supervised.root}: the supervised cohort has no labelled training scans")
@@ -210,13 +210,13 @@ class PairSource:
         return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
 
     def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
-        generator = _generator(self.seed, 1, index)
+        generator = generator_of(self.seed, 1, index)
         cases = self.cases
         if "labelled" in need:
             cases = [case for case in cases if self._taught(case)]
             if not cases:
                 self.check({"labelled"})
-        case = cases[_turn(self.seed, 2, index, len(cases))]
+        case = cases[whose_turn(self.seed, 2, index, len(cases))]
         choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
         labels = bool(need & {"labels", "labelled"})
@@ -237,8 +237,8 @@ class PairSource:
     def _single(self, index: int) -> Scan:
         self.check({"supervised"})
         assert self.labelled_shelf is not None
-        generator = _generator(self.seed, 3, index)
-        case, phase = self.labelled[_turn(self.seed, 4, index, len(self.labelled))]
+        generator = generator_of(self.seed, 3, index)
+        case, phase = self.labelled[whose_turn(self.seed, 4, index, len(self.labelled))]
         scan = self._cut([self.labelled_shelf.scan(case, phase, True)], generator if self.augment else None)[0]
         return augment_single(scan, self.augment, generator) if self.augment else scan
 
@@ -283,22 +283,6 @@ def _somewhere(scan: Scan, generator: torch.Generator) -> list[int]:
         return [s // 2 for s in scan.image.shape[2:]]
     found: list[int] = body[int(torch.randint(len(body), (), generator=generator))].tolist()
     return found
-
-
-def _of_split(cohort: Cohort, split: Split) -> list[Case]:
-    return cohort.split(split) if any(c.split for c in cohort.cases) else list(cohort.cases)
-
-
-def _generator(*numbers: int) -> torch.Generator:
-    """A generator whose state mixes all the numbers well."""
-    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
-
-
-def _turn(seed: int, stream: int, index: int, count: int) -> int:
-    """Whose turn it is: each round through all is in an order of its own."""
-    order = torch.randperm(count, generator=_generator(seed, stream, index // count))
-    return int(order[index % count])
 
 
 def _one_shape(scans: list[Scan]) -> list[Scan]:

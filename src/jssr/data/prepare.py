@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
-from jssr.data.flat import flat_grid, flat_start
+from jssr.data.flat import flat_grid, flat_start, seen_spacing
 from jssr.data.intensity import Window, normalise
 from jssr.data.place import Ready, put, ready, working_grid
 from jssr.data.rigid import OverlapError, RigidResult, overlap, rigid_align
@@ -106,9 +105,9 @@ def prepare_pair(
 
 def _flat_pair(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:
     grid, start = flat_grid(fixed.grid, pixels), flat_start(fixed.grid, moving.grid)
-    scale = float(np.sqrt(abs(np.linalg.det(start.matrix))))
-    a = _ready(fixed, float(grid.spacing[0]), window, Affine.identity(2))
-    b = _ready(moving, scale * float(grid.spacing[0]), window, start)
+    here = Affine.identity(2)
+    a = _ready(fixed, seen_spacing(grid, here), window, here)
+    b = _ready(moving, seen_spacing(grid, start), window, start)
     one, two = normalised(a, grid), normalised(b, grid)
     return PreparedPair(one.image, two.image, one.mask, two.mask, grid, start, a.limits, b.limits, start=start)
 

@@ -23,6 +23,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, resample
 from jssr.core.volume import Points, Volume
 from jssr.data.cohort import Case, Cohort
+from jssr.data.flat import flat_grid, flat_start, seen_spacing
 from jssr.data.intensity import NO_DATA, Window, normalise
 from jssr.data.place import Ready, put, ready, working_grid
 from jssr.data.prepare import check_labels
@@ -55,10 +56,12 @@ class Settings:
     spacing: tuple[float, float, float]
     window: Window | None
     rigid: bool
+    flat: int = 256
 
     def fingerprint(self, cohort: Cohort, case: Case) -> str:
         """Changes when the settings, the case's entry or one of its files change."""
-        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, cohort.anchor, case.model_dump(mode="json")]
+        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, self.flat, cohort.anchor]
+        told.append(case.model_dump(mode="json"))
         told += cohort.files_of(case)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
@@ -72,6 +75,7 @@ def prepare_cohort(
     workers: int = 2,
     progress: bool = True,
     keep_going: bool = False,
+    flat: int = 256,
 ) -> Cohort:
     """Write a prepared copy of a cohort.
 
@@ -89,6 +93,8 @@ def prepare_cohort(
         workers: processes. With 1 everything is done in this one.
         progress: show a bar.
         keep_going: leave out cases that fail instead of failing at the end.
+        flat: pixels along each side of the grid of radiographs, for which spacing and rigid do not matter; they start
+            as `jssr.data.flat` has it.
 
     Returns:
         the new cohort.
@@ -101,7 +107,7 @@ def prepare_cohort(
     if out.resolve() == cohort.root.resolve():
         raise CohortError(f"{out}: is the cohort itself; choose another output folder")
     steps = (spacing,) * 3 if isinstance(spacing, (int, float)) else tuple(spacing)
-    settings = Settings(tuple(float(s) for s in steps), window, rigid)  # type: ignore[arg-type]
+    settings = Settings(tuple(float(s) for s in steps), window, rigid, flat)  # type: ignore[arg-type]
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for case, record, problem in _run(cohort, out, settings, workers, progress):
@@ -126,6 +132,7 @@ def _finish(
         "spacing": settings.spacing,
         "window": settings.window,
         "rigid": settings.rigid,
+        "flat": settings.flat,
         "no_data": NO_DATA,
         "source": cohort.name,
         "cases": {c.id: {k: v for k, v in done[c.id].items() if k not in ("case", "fingerprint")} for c in kept},
@@ -190,20 +197,26 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
     phases = [cohort.anchor, *(p for p in case.images if p != cohort.anchor)]
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
-    anchor = read_image(cohort.image(case, cohort.anchor))
+    anchor = read_image(cohort.image(case, cohort.anchor), ndim=None)
+    n = anchor.grid.ndim
+    square = flat_grid(anchor.grid, settings.flat) if n == 2 else None
     for phase in phases:
-        volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase))
+        volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase), ndim=n)
         if phase in case.labels:
-            check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
-        if settings.rigid and phase != cohort.anchor:
+            check_labels(read_image(cohort.path(case.labels[phase]), "labels", n), volume)
+        if settings.rigid and phase != cohort.anchor and square is None:
             rigid[phase] = rigid_align(anchor, volume)
-        transform = rigid[phase].transform if phase in rigid else Affine.identity()
+        transform = rigid[phase].transform if phase in rigid else Affine.identity(n)
+        if square is not None and phase != cohort.anchor:
+            transform = flat_start(anchor.grid, volume.grid)
+        spacing = settings.spacing if square is None else seen_spacing(square, transform)
         try:
-            scans[phase] = ready(volume, settings.spacing, settings.window, transform)
+            scans[phase] = ready(volume, spacing, settings.window, transform)
         except ValueError as error:
             raise ImageError(f"{volume.name}: {error}") from error
     first = scans[cohort.anchor]
-    grid, warnings = working_grid(first, [scans[p] for p in phases[1:]], settings.spacing)
+    others = [scans[p] for p in phases[1:]]
+    grid, warnings = working_grid(first, others, settings.spacing) if square is None else (square, [])
     entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}, "paired": {}}
     for phase in phases:
         _write_phase(cohort, case, phase, scans[phase], grid, out, entry)
@@ -244,13 +257,13 @@ def _write_phase(
     write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{stem}.nii.gz", "int16")
     entry["images"][phase] = f"{stem}.nii.gz"
     if phase in case.labels:
-        labels = resample(read_image(cohort.path(case.labels[phase]), "labels"), grid, scan.transform)
+        labels = resample(read_image(cohort.path(case.labels[phase]), "labels", grid.ndim), grid, scan.transform)
         kept = labels.data * mask[0].to(labels.data.dtype)
         write_image(labels.with_data(kept), out / f"{stem}_labels.nii.gz")
         entry["labels"][phase] = f"{stem}_labels.nii.gz"
     back = scan.transform.inverse()
     if phase in case.landmarks:
-        points = read_points(cohort.path(case.landmarks[phase]))
+        points = read_points(cohort.path(case.landmarks[phase]), grid.ndim)
         write_points(Points(back(points.xyz), points.names), out / f"{stem}_landmarks.csv")
         entry["landmarks"][phase] = f"{stem}_landmarks.csv"
     if phase in case.truth:

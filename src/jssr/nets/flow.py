@@ -5,32 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jssr.core.field import bspline_field
 from jssr.nets.blocks import pad_to_multiple, upsample_to
 
-__all__ = ["DIRNetRegressor", "FlowNetS", "bspline_field"]
-
-
-def bspline_field(knots: Tensor, spacing: int, shape: Sequence[int]) -> Tensor:
-    """The field that control points of a cubic B-spline make.
-
-    Args:
-        knots: (B, 2, h, w), the middles of blocks of `spacing` pixels; beyond the border they are repeated.
-        spacing: pixels between control points, even.
-        shape: of the field, at most `spacing` times that of the knots.
-
-    Returns:
-        (B, 2, *shape).
-    """
-    t = (torch.arange(4 * spacing, device=knots.device) - (4 * spacing - 1) / 2).abs() / spacing
-    kernel = torch.where(t < 1, 2 / 3 - t**2 + t**3 / 2, (2 - t).clamp(min=0) ** 3 / 6)
-    weight = (kernel[:, None] * kernel)[None, None].expand(2, 1, -1, -1)
-    around = F.pad(knots, (2, 2, 2, 2), mode="replicate")
-    # Two more knots on each side, and the kernel's own overhang of 3/2 spacings.
-    field = F.conv_transpose2d(around, weight, stride=spacing, padding=2 * spacing + 3 * spacing // 2, groups=2)
-    return field[:, :, : shape[0], : shape[1]]
+__all__ = ["DIRNetRegressor", "FlowNetS"]
 
 
 class DIRNetRegressor(nn.Module):

@@ -55,7 +55,7 @@ class JRSNet(System):
         unmasked: share of the pairs whose mask is not shown.
     """
 
-    makes = {"tau": "G", "synthesised": "G", "segmentation": "G"}
+    makes = {"tau": "G", "segmentation": "G"}
 
     def __init__(
         self,

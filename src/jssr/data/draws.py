@@ -1,0 +1,27 @@
+"""What is drawn for a step of training, as a function of the seed and the step alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from jssr.data.cohort import Case, Cohort, Split
+
+__all__ = ["cases_of_split", "generator_of", "whose_turn"]
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """A generator whose state mixes all the numbers well."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def whose_turn(seed: int, stream: int, index: int, count: int) -> int:
+    """One of `count`: each round through all is in an order of its own."""
+    order = torch.randperm(count, generator=generator_of(seed, stream, index // count))
+    return int(order[index % count])
+
+
+def cases_of_split(cohort: Cohort, split: Split) -> list[Case]:
+    """The cases of a split, or all where the cohort has no splits."""
+    return cohort.split(split) if any(c.split for c in cohort.cases) else list(cohort.cases)

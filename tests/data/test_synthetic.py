@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jssr.core import field as ff
+from jssr.data.augment import Augment
+from jssr.data.cohort import Cohort
+from jssr.data.deform import Deform
+from jssr.data.prepare_cohort import prepare_cohort
+from jssr.data.synthetic import MadePairs
+from jssr.errors import TrainingError
+from jssr.io.images import read_image
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Three patients of 60 x 80 pixels; the first one's second visit is twice as large. Two lungs, no other mask."""
+    root = tmp_path_factory.mktemp("rays")
+    cases = []
+    for k in range(3):
+        visits = {"day0": 1} | ({"day4": 2} if k == 0 else {})
+        case = {"id": f"p{k}", "split": "train", "images": {}, "labels": {}}
+        for day, zoom in visits.items():
+            j, i = np.meshgrid(np.arange(60 * zoom) / zoom, np.arange(80 * zoom) / zoom)
+            right, left = (((j - c) / 9) ** 2 + ((i - 38) / 20) ** 2 < 1 for c in (18 + k, 42))
+            grey = 120 + 60 * np.sin(i / 5) * np.cos(j / 6) - 60 * (right | left)
+            Image.fromarray(grey.astype(np.uint8)).save(root / f"p{k}_{day}.png")
+            Image.fromarray((right * 1 + left * 2).astype(np.uint8)).save(root / f"p{k}_{day}_mask.png")
+            case["images"][day], case["labels"][day] = f"p{k}_{day}.png", f"p{k}_{day}_mask.png"
+        cases.append(case)
+    names = {"label_names": {1: "right lung", 2: "left lung"}, "regions": {"lungs": ["right lung", "left lung"]}}
+    Cohort.model_validate({"name": "rays", "anchor": "day0", "cases": cases, **names, "root": root}).save()
+    return prepare_cohort(Cohort.load(root), root / "prepared", 1.0, None, workers=1, progress=False, flat=64)
+
+
+def source(cohort, **changes):
+    given = {"deform": Deform(), "batch": 2, "seed": 3, "augment": Augment(), **changes}
+    return MadePairs(cohort, ("lungs",), (-200, 200), **given)
+
+
+def test_radiographs_are_prepared_onto_one_square_grid(cohort):
+    case = cohort.case("p0")
+    first, second = (read_image(cohort.path(case.images[d]), ndim=None) for d in ("day0", "day4"))
+    assert first.grid.same_as(second.grid) and first.grid.shape == (64, 64)
+    assert np.abs(first.array - second.array)[10:50].mean() < 60  # thousandths; the same picture at two sizes
+    labels = read_image(cohort.path(case.labels["day4"]), "labels", None)
+    assert sorted(np.unique(labels.array)) == [0, 1, 2]
+    assert (first.array == -32768).any()  # beside a picture that is higher than wide
+
+
+def test_the_field_brings_the_moving_labels_back(cohort):
+    """Dice of the masks by `truth`, where the made pairs overlap by less than 0.7 before."""
+    batch = source(cohort, augment=None).batch(0)
+    assert batch.moving.shape == (2, 1, 64, 64) and batch.truth.shape == (2, 2, 64, 64)
+
+    def dice(a, b):
+        return (2 * (a * b).sum(dim=(1, 2, 3)) / (a + b).sum(dim=(1, 2, 3))).tolist()
+
+    moving, fixed = batch.moving_labels.float(), batch.fixed_labels.float()
+    assert max(dice(moving, fixed)) < 0.7
+    back = ff.warp(moving, batch.truth)
+    seen = ff.warp(torch.ones_like(moving), batch.truth, padding="zeros") > 0.99
+    assert min(dice(back * seen, fixed * seen)) > 0.93
+
+
+def test_a_step_decides_its_batch(cohort):
+    a, b, c = (source(cohort).batch(step) for step in (4, 4, 5))
+    assert torch.equal(a.moving, b.moving) and torch.equal(a.truth, b.truth)
+    assert not torch.equal(a.moving, c.moving)
+    assert a.moving.min() >= -1 and a.moving.max() <= 1 and bool(a.labelled.all())
+
+
+def test_examples_stay_what_they_are(cohort):
+    them = source(cohort)
+    assert them.examples == [("p0", "day0"), ("p0", "day4"), ("p1", "day0"), ("p2", "day0")]
+    a, b = them.example(2), them.example(2)
+    assert torch.equal(a.moving, b.moving) and a.moving.shape == (1, 1, 64, 64)
+
+
+def test_what_it_cannot_bring_is_said(cohort, tmp_path):
+    with pytest.raises(TrainingError, match="bring no supervised"):
+        source(cohort).check({"pair", "supervised"})
+    bare = cohort.model_copy(update={"cases": [c.model_copy(update={"labels": {}}) for c in cohort.cases]})
+    with pytest.raises(TrainingError, match="no image with a label map"):
+        source(bare)
