@@ -69,11 +69,13 @@ def test_empty_folder(place):
     fails(place, "check", place / "empty", says=("empty", "cohort.json"))
 
 
-@pytest.mark.parametrize("shape", [(20, 20), (3, 6, 20, 20)])
-def test_two_and_four_dimensions(place, shape):
+@pytest.mark.parametrize(
+    ("shape", "says"), [((20, 20), "two images of a kind"), ((3, 6, 20, 20), "4D (20 x 20 x 6 x 3); a 3D image is due")]
+)
+def test_two_and_four_dimensions(place, shape, says):
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=shape).astype(np.float32), isVector=False)
     sitk.WriteImage(image, str(place / "flat.nii.gz"))
-    fails(place, *register(place, "flat.nii.gz"), says=("flat.nii.gz", "3D image is due"))
+    fails(place, *register(place, "flat.nii.gz"), says=("flat.nii.gz", says))
 
 
 def test_nan_and_constant(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "engine"))
 from tiny_jssr import ball, ball_labels  # noqa: E402
 
 from jssr.cli import app  # noqa: E402
+from jssr.core.grid import Grid  # noqa: E402
+from jssr.core.volume import volume_of  # noqa: E402
 from jssr.data.cohort import Case, Cohort  # noqa: E402
 from jssr.engine.model import load_model  # noqa: E402
 from jssr.engine.recipe import load_recipe  # noqa: E402
@@ -147,3 +150,45 @@ def test_joint_training_goes_on_where_a_pair_teaches_a_player_nothing(prepared: 
     words += ["stages.joint.steps=4", "stages.joint.weights.cons=0", "labelled=0.5"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two visits of one patient, as PNG of different size, with masks of the lungs; prepared as jrsnet-compact does."""
+    root = tmp_path_factory.mktemp("rays")
+    images, labels = {}, {}
+    for visit, zoom in (("day0", 1), ("day5", 2)):
+        j, i = np.meshgrid(np.arange(60 * zoom) / zoom, np.arange(80 * zoom) / zoom)
+        lungs = sum(((j - c - zoom) / 9) ** 2 + ((i - 38) / 20) ** 2 < 1 for c in (18, 42)) > 0
+        grey = (120 + 60 * np.sin(i / 5) * np.cos(j / 6) - 60 * lungs).astype(np.uint8)
+        for name, values in ((f"{visit}.png", grey), (f"{visit}_lungs.png", lungs.astype(np.uint8))):
+            write_image(volume_of(values.T, Grid.of(values.T.shape), "labels"), root / name)
+        images[visit], labels[visit] = f"{visit}.png", f"{visit}_lungs.png"
+    case = Case(id="p0", split="train", images=images, labels=labels)
+    Cohort(name="rays", anchor="day0", cases=[case], label_names={1: "lungs"}, root=root).save()
+    run("prepare", root, "-o", root / "prepared", "--recipe", "jrsnet-compact", "--workers", 1)
+    return root
+
+
+@pytest.mark.parametrize("name", ["jrsnet-compact", "dirnet-compact", "flownet-compact"])
+def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp_path: Path) -> None:
+    plan = load_recipe(name)
+    words = [f"stages.{stage.name}.steps=2" for stage in plan.stages] + ["batch=2", "monitor_every=1"]
+    words += ["picture_every=1"]
+    words += ["networks.G.width=4", "networks.F.width=4"] if plan.system == "jrsnet" else []
+    given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
+    data, out = radiographs / "prepared", tmp_path / "run"
+    run("train", name, "--data", data, "-o", out, "--accelerator", "cpu", *given)
+    weights = ["--checkpoint", out]
+    fixed, moving = radiographs / "day0.png", radiographs / "day5.png"
+    known = ["--fixed-labels", radiographs / "day0_lungs.png", "--moving-labels", radiographs / "day5_lungs.png"]
+    run("register", fixed, moving, "-o", tmp_path / "out", *weights, *known, "--no-report")
+    assert read_image(tmp_path / "out" / "moved.nii.gz").grid.same_as(read_image(fixed).grid)
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert told["reads_fixed_labels"] == (plan.system == "jrsnet")
+    if plan.system == "jrsnet":
+        run("benchmark", radiographs, "--split", "all", "-o", tmp_path / "bm", "--run", out, "--tool", "discrete")
+        rows = {r.method: r.values for r in read_csv(tmp_path / "bm" / "results.csv")}
+        assert rows["initial"]["dice/lungs"] == rows["rigid"]["dice/lungs"] > 0.8
+        run("segment", moving, "-o", tmp_path / "lungs.png", *weights)
+        assert read_image(tmp_path / "lungs.png", "labels").grid.shape == (120, 160)

@@ -41,10 +41,10 @@ def source(cohort, **changes):
 
 def test_radiographs_are_prepared_onto_one_square_grid(cohort):
     case = cohort.case("p0")
-    first, second = (read_image(cohort.path(case.images[d]), ndim=None) for d in ("day0", "day4"))
+    first, second = (read_image(cohort.path(case.images[d])) for d in ("day0", "day4"))
     assert first.grid.same_as(second.grid) and first.grid.shape == (64, 64)
     assert np.abs(first.array - second.array)[10:50].mean() < 60  # thousandths; the same picture at two sizes
-    labels = read_image(cohort.path(case.labels["day4"]), "labels", None)
+    labels = read_image(cohort.path(case.labels["day4"]), "labels")
     assert sorted(np.unique(labels.array)) == [0, 1, 2]
     assert (first.array == -32768).any()  # beside a picture that is higher than wide
 

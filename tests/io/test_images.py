@@ -121,13 +121,14 @@ def test_two_dimensions(tmp_path):
     flat = np.arange(12, dtype=np.uint8).reshape(3, 4)
     path = save(tmp_path / "a.png", flat, None)
     assert read_image(path, ndim=2).array.tolist() == flat.T.tolist()
-    refused(path, "is 2D .4 x 3.; a 3D image is due")
+    refused(path, "is 2D .4 x 3.; a 3D image is due", ndim=3)
 
 
 def test_one_slice_is_2d(tmp_path):
     path = save(tmp_path / "a.nii.gz", np.arange(12, dtype=np.uint8).reshape(1, 3, 4), None)
     assert read_image(path, ndim=2).grid.shape == (4, 3)
-    refused(path, "is 2D .4 x 3 x 1.")
+    refused(path, "is 2D .4 x 3 x 1.", ndim=3)
+    assert read_grid(path).shape == (4, 3)
 
 
 def test_4d_is_refused_unless_of_one_frame(tmp_path):

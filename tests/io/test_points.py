@@ -42,7 +42,7 @@ def test_no_points_are_no_points(tmp_path):
     ("content", "words"),
     [
         (b"", "no column x, y, z"),
-        (b"name,x,y\na,1,2\n", "no column z"),
+        (b"name,x,z\na,1,2\n", "no column y"),
         (b"name,x,y,z\na,1,2,3\nb,1,two,3\n", "line 3"),
         (b"name,x,y,z\na,1,2,nan\n", "line 2"),
         (b"name,x,y,z\na,1,2\n", "line 2"),
@@ -59,3 +59,11 @@ def test_malformed(tmp_path, content, words):
 def test_missing(tmp_path):
     with pytest.raises(PointsError, match="no such file"):
         read_points(tmp_path / "p.csv")
+
+
+def test_points_without_z_are_flat(tmp_path):
+    write_points(Points(np.array([[1.5, 2.0]]), ("a",)), tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text() == "name,x,y\na,1.5000,2.0000\n"
+    assert read_points(tmp_path / "p.csv").xyz.tolist() == [[1.5, 2.0]]
+    with pytest.raises(PointsError, match="no column z"):
+        read_points(tmp_path / "p.csv", 3)

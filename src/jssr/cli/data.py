@@ -135,7 +135,7 @@ def _recoloured(
     from jssr.io.images import read_image
 
     # What is wrong with the files is said here, before worker processes say it.
-    check_labels(read_image(source[1], "labels"), read_image(source[0]))
+    check_labels(read_image(source[1], "labels", 3), read_image(source[0], ndim=3))
     known = read_label_names(names or source[1])
     return write_recoloured(out, *source, known, patients, seed, phases or CT_PHASES, workers=workers)
 
@@ -215,7 +215,9 @@ def prepare(
         from jssr.engine.counterparts import check_pairs
 
         check_pairs(source, structure)
-    done = prepare_cohort(source, out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going)
+    done = prepare_cohort(
+        source, out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going, flat=plan.flat
+    )
     if pairs:
         _make_pairs(done, structure, least_dice, workers)
     opt.console().print(f"{len(Cohort.load(out).cases)} cases written to {out}")

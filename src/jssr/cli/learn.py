@@ -55,11 +55,10 @@ def train(
     Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
     """
     opt.prepare_session(threads, verbose)
-    from jssr.data.augment import Augment
     from jssr.data.cohort import Cohort
-    from jssr.data.pairs import PairSource
     from jssr.engine.output import check_output
     from jssr.engine.recipe import build_system, load_recipe
+    from jssr.engine.sources import source_of
     from jssr.engine.train import train as run
     from jssr.errors import RecipeError
 
@@ -75,14 +74,7 @@ def train(
     needs = {need for stage in plan.stages if stage.steps for need in stage.needs}
     if labelled is None and "supervised" in needs:
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
-    try:
-        augment = Augment.model_validate(plan.augment)
-    except ValueError as error:
-        raise RecipeError(f"recipe {plan.name}: augment: {str(error).splitlines()[-1]}") from error
-    source = PairSource(
-        cohort, labelled, plan.structures, plan.anchor, plan.window, plan.patch, plan.batch, plan.seed, augment,
-        cache_gb=cache_gb, labelled=plan.labelled, moving=plan.moving, in_body=plan.in_body,
-    )  # fmt: skip
+    source = source_of(plan, cohort, labelled, cache_gb)
     source.check(needs)
     import torch
 

@@ -283,8 +283,11 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
 
     Raises:
         ValueError: another `to`.
-        TransformError: the transform has no inverse at some point (its field folds there).
+        TransformError: the points are of another dimension, or the transform has no inverse at some point (its field
+            folds there).
     """
+    if points.xyz.shape[1] != transform.ndim:
+        raise TransformError(f"points of {points.xyz.shape[1]} coordinates, and a transform of {transform.ndim}D space")
     if to == "moving":
         return Points(transform(points.xyz), points.names)
     if to != "fixed":

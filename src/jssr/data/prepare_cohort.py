@@ -197,13 +197,13 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
     phases = [cohort.anchor, *(p for p in case.images if p != cohort.anchor)]
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
-    anchor = read_image(cohort.image(case, cohort.anchor), ndim=None)
+    anchor = read_image(cohort.image(case, cohort.anchor))
     n = anchor.grid.ndim
     square = flat_grid(anchor.grid, settings.flat) if n == 2 else None
     for phase in phases:
         volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase), ndim=n)
         if phase in case.labels:
-            check_labels(read_image(cohort.path(case.labels[phase]), "labels", n), volume)
+            check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
         if settings.rigid and phase != cohort.anchor and square is None:
             rigid[phase] = rigid_align(anchor, volume)
         transform = rigid[phase].transform if phase in rigid else Affine.identity(n)
@@ -257,13 +257,13 @@ def _write_phase(
     write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{stem}.nii.gz", "int16")
     entry["images"][phase] = f"{stem}.nii.gz"
     if phase in case.labels:
-        labels = resample(read_image(cohort.path(case.labels[phase]), "labels", grid.ndim), grid, scan.transform)
+        labels = resample(read_image(cohort.path(case.labels[phase]), "labels"), grid, scan.transform)
         kept = labels.data * mask[0].to(labels.data.dtype)
         write_image(labels.with_data(kept), out / f"{stem}_labels.nii.gz")
         entry["labels"][phase] = f"{stem}_labels.nii.gz"
     back = scan.transform.inverse()
     if phase in case.landmarks:
-        points = read_points(cohort.path(case.landmarks[phase]), grid.ndim)
+        points = read_points(cohort.path(case.landmarks[phase]))
         write_points(Points(back(points.xyz), points.names), out / f"{stem}_landmarks.csv")
         entry["landmarks"][phase] = f"{stem}_landmarks.csv"
     if phase in case.truth:

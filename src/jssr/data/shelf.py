@@ -99,9 +99,7 @@ class Shelf:
                 self._kept.move_to_end(relative)
                 return self._kept[relative]
         path = self.cohort.path(relative)
-        tensor = (
-            self._classes(read_image(path, "labels", None).data[0]) if labels else read_image(path, ndim=None).data[0]
-        )
+        tensor = self._classes(read_image(path, "labels").data[0]) if labels else read_image(path).data[0]
         if not labels:
             tensor = tensor.round().clamp_(NO_DATA, -NO_DATA - 1).to(torch.int16)
         with self._lock:

@@ -8,7 +8,7 @@ counts for all that use it. Each contestant runs in processes of its own, so tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,11 +20,12 @@ import torch
 from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
+from jssr.data.flat import flat_start
 from jssr.data.intensity import limits, normalise, window_for
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
-from jssr.engine.infer import prepare, solve
+from jssr.engine.infer import prepare, solve, structure_of
 from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb
@@ -40,7 +41,17 @@ from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["BEFORE", "Contestant", "aligned", "contestants_of", "model_of", "rigid_of", "run_benchmark", "run_name"]
+__all__ = [
+    "BEFORE",
+    "Contestant",
+    "aligned",
+    "contestants_of",
+    "model_of",
+    "rigid_of",
+    "run_benchmark",
+    "run_name",
+    "start_of",
+]
 
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
@@ -198,7 +209,8 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
             continue
         x = read_image(cohort.path(case.images[phase]))
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        whole, seconds = aligned(one, y, x, rigid)
+        labels = read_image(cohort.path(case.labels[anchor]), "labels") if anchor in case.labels else None
+        whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
         peak = peak_memory_mb()
         values = _measured(cohort, case, anchor, phase, y, whole)
         values |= _likeness(y, x, whole) if alike else {}
@@ -208,30 +220,41 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
     write_csv(results, out / "cases" / one.folder / f"{case.id}.csv")
 
 
-def aligned(one: Contestant, y: Volume, x: Volume, rigid: RigidResult | None) -> tuple[Transform, float]:
+def aligned(
+    one: Contestant,
+    y: Volume,
+    x: Volume,
+    rigid: RigidResult | None,
+    labels: Volume | None = None,
+    structures: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[Transform, float]:
     """Run a contestant on a pair.
 
     Args:
         y, x: fixed and moving scan.
         rigid: found before; its seconds count. None finds it where it is needed.
+        labels, structures: the fixed scan's label map and the names of its values, for systems that read them.
 
     Returns:
         The whole map, as a field on the fixed grid (where it is not linear), and the seconds from the scans to that.
     """
     if one.name == "initial":
-        return Affine.identity(), 0.0
+        return start_of(y, x), 0.0
     watch = Stopwatch()
     if one.is_tool and TOOLS[one.source].own_rigid:
         with watch.stage("align"):
-            whole = _by_tool(one, y, x, Affine.identity())
+            whole = _by_tool(one, y, x, start_of(y, x))
         return whole, watch.total
-    rigid = rigid or rigid_align(y, x)
+    rigid = rigid or rigid_found(y, x)
     if one.name == "rigid":
         return rigid.transform, rigid.seconds
     if not one.is_tool:
         model_of(one.source)  # read once a process, before the clock starts
     with watch.stage("align"):
-        whole = _by_tool(one, y, x, rigid.transform) if one.is_tool else _by_system(one, y, x, rigid)
+        if one.is_tool:
+            whole = _by_tool(one, y, x, rigid.transform)
+        else:
+            whole = _by_system(one, y, x, rigid, labels, structures)
     return whole, watch.total + rigid.seconds
 
 
@@ -239,10 +262,28 @@ def _by_tool(one: Contestant, y: Volume, x: Volume, rigid: Affine) -> Displaceme
     return TOOLS[one.source].run(y, x, rigid, torch.get_num_threads()).displacement(y.grid)
 
 
-def _by_system(one: Contestant, y: Volume, x: Volume, rigid: RigidResult) -> Displacement:
+def _by_system(
+    one: Contestant,
+    y: Volume,
+    x: Volume,
+    rigid: RigidResult,
+    labels: Volume | None,
+    structures: Mapping[str, Sequence[int]] | None,
+) -> Displacement:
     model = model_of(one.source)
     pair = prepare(model, y, x, found=rigid)
-    return solve(model, y, x, pair, one.refine, Stopwatch()).final.chain.displacement(y.grid)
+    known = structure_of(model, pair, labels, structures)
+    return solve(model, y, x, pair, one.refine, Stopwatch(), known).final.chain.displacement(y.grid)
+
+
+def start_of(y: Volume, x: Volume) -> Affine:
+    """What counts as not aligned: the headers' geometry, or `flat_start` of two radiographs."""
+    return flat_start(y.grid, x.grid) if y.grid.ndim == 2 else Affine.identity()
+
+
+def rigid_found(y: Volume, x: Volume) -> RigidResult:
+    """`rigid_align`; radiographs are not aligned rigidly."""
+    return RigidResult(flat_start(y.grid, x.grid), 0.0, 0.0, 0.0) if y.grid.ndim == 2 else rigid_align(y, x)
 
 
 def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
@@ -251,7 +292,7 @@ def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
         kept = json.loads(file.read_text(encoding="utf-8"))
         matrix = np.array(kept.pop("matrix"))
         return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
-    found = rigid_align(y, x)
+    found = rigid_found(y, x)
     make_folder(file.parent)
     kept = {key: value for key, value in vars(found).items() if key != "transform"}
     write_json({"matrix": found.transform.matrix.tolist(), **kept}, file)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jssr.core.transform import Affine, Transform
+from jssr.core.transform import Transform
 from jssr.data.cohort import Cohort
-from jssr.engine.benchmark import BEFORE, Contestant, rigid_of
+from jssr.engine.benchmark import BEFORE, Contestant, rigid_of, start_of
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown
@@ -93,7 +93,7 @@ def write_figures(
         goal, labels = (
             read_image(cohort.path(case.labels[p]), kind="labels") if known else None for p in (fixed, phase)
         )
-        maps: dict[str, Transform] = {BEFORE[0]: Affine.identity()}
+        maps: dict[str, Transform] = {BEFORE[0]: start_of(y, x)}
         maps[BEFORE[1]] = rigid_of(y, x, out / "rigid" / f"{shown}_{phase}.json").transform
         maps |= _fields(out, contestants, shown, phase)
         written.append(_write(out / f"figure5_{phase}.png", method_rows(y, x, maps, goal, labels)))

@@ -182,7 +182,7 @@ def _make(
 ) -> Made:
     anchor = cohort.anchor
     other = next(phase for phase in cohort.phases if phase != anchor)
-    y, x = (_Scan.of(read_image(cohort.image(case, phase))) for phase in (anchor, other))
+    y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (anchor, other))
     p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (anchor, other))
     syn = _syn(y.image, x.image, threads, case.id)
     before, by_syn = (_overlap(p_y, resample(p_x, y.grid, way), values) for way in (None, syn))

@@ -25,12 +25,12 @@ from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working, describe
 from jssr.errors import GeometryError, ImageError, JssrError, PointsError
-from jssr.evaluate.metrics import tre
+from jssr.evaluate.metrics import member, tre
 from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.systems.base import Alignment
 
-__all__ = ["prepare", "register", "segment", "solve", "synthesise"]
+__all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
 
 LOST = (
     "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
@@ -73,7 +73,8 @@ def register(
         rigid: align rigidly first; otherwise the headers' geometry holds. Not for 2D images, which start as
             `jssr.data.flat` has it.
         initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
-        fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances.
+        fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances; JRS-Net also
+            reads the fixed image's.
         fixed_landmarks, moving_landmarks: for the landmark error, matched by name.
         structures: name to label values of the label maps; None takes each value under its number.
         device: where the networks run.
@@ -111,7 +112,8 @@ def register(
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
-    return _full_size(y, x, solve(model, y, x, pair, refine, watch), truth, watch)
+    known = structure_of(model, pair, truth.fixed_labels, structures)
+    return _full_size(y, x, solve(model, y, x, pair, refine, watch, known), truth, watch)
 
 
 def prepare(
@@ -132,14 +134,41 @@ def prepare(
     return prepare_pair(y, x, spacing, recipe.window, pair.rigid is not None, found=pair.rigid)
 
 
-def solve(model: Model, y: Volume, x: Volume, pair: PreparedPair, refine: int, watch: Stopwatch) -> Working:
+def structure_of(
+    model: Model, pair: PreparedPair, labels: Volume | None, structures: Mapping[str, Sequence[int]] | None
+) -> Tensor | None:
+    """Where the fixed image has the structure of a system that reads it, (1, 1, *pair.grid.shape) in 0 and 1; else
+    None.
+
+    Args:
+        labels: the fixed image's, where they are known.
+        structures: name to label values; all labels count where the system's structures are not among them.
+    """
+    if labels is None or not model.system.reads_structure:
+        return None
+    values = [value for name in model.structures for value in (structures or {}).get(name, ())]
+    inside = member(labels.array, values) if values else labels.array != 0
+    volume = labels.with_data(torch.from_numpy(inside.astype(np.uint8))[None])
+    return resample(volume, pair.grid).data[None].float()
+
+
+def solve(
+    model: Model,
+    y: Volume,
+    x: Volume,
+    pair: PreparedPair,
+    refine: int,
+    watch: Stopwatch,
+    structure: Tensor | None = None,
+) -> Working:
     """Align a prepared pair: the system's field, and with `refine` steps the refined one.
 
     Args:
         y, x: the scans that `pair` was prepared from, fixed and moving.
+        structure: of `structure_of`.
     """
     with watch.stage("network"):
-        alignment = _align(model, pair)
+        alignment = _align(model, pair, structure)
     maps = {"network": Map(_field(alignment.tau, pair.grid, pair), pair.transform)}
     if refine > 0:
         with watch.stage("refine"):
@@ -244,10 +273,11 @@ def _full_size(y: Volume, x: Volume, work: Working, truth: Truth, watch: Stopwat
     )
 
 
-def _align(model: Model, pair: PreparedPair) -> Alignment:
+def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:
     inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
+    more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
     with model.computing():
-        said = model.system.align(*inputs)
+        said = model.system.align(*inputs, **more)
     # Clones leave inference mode: the refinement differentiates through what it is given.
     parts: dict[str, Any] = {
         name: None if value is None else value.float().cpu().clone()
@@ -275,7 +305,7 @@ def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
 def _image(image: Image) -> Volume:
     """Read, or check as reading checks."""
     if not isinstance(image, Volume):
-        return read_image(image, ndim=None)
+        return read_image(image)
     if image.data.shape[0] != 1:
         raise ImageError(f"{image.name}: has {image.data.shape[0]} channels; an image of one is due")
     if image.kind == "labels":
@@ -292,7 +322,7 @@ def _image(image: Image) -> Volume:
 def _labels(labels: Image | None, image: Volume) -> Volume | None:
     if labels is None:
         return None
-    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels", ndim=image.grid.ndim)
+    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
     if found.kind != "labels":
         raise GeometryError(f"{found.name}: is an image; a label map is due")
     check_labels(found, image)
@@ -300,7 +330,10 @@ def _labels(labels: Image | None, image: Volume) -> Volume | None:
 
 
 def _points(points: Landmarks | None, image: Volume) -> Points | None:
-    return points if points is None or isinstance(points, Points) else read_points(points, image.grid.ndim)
+    found = points if points is None or isinstance(points, Points) else read_points(points)
+    if found is not None and found.xyz.shape[1] != image.grid.ndim:
+        raise PointsError(f"{image.name}: is {image.grid.ndim}D, its landmarks have {found.xyz.shape[1]} coordinates")
+    return found
 
 
 def _truth(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "Stage", "build_system", "load_recipe", "nearest", "override", "recipe_from"]
 
-Need = Literal["pair", "labels", "labelled", "paired", "supervised"]
+Need = Literal["pair", "labels", "labelled", "paired", "supervised", "truth"]
 
 
 class _Model(BaseModel):
@@ -42,7 +42,8 @@ class Stage(_Model):
         train: the players in the order they play, each with the parts (networks) it moves. A critic plays first.
         weights: weight of each loss term; terms that are absent or 0 are not computed.
         needs: what a batch must bring; "labels" are those of the pair, where it has them, "labelled" draws only pairs
-            that have them, "paired" are counterparts of both scans in the other modality.
+            that have them, "paired" are counterparts of both scans in the other modality, "truth" the displacement
+            that a pair was made with (`deform`).
         learning_rates: rates of this stage that differ from the recipe's, by part.
         fresh_optimisers: forget the moments of this stage's parts at its start.
     """
@@ -73,6 +74,7 @@ class Recipe(_Model):
         anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
         moving: the phase that is moved onto it, which every case must have; None takes any other.
         labelled: share of the labelled training cases whose label maps of pairs training may see.
+        deform: pairs are made, of single images, by `jssr.data.deform.Deform` of these numbers; None takes a cohort's.
         refine: steps of instance optimisation after the system, where the user does not say how many.
         descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         learning_rates: by part.
@@ -104,6 +106,7 @@ class Recipe(_Model):
     anchor: str | None = None
     moving: str | None = None
     labelled: float = Field(default=1.0, ge=0, le=1)
+    deform: dict[str, JsonValue] | None = None
     refine: int = Field(default=0, ge=0)
     descriptor: Literal["mind-ssc", "mind", "macmind"] = "mind-ssc"
     stages: tuple[Stage, ...] = ()

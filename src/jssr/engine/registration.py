@@ -169,6 +169,7 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
         "weights": {"file": model.source, "checksum": model.header.get("checksum"), "recipe": model.recipe.name},
         "provenance": provenance(model.device, model.deterministic) | {"precision": model.precision},
         "network_grid": repr(pair.grid),
+        "reads_fixed_labels": model.system.reads_structure and truth.fixed_labels is not None,
         "structures": list(model.structures) if work.alignment.fixed_segmentation is not None else [],
         "rigid": None,
         "seconds": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},

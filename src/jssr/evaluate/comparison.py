@@ -22,7 +22,7 @@ def method_rows(
     maps: Mapping[str, Transform],
     fixed_labels: Volume | None = None,
     moving_labels: Volume | None = None,
-    plane: Plane = "coronal",
+    plane: Plane | None = None,
     width: int = 340,
 ) -> bytes:
     """Show what each method makes of a moving scan, as PNG bytes.
@@ -31,10 +31,11 @@ def method_rows(
         fixed, moving: the scans.
         maps: method to its map, fixed to moving space.
         fixed_labels, moving_labels: outlined where given.
-        plane: through the middle of what matters (`focus`).
+        plane: through the middle of what matters (`focus`); None takes the coronal one of a solid.
         width: pixels of a picture.
     """
     planes = Planes(fixed.grid, focus(fixed), width)
+    plane = plane or ("coronal" if "coronal" in planes.names else planes.names[0])
     limits = window_of(fixed), window_of(moving)
     grey = window(planes.cut(fixed, plane), limits[0])
     goal = None if fixed_labels is None else planes.cut(fixed_labels, plane)

@@ -22,13 +22,13 @@ from jssr.io.packing import pack_file
 
 __all__ = ["from_sitk", "grid_of", "read_grid", "read_image", "stored_dtype", "to_sitk", "write_image"]
 
-WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 # torch computes little with unsigned types wider than a byte.
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
 def read_image(
-    path: str | os.PathLike[str], kind: Kind = "image", ndim: int | None = 3, series: str | None = None
+    path: str | os.PathLike[str], kind: Kind = "image", ndim: int | None = None, series: str | None = None
 ) -> Volume:
     """Read an image or a label map with its place in the patient.
 
@@ -36,9 +36,10 @@ def read_image(
         path: a file, a folder that holds one DICOM series, or `folder/SERIES_UID`.
         kind: "image" gives float32 in the file's own numeric range; "labels" keeps the integer type (uint16, uint32 and
             uint64 are widened to what torch computes with; whole numbers stored as floats become int32).
-        ndim: 3, or 2 for radiographs and slices; None takes the file as it is. One frame of a 4D file, or one slice of
-            a 3D file where 2D is due, is taken as the image itself. Of colour files whose channels are all the same
-            (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned back.
+        ndim: 3, or 2 for radiographs and slices, where only that will do; None takes the file as it is. One frame of a
+            4D file, or one slice of a 3D file, is taken as the image itself. Of colour files whose channels are all
+            the same (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned
+            back.
         series: which DICOM series of a folder to read (its UID, or the beginning of it).
 
     Returns:
@@ -68,8 +69,10 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
         ImageError: missing or unreadable file, or a geometry that cannot be an image's.
     """
     reader = _open(Path(path))
-    n = min(reader.GetDimension(), 3)
+    n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
+    if abs(np.linalg.det(every)) < 0.5:
+        every = np.eye(n)  # a coronal slice: as `flattened` has it
     try:
         return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
     except GridError as error:
@@ -143,7 +146,7 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
     Raises:
         OutputError: unknown ending, NaN, unwritable folder or full disk.
     """
-    if not path.name.lower().endswith((*WRITABLE, ".png")):
+    if not path.name.lower().endswith(WRITABLE):
         raise OutputError(f"{path}: unknown kind of image file; end its name in one of {', '.join(WRITABLE)}")
     if path.name.lower().endswith(".png"):
         check_picture(image, path)

@@ -15,18 +15,17 @@ from jssr.io.atomic import atomic_path
 __all__ = ["read_points", "write_points"]
 
 
-def read_points(path: str | os.PathLike[str], ndim: int = 3) -> Points:
+def read_points(path: str | os.PathLike[str], ndim: int | None = None) -> Points:
     """Read points in LPS millimetres.
 
     Args:
         path: CSV with a header row that names at least x, y (and z); a column `name` is optional, others are ignored.
-        ndim: 3, or 2 for points of a 2D image.
+        ndim: 3 or 2, where only that will do; None takes points without a column z as those of a 2D image.
 
     Raises:
         PointsError: missing or empty file, missing columns, or a coordinate that is not a finite number.
     """
     path = Path(path)
-    axes = ["x", "y", "z"][:ndim]
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -35,6 +34,8 @@ def read_points(path: str | os.PathLike[str], ndim: int = 3) -> Points:
         raise PointsError(f"{path}: cannot be read as text ({type(error).__name__})") from error
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     columns = [c.strip().lower() for c in rows.fieldnames or []]
+    ndim = ndim or (3 if "z" in columns or "y" not in columns else 2)
+    axes = ["x", "y", "z"][:ndim]
     missing = [a for a in axes if a not in columns]
     if missing:
         raise PointsError(f"{path}: no column {', '.join(missing)}; the first row must read name,{','.join(axes)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jssr.engine.recipe import Recipe
-from jssr.recipes import baselines, discrete, dual, jssr, macjnet
+from jssr.recipes import baselines, discrete, dual, jrsnet, jssr, macjnet
 
 __all__ = ["RECIPES"]
 
@@ -34,5 +34,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dual-mr-compact": dual.dual_mr_compact,
     "dual-direct-compact": dual.dual_direct_compact,
     "dual-volume-compact": dual.dual_volume_compact,
+    "jrsnet": jrsnet.jrsnet_paper,
+    "jrsnet-compact": jrsnet.jrsnet_compact,
+    "jrsnet-noseg-compact": jrsnet.jrsnet_noseg_compact,
+    "dirnet-compact": jrsnet.dirnet_compact,
+    "flownet-compact": jrsnet.flownet_compact,
     "discrete": discrete.discrete,
 }

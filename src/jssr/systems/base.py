@@ -68,6 +68,9 @@ class System(nn.Module):
     """Which part makes what `align` returns, e.g. {"tau": "Phi", "synthesised": "G", "segmentation": "S"}. The
     training monitor looks at an output only once its part has been trained."""
 
+    reads_structure = False
+    """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
+
     @abstractmethod
     def losses(self, batch: Batch, player: str) -> Terms:
         """The terms that `player` may minimise, each a function of nothing that computes it when called.

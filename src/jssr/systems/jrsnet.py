@@ -12,6 +12,8 @@ G(x), the field tau and, from what its layers respond to, the mask s of G(x); F 
     (5) cycle    |F(G(x)) - x|_1 + |G(F(y)) - y|_1
     (6)          (4) + (2) + 10 cycle
 
+`mse`, |G(x) - y|^2, is what G is begun with.
+
 G's image is not pulled through G's field in print, and nothing but the other terms makes the two agree. What this
 project calls the moved image is always the moving one pulled through tau; G's image stands as `synthesised`. `tied`
 is ours: |x(tau) - G(x)|_1, not in the paper's sum.
@@ -56,6 +58,7 @@ class JRSNet(System):
     """
 
     makes = {"tau": "G", "segmentation": "G"}
+    reads_structure = True
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class JRSNet(System):
                 "critic_x": lambda: critic_loss(_part(self.DX)(f.x), _part(self.DX)(f.there("f").image.detach())),
             }
         return {
+            "mse": lambda: (f.there("g").image.float() - f.y).square().mean(),
             "nmi": lambda: -normalised_mutual_information(f.y, f.there("g").image),
             "ssim": lambda: 1 - ssim(f.y, f.there("g").image),
             "features": lambda: self._features(f.y, f.there("g").image),

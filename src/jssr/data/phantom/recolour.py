@@ -119,7 +119,7 @@ def write_recoloured(
 
 
 def _make(index: int, *, ct: str, labels: str, seed: int, **rest: object) -> Study:
-    image, organs = read_image(ct), read_image(labels, "labels")
+    image, organs = read_image(ct, ndim=3), read_image(labels, "labels", 3)
     return make_recoloured_study(image, organs, seed=seed + index, **rest)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,49 @@
+"""Where a recipe's batches come from."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from jssr.data.augment import Augment
+from jssr.data.cohort import Cohort
+from jssr.data.deform import Deform
+from jssr.data.pairs import PairSource
+from jssr.data.synthetic import MadePairs
+from jssr.engine.recipe import Recipe
+from jssr.errors import RecipeError
+
+__all__ = ["source_of"]
+
+Numbers = TypeVar("Numbers", bound=BaseModel)
+
+
+def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_gb: float) -> PairSource | MadePairs:
+    """The pairs of a cohort, or those that are made of its images where the recipe says so (`deform`).
+
+    Args:
+        cohort, supervised: prepared.
+        cache_gb: memory for prepared scans.
+
+    Raises:
+        RecipeError: numbers of `augment` or `deform` that cannot be.
+        CohortError, TrainingError: as `PairSource` and `MadePairs`.
+    """
+    augment = _numbers(Augment, recipe, "augment")
+    if recipe.deform is not None:
+        return MadePairs(
+            cohort, recipe.structures, recipe.window, _numbers(Deform, recipe, "deform"), recipe.batch, recipe.seed,
+            augment, cache_gb=cache_gb,
+        )  # fmt: skip
+    return PairSource(
+        cohort, supervised, recipe.structures, recipe.anchor, recipe.window, recipe.patch, recipe.batch, recipe.seed,
+        augment, cache_gb=cache_gb, labelled=recipe.labelled, moving=recipe.moving, in_body=recipe.in_body,
+    )  # fmt: skip
+
+
+def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:
+    try:
+        return kind.model_validate(getattr(recipe, key))
+    except ValueError as error:
+        raise RecipeError(f"recipe {recipe.name}: {key}: {str(error).splitlines()[-1]}") from error

@@ -1,0 +1,154 @@
+"""Recipes of JRS-Net (Mahapatra et al. 2018), its ablation and the registers it is compared with, in 2D.
+
+Costs and scores as measured: docs/results.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jssr.engine.recipe import Recipe, Stage
+
+__all__ = [
+    "dirnet_compact",
+    "flownet_compact",
+    "jrsnet_compact",
+    "jrsnet_noseg_compact",
+    "jrsnet_paper",
+]
+
+CONTENT = {"nmi": 1.0, "ssim": 1.0, "features": 1.0}
+"""Equation (2)."""
+WHOLE = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycle": 10.0}
+"""Equation (6)."""
+CRITICS = {"critic_y": 1.0, "critic_x": 1.0}
+NEEDS = ("pair", "labels", "truth")
+STEPS = 3000
+
+
+def jrsnet_paper() -> Recipe:
+    """As published: 64 maps, batch normalisation, pairs as printed, Adam 0.93, 10^5 steps at 1e-3. Not trained here.
+
+    What the paper leaves open: 16 blocks, as in SRGAN; images of 256 pixels; 2000 steps of its first part; one pair a
+    step. `--set options.vgg16=FILE` names VGG16's weights. `jssr train jrsnet --data COHORT -o RUN`.
+    """
+    generator: dict[str, Any] = {"width": 64, "blocks": 16}
+    return Recipe(
+        name="jrsnet",
+        description="JRS-Net as published",
+        system="jrsnet",
+        networks={"G": generator, "F": generator, "DY": {"width": 64}, "DX": {"width": 64}},
+        options={"unmasked": 0.0},
+        structures=("lungs",),
+        deform={},
+        stages=(
+            Stage(
+                name="begin", steps=2000, train={"main": ("G", "F")}, weights={"mse": 1.0, "cycle": 1.0}, needs=NEEDS
+            ),
+            Stage(
+                name="joint",
+                steps=100_000,
+                train={"critic": ("DY", "DX"), "main": ("G", "F")},
+                weights={**WHOLE, **CRITICS},
+                needs=NEEDS,
+            ),
+        ),
+        learning_rates=dict.fromkeys(("G", "F", "DY", "DX"), 1e-3),
+        betas=(0.93, 0.999),
+        dims=(2,),
+        flat=256,
+        augment=_still(),
+    )
+
+
+def jrsnet_compact() -> Recipe:
+    """JRS-Net at 128 pixels for two CPU cores. `jssr train jrsnet-compact --data COHORT -o RUN`.
+
+    Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
+    seen; each image normalised by itself; half of the pairs moved as between two visits, where the print has only
+    turns of 20 degrees and more.
+    """
+    generator: dict[str, Any] = {
+        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False,
+    }  # fmt: skip
+    first = Stage(
+        name="begin",
+        steps=STEPS // 3,
+        train={"main": ("G",)},
+        weights={"mse": 1.0, "field": 1.0, "seg": 1.0},
+        needs=NEEDS,
+    )
+    joint = Stage(
+        name="joint",
+        steps=STEPS - STEPS // 3,
+        train={"critic": ("DY", "DX"), "main": ("G", "F")},
+        weights={**WHOLE, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": 5.0, **CRITICS},
+        needs=NEEDS,
+    )
+    return _compact(
+        "jrsnet-compact",
+        "JRS-Net at 128 pixels for two CPU cores",
+        system="jrsnet",
+        networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
+        structures=("lungs",),
+        stages=(first, joint),
+        learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
+    )
+
+
+def jrsnet_noseg_compact() -> Recipe:
+    """The same without masks: the paper's JRS-NoSeg. `jssr train jrsnet-noseg-compact --data COHORT -o RUN`."""
+    full = jrsnet_compact()
+    stages = tuple(
+        stage.model_copy(update={"weights": {k: w for k, w in stage.weights.items() if k != "seg"}})
+        for stage in full.stages
+    )
+    changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
+    return full.model_copy(update={**changes, "options": {"masked": False}})
+
+
+def dirnet_compact() -> Recipe:
+    """DIRNet, normalised cross-correlation alone. `jssr train dirnet-compact --data COHORT -o RUN`."""
+    return _register("dirnet", "DIRNet, for two CPU cores", {"width": 32, "head": 64, "levels": 4}, {"ncc": 1.0})
+
+
+def flownet_compact() -> Recipe:
+    """FlowNet-S on known displacements. `jssr train flownet-compact --data COHORT -o RUN`."""
+    return _register("flownet", "FlowNet-S, for two CPU cores", {"widths": [16, 32, 64, 96, 128]}, {"epe": 1.0})
+
+
+def _register(system: str, description: str, numbers: dict[str, Any], weights: dict[str, float]) -> Recipe:
+    stage = Stage(name="align", steps=STEPS, train={"main": ("Phi",)}, weights=weights, needs=NEEDS)
+    return _compact(
+        f"{system}-compact",
+        description,
+        system=system,
+        networks={"Phi": numbers},
+        structures=("lungs",),
+        stages=(stage,),
+        learning_rates={"Phi": 1e-3},
+    )
+
+
+def _compact(name: str, description: str, **what: Any) -> Recipe:
+    """What all of them share: the pairs, their size, the schedule."""
+    return Recipe(
+        name=name,
+        description=description,
+        deform={"p_mild": 0.45, "p_same": 0.05},
+        betas=(0.93, 0.999),
+        schedule="cosine",
+        clip=1.0,
+        batch=4,
+        ema=0.99,
+        dims=(2,),
+        flat=128,
+        augment=_still() | {"p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "p_elastic": 0.3},
+        **what,
+    )
+
+
+def _still() -> dict[str, Any]:
+    """Images vary in brightness and noise alone: slices and fields of view are those of scanners."""
+    return {"p_affine": 0.0, "p_elastic": 0.0, "p_slices": 0.0, "p_cut": 0.0, "p_remap": 0.0, "p_remap_supervised": 0.2,
+            "p_blur": 0.1}  # fmt: skip
