@@ -30,6 +30,7 @@ class Population(str, Enum):
 class Anatomy(str, Enum):
     abdomen = "abdomen"
     pelvis = "pelvis"
+    thorax = "thorax"
 
 
 def phantom(
@@ -54,11 +55,14 @@ def phantom(
         Population, typer.Option("--population", help="supervised: another population, venous only, labelled.")
     ] = Population.target,
     anatomy: Annotated[
-        Anatomy, typer.Option("--anatomy", help="pelvis: CT and T2 MR, between which bladder and rectum change.")
+        Anatomy, typer.Option("--anatomy", help="pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs.")
     ] = Anatomy.abdomen,
     phases: Annotated[
         str | None,
-        typer.Option("--phases", help="With commas, of uncontrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1."),
+        typer.Option(
+            "--phases",
+            help="With commas, of uncontrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5.",
+        ),
     ] = None,
     shape: Annotated[
         tuple[int, int, int] | None,
@@ -81,6 +85,8 @@ def phantom(
     Example: jssr phantom cohort --patients 100 --seed 1
 
     Example: jssr phantom pelves --anatomy pelvis --patients 40 --seed 1 --paired
+
+    Example: jssr phantom chests --anatomy thorax --patients 60 --seed 1
 
     Example: jssr phantom study --from ct.nii.gz organs.nii.gz --patients 10
     """
@@ -108,11 +114,12 @@ def _phases(text: str | None, anatomy: str) -> tuple[str, ...] | None:
     """The phases of a list with commas; unknown ones are refused before any process is started."""
     from jssr.data.phantom.pelvic_study import PELVIC_PHASES
     from jssr.data.phantom.study import CT_PHASES, MR_PHASES
+    from jssr.data.phantom.thorax_study import VISITS
     from jssr.engine.recipe import nearest
     from jssr.errors import CohortError
 
     chosen = tuple(p.strip() for p in text.split(",")) if text else None
-    known = PELVIC_PHASES if anatomy == "pelvis" else (*CT_PHASES, *MR_PHASES)
+    known = {"pelvis": PELVIC_PHASES, "thorax": VISITS}.get(anatomy, (*CT_PHASES, *MR_PHASES))
     for phase in chosen or ():
         if phase not in known:
             raise CohortError(f"unknown phase {phase!r}{nearest(phase, known)}")

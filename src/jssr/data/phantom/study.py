@@ -28,6 +28,7 @@ __all__ = [
     "Study",
     "Subject",
     "assemble",
+    "check_phases",
     "check_scans",
     "default_phases",
     "make_study",
@@ -172,13 +173,21 @@ def check_scans(phases: Sequence[str], known: Sequence[str], shape: Sequence[int
         ValueError: an unknown phase, a phase twice, pairs of other than two phases, fewer than two voxels along an
             axis.
     """
-    told = ", ".join(phases)
     if len(shape) != 3 or min(shape) < 2:
         raise ValueError(f"a scan needs three axes of at least two voxels, got shape {tuple(shape)}")
-    if set(phases) - set(known) or len(set(phases)) != len(phases):
-        raise ValueError(f"phases must be different ones of {', '.join(known)}, got {told}")
+    check_phases(phases, known)
     if paired and len(phases) != 2:
-        raise ValueError(f"pairs are made of two phases, got {told}; name two, for example venous,t1")
+        raise ValueError(f"pairs are made of two phases, got {', '.join(phases)}; name two, for example venous,t1")
+
+
+def check_phases(phases: Sequence[str], known: Sequence[str]) -> None:
+    """Make sure that phases are known and different.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if set(phases) - set(known) or len(set(phases)) != len(phases):
+        raise ValueError(f"phases must be different ones of {', '.join(known)}, got {', '.join(phases)}")
 
 
 def _cropped(anatomy: Anatomy) -> Anatomy:

@@ -22,10 +22,12 @@ from jssr.data.phantom.study import (
     SHAPE,
     Population,
     Study,
+    check_phases,
     check_scans,
     default_phases,
     make_study,
 )  # fmt: skip
+from jssr.data.phantom.thorax_study import PIXELS, VISITS, make_thorax_study
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import to_sitk, write_image, write_sitk
 from jssr.io.points import write_points
@@ -34,7 +36,7 @@ from jssr.processes import in_processes
 __all__ = ["REGIONS", "SPLITS", "write_cohort", "write_studies", "write_study"]
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
-REGIONS = {"liver": ["liver", "liver_tumour"]}
+REGIONS = {"liver": ["liver", "liver_tumour"], "lungs": ["lung_right", "lung_left"]}
 _TRUTH_STEP_MM = 2.0**-8
 """Written truth is rounded to this: far below any voxel, and the files shrink to a fraction."""
 
@@ -64,7 +66,7 @@ def write_cohort(
     progress: bool = True,
     reference_mm: float | None = None,
     paired: bool = False,
-    anatomy: Literal["abdomen", "pelvis"] = "abdomen",
+    anatomy: Literal["abdomen", "pelvis", "thorax"] = "abdomen",
 ) -> Cohort:
     """Make phantom patients and write them as a cohort with its truth.
 
@@ -75,7 +77,8 @@ def write_cohort(
         out: folder to write to; files of the same names are replaced.
         patients: how many.
         seed: the cohort's.
-        anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says.
+        anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says; a thorax is
+            taken as radiographs.
         population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
@@ -97,6 +100,13 @@ def write_cohort(
         return write_studies(
             out, "phantom-pelvis", _make_pelvis, details, patients, splits or SPLITS, workers, progress
         )
+    if anatomy == "thorax":
+        if population != "target" or slice_thickness is not None or shape is not None or paired:
+            raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without population, slices or pairs")
+        visits = tuple(phases or VISITS[:3])
+        check_phases(visits, VISITS)
+        made = {"seed": seed, "reference_mm": reference_mm, "phases": visits}
+        return write_studies(out, "phantom-thorax", _make_thorax, made, patients, splits or SPLITS, workers, progress)
     details |= {"population": population, "slice_thickness": slice_thickness}
     details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
     check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
@@ -111,6 +121,10 @@ def _make(index: int, *, seed: int, **arguments: Any) -> Study:
 
 def _make_pelvis(index: int, *, seed: int, **arguments: Any) -> Study:
     return make_pelvic_study(seed, index, **arguments)
+
+
+def _make_thorax(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_thorax_study(seed, index, **arguments)
 
 
 def write_studies(
@@ -154,7 +168,7 @@ def write_studies(
         anchor=entries[0]["anchor"],
         cases=cases,
         label_names=entries[0]["label_names"],
-        regions={region: of for region, of in REGIONS.items() if region in entries[0]["label_names"].values()},
+        regions={region: of for region, of in REGIONS.items() if set(of) <= set(entries[0]["label_names"].values())},
         root=folder,
         meta={k: v for k, v in arguments.items() if isinstance(v, (str, int, float, tuple, type(None)))},
     )
@@ -179,10 +193,11 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
         "paired": {},
     }
     for phase, image in study.images.items():
-        case["images"][phase] = f"{study.id}/{phase}.nii.gz"
-        write_image(image.with_data(image.data.to(torch.int16)), place / f"{phase}.nii.gz", np.int16)
-        case["labels"][phase] = f"{study.id}/{phase}_labels.nii.gz"
-        write_image(study.labels[phase], place / f"{phase}_labels.nii.gz", np.uint8)
+        ending, kind = (".png", np.uint16) if image.grid.ndim == 2 else (".nii.gz", np.int16)
+        case["images"][phase] = f"{study.id}/{phase}{ending}"
+        write_image(image, place / f"{phase}{ending}", kind)
+        case["labels"][phase] = f"{study.id}/{phase}_labels{ending}"
+        write_image(study.labels[phase], place / f"{phase}_labels{ending}", np.uint8)
         if len(study.images) > 1:
             case["landmarks"][phase] = f"{study.id}/{phase}_landmarks.csv"
             write_points(study.landmarks[phase], place / f"{phase}_landmarks.csv")
