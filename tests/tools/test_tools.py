@@ -10,6 +10,7 @@ import pytest
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
+from jssr.data.flat import flat_start
 from jssr.errors import JssrError
 from jssr.tools import TOOLS, deeds, elastix
 from jssr.tools.base import isotropic
@@ -124,3 +125,30 @@ def test_a_program_that_fails_is_reported(tmp_path, monkeypatch):
 
 def test_every_tool_says_what_it_runs():
     assert all(tool.settings and tool.name == name for name, tool in TOOLS.items())
+
+
+@pytest.mark.parametrize("name", ["elastix", "affine"])
+def test_elastix_takes_radiographs(name, monkeypatch):
+    """A picture of twice the pixels, shifted: what lies at p lies at 2 p + 1/2 + the shift."""
+    shift = np.array([8.0, -5.0])
+    monkeypatch.setattr(elastix, "FLAT_GRIDS_MM", (80.0, 40.0))  # 5 mm are a pixel of this picture
+    monkeypatch.setattr(elastix, "FLAT_SHRINK", (2, 1))
+
+    def picture(grid, at):
+        rng = np.random.default_rng(0)
+        data = np.zeros(grid.shape)
+        for centre, size, value in zip(
+            rng.uniform(15, 80, (25, 2)), rng.uniform(4, 9, 25), rng.uniform(50, 200, 25), strict=True
+        ):
+            data += value * np.exp(-((at - centre) ** 2).sum(axis=-1) / (2 * size**2))
+        return volume_of(data.astype(np.float32), grid)
+
+    fixed, moving = Grid.of((96, 96)), Grid.of((192, 192))
+    start = flat_start(fixed, moving)
+    pixels = [np.stack(np.meshgrid(*[np.arange(s) for s in g.shape], indexing="ij"), axis=-1) for g in (fixed, moving)]
+    y = picture(fixed, pixels[0])
+    x = picture(moving, (pixels[1] - 0.5 - shift) / 2)
+    whole = TOOLS[name].run(y, x, start, 2)
+    at = np.random.default_rng(1).uniform(25, 70, (100, 2))
+    off = np.linalg.norm(whole(at) - (2 * at + 0.5 + shift), axis=1)
+    assert off.mean() < 1.0  # pixels of the moving picture; 9.4 without

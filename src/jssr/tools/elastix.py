@@ -1,4 +1,5 @@
-"""elastix (Klein et al. 2010; the package itk-elastix): rigid, affine and B-spline with mutual information."""
+"""elastix (Klein et al. 2010; the package itk-elastix): rigid, affine and B-spline with mutual information, and what
+the paper of JRS-Net sets for radiographs."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, Transform
+from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.tools.base import Tool, missing
 
@@ -19,7 +20,11 @@ __all__ = ["TOOLS"]
 STAGES = ("rigid", "affine", "bspline")
 RESOLUTIONS = 4
 GRID_MM = 16.0
-COMMON = {
+FLAT_GRIDS_MM = (80.0, 40.0, 20.0, 10.0, 5.0)
+FLAT_SHRINK = (4, 3, 2, 1, 1)
+FILM_MM = 360.0
+"""The longer side of a radiograph whose pixels have no millimetres."""
+COMMON: dict[str, tuple[str, ...]] = {
     # Without the bending energy of the toolbox's B-spline map, which took most of the time and crashed at times.
     "Registration": ("MultiResolutionRegistration",),
     "Metric": ("AdvancedMattesMutualInformation",),
@@ -30,17 +35,50 @@ COMMON = {
 }
 
 
-def _run(stages: Sequence[str], fixed: Volume, moving: Volume, threads: int) -> Transform:
+def _run(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
+    if fixed.grid.ndim == 2:
+        return _flat(stages, fixed, moving, start, threads)
+    settings = [(stage, RESOLUTIONS, GRID_MM, COMMON) for stage in stages]
+    return Displacement.from_millimetres(_found(settings, fixed, moving, threads), fixed.grid)
+
+
+def _flat(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
+    """The paper's settings: affine, then normalised mutual information and B-splines of 80 to 5 mm.
+
+    The moving image is put where `start` has it, and both are given as films of `FILM_MM` where a pixel is of no size.
+    """
+    side = float((np.array(fixed.grid.shape) * fixed.grid.spacing).max())
+    scale = np.diag([FILM_MM / side] * 2 + [1.0]) if (fixed.grid.spacing == 1.0).all() else np.eye(3)
+    there = Grid(moving.grid.shape, scale @ np.linalg.inv(start.matrix) @ moving.grid.affine)
+    here = Grid(fixed.grid.shape, scale @ fixed.grid.affine)
+    y, x = Volume(fixed.data, here), Volume(moving.data, there)
+    levels = len(FLAT_GRIDS_MM)
+    splines = {
+        "Metric": ("NormalizedMutualInformation",),
+        "FinalGridSpacingInPhysicalUnits": (str(FLAT_GRIDS_MM[-1]),),
+        "GridSpacingSchedule": tuple(str(g / FLAT_GRIDS_MM[-1]) for g in FLAT_GRIDS_MM for _ in range(2)),
+        "ImagePyramidSchedule": tuple(str(s) for s in FLAT_SHRINK for _ in range(2)),
+    }
+    settings = [("affine", RESOLUTIONS, GRID_MM, COMMON)]
+    if "bspline" in stages:
+        settings.append(("bspline", levels, FLAT_GRIDS_MM[-1], {**COMMON, **splines}))
+    field = Displacement.from_millimetres(_found(settings, y, x, threads), here)
+    return Chain(Displacement(field.u, fixed.grid), start)
+
+
+def _found(
+    settings: Sequence[tuple[str, int, float, dict[str, tuple[str, ...]]]], fixed: Volume, moving: Volume, threads: int
+) -> NDArray[np.float64]:
+    """Run elastix with one map after the other: the displacement, LPS millimetres, (*fixed shape, n)."""
     # The compiled modules themselves: the package's own import loads all of ITK's templates.
     from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
 
-    images = itkPyBufferPython.itkPyBufferIF3
+    n = fixed.grid.ndim
+    images = getattr(itkPyBufferPython, f"itkPyBufferIF{n}")
     chosen = elxParameterObjectPython.elastixParameterObject.New()
-    for stage in stages:
-        settings = dict(chosen.GetDefaultParameterMap(stage, RESOLUTIONS, GRID_MM))
-        settings |= COMMON
-        chosen.AddParameterMap(settings)
-    method = itkElastixRegistrationMethodPython.itkElastixRegistrationMethodIF3IF3.New()
+    for stage, levels, spacing, more in settings:
+        chosen.AddParameterMap({**dict(chosen.GetDefaultParameterMap(stage, levels, spacing)), **more})
+    method = getattr(itkElastixRegistrationMethodPython, f"itkElastixRegistrationMethodIF{n}IF{n}").New()
     y, x = _itk(images, fixed), _itk(images, moving)
     method.SetFixedImage(y)
     method.SetMovingImage(x)
@@ -49,27 +87,28 @@ def _run(stages: Sequence[str], fixed: Volume, moving: Volume, threads: int) -> 
     method.SetNumberOfThreads(threads)
     method.UpdateLargestPossibleRegion()
     with tempfile.TemporaryDirectory() as folder:  # transformix leaves a copy of the field where it is told to, or here
-        return Displacement.from_millimetres(_field(method, x, folder), fixed.grid)
+        return _field(method, x, folder, n)
 
 
-def _field(method: Any, x: Any, folder: str) -> NDArray[np.float64]:
-    """The displacement of what was found, LPS millimetres, (*fixed shape, 3)."""
+def _field(method: Any, x: Any, folder: str, n: int) -> NDArray[np.float64]:
+    """The displacement of what was found, LPS millimetres, (*fixed shape, n)."""
     from itk import itkPyBufferPython, itkTransformixFilterPython
 
-    apply = itkTransformixFilterPython.itkTransformixFilterIF3.New()
+    apply = getattr(itkTransformixFilterPython, f"itkTransformixFilterIF{n}").New()
     apply.SetMovingImage(x)
     apply.SetTransformParameterObject(method.GetTransformParameterObject())
     apply.SetComputeDeformationField(True)
     apply.SetOutputDirectory(folder)
     apply.SetLogToConsole(False)
     apply.UpdateLargestPossibleRegion()
-    field = itkPyBufferPython.itkPyBufferIVF33.GetArrayFromImage(apply.GetOutputDeformationField())
-    return np.asarray(field, dtype=np.float64).transpose(2, 1, 0, 3)
+    buffer = getattr(itkPyBufferPython, f"itkPyBufferIVF{n}{n}")
+    field = buffer.GetArrayFromImage(apply.GetOutputDeformationField())
+    return np.asarray(field, dtype=np.float64).transpose(*reversed(range(n)), n)
 
 
 def _itk(buffer: object, volume: Volume) -> object:
     grid: Grid = volume.grid
-    array = np.ascontiguousarray(volume.array.transpose(2, 1, 0), dtype=np.float32)
+    array = np.ascontiguousarray(volume.array.T, dtype=np.float32)
     image = buffer.GetImageFromArray(array)  # type: ignore[attr-defined]
     image.SetSpacing(grid.spacing.tolist())
     image.SetOrigin(grid.origin.tolist())
@@ -81,16 +120,17 @@ TOOLS = (
     Tool(
         "elastix",
         f"its default parameter maps {', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions, "
-        f"4096 samples, final grid of {GRID_MM:g} mm",
+        f"4096 samples, final grid of {GRID_MM:g} mm; radiographs: affine, then B-splines of 80 to 5 mm by normalised "
+        "mutual information (Mahapatra et al. 2018)",
         True,
-        lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, threads),
+        lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
         missing("itk"),
     ),
     Tool(
         "affine",
         "elastix's default parameter maps rigid and affine, likewise",
         True,
-        lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, threads),
+        lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
         missing("itk"),
     ),
 )
