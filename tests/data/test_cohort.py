@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jssr.data.cohort import Case, Cohort
 from jssr.errors import CohortError
@@ -171,3 +173,22 @@ def test_decathlon(tmp_path):
 )
 def test_bad_decathlon(tmp_path, changes, words):
     refused(write(tmp_path, {**DECATHLON, **changes}, "dataset.json"), words)
+
+
+def test_a_folder_of_radiographs_with_masks_is_a_cohort(tmp_path):
+    for name, values in (("a", (0, 1, 2)), ("b", (0, 1)), ("c", None)):
+        for part in ("images", "masks"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            if part == "images" or values:
+                pixels = np.resize(np.array(values or (3, 9), np.uint8), (6, 5)) * (9 if part == "images" else 1)
+                Image.fromarray(pixels).save(tmp_path / part / f"{name}.png")
+    (tmp_path / "images" / "notes.txt").write_text("not a picture")
+    cohort = Cohort.load(tmp_path)
+    assert [case.id for case in cohort.cases] == ["a", "b"]  # c has no mask
+    assert cohort.cases[0].labels == {"radiograph": "masks/a.png"}
+    assert cohort.structures() == {"label_1": (1,), "label_2": (2,), "lungs": (1, 2)}
+    (tmp_path / "masks" / "a.png").unlink()
+    assert Cohort.load(tmp_path).structures() == {"lungs": (1,)}
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(CohortError, match="no file in images/ has one of its name in masks/"):
+        Cohort.load(tmp_path)

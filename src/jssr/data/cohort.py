@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from jssr.data.pictures import cohort_of_pictures, picture_folders
 from jssr.errors import CohortError
 from jssr.io.atomic import atomic_path
 
@@ -123,7 +124,8 @@ class Cohort(_Entry):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], supervised_phase: str = "venous") -> Cohort:
-        """Read `cohort.json`, or the Decathlon's `dataset.json`, of a folder (or that file itself).
+        """Read `cohort.json`, or the Decathlon's `dataset.json`, of a folder (or that file itself); or make a cohort of
+        a folder of radiographs with masks (`jssr.data.pictures`).
 
         Args:
             folder: the cohort's folder.
@@ -137,8 +139,12 @@ class Cohort(_Entry):
         file = folder if folder.is_file() else folder / "cohort.json"
         if not file.is_file() and (folder / "dataset.json").is_file():
             file = folder / "dataset.json"
+        if not file.is_file() and picture_folders(folder) is not None:
+            return cls.model_validate({**cohort_of_pictures(folder), "root": folder})
         if not file.is_file():
-            raise CohortError(f"{folder}: holds no cohort.json and no dataset.json; is it a cohort's folder?")
+            raise CohortError(
+                f"{folder}: holds no cohort.json and no dataset.json, nor images/ with masks/; is it a cohort's folder?"
+            )
         try:
             content = json.loads(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
