@@ -166,6 +166,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images[visit], labels[visit] = f"{visit}.png", f"{visit}_lungs.png"
     case = Case(id="p0", split="train", images=images, labels=labels)
     Cohort(name="rays", anchor="day0", cases=[case], label_names={1: "lungs"}, root=root).save()
+    run("check", root)
     run("prepare", root, "-o", root / "prepared", "--recipe", "jrsnet-compact", "--workers", 1)
     return root
 
@@ -185,6 +186,12 @@ def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp
     run("register", fixed, moving, "-o", tmp_path / "out", *weights, *known, "--no-report")
     assert read_image(tmp_path / "out" / "moved.nii.gz").grid.same_as(read_image(fixed).grid)
     told = json.loads((tmp_path / "out" / "result.json").read_text())
+    field = ["--transform", tmp_path / "out" / "displacement.nii.gz"]
+    run("warp", radiographs / "day5_lungs.png", *field, "-o", tmp_path / "moved_lungs.png")
+    assert set(np.unique(read_image(tmp_path / "moved_lungs.png", "labels").array)) <= {0, 1}
+    (tmp_path / "marks.csv").write_text("name,x,y\na,20,30\n")
+    run("warp", tmp_path / "marks.csv", *field, "--to", "moving", "-o", tmp_path / "moved.csv")
+    assert len((tmp_path / "moved.csv").read_text().splitlines()) == 2
     assert told["reads_fixed_labels"] == (plan.system == "jrsnet")
     if plan.system == "jrsnet":
         run("benchmark", radiographs, "--split", "all", "-o", tmp_path / "bm", "--run", out, "--tool", "discrete")

@@ -66,22 +66,22 @@ def warp(
     if points != (out.suffix.lower() == ".csv"):
         raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
     found = read_transform(transform)
-    if found.ndim != 3:
-        raise TransformError(f"{transform}: is a {found.ndim}D transform; a 3D one is due")
     if points:
         write_points(move_points(read_points(source), found, to.value), out)
         opt.console().print(f"points in {to.value} space written to {out}")
         return
     from jssr.io.images import write_image
 
-    volume, kept = _read(source, kind)
+    volume, kept = _read(source, kind, out.suffix.lower() == ".png")
+    if found.ndim != volume.grid.ndim:
+        raise TransformError(f"{transform}: is a {found.ndim}D transform, and {source} is {volume.grid.ndim}D")
     grid = _grid(found, reference, to)
     write_image(resample(volume, grid, _pull(found, grid, to)), out, kept)
     opt.console().print(f"{volume.kind} in {to.value} space written to {out}")
 
 
-def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
-    """The volume, and the number type to write it in."""
+def _read(source: Path, kind: Kind, picture: bool) -> tuple[Volume, str | None]:
+    """The volume, and the number type to write it in: whole numbers for a picture, or where rounding does not matter."""
     import numpy as np
 
     from jssr.io.images import read_image, stored_dtype
@@ -98,7 +98,7 @@ def _read(source: Path, kind: Kind) -> tuple[Volume, str | None]:
         return image, None
     stored = stored_dtype(source)
     spread = float(image.data.max()) - float(image.data.min())
-    return image, str(stored) if np.issubdtype(stored, np.integer) and spread > 1000 else "float32"
+    return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
 
 
 def _grid(transform: Transform, reference: Path | None, to: To) -> Grid:
@@ -108,8 +108,9 @@ def _grid(transform: Transform, reference: Path | None, to: To) -> Grid:
 
     if reference is not None:
         grid = read_grid(reference) if reference.is_file() else read_image(reference).grid
-        if grid.ndim != 3 or min(grid.shape) < 2:
-            raise ImageError(f"{reference}: is {grid.ndim}D, of shape {grid.shape}; a 3D image is due")
+        if grid.ndim != transform.ndim or min(grid.shape) < 2:
+            told = f"{grid.ndim}D, of shape {grid.shape}"
+            raise ImageError(f"{reference}: is {told}; a {transform.ndim}D image is due, as the transform is")
         return grid
     first = transform.parts[0] if isinstance(transform, Chain) else transform
     if to is To.fixed and isinstance(first, Displacement):

@@ -139,7 +139,7 @@ def check_cohort(
     for case in track(cohort.cases, "checking", disable=not progress, transient=True):
         grids += _check_case(cohort, case, report, seen)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
-    if recipe_spacing is not None and grids:
+    if recipe_spacing is not None and grids and all(grid.ndim == 3 for grid in grids):
         report.estimate = _estimate(grids, recipe_spacing)
     return report
 
@@ -158,6 +158,9 @@ def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str,
             say("error", str(error))
             continue
         anchor = volume.grid if phase == cohort.anchor else anchor
+        if anchor is not None and anchor.ndim != volume.grid.ndim:
+            say("error", f"{volume.name}: is {volume.grid.ndim}D, the anchor's scan {anchor.ndim}D")
+            continue
         grids.append(volume.grid)
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
@@ -185,15 +188,20 @@ def _facts(case: Case, phase: str, volume: Volume, anchor: Grid | None, labels: 
         modality_of(volume),
         float(volume.data.min()),
         float(volume.data.max()),
-        overlap(anchor, volume.grid) if anchor is not None else 1.0,
+        _overlap(anchor, volume.grid) if anchor is not None else 1.0,
         labels,
     )
+
+
+def _overlap(fixed: Grid, moving: Grid) -> float:
+    """`overlap` in physical space; radiographs are put on one another wherever their headers have them."""
+    return overlap(fixed, moving) if fixed.ndim == 3 else 1.0
 
 
 def _oddities(facts: ScanFacts, volume: Volume, anchor: Grid | None) -> Iterator[tuple[Level, str]]:
     """What is unusual about a scan itself."""
     name = volume.name
-    if anchor is not None and facts.overlap == 0 and overlap(volume.grid, anchor) == 0:
+    if anchor is not None and facts.overlap == 0 and _overlap(volume.grid, anchor) == 0:
         yield "error", f"{name}: its field of view does not overlap the anchor's in physical space"
     elif facts.overlap < _LITTLE_OVERLAP:
         yield "warning", f"{name}: covers only {100 * facts.overlap:.0f} % of the anchor's field of view"
@@ -312,7 +320,10 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
 
 
 def _axes(grid: Grid) -> str:
-    """Where the axes point, roughly: one of R/L, A/P, F/H each (to the patient's right, front, feet ...)."""
+    """Where the axes point, roughly: one of R/L, A/P, F/H each (to the patient's right, front, feet ...); nowhere in
+    the patient, of a flat image."""
+    if grid.ndim == 2:
+        return ""
     letters = ("RL", "AP", "FH")
     out = ""
     for column in grid.direction.T:
