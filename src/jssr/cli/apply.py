@@ -81,7 +81,7 @@ def warp(
 
 
 def _read(source: Path, kind: Kind, picture: bool) -> tuple[Volume, str | None]:
-    """The volume, and the number type to write it in: whole numbers for a picture, or where rounding does not matter."""
+    """The volume, and the number type to write it in."""
     import numpy as np
 
     from jssr.io.images import read_image, stored_dtype
