@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jssr import __version__
-from jssr.cli import apply, compare, data, demo, learn, use
+from jssr.cli import apply, compare, convert, data, demo, learn, use
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
@@ -51,6 +51,7 @@ for command in (
     use.segment,
     use.synthesise,
     apply.warp,
+    convert.convert,
     learn.evaluate,
     compare.benchmark,
     learn.report,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core.grid import Grid
+from jssr.io.itk_elastix import itk_image, modules
 
 __all__ = ["euler_matrix", "run_elastix"]
 
@@ -39,14 +37,14 @@ def run_elastix(
     Raises:
         RuntimeError: elastix gave up, usually because too few samples fell on the moving image.
     """
-    parameters, method, buffer = _load()
+    parameters, method = modules()
     chosen = parameters.elastixParameterObject.New()
     chosen.AddParameterMap(_settings(iterations, samples, seed))
     run = method.itkElastixRegistrationMethodIF3IF3.New()
-    run.SetFixedImage(_itk(buffer.itkPyBufferIF3, fixed, fixed_grid, np.float32))
-    run.SetMovingImage(_itk(buffer.itkPyBufferIF3, moving, moving_grid, np.float32))
-    run.SetFixedMask(_itk(buffer.itkPyBufferIUC3, fixed_mask, fixed_grid, np.uint8))
-    run.SetMovingMask(_itk(buffer.itkPyBufferIUC3, moving_mask, moving_grid, np.uint8))
+    run.SetFixedImage(itk_image(fixed[0, 0].numpy(), fixed_grid))
+    run.SetMovingImage(itk_image(moving[0, 0].numpy(), moving_grid))
+    run.SetFixedMask(itk_image(fixed_mask[0, 0].numpy(), fixed_grid, np.uint8))
+    run.SetMovingMask(itk_image(moving_mask[0, 0].numpy(), moving_grid, np.uint8))
     run.SetParameterObject(chosen)
     run.SetLogToConsole(False)
     run.SetLogToFile(False)
@@ -106,23 +104,3 @@ def _settings(iterations: int, samples: int, seed: int) -> dict[str, tuple[str, 
         "UseDirectionCosines": ("true",),
         "WriteResultImage": ("false",),
     }
-
-
-def _itk(buffer: Any, tensor: Tensor, grid: Grid, dtype: DTypeLike) -> Any:
-    """(1, 1, *shape) on its grid as an ITK image. ITK's arrays have the last index axis first."""
-    array = np.ascontiguousarray(tensor[0, 0].numpy().transpose(2, 1, 0), dtype=dtype)
-    image = buffer.GetImageFromArray(array)  # copies: a view would outlive the array
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetOrigin(grid.origin.tolist())
-    image.SetDirection(np.ascontiguousarray(grid.direction))
-    return image
-
-
-def _load() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Import elastix's compiled modules themselves: `itk.ElastixRegistrationMethod` first loads all of ITK's templates.
-
-    That takes 15 s on one core, this 0.7 s (once torch is loaded).
-    """
-    from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
-
-    return elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython

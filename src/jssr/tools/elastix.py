@@ -3,9 +3,7 @@ the paper of JRS-Net sets for radiographs."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
+from jssr.io.itk_elastix import field_of, itk_image, modules
 from jssr.tools.base import Tool, missing
 
 __all__ = ["TOOLS"]
@@ -70,50 +69,20 @@ def _found(
     settings: Sequence[tuple[str, int, float, dict[str, tuple[str, ...]]]], fixed: Volume, moving: Volume, threads: int
 ) -> NDArray[np.float64]:
     """Run elastix with one map after the other: the displacement, LPS millimetres, (*fixed shape, n)."""
-    # The compiled modules themselves: the package's own import loads all of ITK's templates.
-    from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython, itkPyBufferPython
-
+    parameters, registration = modules()
     n = fixed.grid.ndim
-    images = getattr(itkPyBufferPython, f"itkPyBufferIF{n}")
-    chosen = elxParameterObjectPython.elastixParameterObject.New()
+    chosen = parameters.elastixParameterObject.New()
     for stage, levels, spacing, more in settings:
         chosen.AddParameterMap({**dict(chosen.GetDefaultParameterMap(stage, levels, spacing)), **more})
-    method = getattr(itkElastixRegistrationMethodPython, f"itkElastixRegistrationMethodIF{n}IF{n}").New()
-    y, x = _itk(images, fixed), _itk(images, moving)
+    method = getattr(registration, f"itkElastixRegistrationMethodIF{n}IF{n}").New()
+    y, x = (itk_image(volume.array, volume.grid) for volume in (fixed, moving))
     method.SetFixedImage(y)
     method.SetMovingImage(x)
     method.SetParameterObject(chosen)
     method.SetLogToConsole(False)
     method.SetNumberOfThreads(threads)
     method.UpdateLargestPossibleRegion()
-    with tempfile.TemporaryDirectory() as folder:  # transformix leaves a copy of the field where it is told to, or here
-        return _field(method, x, folder, n)
-
-
-def _field(method: Any, x: Any, folder: str, n: int) -> NDArray[np.float64]:
-    """The displacement of what was found, LPS millimetres, (*fixed shape, n)."""
-    from itk import itkPyBufferPython, itkTransformixFilterPython
-
-    apply = getattr(itkTransformixFilterPython, f"itkTransformixFilterIF{n}").New()
-    apply.SetMovingImage(x)
-    apply.SetTransformParameterObject(method.GetTransformParameterObject())
-    apply.SetComputeDeformationField(True)
-    apply.SetOutputDirectory(folder)
-    apply.SetLogToConsole(False)
-    apply.UpdateLargestPossibleRegion()
-    buffer = getattr(itkPyBufferPython, f"itkPyBufferIVF{n}{n}")
-    field = buffer.GetArrayFromImage(apply.GetOutputDeformationField())
-    return np.asarray(field, dtype=np.float64).transpose(*reversed(range(n)), n)
-
-
-def _itk(buffer: object, volume: Volume) -> object:
-    grid: Grid = volume.grid
-    array = np.ascontiguousarray(volume.array.T, dtype=np.float32)
-    image = buffer.GetImageFromArray(array)  # type: ignore[attr-defined]
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetOrigin(grid.origin.tolist())
-    image.SetDirection(np.ascontiguousarray(grid.direction))
-    return image
+    return field_of(method.GetTransformParameterObject(), x, n)
 
 
 TOOLS = (
