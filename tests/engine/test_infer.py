@@ -264,3 +264,14 @@ def test_a_large_grid_is_made_coarser(model):
 def _as_mr(volume):
     """Bright where the CT is dense, never negative."""
     return replace(volume, data=(volume.data + 1000).clamp(min=0) / 2)
+
+
+def test_pictures_beside_volumes_are_no_scans(tmp_path):
+    for name in ("venous", "arterial"):
+        write_image(ball(name=name), tmp_path / f"{name}.nii.gz", "int16")
+    (tmp_path / "preview.png").write_bytes(b"")
+    assert list(jssr.read_study(tmp_path).images) == ["arterial", "venous"]
+    (tmp_path / "films").mkdir()
+    for name in ("day0", "day3"):
+        (tmp_path / "films" / f"{name}.png").write_bytes(b"")
+    assert list(jssr.read_study(tmp_path / "films").images) == ["day0", "day3"]

@@ -212,7 +212,10 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
         cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
         raise ImageError(f"{folder}: is a whole cohort; align one of its cases ({cases} ...), or use jssr evaluate")
     images: dict[str, Any] = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    # Beside volumes a picture is a picture of them; alone they are radiographs.
+    volumes = [p for p in files if p.suffix.lower() != ".png"]
+    for path in volumes if any(_stem(p) is not None for p in volumes) else files:
         stem = _stem(path)
         if stem is not None and not stem.endswith(_KNOWN):
             if stem in images:
