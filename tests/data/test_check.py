@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from jssr.core.grid import Grid
-from jssr.core.volume import Points, Volume
+from jssr.core.volume import Points, Volume, volume_of
 from jssr.data.check import CheckReport, check_cohort
 from jssr.data.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
@@ -129,3 +129,17 @@ def test_counterparts_are_opened_too(cohort: Cohort) -> None:
     said = _said(check_cohort(cohort), "error")
     assert "another grid than the venous scan whose counterpart it is" in said
     assert "nowhere.nii.gz" in said
+
+
+def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    cases = []
+    for name, shape in (("a", (24, 24, 20)), ("b", (24, 24, 1))):
+        data = volume_of(rng.normal(0, 100, shape).astype(np.float32), Grid.of(shape, 3.0))
+        write_image(data, tmp_path / f"{name}.nii.gz")
+        (tmp_path / f"{name}.csv").write_text("name,x,y\nm,1,2\n")
+        cases.append({"id": name, "images": {"v": f"{name}.nii.gz"}, "landmarks": {"v": f"{name}.csv"}})
+    cohort = Cohort.model_validate({"name": "x", "anchor": "v", "cases": cases, "root": tmp_path})
+    said = [f.what for f in check_cohort(cohort, 3.0).errors]
+    assert any("no column z" in what for what in said) and any("is 2D, scans before it are 3D" in what for what in said)
+    check_cohort(cohort, 3.0).render()

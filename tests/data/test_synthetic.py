@@ -4,13 +4,18 @@ import torch
 from PIL import Image
 
 from jssr.core import field as ff
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume, volume_of
 from jssr.data.augment import Augment
 from jssr.data.cohort import Cohort
 from jssr.data.deform import Deform
+from jssr.data.intensity import modality_of
 from jssr.data.prepare_cohort import prepare_cohort
 from jssr.data.synthetic import MadePairs
-from jssr.errors import TrainingError
-from jssr.io.images import read_image
+from jssr.engine.recipe import load_recipe
+from jssr.engine.sources import source_of
+from jssr.errors import CohortError, TrainingError
+from jssr.io.images import read_image, write_image
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,35 @@ def test_what_it_cannot_bring_is_said(cohort, tmp_path):
     bare = cohort.model_copy(update={"cases": [c.model_copy(update={"labels": {}}) for c in cohort.cases]})
     with pytest.raises(TrainingError, match="no image with a label map"):
         source(bare)
+
+
+def test_masks_as_pictures_of_radiographs_with_a_spacing(tmp_path):
+    """A mask drawn as PNG has no spacing; its image has."""
+    grey = np.random.default_rng(0).integers(0, 4000, (30, 40))
+    for part, kind in (("images", ".nii.gz"), ("masks", ".png")):
+        (tmp_path / part).mkdir()
+        values = grey if part == "images" else (grey > 2000)
+        grid = Grid.of((40, 30), 0.2 if part == "images" else 1.0)
+        volume = volume_of(values.T.astype(np.uint16 if part == "images" else np.uint8), grid, "labels")
+        write_image(volume, tmp_path / part / f"a{kind}")
+    done = prepare_cohort(Cohort.load(tmp_path), tmp_path / "out", 1.0, None, workers=1, progress=False, flat=40)
+    labels = read_image(done.path(done.cases[0].labels["radiograph"]), "labels").array
+    assert 0.4 < labels.mean() / 0.75 < 0.6  # of a square that the image fills to three quarters
+
+
+def test_what_was_prepared_for_another_recipe_is_refused(cohort):
+    plan = load_recipe("jrsnet-compact")
+    with pytest.raises(TrainingError, match="works on 128 pixels"):
+        source_of(plan, cohort, None, 1.0)
+    with pytest.raises(TrainingError, match="holds 2D images"):
+        source_of(load_recipe("voxelmorph-compact"), cohort, None, 1.0)
+    assert isinstance(source_of(plan.model_copy(update={"flat": 64}), cohort, None, 1.0), MadePairs)
+    with pytest.raises(CohortError, match="this recipe is for 3D images"):
+        prepare_cohort(
+            Cohort.load(cohort.root.parent), cohort.root.parent / "x", 1.0, dims=(3,), workers=1, progress=False
+        )
+
+
+def test_a_shift_below_zero_makes_no_ct_of_a_radiograph():
+    grey = torch.rand(1, 20, 20) * 2000 - 1024
+    assert modality_of(Volume(grey, Grid.of((20, 20)))) == "mr"

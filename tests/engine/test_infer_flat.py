@@ -12,9 +12,13 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Points, Volume
 from jssr.data.flat import flat_start
+from jssr.engine.fullsize import Map
 from jssr.engine.infer import register, segment
-from jssr.errors import ImageError
+from jssr.engine.model import Model
+from jssr.engine.recipe import Recipe
+from jssr.errors import GeometryError, ImageError, JssrError
 from jssr.io.images import read_image
+from jssr.systems.base import Alignment, System
 
 
 def texture(shape, seed=0):
@@ -94,4 +98,85 @@ def test_systems_of_solids_refuse_pictures(bent):
 def test_nobody_needs_to_name_a_system(bent):
     fixed, moving, _ = bent
     assert register(fixed, moving, refine=0).result["system"] == "discrete"
-    assert isinstance(Affine.identity(2).matrix, np.ndarray)
+
+
+class Told(System):
+    """Knows the way: a shift of ten rows, and what G of a JRS-Net would make of it."""
+
+    makes = {"tau": "Phi", "segmentation": "Phi"}
+    reads_structure = True
+
+    def __init__(self):
+        super().__init__()
+        self.seen = None
+
+    def losses(self, batch, player):
+        return {}
+
+    def segment(self, image):
+        mask = (image > 0).float()
+        return torch.cat([1 - mask, mask], dim=1)
+
+    def align(self, moving, fixed, moving_mask, fixed_mask, fixed_structure=None):
+        self.seen = fixed_structure
+        tau = torch.zeros(1, 2, *fixed.shape[2:])
+        tau[:, 1] = 10.0
+        made = self.segment(moving), self.segment(fixed)
+        return Alignment(tau, fixed, *made, registered=True, moved_segmentation=self.segment(fixed))
+
+
+def told(flat=64):
+    recipe = Recipe(name="told", system="jrsnet", dims=(2,), flat=flat, structures=("lungs",))
+    return Model(Told().eval(), recipe, source="told")
+
+
+def spot(row):
+    """A spot on dark ground, 64 pixels along each side."""
+    i, j = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    return Volume(
+        (2000 * torch.exp(-((i - 32) ** 2 + (j - row) ** 2) / 18) + 1)[None], Grid.of((64, 64)), name=f"{row}"
+    )
+
+
+def row_of(volume):
+    return int(volume.data[0].float().sum(dim=0).argmax())
+
+
+def test_what_is_made_registered_is_not_moved_again():
+    done = register(spot(40), spot(50), checkpoint=told(), refine=0)
+    assert row_of(done.moved) == 40
+    assert abs(row_of(done.synthesised) - 40) <= 1
+    middle = [float((v.data[0] * torch.arange(64.0)).sum() / v.data.sum()) for v in
+              (done.fixed_segmentation, done.moved_segmentation)]  # fmt: skip
+    assert middle == pytest.approx([40, 40], abs=1)
+
+
+def test_the_fixed_images_labels_may_be_given_alone_to_a_system_that_reads_them():
+    y, x, model = spot(40), spot(50), told()
+    mask = Volume((y.data > 500).to(torch.uint8), y.grid, "labels")
+    done = register(y, x, checkpoint=model, refine=0, fixed_labels=mask)
+    assert done.result["reads_fixed_labels"] and "labels" not in done.result["dice"]
+    assert torch.equal(model.system.seen[0], mask.data.float())
+    assert not register(y, x, checkpoint=model, refine=0).result["reads_fixed_labels"]
+    with pytest.raises(GeometryError, match="one scan only"):
+        register(y, x, system="discrete", fixed_labels=mask)
+
+
+def test_a_turned_map_has_an_inverse():
+    """By 20 to 150 degrees about the middle: within a tenth of a pixel where it lands inside."""
+    grid = Grid.of((48, 48))
+    for angle in (20, 60, 90, 150):
+        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        matrix = np.eye(3)
+        matrix[:2, :2] = [[c, -s], [s, c]]
+        matrix[:2, 2] = grid.centre - matrix[:2, :2] @ grid.centre + [2.0, -1.0]
+        bend = torch.stack([torch.sin(torch.arange(48.0) / 9)[:, None].expand(48, 48)] * 2)
+        whole = Chain(Displacement(bend, grid), Affine(matrix)).displacement(grid)
+        back = Map(whole, Affine.identity(2)).inverse(grid)
+        q = grid.world(np.random.default_rng(0).uniform(16, 32, (50, 2)))
+        assert np.linalg.norm(whole(back(q)) - q, axis=1).max() < 0.1, angle
+
+
+def test_macmind_is_refused_in_words(bent):
+    with pytest.raises(JssrError, match="macMIND describes 3D images"):
+        register(*bent[:2], descriptor="macmind")

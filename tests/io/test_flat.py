@@ -9,12 +9,12 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
-from jssr.io.images import read_image, write_image
+from jssr.io.images import read_grid, read_image, write_image
 
 ROWS = np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000  # beyond 8 and beyond 15 bits
 
 
-def radiograph(path, photometric="MONOCHROME2"):
+def radiograph(path, photometric="MONOCHROME2", spacing="ImagerPixelSpacing"):
     """A computed radiograph as a DICOM file: 16 bits, 0.2 mm between rows and 0.1 between columns."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
@@ -25,7 +25,7 @@ def radiograph(path, photometric="MONOCHROME2"):
     data.Rows, data.Columns, data.SamplesPerPixel = *ROWS.shape, 1
     data.PhotometricInterpretation, data.PixelRepresentation = photometric, 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    data.ImagerPixelSpacing = data.PixelSpacing = [0.2, 0.1]
+    setattr(data, spacing, [0.2, 0.1])
     data.PixelData = ROWS.tobytes()
     data.save_as(path, enforce_file_format=True)
     return path
@@ -56,6 +56,11 @@ def test_dicom_radiographs(tmp_path):
     found = read_image(radiograph(tmp_path / "a.dcm"))
     assert np.array_equal(found.array, ROWS.T)
     assert found.grid.spacing.tolist() == pytest.approx([0.1, 0.2])  # columns, rows
+    other = read_image(radiograph(tmp_path / "c.dcm", spacing="PixelSpacing"))
+    assert other.grid.spacing.tolist() == pytest.approx([0.1, 0.2])
+    (tmp_path / "study").mkdir()
+    radiograph(tmp_path / "study" / "one.dcm")
+    assert np.array_equal(read_image(tmp_path / "study").array, ROWS.T)  # a folder of one radiograph
     turned = read_image(radiograph(tmp_path / "b.dcm", "MONOCHROME1"))
     assert np.array_equal(turned.array, 65535 - ROWS.T)
     with pytest.raises(ImageError, match="a 3D image is due"):
@@ -68,6 +73,24 @@ def test_a_coronal_slice_keeps_its_pixels(tmp_path):
     sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
     found = read_image(tmp_path / "a.nrrd")
     assert np.array_equal(found.array, ROWS.T) and np.array_equal(found.grid.direction, np.eye(2))
+
+
+def test_dots_per_inch_are_no_millimetres(tmp_path):
+    grey = Image.fromarray((ROWS // 300).astype(np.uint8))
+    for name in ("a.jpg", "a.tif", "a.png", "a.bmp"):
+        grey.save(tmp_path / name, dpi=(72, 72))
+        assert read_image(tmp_path / name).grid.spacing.tolist() == [1, 1]
+        assert read_grid(tmp_path / name).spacing.tolist() == [1, 1]
+
+
+def test_an_oblique_slice_keeps_its_spacing(tmp_path):
+    image = sitk.GetImageFromArray(ROWS[None].astype(np.int32))
+    c, s = np.cos(np.radians(30)), np.sin(np.radians(30))
+    image.SetDirection((1, 0, 0, 0, c, -s, 0, s, c))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    found = read_image(tmp_path / "a.nrrd")
+    assert found.grid.spacing.tolist() == pytest.approx([1, 1])
+    assert read_grid(tmp_path / "a.nrrd").same_as(found.grid)
 
 
 def test_pictures_are_written_where_they_can_hold_the_image(tmp_path):

@@ -1,8 +1,8 @@
-import math
-
 import pytest
 import torch
 
+from jssr.errors import TrainingError
+from jssr.nets.flow import FlowNetS
 from jssr.systems.base import Batch
 from jssr.systems.flow import endpoint_error
 from jssr.systems.jrsnet import build, field_error
@@ -60,13 +60,16 @@ def test_the_signs_are_those_that_can_be_minimised():
 def test_the_fields_error_is_bounded():
     a = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     assert field_error(a, a).tolist() == [0, 0, 0]
-    assert field_error(torch.zeros_like(a), a).tolist() == pytest.approx([0.5] * 3)
-    assert field_error(-a, a).tolist() == pytest.approx([1] * 3)
+    assert field_error(torch.zeros_like(a), 99 * a).tolist() == pytest.approx([0.5] * 3, abs=1e-3)
+    assert field_error(-99 * a, 99 * a).tolist() == pytest.approx([1] * 3, abs=1e-3)
     assert field_error(torch.zeros_like(a), torch.zeros_like(a)).tolist() == [0, 0, 0]
-    # By hand: 3 against 1 everywhere in one component: 4 / (2 * (9 + 1)).
+    # By hand: 3 against 1 everywhere in one of two components, and half a pixel in both of either: 4 / (2 (9 + 1) + 2).
     one, three = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
     one[:, 0], three[:, 0] = 1, 3
-    assert field_error(three, one).item() == pytest.approx(0.2)
+    assert field_error(three, one).item() == pytest.approx(4 / 22)
+    still = torch.full((1, 2, 4, 4), 0.3, requires_grad=True)
+    field_error(still, torch.zeros(1, 2, 4, 4)).sum().backward()
+    assert (still.grad > 0).all()  # no motion is taught too
 
 
 def test_masks_are_hidden_from_a_share_of_the_pairs():
@@ -85,9 +88,19 @@ def test_align_says_what_the_tool_needs():
     assert not torch.equal(said.tau, known.tau)  # the mask is looked at
     assert torch.equal(said.fixed_segmentation, known.fixed_segmentation)  # but not by what is called segmentation
     torch.testing.assert_close(said.fixed_segmentation.sum(dim=1), torch.ones(2, 24, 24))
+    assert said.registered and said.moved_segmentation.shape == (2, 2, 24, 24)
     hidden = system(masked=False).eval()
-    a, b = (hidden.align(data.moving, data.fixed, ones, ones, m) for m in (None, data.fixed_labels.float()))
-    assert torch.equal(a.tau, b.tau)
+    alone = hidden.align(data.moving, data.fixed, ones, ones)
+    assert torch.equal(alone.tau, hidden.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float()).tau)
+    assert alone.fixed_segmentation is None and hidden.makes == {"tau": "G"} and not hidden.reads_structure
+    with pytest.raises(NotImplementedError, match="no segmentor"):
+        hidden.segment(data.fixed)
+
+
+def test_weights_that_are_not_there_are_missed_before_training():
+    with pytest.raises(TrainingError, match="VGG16"):
+        system(vgg16="none.pth").begin({"features", "nmi"})
+    system(vgg16="none.pth").begin({"nmi"})
 
 
 def test_the_mask_can_be_learned():
@@ -117,10 +130,18 @@ def test_one_structure_only():
 
 
 def test_endpoint_error_by_hand():
-    truth = torch.zeros(1, 2, 4, 4)
+    """Published weights 0.01 and 0.005 for the sums of a scale of one pixel and one of four: 2 * 1/4 against 1."""
+    truth = torch.zeros(1, 2, 8, 8)
     truth[:, 0] = 3.0
-    coarse, fine = torch.zeros(1, 2, 1, 1), truth.clone()
-    fine[:, 1] = 4.0
-    assert endpoint_error([coarse, fine, fine], truth).item() == pytest.approx((4 * 3 + 1 * 4) / 5)
-    assert endpoint_error([fine], truth).item() == pytest.approx(4)
-    assert math.isfinite(endpoint_error([truth], truth).item())
+    coarse, fine = torch.zeros(1, 2, 1, 1), torch.full((1, 2, 2, 2), 4.0)
+    fine[:, 0] = 3.0
+    full = torch.zeros(1, 2, 8, 8)
+    assert endpoint_error([coarse, fine, full], truth).item() == pytest.approx(0.5 * 3 + 1 * 4)
+    assert endpoint_error([full], truth).item() == pytest.approx(3)
+
+
+def test_endpoint_error_of_sizes_that_do_not_divide():
+    torch.manual_seed(0)
+    net = FlowNetS(widths=(4, 4, 4))
+    flows = net(*torch.rand(2, 1, 1, 37, 50))
+    assert torch.isfinite(endpoint_error(flows, torch.rand(1, 2, 37, 50)))

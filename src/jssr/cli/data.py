@@ -223,7 +223,15 @@ def prepare(
 
         check_pairs(source, structure)
     done = prepare_cohort(
-        source, out, spacing or plan.spacing, plan.window, rigid, workers, keep_going=keep_going, flat=plan.flat
+        source,
+        out,
+        spacing or plan.spacing,
+        plan.window,
+        rigid,
+        workers,
+        keep_going=keep_going,
+        flat=plan.flat,
+        dims=plan.dims,
     )
     if pairs:
         _make_pairs(done, structure, least_dice, workers)

@@ -133,7 +133,7 @@ class Displacement(Transform):
         # Read on the field's own grid: resampled onto the other one first, it would be cut off at that one's border.
         at = Affine.identity(grid.ndim).positions(grid, self.grid)
         n = grid.ndim
-        back = torch.from_numpy(np.linalg.inv(self._linear())).float()
+        back = torch.from_numpy(np.linalg.inv(self.nearest_linear())).float()
         shift = back[:n, n].view(1, n, *([1] * n))
         here = torch.einsum("ij,bj...->bi...", back[:n, :n], at) + shift
         for _ in range(30):
@@ -148,7 +148,7 @@ class Displacement(Transform):
             log.warning("the field has no inverse in %.1f %% of %s: it folds there", 100 * lost, grid)
         return Displacement(_turn(here - at, self.grid, grid)[0], grid)
 
-    def _linear(self) -> NDArray[np.float64]:
+    def nearest_linear(self) -> NDArray[np.float64]:
         """The homogeneous matrix (n+1, n+1), in voxels of the grid, that comes nearest to the map.
 
         The inverse is sought from there: a fixed point about the identity diverges for turns above some 60 degrees.
@@ -302,7 +302,7 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
 def _solve(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
     """Find q with transform(q) = goal, for maps near an affine one."""
     grid = transform.grid
-    back = grid.affine @ np.linalg.inv(transform._linear()) @ np.linalg.inv(grid.affine)
+    back = grid.affine @ np.linalg.inv(transform.nearest_linear()) @ np.linalg.inv(grid.affine)
     n = grid.ndim
     q = Affine(np.asarray(back, dtype=np.float64))(goal)
     for _ in range(iterations):

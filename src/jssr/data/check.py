@@ -151,16 +151,18 @@ def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str,
     anchor: Grid | None = None
     grids: list[Grid] = []
     names: dict[str, tuple[str, ...]] = {}
+    usual = report.scans[0].shape if report.scans else ()
     for phase in sorted(case.images, key=lambda p: p != cohort.anchor):
         try:
             volume = read_image(cohort.image(case, phase))
         except JssrError as error:
             say("error", str(error))
             continue
-        anchor = volume.grid if phase == cohort.anchor else anchor
-        if anchor is not None and anchor.ndim != volume.grid.ndim:
-            say("error", f"{volume.name}: is {volume.grid.ndim}D, the anchor's scan {anchor.ndim}D")
+        if usual and len(usual) != volume.grid.ndim:
+            say("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
             continue
+        usual = volume.grid.shape
+        anchor = volume.grid if phase == cohort.anchor else anchor
         grids.append(volume.grid)
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
@@ -244,7 +246,7 @@ def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, repo
         return ()
     path = cohort.path(case.landmarks[phase])
     try:
-        points = read_points(path)
+        points = read_points(path, image.grid.ndim)
     except JssrError as error:
         report.findings.append(Finding("error", case.id, str(error)))
         return ()

@@ -67,7 +67,10 @@ def denormalise(data: Tensor, window: Window) -> Tensor:
 
 
 def modality_of(volume: Volume) -> Literal["ct", "mr"]:
-    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative."""
+    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative. No
+    flat image counts as CT: radiographs have no HU, whatever their intercept."""
+    if volume.grid.ndim == 2:
+        return "mr"
     data = _thinned(volume.data).float()
     data = data[torch.isfinite(data) & (data > NO_DATA)]
     if data.numel() == 0:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
-from jssr.data.flat import flat_grid, flat_start, seen_spacing
+from jssr.data.flat import flat_grid, flat_start, seen_spacing, unknown_spacing
 from jssr.data.intensity import Window, normalise
 from jssr.data.place import Ready, put, ready, working_grid
 from jssr.data.rigid import OverlapError, RigidResult, overlap, rigid_align
@@ -130,17 +130,21 @@ def normalised(scan: Ready, grid: Grid) -> PreparedImage:
     return PreparedImage((normalise(image, scan.limits) + 1) * mask - 1, mask, grid, scan.limits)
 
 
-def check_labels(labels: Volume, image: Volume) -> None:
-    """Make sure that a label map lies on its image's grid.
+def check_labels(labels: Volume, image: Volume) -> Volume:
+    """Make sure that a label map lies on its image's grid; a picture of as many pixels is put there.
 
     Raises:
         GeometryError: it does not.
     """
+    flat = labels.grid.ndim == 2 and labels.grid.shape == image.grid.shape
+    if flat and (unknown_spacing(labels.grid) or unknown_spacing(image.grid)):
+        return replace(labels, grid=image.grid)
     if not labels.grid.same_as(image.grid, tolerance=0.05):
         raise GeometryError(
             f"{labels.name}: lies on another grid than {image.name} ({labels.grid} against {image.grid}); "
             "resample it to its image first"
         )
+    return labels
 
 
 def _ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:

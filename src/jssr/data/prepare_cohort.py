@@ -57,11 +57,12 @@ class Settings:
     window: Window | None
     rigid: bool
     flat: int = 256
+    dims: tuple[int, ...] = (2, 3)
 
     def fingerprint(self, cohort: Cohort, case: Case) -> str:
         """Changes when the settings, the case's entry or one of its files change."""
-        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, self.flat, cohort.anchor]
-        told.append(case.model_dump(mode="json"))
+        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, cohort.anchor, case.model_dump(mode="json")]
+        told += [self.flat] if self.flat != Settings.flat else []  # what was prepared before there were pictures stays
         told += cohort.files_of(case)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
@@ -76,6 +77,7 @@ def prepare_cohort(
     progress: bool = True,
     keep_going: bool = False,
     flat: int = 256,
+    dims: tuple[int, ...] = (2, 3),
 ) -> Cohort:
     """Write a prepared copy of a cohort.
 
@@ -95,6 +97,7 @@ def prepare_cohort(
         keep_going: leave out cases that fail instead of failing at the end.
         flat: pixels along each side of the grid of radiographs, for which spacing and rigid do not matter; they start
             as `jssr.data.flat` has it.
+        dims: axes that scans may have.
 
     Returns:
         the new cohort.
@@ -107,7 +110,7 @@ def prepare_cohort(
     if out.resolve() == cohort.root.resolve():
         raise CohortError(f"{out}: is the cohort itself; choose another output folder")
     steps = (spacing,) * 3 if isinstance(spacing, (int, float)) else tuple(spacing)
-    settings = Settings(tuple(float(s) for s in steps), window, rigid, flat)  # type: ignore[arg-type]
+    settings = Settings(tuple(float(s) for s in steps), window, rigid, flat, dims)  # type: ignore[arg-type]
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for case, record, problem in _run(cohort, out, settings, workers, progress):
@@ -197,13 +200,17 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
     phases = [cohort.anchor, *(p for p in case.images if p != cohort.anchor)]
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
+    labels: dict[str, Volume] = {}
     anchor = read_image(cohort.image(case, cohort.anchor))
     n = anchor.grid.ndim
+    if n not in settings.dims:
+        told = " and ".join(f"{k}D" for k in settings.dims)
+        raise ImageError(f"{anchor.name}: is {n}D; this recipe is for {told} images (--recipe names another)")
     square = flat_grid(anchor.grid, settings.flat) if n == 2 else None
     for phase in phases:
         volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase), ndim=n)
         if phase in case.labels:
-            check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
+            labels[phase] = check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
         if settings.rigid and phase != cohort.anchor and square is None:
             rigid[phase] = rigid_align(anchor, volume)
         transform = rigid[phase].transform if phase in rigid else Affine.identity(n)
@@ -219,7 +226,7 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
     grid, warnings = working_grid(first, others, settings.spacing) if square is None else (square, [])
     entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}, "paired": {}}
     for phase in phases:
-        _write_phase(cohort, case, phase, scans[phase], grid, out, entry)
+        _write_phase(cohort, case, phase, scans[phase], labels.get(phase), grid, out, entry)
     paired = {p: _write_paired(cohort, case, p, scans[p], grid, out, entry, settings) for p in case.paired}
     return {
         "case": {**case.model_dump(mode="json"), **entry},
@@ -249,21 +256,28 @@ def _told(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
 
 
 def _write_phase(
-    cohort: Cohort, case: Case, phase: str, scan: Ready, grid: Grid, out: Path, entry: dict[str, Any]
+    cohort: Cohort,
+    case: Case,
+    phase: str,
+    scan: Ready,
+    known: Volume | None,
+    grid: Grid,
+    out: Path,
+    entry: dict[str, Any],
 ) -> None:
     """Write one scan and what belongs to it, and enter the paths."""
     stem = f"{case.id}/{phase}"
     image, mask = put(scan, grid)
     write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{stem}.nii.gz", "int16")
     entry["images"][phase] = f"{stem}.nii.gz"
-    if phase in case.labels:
-        labels = resample(read_image(cohort.path(case.labels[phase]), "labels"), grid, scan.transform)
+    if known is not None:
+        labels = resample(known, grid, scan.transform)
         kept = labels.data * mask[0].to(labels.data.dtype)
         write_image(labels.with_data(kept), out / f"{stem}_labels.nii.gz")
         entry["labels"][phase] = f"{stem}_labels.nii.gz"
     back = scan.transform.inverse()
     if phase in case.landmarks:
-        points = read_points(cohort.path(case.landmarks[phase]))
+        points = read_points(cohort.path(case.landmarks[phase]), grid.ndim)
         write_points(Points(back(points.xyz), points.names), out / f"{stem}_landmarks.csv")
         entry["landmarks"][phase] = f"{stem}_landmarks.csv"
     if phase in case.truth:

@@ -18,7 +18,7 @@ from jssr.data.prepare_cohort import PREPARED
 from jssr.errors import CohortError, GeometryError
 from jssr.io.images import read_image
 
-__all__ = ["Shelf", "class_values", "modalities_of"]
+__all__ = ["Shelf", "class_values", "modalities_of", "prepared_flat"]
 
 
 def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
@@ -126,6 +126,15 @@ def modalities_of(cohort: Cohort) -> dict[str, str]:
     return {
         phase: str(told["modality"]) for case in notes.values() for phase, told in case.items() if "modality" in told
     }
+
+
+def prepared_flat(cohort: Cohort) -> int | None:
+    """Pixels along each side of the grid that radiographs were prepared onto; None for a cohort that was not."""
+    try:
+        found = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8")).get("flat")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return int(found) if isinstance(found, int) else None
 
 
 def _notes(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:

@@ -22,6 +22,7 @@ from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.data.flat import flat_start
 from jssr.data.intensity import limits, normalise, window_for
+from jssr.data.prepare import check_labels
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
@@ -35,7 +36,7 @@ from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
 from jssr.io.atomic import make_folder
-from jssr.io.images import read_image
+from jssr.io.images import read_grid, read_image
 from jssr.io.points import read_points
 from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
@@ -170,13 +171,15 @@ def run_benchmark(
         on_case: called with contestant and case when they are done.
 
     Raises:
-        CohortError: no cases; OutputError: `out` holds a benchmark of other scans.
+        CohortError: no cases; OutputError: `out` holds a benchmark of other scans; JssrError: a contestant that takes
+            no such images.
     """
     cases = cases_of(cohort, split)
     anchor = fixed or cohort.anchor
     lacking = next((case.id for case in cases if anchor not in case.images), None)
     if lacking:
         raise CohortError(f"{cohort.root}: case {lacking} has no {anchor!r} to align to")
+    _check_dims(contestants, read_grid(cohort.path(cases[0].images[anchor])).ndim)
     shown = picture or cases[0].id
     cohort.case(shown)
     settings: dict[str, Any] = {"cohort": cohort.name, "files": fingerprint(cohort, cases)}
@@ -195,6 +198,16 @@ def run_benchmark(
     return results
 
 
+def _check_dims(contestants: Sequence[Contestant], n: int) -> None:
+    for one in contestants:
+        known = TOOLS[one.source].dims if one.is_tool else (2, 3)
+        if not one.is_tool and one.name not in BEFORE:
+            known = model_of(one.source).recipe.dims
+        if n not in known:
+            told = " and ".join(f"{k}D" for k in known)
+            raise JssrError(f"{one.name} takes {told} images; the scans of this cohort are {n}D")
+
+
 def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
     drawn = one.name in BEFORE or case.id != shown or any((out / "fields" / one.folder).glob(f"{shown}_*"))
     return drawn and (out / "cases" / one.folder / f"{case.id}.csv").is_file()
@@ -209,10 +222,10 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
             continue
         x = read_image(cohort.path(case.images[phase]))
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        labels = read_image(cohort.path(case.labels[anchor]), "labels") if anchor in case.labels else None
+        labels = _labels(cohort, case, anchor, y)
         whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
         peak = peak_memory_mb()
-        values = _measured(cohort, case, anchor, phase, y, whole)
+        values = _measured(cohort, case, anchor, phase, y, x, whole)
         values |= _likeness(y, x, whole) if alike else {}
         results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
         if case.id == shown and isinstance(whole, Displacement):
@@ -299,14 +312,23 @@ def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
     return found
 
 
-def _measured(cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, whole: Transform) -> dict[str, float]:
+def _labels(cohort: Cohort, case: Case, phase: str, image: Volume) -> Volume | None:
+    """The label map of a scan, on its grid."""
+    if phase not in case.labels:
+        return None
+    return check_labels(read_image(cohort.path(case.labels[phase]), "labels"), image)
+
+
+def _measured(
+    cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, x: Volume, whole: Transform
+) -> dict[str, float]:
     """`evaluate_pair` of what the cohort knows of a pair."""
     known: dict[str, Any] = {}
-    if {anchor, phase} <= set(case.labels):
-        labels = [read_image(cohort.path(case.labels[p]), kind="labels") for p in (anchor, phase)]
-        known |= {"fixed_labels": labels[0], "moved_labels": resample(labels[1], y.grid, whole)}
+    p_y, p_x = _labels(cohort, case, anchor, y), _labels(cohort, case, phase, x)
+    if p_y is not None and p_x is not None:
+        known |= {"fixed_labels": p_y, "moved_labels": resample(p_x, y.grid, whole)}
     if {anchor, phase} <= set(case.landmarks):
-        points = [read_points(cohort.path(case.landmarks[p])) for p in (anchor, phase)]
+        points = [read_points(cohort.path(case.landmarks[p]), y.grid.ndim) for p in (anchor, phase)]
         known |= {"fixed_points": points[0], "moving_points": points[1]}
     values = evaluate_pair(
         known.pop("fixed_labels", None), known.pop("moved_labels", None), cohort.structures() or None,

@@ -163,9 +163,10 @@ def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid:
         if "tau" not in model.system.makes:
             results += _segmentor_alone(cohort, case, anchor, phase, fixed, model, rigid)
             continue
+        told = known_of(study, anchor, phase, model.system.reads_structure)
         one = register(
             fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
-            device=model.device, deterministic=model.deterministic, **known_of(study, anchor, phase),
+            device=model.device, deterministic=model.deterministic, **told,
         )  # fmt: skip
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):
@@ -225,7 +226,7 @@ def _segmentor(
     goal = resample(moving_labels, pair.grid, pair.transform)
     names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
     out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True))]
-    if work.alignment.synthesised is not None:
+    if work.alignment.synthesised is not None and not work.alignment.registered:
         out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
     if work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)

@@ -28,6 +28,8 @@ STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
 _MANY = 1_000_000
+_TURNED = 0.3
+"""Of an entry of the matrix next to a map: some 17 degrees, beyond what breath does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +47,25 @@ class Map:
         """The opposite map on `grid` (the moving image's), rounded to `STEP_MM`.
 
         The field is inverted by fixed point on its own grid, or on half of it above `_MANY` voxels; at full size two
-        more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost.
+        more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost. A map
+        that turns far is first turned back: the fixed point about the identity diverges for turns above some 60
+        degrees.
         """
         n = grid.ndim
-        margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
+        u, own = self.field.u[None], self.field.grid
+        turn = self.field.nearest_linear()
+        if np.abs(turn[:n, :n] - np.eye(n)).max() > _TURNED:
+            p = ff.identity(own.shape)
+            u = _affine(np.asarray(np.linalg.inv(turn), dtype=np.float64), p + u) - p
+        else:
+            turn = np.eye(n + 1)
+        margin = int(min(u.abs().max().ceil().item() + 1, 24))
         # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
-        u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
-        home = self.field.grid.cropped([-margin] * n, [s + 2 * margin for s in self.field.grid.shape])
+        u = F.pad(u, [margin] * (2 * n), mode="replicate")
+        home = own.cropped([-margin] * n, [s + 2 * margin for s in own.shape])
         w = ff.invert(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
-        into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
+        straight = own.affine @ np.linalg.inv(turn) @ np.linalg.inv(own.affine)
+        into = np.linalg.inv(home.affine) @ straight @ np.linalg.inv(self.rigid.matrix)
         back = np.linalg.inv(grid.affine) @ home.affine
         out = torch.empty((n, *grid.shape))
         for where, part in slabs(grid):
@@ -105,9 +117,13 @@ def fullsize(
         None if alignment.moving_segmentation is None else torch.empty(shape, dtype=torch.uint8),
     )
     fill = float(moving.data.min())
+    moved = alignment.moved_segmentation is not None
     classes = {
         name: None if p is None else Classes(p)
-        for name, p in (("fixed", alignment.fixed_segmentation), ("moving", alignment.moving_segmentation))
+        for name, p in (
+            ("fixed", alignment.fixed_segmentation),
+            ("moving", alignment.moved_segmentation if moved else alignment.moving_segmentation),
+        )
     }
     onto = np.linalg.inv(grid.affine) @ whole.rigid.matrix @ whole.field.grid.affine
     read = np.linalg.inv(moving.grid.affine) @ grid.affine
@@ -126,12 +142,13 @@ def fullsize(
             straight, at = _affine(turn, straight), _affine(turn, at)
         known = _inside(straight, source)
         if out.synthesised is not None and alignment.synthesised is not None:
-            g = denormalise(ff.sample(alignment.synthesised, at)[0], limits)
-            out.synthesised[:, where] = g.masked_fill_(~(seen & known), limits[0])
+            g = denormalise(ff.sample(alignment.synthesised, straight if alignment.registered else at)[0], limits)
+            out.synthesised[:, where] = g.masked_fill_(~(known if alignment.registered else seen & known), limits[0])
         if out.fixed_labels is not None and classes["fixed"] is not None:
             out.fixed_labels[:, where] = classes["fixed"].at(straight) * known
         if out.moved_labels is not None and classes["moving"] is not None:
-            out.moved_labels[:, where] = classes["moving"].at(at) * (seen & known)
+            here = straight if alignment.moved_segmentation is not None else at
+            out.moved_labels[:, where] = classes["moving"].at(here) * (seen & known)
     return out
 
 

@@ -74,7 +74,7 @@ def register(
             `jssr.data.flat` has it.
         initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
         fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances; JRS-Net also
-            reads the fixed image's.
+            reads the fixed image's, which may be given alone.
         fixed_landmarks, moving_landmarks: for the landmark error, matched by name.
         structures: name to label values of the label maps; None takes each value under its number.
         device: where the networks run.
@@ -94,7 +94,6 @@ def register(
     watch = Stopwatch(on_stage)
     with watch.stage("read"):
         y, x = _image(fixed), _image(moving)
-        truth = _truth(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
         _check_overlap(y, x, rigid and initial == "centre")
     with watch.stage("load"):
         if system is None and checkpoint is None:
@@ -103,6 +102,12 @@ def register(
         if "tau" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
         _check_dims(model, y)
+        if y.grid.ndim == 2 and model.recipe.descriptor == "macmind":
+            raise JssrError("macMIND describes 3D images; for radiographs there are --descriptor mind-ssc and mind")
+        outline = _labels(fixed_labels, y) if model.system.reads_structure else None
+        if outline is not None and moving_labels is None:
+            fixed_labels = None  # the system reads them; there is nothing to measure by
+        truth = _truth(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
         refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare(model, y, x, rigid, initial)
@@ -112,7 +117,7 @@ def register(
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
-    known = structure_of(model, pair, truth.fixed_labels, structures)
+    known = structure_of(model, pair, outline, structures)
     return _full_size(y, x, solve(model, y, x, pair, refine, watch, known), truth, watch)
 
 
@@ -178,7 +183,7 @@ def solve(
             maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
         if not helped:
             pair = replace(pair, warnings=(*pair.warnings, LOST))
-    return Working(model, pair, alignment, maps)
+    return Working(model, pair, alignment, maps, structure)
 
 
 def segment(
@@ -282,13 +287,14 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     parts: dict[str, Any] = {
         name: None if value is None else value.float().cpu().clone()
         for name, value in vars(said).items()
-        if name != "descriptors"
+        if name not in ("descriptors", "registered")
     }
+    parts["registered"] = said.registered
     if said.descriptors is not None:
         parts["descriptors"] = tuple(d.float().cpu().clone() for d in said.descriptors)
     if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
-    for name in ("fixed_segmentation", "moving_segmentation"):
+    for name in ("fixed_segmentation", "moving_segmentation", "moved_segmentation"):
         said_of = parts[name]
         parts[name] = None if said_of is None else largest_parts(said_of, model.one_piece)
     return Alignment(**parts)
@@ -325,8 +331,7 @@ def _labels(labels: Image | None, image: Volume) -> Volume | None:
     found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
     if found.kind != "labels":
         raise GeometryError(f"{found.name}: is an image; a label map is due")
-    check_labels(found, image)
-    return found
+    return check_labels(found, image)
 
 
 def _points(points: Landmarks | None, image: Volume) -> Points | None:

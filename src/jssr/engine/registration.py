@@ -44,12 +44,14 @@ CONVENTION = (
 
 @dataclass(frozen=True, eq=False)
 class Working:
-    """What was found on the network's grid: the prepared pair, what the system said of it, and the maps by state."""
+    """What was found on the network's grid: the prepared pair, what the system said of it, and the maps by state;
+    `structure` is what it was told of the fixed image (JRS-Net)."""
 
     model: Model
     pair: PreparedPair
     alignment: Alignment
     maps: dict[str, Map]
+    structure: Tensor | None = None
 
     @property
     def final(self) -> Map:
@@ -169,7 +171,7 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
         "weights": {"file": model.source, "checksum": model.header.get("checksum"), "recipe": model.recipe.name},
         "provenance": provenance(model.device, model.deterministic) | {"precision": model.precision},
         "network_grid": repr(pair.grid),
-        "reads_fixed_labels": model.system.reads_structure and truth.fixed_labels is not None,
+        "reads_fixed_labels": work.structure is not None,
         "structures": list(model.structures) if work.alignment.fixed_segmentation is not None else [],
         "rigid": None,
         "seconds": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},

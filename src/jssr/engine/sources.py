@@ -10,9 +10,11 @@ from jssr.data.augment import Augment
 from jssr.data.cohort import Cohort
 from jssr.data.deform import Deform
 from jssr.data.pairs import PairSource
+from jssr.data.shelf import prepared_flat
 from jssr.data.synthetic import MadePairs
 from jssr.engine.recipe import Recipe
-from jssr.errors import RecipeError
+from jssr.errors import RecipeError, TrainingError
+from jssr.io.images import read_grid
 
 __all__ = ["source_of"]
 
@@ -28,8 +30,10 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
 
     Raises:
         RecipeError: numbers of `augment` or `deform` that cannot be.
-        CohortError, TrainingError: as `PairSource` and `MadePairs`.
+        CohortError, TrainingError: as `PairSource` and `MadePairs`, and for radiographs that were prepared for another
+            recipe, or not at all.
     """
+    _check_prepared(recipe, cohort)
     augment = _numbers(Augment, recipe, "augment")
     if recipe.deform is not None:
         return MadePairs(
@@ -40,6 +44,19 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
         cohort, supervised, recipe.structures, recipe.anchor, recipe.window, recipe.patch, recipe.batch, recipe.seed,
         augment, cache_gb=cache_gb, labelled=recipe.labelled, moving=recipe.moving, in_body=recipe.in_body,
     )  # fmt: skip
+
+
+def _check_prepared(recipe: Recipe, cohort: Cohort) -> None:
+    """Radiographs must lie on the grid that the recipe works on, and be the kind of image that it takes."""
+    n = read_grid(cohort.image(cohort.cases[0], cohort.anchor)).ndim
+    if n not in recipe.dims:
+        told = " and ".join(f"{k}D" for k in recipe.dims)
+        raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {told}")
+    if n == 2 and prepared_flat(cohort) != recipe.flat:
+        raise TrainingError(
+            f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.flat} pixels; run "
+            f"jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
+        )
 
 
 def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:

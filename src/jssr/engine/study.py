@@ -156,17 +156,20 @@ def align(
         done[phase] = register(
             fixed, moving, checkpoint=model, refine=refine, rigid=rigid, descriptor=descriptor, initial=initial,
             structures=study.structures, device=device, deterministic=deterministic, on_stage=told,
-            **known_of(study, anchor, phase),
+            **known_of(study, anchor, phase, model is not None and model.system.reads_structure),
         )  # fmt: skip
     return StudyAlignment(study.name, anchor, done)
 
 
-def known_of(study: Study, anchor: str, phase: str) -> dict[str, Any]:
-    """The labels and landmarks of a pair, as `register` takes them, where both scans have them."""
+def known_of(study: Study, anchor: str, phase: str, alone: bool = False) -> dict[str, Any]:
+    """The labels and landmarks of a pair, as `register` takes them, where both scans have them; the anchor's labels
+    `alone` for systems that read them."""
     known: dict[str, Any] = {}
     for what, held in (("labels", study.labels), ("landmarks", study.landmarks)):
         if anchor in held and phase in held:
             known |= {f"fixed_{what}": held[anchor], f"moving_{what}": held[phase]}
+    if alone and anchor in study.labels:
+        known["fixed_labels"] = study.labels[anchor]
     return known
 
 

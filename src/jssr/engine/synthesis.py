@@ -40,7 +40,7 @@ def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         JssrError: they do not share one grid and one intensity window.
     """
     models = {name: model_of(source) for name, source in runs.items()}
-    kinds = {(m.recipe.spacing, m.recipe.window) for m in models.values()}
+    kinds = {(m.recipe.spacing, m.recipe.window, m.recipe.dims, m.recipe.flat) for m in models.values()}
     if len(kinds) > 1:
         raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")
     return tuple(  # type: ignore[return-value]
@@ -106,7 +106,7 @@ def _case(
     for phase in (p for p in case.images if p != anchor and p in case.labels):
         x = read_image(cohort.path(case.images[phase]))
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid)
+        pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid, flat=some.recipe.flat)
         images = {AS_IT_IS: pair.moving}
         images |= {name: _synthesised(model_of(source), pair) for name, source in generators.items()}
         goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)

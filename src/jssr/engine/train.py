@@ -114,6 +114,9 @@ class _Run:
         self.fabric, self.recipe, self.out = fabric, recipe, Path(out)
         self.system = system
         self.figures = check_fit(recipe, system)
+        system.begin(
+            {term for stage in recipe.stages if stage.steps for term, weight in stage.weights.items() if weight}
+        )
         last = recipe.channels_last
         if info["precision"] != "32-true" if last is None else last:
             use_channels_last(system)

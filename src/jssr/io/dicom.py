@@ -23,7 +23,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.images import quiet
 
-__all__ = ["SeriesInfo", "find_series", "read_series"]
+__all__ = ["SeriesInfo", "find_series", "read_series", "single_image"]
 
 _TAGS = [
     "SeriesInstanceUID", "SeriesDescription", "Modality", "PatientID", "ImageType", "InstanceNumber",
@@ -31,6 +31,8 @@ _TAGS = [
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
 MIN_SLICES = 3
+_FLAT = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
+"""Modalities whose images are flat."""
 UNEVEN = 0.01  # share of the slice distance
 SKEW = 0.5  # pixels of sideways drift over the whole stack
 
@@ -90,6 +92,14 @@ def find_series(folder: str | os.PathLike[str], localizers: bool = False) -> lis
         raise ImageError(f"{folder}: a DICOM header in it is damaged ({error})") from error
     found.sort(key=lambda s: (s.acquisition_time, s.uid))
     return [s for s in found if localizers or not s.localizer]
+
+
+def single_image(folder: str | os.PathLike[str], series: str | None = None) -> Path | None:
+    """The file of a folder (or of one of its series) that holds one image and no more, as a radiograph does."""
+    found = find_series(folder, localizers=True)
+    chosen = [s for s in found if series is None or s.uid.startswith(series)]
+    flat = len(chosen) == 1 and chosen[0].modality in _FLAT and len(chosen[0].slices) == 1
+    return chosen[0].paths[0] if flat and chosen[0].slices[0].frames == 1 else None
 
 
 def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Volume:

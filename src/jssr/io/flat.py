@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from jssr.errors import ImageError, OutputError
 
-__all__ = ["check_picture", "flattened", "grey"]
+__all__ = ["check_picture", "flattened", "grey", "spaced"]
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_PIXEL_SPACING = "0028|0030"
 
 
 def grey(image: sitk.Image, path: Path) -> sitk.Image:
@@ -24,6 +28,24 @@ def grey(image: sitk.Image, path: Path) -> sitk.Image:
     return first
 
 
+def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
+    """A flat image with its spacing as far as it has one: the dots per inch of a picture file are for printers, so that
+    its pixels count as 1; some radiographs' spacing stands in a tag that ITK passes over.
+
+    Args:
+        reader: that read the image; it has the DICOM tags.
+    """
+    n = image.GetDimension()
+    if path.name.lower().endswith(_PICTURES):
+        image.SetSpacing([1.0] * n)
+        image.SetOrigin([0.0] * n)
+    elif reader.HasMetaDataKey(_PIXEL_SPACING) and image.GetSpacing()[:2] == (1.0, 1.0):
+        rows, _, columns = reader.GetMetaData(_PIXEL_SPACING).strip().partition("\\")
+        if rows and columns and min(float(rows), float(columns)) > 0:
+            image.SetSpacing([float(columns), float(rows), *image.GetSpacing()[2:]])
+    return image
+
+
 def flattened(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
     """Take off axes of one voxel until `ndim` are left.
 
@@ -31,8 +53,9 @@ def flattened(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
         ImageError: there are fewer, or the third of 3D has one voxel.
     """
     while image.GetDimension() > ndim:
-        # A coronal slice has no axes in the plane of the first two: then the plane is its own.
-        way = "SUBMATRIX" if image.GetDimension() > 3 else "GUESS"
+        # A slice that is not parallel to the first two axes has a plane of its own.
+        within = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:-1, :-1]
+        way = "SUBMATRIX" if np.allclose(within.T @ within, np.eye(len(within)), atol=1e-3) else "IDENTITY"
         collapse = getattr(sitk.ExtractImageFilter, f"DIRECTIONCOLLAPSETO{way}")
         image = sitk.Extract(image, [*image.GetSize()[:-1], 0], [0] * image.GetDimension(), collapse)
     size = image.GetSize()

@@ -16,7 +16,7 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Volume
 from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.atomic import atomic_path
-from jssr.io.flat import check_picture, flattened, grey
+from jssr.io.flat import check_picture, flattened, grey, spaced
 from jssr.io.header import check_file
 from jssr.io.packing import pack_file
 
@@ -51,9 +51,12 @@ def read_image(
     """
     path = Path(path)
     if path.is_dir() or (not path.exists() and path.parent.is_dir() and _is_uid(path.name)):
-        from jssr.io.dicom import read_series
+        from jssr.io.dicom import read_series, single_image
 
         folder, uid = (path, series) if path.is_dir() else (path.parent, path.name)
+        alone = single_image(folder, uid)
+        if alone is not None:
+            return read_image(alone, kind, ndim)
         volume = read_series(folder, uid)
         return _finish(volume.array, volume.grid, path, kind, ndim or 3)
     reader = _open(path, header_only=False)
@@ -71,8 +74,8 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     reader = _open(Path(path))
     n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
-    if abs(np.linalg.det(every)) < 0.5:
-        every = np.eye(n)  # a coronal slice: as `flattened` has it
+    if n == 2:  # as reading has it
+        return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", 2).grid
     try:
         return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
     except GridError as error:
@@ -214,7 +217,8 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error
-    return grey(image, path) if count > 1 else image
+    image = grey(image, path) if count > 1 else image
+    return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 
 def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kind, ndim: int) -> Volume:
@@ -270,7 +274,8 @@ def _translated(path: Path, error: RuntimeError) -> JssrError:
     if "orthonormal" in said or "Non-orthogonal" in said:
         return ImageError(f"{path}: its axes are not perpendicular (shear or gantry tilt); resample it first")
     return ImageError(
-        f"{path}: is not a readable image, or is truncated; NIfTI, NRRD, MHA files and DICOM folders are read"
+        f"{path}: is not a readable image, or is truncated; NIfTI, NRRD, MHA files and DICOM folders are read, and "
+        "grey pictures (PNG, JPEG, TIFF)"
     )
 
 

@@ -126,7 +126,13 @@ class MacMIND:
 
     @full_precision
     def similarity(self, image: Tensor) -> Tensor:
-        """S: (B, 1, *spatial) to (B, 18, *spatial). Nothing but the image is kept for the gradient."""
+        """S: (B, 1, *spatial) to (B, 18, *spatial). Nothing but the image is kept for the gradient.
+
+        Raises:
+            ValueError: a 2D image.
+        """
+        if image.ndim != 5:
+            raise ValueError("macMIND is of 3D images; for 2D ones there are mind-ssc and mind")
         found = torch.zeros((), device=image.device)
         for k, weight in enumerate(self.weights, start=1):
             what = image.float(), k * self.distance, self.patch

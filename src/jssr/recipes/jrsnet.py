@@ -30,7 +30,8 @@ def jrsnet_paper() -> Recipe:
     """As published: 64 maps, batch normalisation, pairs as printed, Adam 0.93, 10^5 steps at 1e-3. Not trained here.
 
     What the paper leaves open: 16 blocks, as in SRGAN; images of 256 pixels; 2000 steps of its first part; one pair a
-    step. `--set options.vgg16=FILE` names VGG16's weights. `jssr train jrsnet --data COHORT -o RUN`.
+    step; a tenth of the pairs without their mask. `--set options.vgg16=FILE` names VGG16's weights.
+    `jssr train jrsnet --data COHORT -o RUN`.
     """
     generator: dict[str, Any] = {"width": 64, "blocks": 16}
     return Recipe(
@@ -38,7 +39,7 @@ def jrsnet_paper() -> Recipe:
         description="JRS-Net as published",
         system="jrsnet",
         networks={"G": generator, "F": generator, "DY": {"width": 64}, "DX": {"width": 64}},
-        options={"unmasked": 0.0},
+        options={"unmasked": 0.1, "vgg16": None},
         structures=("lungs",),
         deform={},
         stages=(
@@ -66,7 +67,8 @@ def jrsnet_compact() -> Recipe:
 
     Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
     seen; each image normalised by itself; half of the pairs moved as between two visits, where the print has only
-    turns of 20 degrees and more.
+    turns of 20 degrees and more; G's image tied to the moving one through its field (`tied`), as every other term is
+    also met by a copy of the reference.
     """
     generator: dict[str, Any] = {
         "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False,
@@ -75,14 +77,14 @@ def jrsnet_compact() -> Recipe:
         name="begin",
         steps=STEPS // 3,
         train={"main": ("G",)},
-        weights={"mse": 1.0, "field": 1.0, "seg": 1.0},
+        weights={"mse": 1.0, "field": 1.0, "seg": 1.0, "tied": 1.0},
         needs=NEEDS,
     )
     joint = Stage(
         name="joint",
         steps=STEPS - STEPS // 3,
         train={"critic": ("DY", "DX"), "main": ("G", "F")},
-        weights={**WHOLE, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": 5.0, **CRITICS},
+        weights={**WHOLE, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": 5.0, "tied": 1.0, **CRITICS},
         needs=NEEDS,
     )
     return _compact(
@@ -90,6 +92,7 @@ def jrsnet_compact() -> Recipe:
         "JRS-Net at 128 pixels for two CPU cores",
         system="jrsnet",
         networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
+        options={"unmasked": 0.25, "vgg16": None},
         structures=("lungs",),
         stages=(first, joint),
         learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
@@ -104,7 +107,7 @@ def jrsnet_noseg_compact() -> Recipe:
         for stage in full.stages
     )
     changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
-    return full.model_copy(update={**changes, "options": {"masked": False}})
+    return full.model_copy(update={**changes, "options": {"masked": False, "vgg16": None}})
 
 
 def dirnet_compact() -> Recipe:

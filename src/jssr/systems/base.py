@@ -49,6 +49,8 @@ class Alignment:
     `tau` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
     Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
     *spatial) of the moving and of the fixed image, where the system has made them: the refinement wants them.
+    `synthesised` lies where the moving image does, or on the fixed one already where it is `registered` (JRS-Net, whose
+    `moved_segmentation` is of that image; for others it is the moving one's, moved).
     """
 
     tau: Tensor
@@ -56,6 +58,8 @@ class Alignment:
     moving_segmentation: Tensor | None = None
     fixed_segmentation: Tensor | None = None
     descriptors: tuple[Tensor, Tensor] | None = None
+    registered: bool = False
+    moved_segmentation: Tensor | None = None
 
 
 class System(nn.Module):
@@ -70,6 +74,9 @@ class System(nn.Module):
 
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
+
+    def begin(self, terms: Collection[str]) -> None:
+        """Called before training with all terms that a stage weighs: what they need is read, or found wanting, now."""
 
     @abstractmethod
     def losses(self, batch: Batch, player: str) -> Terms:

@@ -3,8 +3,8 @@
 DIRNet (de Vos et al. 2017) learns from images alone, FlowNet-S (Dosovitskiy et al. 2015) from known displacements.
 
     ncc   1 - NCC(tau(x), y)                            of whole images, DIRNet's
-    epe   sum_l w_l |tau_l - u_l|_2 / sum_l w_l         mean over the pixels of each scale l, w_l rising fourfold with
-                                                        each coarser scale as in FlowNet's published settings
+    epe   sum_l w_l |tau_l - u_l|_2                     summed over the pixels of each scale l, w_l of `SCALES` from
+                                                        the finest on, over the finest scale's pixels times its weight
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 __all__ = ["FlowRegister", "build_dirnet", "build_flownet", "endpoint_error"]
 
 _warp = full_precision(ff.warp)
+SCALES = (0.005, 0.01, 0.02, 0.08, 0.32)
+"""FlowNet's published weights, finest flow first. A coarser scale has a quarter of the pixels, so that it counts half
+as much as the next finer one, then a quarter of the finest, and as much as that from there on."""
 
 
 class FlowRegister(System):
@@ -72,22 +75,22 @@ class FlowRegister(System):
 
 @full_precision
 def endpoint_error(fields: list[Tensor], truth: Tensor) -> Tensor:
-    """Length of the difference to the true field (B, 2, H, W), mean over the pixels, over the scales as above.
+    """Length of the difference to the true field (B, 2, H, W) in pixels, over the scales as above.
 
-    The field of full size is the finest scale's and does not count again where there are others.
+    The field of full size is the finest scale's and does not count again where there are others. Those lie on the
+    truth's grid padded as `FlowNetS` pads, the finest at a quarter of it.
     """
-    scales = fields[:-1] or fields
-    weights = [4.0 ** (len(scales) - 1 - k) for k in range(len(scales))]
-    errors = [
-        (flow - F.adaptive_avg_pool2d(truth, (flow.shape[2], flow.shape[3])))
-        .square()
-        .sum(dim=1)
-        .clamp(min=1e-12)
-        .sqrt()
-        .mean()
-        for flow in scales
-    ]
-    return torch.stack([w * e for w, e in zip(weights, errors, strict=True)]).sum() / sum(weights)
+    scales = list(reversed(fields[:-1] or fields))
+    if len(fields) > 1:
+        more = [4 * scales[0].shape[axis] - truth.shape[axis] for axis in (2, 3)]
+        truth = F.pad(truth, (0, more[1], 0, more[0]), mode="replicate")
+    total = truth.new_zeros(())
+    for weight, flow in zip((*SCALES, *[SCALES[-1]] * len(scales)), scales, strict=False):
+        goal = F.adaptive_avg_pool2d(truth, (flow.shape[2], flow.shape[3]))
+        error = (flow - goal).square().sum(dim=1).clamp(min=1e-12).sqrt().mean()
+        share = flow[0, 0].numel() / scales[0][0, 0].numel()
+        total = total + weight / SCALES[0] * share * error
+    return total
 
 
 def build_dirnet(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> FlowRegister:

@@ -24,7 +24,7 @@ layers respond to in a pair of one image with itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 __all__ = ["JRSNet", "build", "field_error"]
 
 _warp = full_precision(ff.warp)
+HALF_PIXEL = 0.5
 
 
 class JRSNet(System):
@@ -58,7 +59,6 @@ class JRSNet(System):
     """
 
     makes = {"tau": "G", "segmentation": "G"}
-    reads_structure = True
 
     def __init__(
         self,
@@ -75,7 +75,15 @@ class JRSNet(System):
         self.vgg16, self.masked, self.unmasked = vgg16, masked, unmasked
         self.parts = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
         self.critics = tuple(part for part in ("DY", "DX") if part in self.parts)
+        if not masked:
+            self.makes = {"tau": "G"}
+        self.reads_structure = masked
         self._distance: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def begin(self, terms: Collection[str]) -> None:
+        """Read VGG16's weights, or say that there are none."""
+        if "features" in terms:
+            self._distance = perceptual_distance(self.vgg16)
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """The terms above for player "main"; for "critic" those of both discriminators."""
@@ -119,7 +127,7 @@ class JRSNet(System):
         fixed_mask: Tensor,
         fixed_structure: Tensor | None = None,
     ) -> Alignment:
-        """tau, G(x), and what either image is segmented as by itself; see Alignment.
+        """tau, G(x) with its mask, and what either image is segmented as by itself; see Alignment.
 
         Args:
             fixed_structure: p_y, (B, 1, H, W) in 0..1, where it is known.
@@ -127,17 +135,18 @@ class JRSNet(System):
         known = self.masked and fixed_structure is not None
         mask = fixed_structure if known else torch.zeros_like(fixed)
         found = self.G(fixed, moving, mask)
-        return Alignment(found.field, found.image, self.segment(moving), self.segment(fixed))
+        if not self.masked:
+            return Alignment(found.field, found.image, registered=True)
+        made = self.segment(moving), self.segment(fixed)
+        return Alignment(
+            found.field, found.image, *made, registered=True, moved_segmentation=_classes(mask_of(found, fixed))
+        )
 
     def segment(self, image: Tensor) -> Tensor:
         """Background and structure, (B, 2, H, W), by G of the image with itself and no mask."""
-        mask = mask_of(self.G(image, image, torch.zeros_like(image)), image)
-        return torch.cat([1 - mask, mask], dim=1)
-
-    def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """G(x), which is registered too."""
-        found: Tensor = self.G(fixed, moving, torch.zeros_like(fixed)).image
-        return found
+        if not self.masked:
+            return super().segment(image)
+        return _classes(mask_of(self.G(image, image, torch.zeros_like(image)), image))
 
 
 class _Forward:
@@ -203,10 +212,16 @@ def field_error(found: Tensor, known: Tensor) -> Tensor:
     """Equation (4)'s normalised MSE of two fields (B, n, *spatial), for each pair (B,): 0 where they agree, 1/2 where
     one is zero, 1 where they are opposite.
 
-    The paper does not say how it normalises. Here it is |a - b|^2 / (2 |a|^2 + 2 |b|^2), which cannot leave 0..1.
+    The paper does not say how it normalises. Here it is |a - b|^2 / (2 |a|^2 + 2 |b|^2), which cannot leave 0..1. Half
+    a pixel counts as in either field in any case, so that a field that should be zero is taught to be.
     """
     apart, size = (v.float().square().flatten(1).sum(dim=1) for v in (found - known, torch.cat([found, known], dim=1)))
-    return apart / (2 * size).clamp(min=1e-6)
+    return apart / (2 * size + 4 * HALF_PIXEL**2 * known[0].numel())
+
+
+def _classes(mask: Tensor) -> Tensor:
+    """Background and structure (B, 2, H, W) of a mask."""
+    return torch.cat([1 - mask, mask], dim=1)
 
 
 def _log_dice(known: Tensor, said: Tensor) -> Tensor:

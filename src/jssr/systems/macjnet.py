@@ -149,10 +149,12 @@ class MacJNet(System):
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau, zero without a register, and what the segmentors say of either scan; see Alignment."""
-        said = [None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))]
+        said: list[Tensor | None] = [
+            None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))
+        ]
         if not self.levels:
-            return Alignment(torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device), None, *said)
-        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, *said)
+            return Alignment(torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device), None, said[0], said[1])
+        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, said[0], said[1])
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities of a scan of the fixed modality."""

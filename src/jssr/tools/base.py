@@ -25,6 +25,7 @@ class Tool:
         own_rigid: it aligns rigidly or affinely itself; otherwise it is given `rigid`, found by us.
         run: (fixed, moving, rigid, threads) to the whole map, fixed to moving space.
         lacks: what is missing on this machine, None where the tool can be used.
+        dims: axes of the images that it takes here.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Tool:
     own_rigid: bool
     run: Callable[[Volume, Volume, Affine, int], Transform]
     lacks: Callable[[], str | None]
+    dims: tuple[int, ...] = (3,)
 
     def check(self) -> None:
         """Make sure that it can be used.

@@ -94,6 +94,7 @@ TOOLS = (
         True,
         lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
         missing("itk"),
+        (2, 3),
     ),
     Tool(
         "affine",
@@ -101,5 +102,6 @@ TOOLS = (
         True,
         lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
         missing("itk"),
+        (2, 3),
     ),
 )
