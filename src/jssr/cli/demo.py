@@ -33,7 +33,7 @@ def demo(
     from jssr.cli.tables import show_results, warn
     from jssr.data.cohort import Case, Cohort
     from jssr.data.phantom.study import ANCHOR, make_study
-    from jssr.data.phantom.writer import REGIONS, write_study
+    from jssr.data.phantom.writer import regions_of, write_study
     from jssr.engine import study as engine
     from jssr.engine.model import load_model
 
@@ -44,7 +44,12 @@ def demo(
         case = write_study(patient, out)["case"]
         place = out / patient.id
         cohort = Cohort(
-            name="demo", anchor=ANCHOR, cases=[Case(**case)], label_names=patient.label_names, regions=REGIONS, root=out
+            name="demo",
+            anchor=ANCHOR,
+            cases=[Case(**case)],
+            label_names=patient.label_names,
+            regions=regions_of(patient.label_names),
+            root=out,
         )
         cohort.save()
         study = engine.study_of(cohort, cohort.cases[0])

@@ -33,7 +33,7 @@ from jssr.io.images import to_sitk, write_image, write_sitk
 from jssr.io.points import write_points
 from jssr.processes import in_processes
 
-__all__ = ["REGIONS", "SPLITS", "write_cohort", "write_studies", "write_study"]
+__all__ = ["SPLITS", "regions_of", "write_cohort", "write_studies", "write_study"]
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 REGIONS = {"liver": ["liver", "liver_tumour"], "lungs": ["lung_right", "lung_left"]}
@@ -168,12 +168,17 @@ def write_studies(
         anchor=entries[0]["anchor"],
         cases=cases,
         label_names=entries[0]["label_names"],
-        regions={region: of for region, of in REGIONS.items() if set(of) <= set(entries[0]["label_names"].values())},
+        regions=regions_of(entries[0]["label_names"]),
         root=folder,
         meta={k: v for k, v in arguments.items() if isinstance(v, (str, int, float, tuple, type(None)))},
     )
     cohort.save(folder)
     return cohort
+
+
+def regions_of(label_names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Those of `REGIONS` all of whose labels there are."""
+    return {region: list(of) for region, of in REGIONS.items() if set(of) <= set(label_names.values())}
 
 
 def write_study(study: Study, folder: Path) -> dict[str, Any]:
