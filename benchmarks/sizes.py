@@ -26,7 +26,8 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
 
     from jssr.cli.memory import keep_freed_memory
     from jssr.core.transform import resample
-    from jssr.engine.benchmark import Contestant, aligned
+    from jssr.engine.benchmark import aligned
+    from jssr.engine.contestants import Contestant
     from jssr.engine.model import shipped_weights
     from jssr.engine.provenance import peak_memory_mb
     from jssr.io.images import read_image

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from jssr.cli import app
 from jssr.core.transform import Affine
 from jssr.data.cohort import Cohort
-from jssr.engine import benchmark, synthesis
+from jssr.engine import benchmark, contestants, synthesis
 from jssr.engine.checkpoint import save_weights
 from jssr.engine.recipe import Stage, build_system
 from jssr.errors import JssrError
@@ -40,7 +40,7 @@ def here(monkeypatch):
     """Everything in this process: a worker takes seconds to start. Each contestant's own process is tested apart."""
     for module in (benchmark, synthesis):
         monkeypatch.setattr(module, "in_processes", lambda job, items, workers, apart=False: _each(job, items))
-    benchmark.model_of.cache_clear()
+    contestants.model_of.cache_clear()
 
 
 def _each(job, items):
@@ -181,11 +181,11 @@ def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
 
 
 def test_names_of_runs():
-    assert benchmark.run_name("runs/mine/weights.safetensors") == "mine"
-    assert benchmark.run_name("runs/mine") == "mine"
-    assert benchmark.Contestant("a/b + 3", "x").folder == "a_b_+_3"
+    assert contestants.run_name("runs/mine/weights.safetensors") == "mine"
+    assert contestants.run_name("runs/mine") == "mine"
+    assert contestants.Contestant("a/b + 3", "x").folder == "a_b_+_3"
     with pytest.raises(JssrError):
-        benchmark.contestants_of([], [], [], 1)
+        contestants.contestants_of([], [], [], 1)
 
 
 def test_a_contestant_has_a_process_of_its_own():

@@ -67,6 +67,7 @@ def benchmark(
     from jssr.data.cohort import Cohort
     from jssr.engine import benchmark as engine
     from jssr.engine import benchmark_output as output
+    from jssr.engine.contestants import BEFORE, contestants_of, run_name
     from jssr.engine.evaluation import cases_of
     from jssr.engine.output import check_output
     from jssr.engine.recipe import nearest
@@ -77,15 +78,15 @@ def benchmark(
     check_output(out)
     patients = Cohort.load(cohort)
     cases = cases_of(patients, split)
-    contestants = engine.contestants_of(
+    contestants = contestants_of(
         [str(p) for p in run or []], [str(p) for p in refined or []], tool or [], refine, bool(synthesis)
     )
-    named = {engine.run_name(str(p)): str(p) for p in synthesis or []}
+    named = {run_name(str(p)): str(p) for p in synthesis or []}
     segmentors, generators = makers(named)
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
     rows = [c.name for c in contestants]
-    reference = against or rows[min(len(engine.BEFORE), len(rows) - 1)]
+    reference = against or rows[min(len(BEFORE), len(rows) - 1)]
     if reference not in rows:
         raise JssrError(f"--against {reference!r} is no row of this benchmark{nearest(reference, rows)}")
     known = [*patients.structures(), "mean"]

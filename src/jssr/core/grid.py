@@ -6,13 +6,13 @@ with ITK index `(i, j, k)`, and `affine @ (i, j, k, 1)` is its centre in the wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Grid", "GridError"]
+__all__ = ["Grid", "GridError", "dims_in_words"]
 
 
 class GridError(ValueError):
@@ -154,3 +154,8 @@ class Grid:
     def __repr__(self) -> str:
         size = " x ".join(str(s) for s in self.shape)
         return f"Grid({size} at {' x '.join(f'{s:.4g}' for s in self.spacing)} mm, origin {np.round(self.origin, 3)})"
+
+
+def dims_in_words(dims: Iterable[int]) -> str:
+    """Numbers of axes as people say them: "2D and 3D"."""
+    return " and ".join(f"{n}D" for n in dims)

@@ -19,7 +19,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from jssr.core.grid import Grid
+from jssr.core.grid import Grid, dims_in_words
 from jssr.core.transform import Affine, Chain, resample
 from jssr.core.volume import Points, Volume
 from jssr.data.cohort import Case, Cohort
@@ -204,7 +204,7 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
     anchor = read_image(cohort.image(case, cohort.anchor))
     n = anchor.grid.ndim
     if n not in settings.dims:
-        told = " and ".join(f"{k}D" for k in settings.dims)
+        told = dims_in_words(settings.dims)
         raise ImageError(f"{anchor.name}: is {n}D; this recipe is for {told} images (--recipe names another)")
     square = flat_grid(anchor.grid, settings.flat) if n == 2 else None
     for phase in phases:

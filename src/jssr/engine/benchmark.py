@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from jssr.data.flat import flat_start
 from jssr.data.intensity import limits, normalise, window_for
 from jssr.data.prepare import check_labels
 from jssr.data.rigid import RigidResult, rigid_align
+from jssr.engine.contestants import BEFORE, Contestant, check_contestants, model_of
 from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
 from jssr.engine.infer import prepare, solve, structure_of
-from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb
 from jssr.engine.recipe import Recipe
-from jssr.errors import CohortError, JssrError
+from jssr.errors import CohortError
 from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
@@ -42,105 +41,7 @@ from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = [
-    "BEFORE",
-    "Contestant",
-    "aligned",
-    "contestants_of",
-    "model_of",
-    "rigid_of",
-    "run_benchmark",
-    "run_name",
-    "start_of",
-]
-
-BEFORE = ("initial", "rigid")
-"""Rows that every table begins with."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A row of the table.
-
-    Attributes:
-        name: of the row.
-        source: a weights file or run folder, "discrete", or the name of a tool.
-        refine: steps of instance optimisation, for systems of ours.
-    """
-
-    name: str
-    source: str
-    refine: int = 0
-
-    @property
-    def is_tool(self) -> bool:
-        return self.source in TOOLS
-
-    @property
-    def folder(self) -> str:
-        """The name of its folders."""
-        return "".join(c if c.isalnum() or c in "-_+." else "_" for c in self.name)
-
-
-def contestants_of(
-    runs: Sequence[str], refined: Sequence[str], tools: Sequence[str], refine: int, alone: bool = False
-) -> list[Contestant]:
-    """Make sure that everything that shall compete can, before any work, and name it.
-
-    Args:
-        runs: weights files or run folders of ours, as they are.
-        refined: such, with `refine` steps of instance optimisation.
-        tools: of `TOOLS`, and "discrete".
-        refine: steps for `refined`.
-        alone: it is enough that there is none.
-
-    Raises:
-        CheckpointError: an unreadable run; JssrError: an unknown or missing tool, or two contestants of one name.
-    """
-    found = [Contestant(name, name) for name in BEFORE]
-    for source in runs:
-        found.append(Contestant(_register(source), source))
-    for source in refined:
-        found.append(Contestant(f"{_register(source)} + {refine}", source, refine))
-    for name in tools:
-        if name in UNTRAINED:
-            found.append(Contestant(name, name, load_model(name).recipe.refine))
-        elif name in TOOLS:
-            TOOLS[name].check()
-            found.append(Contestant(name, name))
-        else:
-            raise JssrError(f"{name!r} is no tool; there are {', '.join((*UNTRAINED, *TOOLS))}")
-    names = [c.name for c in found]
-    double = next((n for n in names if names.count(n) > 1), None)
-    if double:
-        raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
-    if len(found) == len(BEFORE) and not alone:
-        raise JssrError("nothing to compare: name runs (--run, --refined) or tools (--tool)")
-    return found
-
-
-def _register(source: str) -> str:
-    """The name of a run that can align.
-
-    Raises:
-        JssrError: it cannot.
-    """
-    model = model_of(source)
-    if "tau" not in model.system.makes:
-        raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
-    return run_name(source)
-
-
-def run_name(source: str) -> str:
-    """How a run is called: its folder's name, or its file's."""
-    path = Path(source)
-    return path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
-
-
-@lru_cache(maxsize=8)
-def model_of(source: str) -> Model:
-    """A system of ours by its source, read once a process."""
-    return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
+__all__ = ["aligned", "rigid_of", "run_benchmark", "start_of"]
 
 
 def run_benchmark(
@@ -179,7 +80,7 @@ def run_benchmark(
     lacking = next((case.id for case in cases if anchor not in case.images), None)
     if lacking:
         raise CohortError(f"{cohort.root}: case {lacking} has no {anchor!r} to align to")
-    _check_dims(contestants, read_grid(cohort.path(cases[0].images[anchor])).ndim)
+    check_contestants(contestants, read_grid(cohort.path(cases[0].images[anchor])).ndim)
     shown = picture or cases[0].id
     cohort.case(shown)
     settings: dict[str, Any] = {"cohort": cohort.name, "files": fingerprint(cohort, cases)}
@@ -196,16 +97,6 @@ def run_benchmark(
         results += [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
     write_csv(results, out / "results.csv")
     return results
-
-
-def _check_dims(contestants: Sequence[Contestant], n: int) -> None:
-    for one in contestants:
-        known = TOOLS[one.source].dims if one.is_tool else (2, 3)
-        if not one.is_tool and one.name not in BEFORE:
-            known = model_of(one.source).recipe.dims
-        if n not in known:
-            told = " and ".join(f"{k}D" for k in known)
-            raise JssrError(f"{one.name} takes {told} images; the scans of this cohort are {n}D")
 
 
 def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:

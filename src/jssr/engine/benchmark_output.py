@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jssr.core.transform import Transform
 from jssr.data.cohort import Cohort
-from jssr.engine.benchmark import BEFORE, Contestant, rigid_of, start_of
+from jssr.engine.benchmark import rigid_of, start_of
+from jssr.engine.contestants import BEFORE, Contestant
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown

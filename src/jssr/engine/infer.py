@@ -14,20 +14,19 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, coverage, resample
-from jssr.core.volume import Points, Volume
+from jssr.core.volume import Volume
 from jssr.data.intensity import denormalise
-from jssr.data.prepare import PreparedPair, check_labels, prepare_image, prepare_pair
-from jssr.data.rigid import OverlapError, RigidResult, overlap
+from jssr.data.prepare import PreparedPair, prepare_image, prepare_pair
+from jssr.data.rigid import RigidResult
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
+from jssr.engine.inputs import Image, Landmarks, check_dims, check_overlap, image_of, labels_of, truth_of
 from jssr.engine.measure import Truth, measure
 from jssr.engine.model import Model, fitting_system, load_model
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working, describe
-from jssr.errors import GeometryError, ImageError, JssrError, PointsError
-from jssr.evaluate.metrics import member, tre
-from jssr.io.images import read_image
-from jssr.io.points import read_points
+from jssr.errors import JssrError
+from jssr.evaluate.metrics import member
 from jssr.systems.base import Alignment
 
 __all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
@@ -36,9 +35,6 @@ LOST = (
     "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
     "system trained on such scans?"
 )
-
-Image = Volume | str | os.PathLike[str]
-Landmarks = Points | str | os.PathLike[str]
 
 
 def register(
@@ -93,21 +89,21 @@ def register(
         raise ValueError(f"refine must be a number of steps, 0 or more, got {refine!r}")
     watch = Stopwatch(on_stage)
     with watch.stage("read"):
-        y, x = _image(fixed), _image(moving)
-        _check_overlap(y, x, rigid and initial == "centre")
+        y, x = image_of(fixed), image_of(moving)
+        check_overlap(y, x, rigid and initial == "centre")
     with watch.stage("load"):
         if system is None and checkpoint is None:
             system = fitting_system(y, x)
         model = load_model(system, checkpoint, device, deterministic, descriptor)
         if "tau" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
-        _check_dims(model, y)
+        check_dims(model, y)
         if y.grid.ndim == 2 and model.recipe.descriptor == "macmind":
             raise JssrError("macMIND describes 3D images; for radiographs there are --descriptor mind-ssc and mind")
-        outline = _labels(fixed_labels, y) if model.system.reads_structure else None
+        outline = labels_of(fixed_labels, y) if model.system.reads_structure else None
         if outline is not None and moving_labels is None:
             fixed_labels = None  # the system reads them; there is nothing to measure by
-        truth = _truth(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
+        truth = truth_of(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
         refine = model.recipe.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare(model, y, x, rigid, initial)
@@ -203,9 +199,9 @@ def segment(
     Raises:
         JssrError: the system has no segmentor; otherwise as `register`.
     """
-    scan = _image(image)
+    scan = image_of(image)
     model = load_model(system, checkpoint, device, deterministic)
-    _check_dims(model, scan)
+    check_dims(model, scan)
     ready = prepare_image(scan, model.recipe.spacing, model.recipe.window, model.recipe.flat)
     with model.computing():
         try:
@@ -232,10 +228,10 @@ def synthesise(
     Raises:
         JssrError: the system has no generator; otherwise as `register`.
     """
-    y, x = _image(fixed), _image(moving)
-    _check_overlap(y, x, False)
+    y, x = image_of(fixed), image_of(moving)
+    check_overlap(y, x, False)
     model = load_model(system, checkpoint, device, deterministic)
-    _check_dims(model, y)
+    check_dims(model, y)
     pair = prepare(model, y, x, rigid)
     with model.computing():
         try:
@@ -306,76 +302,3 @@ def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
     masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
     valid = (masks[0] > 0.5) & (ff.warp(masks[1], tau) > 0.5)
     return Displacement(continued(tau, valid)[0], grid)
-
-
-def _image(image: Image) -> Volume:
-    """Read, or check as reading checks."""
-    if not isinstance(image, Volume):
-        return read_image(image)
-    if image.data.shape[0] != 1:
-        raise ImageError(f"{image.name}: has {image.data.shape[0]} channels; an image of one is due")
-    if image.kind == "labels":
-        raise ImageError(f"{image.name}: is a label map; an image is due")
-    data = image.data.float()
-    low, high = float(data.min()), float(data.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(f"{image.name}: holds NaN or infinite voxels; replace them")
-    if low == high:
-        raise ImageError(f"{image.name}: every voxel is {low:g}; there is nothing to see in this image")
-    return replace(image, data=data)
-
-
-def _labels(labels: Image | None, image: Volume) -> Volume | None:
-    if labels is None:
-        return None
-    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
-    if found.kind != "labels":
-        raise GeometryError(f"{found.name}: is an image; a label map is due")
-    return check_labels(found, image)
-
-
-def _points(points: Landmarks | None, image: Volume) -> Points | None:
-    found = points if points is None or isinstance(points, Points) else read_points(points)
-    if found is not None and found.xyz.shape[1] != image.grid.ndim:
-        raise PointsError(f"{image.name}: is {image.grid.ndim}D, its landmarks have {found.xyz.shape[1]} coordinates")
-    return found
-
-
-def _truth(
-    y: Volume,
-    x: Volume,
-    fixed_labels: Image | None,
-    moving_labels: Image | None,
-    fixed_landmarks: Landmarks | None,
-    moving_landmarks: Landmarks | None,
-    structures: Mapping[str, Sequence[int]] | None,
-) -> Truth:
-    if (fixed_labels is None) != (moving_labels is None):
-        raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
-    if (fixed_landmarks is None) != (moving_landmarks is None):
-        raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    marks = _points(fixed_landmarks, y), _points(moving_landmarks, x)
-    if marks[0] is not None and marks[1] is not None:
-        tre(marks[0], marks[1])  # what is wrong with them is said before the work
-    return Truth(_labels(fixed_labels, y), _labels(moving_labels, x), *marks, structures)
-
-
-def _check_dims(model: Model, image: Volume) -> None:
-    known = model.recipe.dims
-    if image.grid.ndim not in known:
-        told = " and ".join(f"{n}D" for n in known)
-        raise ImageError(
-            f"{image.name}: is {image.grid.ndim}D; {model.recipe.name} ({model.source}) takes {told} images"
-        )
-
-
-def _check_overlap(y: Volume, x: Volume, centred: bool) -> None:
-    if y.grid.ndim != x.grid.ndim:
-        raise ImageError(f"{y.name} is {y.grid.ndim}D and {x.name} is {x.grid.ndim}D; two images of a kind are due")
-    if y.grid.ndim == 2:
-        return  # wherever their headers put them, they start on one another
-    if not centred and overlap(y.grid, x.grid) == 0 and overlap(x.grid, y.grid) == 0:
-        raise OverlapError(
-            f"{x.name}: its field of view does not overlap that of {y.name} in physical space; are they scans of one "
-            "patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial centre)"
-        )

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from jssr.core.grid import dims_in_words
 from jssr.data.augment import Augment
 from jssr.data.cohort import Cohort
 from jssr.data.deform import Deform
@@ -50,8 +51,8 @@ def _check_prepared(recipe: Recipe, cohort: Cohort) -> None:
     """Radiographs must lie on the grid that the recipe works on, and be the kind of image that it takes."""
     n = read_grid(cohort.image(cohort.cases[0], cohort.anchor)).ndim
     if n not in recipe.dims:
-        told = " and ".join(f"{k}D" for k in recipe.dims)
-        raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {told}")
+        takes = dims_in_words(recipe.dims)
+        raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {takes}")
     if n == 2 and prepared_flat(cohort) != recipe.flat:
         raise TrainingError(
             f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.flat} pixels; run "

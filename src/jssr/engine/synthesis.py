@@ -16,7 +16,8 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.data.prepare import PreparedPair, prepare_pair
-from jssr.engine.benchmark import model_of, rigid_of
+from jssr.engine.benchmark import rigid_of
+from jssr.engine.contestants import model_of
 from jssr.engine.evaluation import against, cases_of
 from jssr.engine.model import Model
 from jssr.engine.parts import largest_parts

@@ -1,0 +1,112 @@
+"""What stands in the rows of a benchmark's table: runs of ours, tools, and the scans as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from jssr.core.grid import dims_in_words
+from jssr.engine.model import UNTRAINED, Model, load_model
+from jssr.errors import JssrError
+from jssr.tools import TOOLS
+
+__all__ = ["BEFORE", "Contestant", "check_contestants", "contestants_of", "model_of", "run_name"]
+
+BEFORE = ("initial", "rigid")
+"""Rows that every table begins with."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of the table.
+
+    Attributes:
+        name: of the row.
+        source: a weights file or run folder, "discrete", or the name of a tool.
+        refine: steps of instance optimisation, for systems of ours.
+    """
+
+    name: str
+    source: str
+    refine: int = 0
+
+    @property
+    def is_tool(self) -> bool:
+        return self.source in TOOLS
+
+    @property
+    def folder(self) -> str:
+        """The name of its folders."""
+        return "".join(c if c.isalnum() or c in "-_+." else "_" for c in self.name)
+
+
+def contestants_of(
+    runs: Sequence[str], refined: Sequence[str], tools: Sequence[str], refine: int, alone: bool = False
+) -> list[Contestant]:
+    """Make sure that everything that shall compete can, before any work, and name it.
+
+    Args:
+        runs: weights files or run folders of ours, as they are.
+        refined: such, with `refine` steps of instance optimisation.
+        tools: of `TOOLS`, and "discrete".
+        refine: steps for `refined`.
+        alone: it is enough that there is none.
+
+    Raises:
+        CheckpointError: an unreadable run; JssrError: an unknown or missing tool, or two contestants of one name.
+    """
+    found = [Contestant(name, name) for name in BEFORE]
+    for source in runs:
+        found.append(Contestant(_register(source), source))
+    for source in refined:
+        found.append(Contestant(f"{_register(source)} + {refine}", source, refine))
+    for name in tools:
+        if name in UNTRAINED:
+            found.append(Contestant(name, name, load_model(name).recipe.refine))
+        elif name in TOOLS:
+            TOOLS[name].check()
+            found.append(Contestant(name, name))
+        else:
+            raise JssrError(f"{name!r} is no tool; there are {', '.join((*UNTRAINED, *TOOLS))}")
+    names = [c.name for c in found]
+    double = next((n for n in names if names.count(n) > 1), None)
+    if double:
+        raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
+    if len(found) == len(BEFORE) and not alone:
+        raise JssrError("nothing to compare: name runs (--run, --refined) or tools (--tool)")
+    return found
+
+
+def _register(source: str) -> str:
+    """The name of a run that can align.
+
+    Raises:
+        JssrError: it cannot.
+    """
+    model = model_of(source)
+    if "tau" not in model.system.makes:
+        raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
+    return run_name(source)
+
+
+def run_name(source: str) -> str:
+    """How a run is called: its folder's name, or its file's."""
+    path = Path(source)
+    return path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
+
+
+@lru_cache(maxsize=8)
+def model_of(source: str) -> Model:
+    """A system of ours by its source, read once a process."""
+    return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
+
+
+def check_contestants(contestants: Sequence[Contestant], n: int) -> None:
+    for one in contestants:
+        known = TOOLS[one.source].dims if one.is_tool else (2, 3)
+        if not one.is_tool and one.name not in BEFORE:
+            known = model_of(one.source).recipe.dims
+        if n not in known:
+            raise JssrError(f"{one.name} takes {dims_in_words(known)} images; the scans of this cohort are {n}D")
