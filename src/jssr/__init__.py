@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jssr.engine.infer import register, segment, synthesise
     from jssr.engine.model import Model, load_model
     from jssr.engine.registration import Registration
-    from jssr.engine.study import Study, StudyAlignment, align, read_study
+    from jssr.engine.scans import Study, read_study
+    from jssr.engine.study import StudyAlignment, align
     from jssr.errors import JssrError
     from jssr.io.images import read_image, write_image
     from jssr.io.points import read_points, write_points
@@ -49,10 +50,10 @@ _HOME = {
     "Model": "engine.model",
     "load_model": "engine.model",
     "Registration": "engine.registration",
-    "Study": "engine.study",
+    "Study": "engine.scans",
     "StudyAlignment": "engine.study",
     "align": "engine.study",
-    "read_study": "engine.study",
+    "read_study": "engine.scans",
     "JssrError": "errors",
     "read_image": "io.images",
     "write_image": "io.images",

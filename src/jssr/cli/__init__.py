@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jssr import __version__
-from jssr.cli import apply, compare, convert, data, demo, learn, use
+from jssr.cli import apply, compare, convert, data, demo, learn, study, use
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
@@ -47,7 +47,8 @@ for command in (
     data.prepare,
     learn.train,
     use.register,
-    use.align,
+    study.series,
+    study.align,
     use.segment,
     use.synthesise,
     apply.warp,

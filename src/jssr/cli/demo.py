@@ -34,8 +34,9 @@ def demo(
     from jssr.data.cohort import Case, Cohort
     from jssr.data.phantom.study import ANCHOR, make_study
     from jssr.data.phantom.writer import regions_of, write_study
-    from jssr.engine import study as engine
     from jssr.engine.model import load_model
+    from jssr.engine.scans import study_of
+    from jssr.engine.study import align
 
     model = load_model("jssr", checkpoint, device)
     with opt.Stages(3 * 8 + 3).shown() as stages:
@@ -52,8 +53,8 @@ def demo(
             root=out,
         )
         cohort.save()
-        study = engine.study_of(cohort, cohort.cases[0])
-        done = engine.align(study, ANCHOR, checkpoint=model, refine=refine, device=device, on_stage=stages)
+        study = study_of(cohort, cohort.cases[0])
+        done = align(study, ANCHOR, checkpoint=model, refine=refine, device=device, on_stage=stages)
         stages("writing")
         done.save(out)
     show_results(opt.console(), done.results)

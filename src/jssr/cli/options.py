@@ -38,6 +38,18 @@ class Comparing(str, Enum):
     macmind = "macmind"
 
 
+AsDicom = Annotated[
+    bool,
+    typer.Option("--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."),
+]
+Anonymise = Annotated[
+    bool,
+    typer.Option(
+        "--anonymise", help="Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile."
+    ),
+]
+
+
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 SystemName = Annotated[
     str | None,

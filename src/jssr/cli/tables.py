@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.tables import METRICS, value_of
 
 if TYPE_CHECKING:
+    from jssr.data.phases import Named
     from jssr.engine.study import StudyAlignment
 
-__all__ = ["show_results", "warn"]
+__all__ = ["series_rows", "show_results", "show_series", "warn"]
 
 
 def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "") -> None:
@@ -33,6 +35,44 @@ def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "
     for phase in dict.fromkeys(r.phase for r in results):
         states = [r for r in results if r.phase == phase]
         table.add_row(phase, *[_change(states[0], states[-1], metric, of) for metric, of in wanted])
+    screen.print(table)
+
+
+def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
+    """The series of a study as plain data: what names each, what it is, which phase it is taken for and why."""
+    return [
+        {
+            "series": one.key,
+            "description": one.series.description,
+            "modality": one.series.modality,
+            "slices": one.series.n_slices,
+            "taken": one.series.acquisition_time,
+            "contrast": one.series.contrast,
+            "phase": one.phase or None,
+            "sure": one.sure,
+            "why": one.why,
+        }
+        for one in found
+    ]
+
+
+def show_series(screen: Console, found: Sequence[Named]) -> None:
+    """Print which series is taken for which phase, and why."""
+    table = Table(caption="? = inferred. Others: --phase PHASE=SERIES, --leave SERIES", caption_justify="left")
+    for name in ("series", "description", "kind", "slices", "taken at", "phase", "because"):
+        table.add_column(name)
+    for row in series_rows(found):
+        phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
+        words = (
+            row["series"],
+            row["description"],
+            row["modality"],
+            str(row["slices"]),
+            row["taken"],
+            phase,
+            row["why"],
+        )
+        table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
     screen.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Commands that use a trained system: register, align, segment, synthesise."""
+"""Commands that use a trained system on one scan or two: register, segment, synthesise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jssr.cli import options as opt
 if TYPE_CHECKING:
     from jssr.engine.registration import Registration
 
-__all__ = ["align", "register", "segment", "synthesise"]
+__all__ = ["STAGES", "register", "segment", "synthesise"]
 
 STAGES = 8
 """Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
@@ -40,6 +40,8 @@ def register(
     fixed_landmarks: Landmarks = None,
     moving_landmarks: Landmarks = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    dicom: opt.AsDicom = False,
+    anonymise: opt.Anonymise = False,
     device: opt.Device = "cpu",
     deterministic: opt.Deterministic = False,
     threads: opt.Threads = None,
@@ -54,69 +56,25 @@ def register(
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer
+    from jssr.engine.dicom_output import sources_of
     from jssr.engine.output import check_output
-    from jssr.engine.study import named_in
+    from jssr.engine.scans import anonymous, named_in
 
     check_output(out)
     structures = named_in(fixed_labels.parent) if fixed_labels is not None else None
+    headers = sources_of(fixed, moving, anonymise) if dicom else None
+    scans = (anonymous(fixed, "fixed"), anonymous(moving, "moving")) if anonymise else (fixed, moving)
     with opt.Stages(STAGES + 2).shown() as stages:
         done = infer.register(
-            fixed, moving, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
+            *scans, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
             descriptor=descriptor and descriptor.value,
             fixed_labels=fixed_labels, moving_labels=moving_labels, fixed_landmarks=fixed_landmarks,
             moving_landmarks=moving_landmarks, structures=structures, device=device, deterministic=deterministic,
             on_stage=stages,
         )  # fmt: skip
         stages("writing")
-        done.save(out, report)
+        done.save(out, report, headers)
     _tell(done, out)
-
-
-def align(
-    study: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of one patient: scans named by phase, a case of a cohort, or DICOM.", metavar="STUDY"
-        ),
-    ],
-    out: opt.Out,
-    anchor: Annotated[str, typer.Option("--anchor", help="The phase that stays.")] = "venous",
-    system: opt.SystemName = None,
-    checkpoint: opt.Checkpoint = None,
-    refine: opt.Refine = None,
-    descriptor: opt.Descriptor = None,
-    rigid: opt.Rigid = True,
-    initial: opt.InitialOption = opt.Initial.geometry,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
-    device: opt.Device = "cpu",
-    deterministic: opt.Deterministic = False,
-    threads: opt.Threads = None,
-    verbose: opt.Verbose = False,
-) -> None:
-    """Align every scan of a patient to the anchor.
-
-    Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html.
-
-    Example: jssr align patient7 -o patient7-aligned --anchor venous
-    """
-    opt.prepare_session(threads, verbose)
-    from jssr.cli.tables import show_results, warn
-    from jssr.engine import study as engine
-    from jssr.engine.output import check_output
-
-    check_output(out)
-    found = engine.read_study(study)
-    with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:
-        done = engine.align(
-            found, anchor, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
-            descriptor=descriptor and descriptor.value,
-            device=device, deterministic=deterministic, on_stage=stages,
-        )  # fmt: skip
-        stages("writing")
-        done.save(out, report)
-    show_results(opt.console(), done.results)
-    warn(done)
-    opt.console().print(f"written to {out}")
 
 
 def segment(

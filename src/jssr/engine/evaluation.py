@@ -21,7 +21,8 @@ from jssr.engine.output import write_json
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch, provenance
 from jssr.engine.registration import Working
-from jssr.engine.study import known_of, state_results, study_of
+from jssr.engine.scans import study_of
+from jssr.engine.study import known_of, state_results
 from jssr.errors import CohortError, OutputError
 from jssr.evaluate.metrics import CaseResult, agreement, member, surface_distances
 from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv

@@ -58,7 +58,8 @@ def check_output(out: str | os.PathLike[str]) -> None:
 def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> Iterator[Path]:
     """Give an empty hidden folder in `out` or beside it; when the block ends well, its files move into `out`.
 
-    Files in `out` that are named in `names` and were not made this time are removed: a folder never mixes two results.
+    Files in `out` that are named in `names` (or fit them, `dicom/moved/????.dcm`) and were not made this time are
+    removed: a folder never mixes two results. Nothing else in it is touched; people write where their scans are.
 
     Raises:
         OutputError: the folder cannot be made or written; what was there stays.
@@ -76,8 +77,8 @@ def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> I
         for name in made:
             make_folder((out / name).parent)
             (temporary / name).replace(out / name)
-        for stale in set(names) - {str(name) for name in made}:
-            (out / stale).unlink(missing_ok=True)
+        for stale in {p for name in names for p in out.glob(name)} - {out / name for name in made}:
+            stale.unlink(missing_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"{out}: cannot be written ({reason}); what was there is unchanged") from error

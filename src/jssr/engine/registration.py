@@ -28,12 +28,17 @@ from jssr.systems.base import Alignment
 
 if TYPE_CHECKING:
     from jssr.evaluate.report import AlignmentView
+    from jssr.io.dicom.headers import Sources
 
 __all__ = ["OUTPUTS", "Registration", "Working", "describe"]
 
+DICOM_OUTPUTS = (
+    "dicom/moved/????.dcm", "dicom/fixed/????.dcm", "dicom/deformation.dcm", "dicom/fixed_segmentation.dcm",
+    "dicom/moved_segmentation.dcm",
+)  # fmt: skip
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-    "moved_segmentation.nii.gz", "result.json", "report.html",
+    "moved_segmentation.nii.gz", "result.json", "report.html", *DICOM_OUTPUTS,
 )  # fmt: skip
 
 CONVENTION = (
@@ -90,10 +95,18 @@ class Registration:
     work: Working
     truth: Truth = field(default_factory=Truth)
 
-    def save(self, out: str | os.PathLike[str], report: bool = True) -> Path:
+    def save(
+        self, out: str | os.PathLike[str], report: bool = True, dicom: Sources | None = None, name: str = ""
+    ) -> Path:
         """Write the files of `docs` into a folder: all of them or none.
 
         Files of an earlier result that this one does not make are removed.
+
+        Args:
+            out: the folder.
+            report: also `report.html`.
+            dicom: the headers of the two series (`jssr.engine.dicom_output.sources_of`), to write `dicom/` as well.
+            name: of the moving scan, for what DICOM describes; its own by default.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full; what was there stays.
@@ -105,6 +118,10 @@ class Registration:
                 jobs = [pool.submit(job) for job in self._jobs(folder)]
                 if report:
                     self._report(folder / "report.html")
+                if dicom is not None:
+                    from jssr.engine.dicom_output import write_dicom
+
+                    write_dicom(self, dicom, folder / "dicom", name or Path(self.moving.name).name)
                 for job in jobs:
                     job.result()
             self.result["seconds"] |= {k: round(v, 3) for k, v in watch.seconds.items()}

@@ -1,60 +1,24 @@
-"""A patient's study: several scans, found by name, all aligned to one of them."""
+"""A patient's study aligned: every scan to one of them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jssr.core.volume import Points, Volume
-from jssr.data.cohort import Case, Cohort
+from jssr.core.volume import Volume
 from jssr.engine.infer import register
 from jssr.engine.model import Model, load_model
 from jssr.engine.output import output_folder, write_json
-from jssr.engine.recipe import nearest
-from jssr.engine.registration import Registration
-from jssr.errors import CohortError, ImageError, JssrError
+from jssr.engine.registration import OUTPUTS, Registration
+from jssr.engine.scans import Image, Study, read_study
 from jssr.evaluate.metrics import CaseResult
-from jssr.io.images import WRITABLE, read_image
+from jssr.io.dicom.headers import Sources
+from jssr.io.images import read_image
 
-__all__ = ["Study", "StudyAlignment", "align", "named_in", "read_study"]
-
-Image = Volume | str | os.PathLike[str]
-_KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
-PHASES = {
-    "uncontrast": ("uncontrast", "non-contrast", "noncontrast", "unenhanced", "native", "plain", "without contrast"),
-    "arterial": ("arterial", "art "),
-    "venous": ("venous", "portal", "pv "),
-    "delay": ("delay", "equilibrium", "late"),
-}
-"""Words of a DICOM series description that tell its phase."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """The scans of one patient by phase, and what is known of them.
-
-    `structures` says which label values make which structure; None takes each value under its number.
-    """
-
-    name: str
-    images: dict[str, Image]
-    labels: dict[str, Image] = field(default_factory=dict)
-    landmarks: dict[str, Points | Path] = field(default_factory=dict)
-    structures: Mapping[str, Sequence[int]] | None = None
-
-    def check(self, anchor: str) -> None:
-        """Make sure that there is an anchor and something to align to it.
-
-        Raises:
-            CohortError: there is not.
-        """
-        if anchor not in self.images:
-            raise CohortError(f'{self.name}: has no phase "{anchor}"{nearest(anchor, self.images)}')
-        if len(self.images) < 2:
-            raise CohortError(f"{self.name}: has only one scan ({anchor}); there is nothing to align to it")
+__all__ = ["StudyAlignment", "align", "known_of", "state_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +34,25 @@ class StudyAlignment:
         """Numbers of each state of each phase."""
         return [r for phase, one in self.registrations.items() for r in state_results(self.name, phase, one)]
 
-    def save(self, out: str | os.PathLike[str], report: bool = True) -> Path:
+    def save(
+        self, out: str | os.PathLike[str], report: bool = True, dicom: Mapping[str, Sources] | None = None
+    ) -> Path:
         """Write a folder per phase, `results.csv`, `result.json` and `report.html`: all of it or nothing.
+
+        Args:
+            out: the folder.
+            report: also the report.
+            dicom: for each phase the headers of its series and the anchor's, to write `PHASE/dicom/` as well.
 
         Raises:
             OutputError: the folder cannot be written; what was there stays.
         """
         from jssr.evaluate.tables import write_csv
 
-        with output_folder(out, ("results.csv", "result.json", "report.html")) as folder:
+        known = [f"{phase}/{name}" for phase in self.registrations for name in OUTPUTS]
+        with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
             for phase, one in self.registrations.items():
-                one.save(folder / phase, report=False)
+                one.save(folder / phase, report=False, dicom=(dicom or {}).get(phase), name=phase)
             write_csv(self.results, folder / "results.csv")
             write_json(self.summary(), folder / "result.json")
             if report:
@@ -185,93 +157,3 @@ def state_results(case: str, phase: str, one: Registration) -> list[CaseResult]:
         )
         found.append(CaseResult(case, phase, state, {**dice, **values}, **cost))
     return found
-
-
-def study_of(cohort: Cohort, case: Case) -> Study:
-    """A case of a cohort as a study."""
-    return Study(
-        case.id,
-        {phase: cohort.path(p) for phase, p in case.images.items()},
-        {phase: cohort.path(p) for phase, p in case.labels.items()},
-        {phase: cohort.path(p) for phase, p in case.landmarks.items()},
-        cohort.structures() or None,
-    )
-
-
-def read_study(folder: str | os.PathLike[str]) -> Study:
-    """Find the scans of a patient in a folder.
-
-    Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz` and `venous_landmarks.csv` where
-    known; a `cohort.json` in the folder above names the labels), or DICOM: a subfolder per phase, or series whose
-    descriptions tell the phase.
-
-    Raises:
-        ImageError: no such folder, or no scans in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder; a study is a folder of scans named by phase")
-    if (folder / "cohort.json").is_file():
-        cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
-        raise ImageError(f"{folder}: is a whole cohort; align one of its cases ({cases} ...), or use jssr evaluate")
-    images: dict[str, Any] = {}
-    files = sorted(p for p in folder.iterdir() if p.is_file())
-    # Beside volumes a picture is a picture of them; alone they are radiographs.
-    volumes = [p for p in files if p.suffix.lower() != ".png"]
-    for path in volumes if any(_stem(p) is not None for p in volumes) else files:
-        stem = _stem(path)
-        if stem is not None and not stem.endswith(_KNOWN):
-            if stem in images:
-                raise ImageError(f"{folder}: holds two scans named {stem!r} ({images[stem].name} and {path.name})")
-            images[stem] = path
-    if not images:
-        images = _dicom(folder)
-    if not images:
-        raise ImageError(f"{folder}: holds no scans; name them by phase (venous.nii.gz, arterial.nii.gz ...)")
-    labels: dict[str, Image] = {}
-    landmarks: dict[str, Points | Path] = {}
-    for phase in images:
-        for ending in WRITABLE:
-            if (folder / f"{phase}_labels{ending}").is_file():
-                labels[phase] = folder / f"{phase}_labels{ending}"
-        if (folder / f"{phase}_landmarks.csv").is_file():
-            landmarks[phase] = folder / f"{phase}_landmarks.csv"
-    return Study(folder.resolve().name, images, labels, landmarks, named_in(folder))
-
-
-def _stem(path: Path) -> str | None:
-    """The phase that an image file is named by."""
-    for ending in WRITABLE:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return None
-
-
-def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
-    """The structures that the cohort names to which a case's folder belongs; None where there is no cohort."""
-    try:
-        return Cohort.load(folder.resolve().parent).structures() or None
-    except JssrError:
-        return None
-
-
-def _dicom(folder: Path) -> dict[str, Image]:
-    """Series by phase: by the name of their subfolder, else by words of their description."""
-    from jssr.io.dicom import find_series
-
-    parts = [p for p in sorted(folder.iterdir()) if p.is_dir() and find_series(p)]
-    if len(parts) > 1:
-        return {p.name.lower(): p for p in parts}
-    images: dict[str, Image] = {}
-    found = find_series(folder)
-    for series in found:
-        said = f"{series.description.lower()} "
-        phases = [phase for phase, words in PHASES.items() if any(word in said for word in words)]
-        if len(phases) == 1 and phases[0] not in images:
-            images[phases[0]] = folder / series.uid
-    if found and len(images) < 2:
-        listed = "; ".join(str(s) for s in found[:6])
-        raise ImageError(
-            f"{folder}: the phases of its series are not clear ({listed}); put each in a folder named by phase"
-        )
-    return images

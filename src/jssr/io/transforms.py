@@ -7,6 +7,7 @@ as SimpleITK's resampling wants it.
 | `.tfm .txt .mat .xfm .h5` | ITK: rigid, similarity, affine, translation | `Affine` |
 | the same | ITK: displacement field (`.h5` as a rule) | `Displacement` |
 | the same | ITK: composite. ITK applies the LAST one added first | `Chain`, first applied first |
+| `.dcm` | DICOM Deformable Spatial Registration, one grid and no matrices | `Displacement` |
 
 ITK leaves the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
 """
@@ -81,12 +82,17 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
         raise TransformError(f"{path}: no such file")
     if path.name.lower().endswith(WRITABLE):
         return _read_field(path)
+    if path.name.lower().endswith(".dcm"):
+        from jssr.io.dicom.results import read_deformation
+
+        return read_deformation(path)
     try:
         with quiet():
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise TransformError(
-            f"{path}: is not a readable transform; displacement.nii.gz and ITK's .tfm, .txt, .mat, .h5 are read"
+            f"{path}: is not a readable transform; displacement.nii.gz, deformation.dcm and ITK's .tfm, .txt, .mat and "
+            ".h5 are read"
         ) from error
     return _converted(found, path)
 

@@ -1,0 +1,129 @@
+"""`jssr series`, and `register` and `align` on a DICOM study with results as DICOM: whole runs with tiny weights."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_series import PATIENT, write_volume
+from tiny_jssr import ball
+from typer.testing import CliRunner
+
+import jssr
+from jssr.cli import app
+from jssr.core.transform import resample
+from jssr.io.dicom import find_series
+from jssr.io.images import read_image
+from jssr.io.transforms import read_transform
+
+
+def run(*words, code=0):
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    assert result.exit_code == code, result.output + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A scout, an arterial and a venous scan in the folders that an export makes, under the patient's name."""
+    root = tmp_path_factory.mktemp("Doe_Jane_4711")
+    write_volume(root / "ST1" / "SE1", ball(), SeriesNumber=1,
+                 SeriesDescription="topogram", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])  # fmt: skip
+    write_volume(root / "ST1" / "SE2", ball((6, 1, 0)), SeriesNumber=2, SeriesDescription="arterial 3",
+                 AcquisitionTime="101400")  # fmt: skip
+    write_volume(root / "ST1" / "SE3", ball(), SeriesNumber=3, SeriesDescription="venous 3")
+    return root
+
+
+def test_series(study):
+    rows = json.loads(run("series", study, "--json").stdout)
+    assert [(r["series"], r["phase"]) for r in rows] == [("2", "arterial"), ("1", None), ("3", "venous")]
+    shown = run("series", study, "--phase", "late=2", "--leave", "3").stdout
+    assert "late" in shown and "left out" in shown
+    assert "name a phase and one series" in run("series", study, "--phase", "late", code=2).stderr
+    assert "no series are called '9'" in run("series", study, "--leave", "9", code=2).stderr
+
+
+def test_series_of_a_folder_without_dicom(cohort):
+    assert "holds no DICOM; its scans are arterial, venous" in run("series", cohort / "c0", code=2).stderr
+    assert "no DICOM series to name" in run("series", cohort / "c0", "--leave", "3", code=2).stderr
+
+
+def test_align_to_dicom(study, weights, tmp_path):
+    out = tmp_path / "out"
+    words = ["align", study, "-o", out, "--checkpoint", weights, "--dicom", "--no-report"]
+    said = run(*words).stdout
+    assert "arterial" in said and "left out" in said
+    found = out / "arterial" / "dicom"
+    assert {p.name for p in found.iterdir()} >= {"moved", "deformation.dcm"}
+    fixed, moved = read_image(study / "ST1" / "SE3"), read_image(found / "moved")
+    assert moved.grid.same_as(fixed.grid)
+    told = read_image(out / "arterial" / "moved.nii.gz")
+    assert np.abs(moved.array - told.array).max() <= 0.5
+    # The deformation in DICOM moves the scan as the field in NIfTI does.
+    x = read_image(study / "ST1" / "SE2")
+    by_dicom = resample(x, fixed.grid, read_transform(found / "deformation.dcm"), fill=float(told.data.min()))
+    inside = np.abs(by_dicom.array - told.array)[4:-4, 4:-4, 4:-4]
+    assert inside.mean() < 2
+    segs = list(found.glob("*_segmentation.dcm"))
+    for path in segs:
+        assert pydicom.dcmread(path).Modality == "SEG"
+    assert segs
+    # Again, without: what was there before does not stay.
+    run(*[w for w in words if w != "--dicom"])
+    assert not list(found.rglob("*.dcm"))
+
+
+def test_register_anonymously(study, weights, tmp_path):
+    fixed, moving = (study / "ST1" / name for name in ("SE3", "SE2"))
+    run("register", fixed, moving, "-o", tmp_path, "--checkpoint", weights, "--dicom", "--anonymise")
+    assert [s.n_slices for s in find_series(tmp_path / "dicom" / "fixed")] == [24]
+    for path in tmp_path.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        for secret in (*PATIENT.values(), "Doe_Jane", "4711", "Town Hospital"):
+            # Two letters or digits are found anywhere.
+            assert len(secret) < 3 or secret.encode() not in content, (path, secret)
+
+
+def test_align_anonymously(study, weights, tmp_path):
+    run("align", study, "-o", tmp_path, "--checkpoint", weights, "--anonymise")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["study"] == "study" and list(result["phases"]) == ["arterial"]
+    for name in ("result.json", "report.html", "results.csv", "arterial/result.json"):
+        assert "Doe" not in (tmp_path / name).read_text()
+
+
+def test_dicom_results_need_dicom_scans(study, cohort, weights, tmp_path):
+    venous, arterial = (cohort / "c0" / f"{p}.nii.gz" for p in ("venous", "arterial"))
+    said = run("register", venous, arterial, "-o", tmp_path, "--checkpoint", weights, "--dicom", code=2).stderr
+    assert "venous.nii.gz: is no DICOM series" in said and not list(tmp_path.iterdir())
+    said = run("align", cohort / "c0", "-o", tmp_path, "--checkpoint", weights, "--dicom", code=2).stderr
+    assert "is no DICOM series" in said and not list(tmp_path.iterdir())
+
+
+def test_studies_that_cannot_be_aligned(study, tmp_path):
+    write_volume(tmp_path / "two" / "a", ball(), SeriesDescription="venous")
+    write_volume(tmp_path / "two" / "b", ball(), SeriesDescription="arterial", PatientID="ID-1", SeriesNumber=4)
+    assert "scans of 2 patients" in run("align", tmp_path / "two", "-o", tmp_path / "o", code=2).stderr
+    said = run("align", study, "-o", tmp_path / "o", "--leave", "2", code=2).stderr
+    assert "has only one scan (venous)" in said
+    said = run("align", study, "-o", tmp_path / "o", "--anchor", "delay", code=2).stderr
+    assert 'has no phase "delay"' in said and "jssr series shows why" in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_files_that_are_there_twice_count_once(study, tmp_path):
+    for name in ("a", "b"):
+        for path in (study / "ST1" / "SE3").iterdir():
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    assert [s.n_slices for s in find_series(tmp_path)] == [24]
+    assert read_image(tmp_path).grid.same_as(ball().grid)
+
+
+def test_study_from_python(study):
+    found = jssr.read_study(study, {"late": "2"})
+    assert list(found.images) == ["late", "venous"]
+    assert [n.phase for n in found.series] == ["late", "", "venous"]
