@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint setup vendor clean
 
 setup: $(READY)
 
@@ -15,6 +15,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $(READY)
+
+# The viewer's NiiVue, from npm; building the package does it as well where there is npm.
+vendor:
+	$(PYTHON) hatch_build.py
 
 demo: setup
 	$(BIN)/jssr demo -o demo

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jssr import __version__
-from jssr.cli import apply, compare, convert, data, demo, learn, study, use
+from jssr.cli import apply, compare, convert, data, demo, learn, study, use, view
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
@@ -56,6 +56,7 @@ for command in (
     learn.evaluate,
     compare.benchmark,
     learn.report,
+    view.view,
     learn.info,
 ):
     app.command()(command)

@@ -110,7 +110,7 @@ def align(
             device=device, deterministic=deterministic, on_stage=stages,
         )  # fmt: skip
         stages("writing")
-        done.save(out, report, headers)
+        done.save(out, report, headers, anonymise)
     show_results(opt.console(), done.results)
     warn(done)
     opt.console().print(f"written to {out}")

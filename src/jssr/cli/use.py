@@ -73,7 +73,7 @@ def register(
             on_stage=stages,
         )  # fmt: skip
         stages("writing")
-        done.save(out, report, headers)
+        done.save(out, report, headers, keep=anonymise)
     _tell(done, out)
 
 

@@ -38,7 +38,7 @@ DICOM_OUTPUTS = (
 )  # fmt: skip
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-    "moved_segmentation.nii.gz", "result.json", "report.html", *DICOM_OUTPUTS,
+    "moved_segmentation.nii.gz", "result.json", "report.html", "fixed.nii.gz", "moving.nii.gz", *DICOM_OUTPUTS,
 )  # fmt: skip
 
 CONVENTION = (
@@ -96,7 +96,12 @@ class Registration:
     truth: Truth = field(default_factory=Truth)
 
     def save(
-        self, out: str | os.PathLike[str], report: bool = True, dicom: Sources | None = None, name: str = ""
+        self,
+        out: str | os.PathLike[str],
+        report: bool = True,
+        dicom: Sources | None = None,
+        name: str = "",
+        keep: bool = False,
     ) -> Path:
         """Write the files of `docs` into a folder: all of them or none.
 
@@ -107,6 +112,7 @@ class Registration:
             report: also `report.html`.
             dicom: the headers of the two series (`jssr.engine.dicom_output.sources_of`), to write `dicom/` as well.
             name: of the moving scan, for what DICOM describes; its own by default.
+            keep: also the two scans, as `fixed.nii.gz` and `moving.nii.gz`, where they will not be found by name.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full; what was there stays.
@@ -115,7 +121,7 @@ class Registration:
         with output_folder(out, OUTPUTS) as folder:
             # Compression takes most of the time and frees the interpreter, for the report for example.
             with watch.stage("write"), ThreadPoolExecutor(2) as pool:
-                jobs = [pool.submit(job) for job in self._jobs(folder)]
+                jobs = [pool.submit(job) for job in self._jobs(folder, keep)]
                 if report:
                     self._report(folder / "report.html")
                 if dicom is not None:
@@ -129,8 +135,17 @@ class Registration:
                 sum(v for k, v in self.result["seconds"].items() if k != "total"), 3
             )
             self.result["peak_memory_mb"] = round(peak_memory_mb())
-            write_json(self.result, folder / "result.json")
+            write_json(self._located(Path(out)), folder / "result.json")
         return Path(out)
+
+    def _located(self, out: Path) -> dict[str, Any]:
+        """The result with the way from its folder to the scans, so that it is found again from anywhere."""
+        found = dict(self.result)
+        for key, volume in (("fixed", self.fixed), ("moving", self.moving)):
+            path = Path(volume.name)
+            if path.exists() or path.parent.is_dir() and str(path.parent) != ".":
+                found[key] = {**found[key], "path": os.path.relpath(path, out)}
+        return found
 
     def view(self, name: str = "") -> AlignmentView:
         """What the report shows of it."""
@@ -149,12 +164,13 @@ class Registration:
             name=name or Path(self.moving.name).name, covered=self.result["covered_percent"] / 100,
         )  # fmt: skip
 
-    def _jobs(self, folder: Path) -> list[Callable[[], None]]:
+    def _jobs(self, folder: Path, keep: bool) -> list[Callable[[], None]]:
         fields = {"displacement": self.displacement, "inverse": self.inverse}
         volumes = {
             "synthesised": self.synthesised,
             "fixed_segmentation": self.fixed_segmentation,
             "moved_segmentation": self.moved_segmentation,
+            **({"fixed": self.fixed, "moving": self.moving} if keep else {}),
         }
         jobs: list[Callable[[], None]] = [
             lambda name=name, u=u: write_displacement(u, folder / f"{name}.nii.gz")  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jssr.evaluate.report import AlignmentView, write_report
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 
-__all__ = ["rewrite_report", "view_of"]
+__all__ = ["result_of", "rewrite_report", "view_of"]
 
 
 def rewrite_report(folder: Path) -> Path:
@@ -22,7 +23,7 @@ def rewrite_report(folder: Path) -> Path:
     Raises:
         JssrError: no result in the folder, or a scan that is no longer where it was.
     """
-    result = _result(folder)
+    result = result_of(folder)
     phases = list(result.get("phases", ()))
     rows = [view_of(folder / phase, phase) for phase in phases] if phases else [view_of(folder)]
     title = f"{result['study']}: aligned to {result['anchor']}" if phases else rows[0].name
@@ -38,12 +39,12 @@ def view_of(folder: Path, name: str = "") -> AlignmentView:
     Raises:
         JssrError: missing files.
     """
-    result = _result(folder)
-    moving = _scan(result["moving"]["name"])
+    result = result_of(folder)
+    moving = _scan(result["moving"], folder, "moving.nii.gz")
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
     return AlignmentView(
-        fixed=_scan(result["fixed"]["name"]),
+        fixed=_scan(result["fixed"], folder, "fixed.nii.gz"),
         moving_before=moving,
         moved=read_image(folder / "moved.nii.gz"),
         synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
@@ -58,7 +59,12 @@ def view_of(folder: Path, name: str = "") -> AlignmentView:
     )
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def result_of(folder: Path) -> dict[str, Any]:
+    """What `result.json` of a result's folder holds.
+
+    Raises:
+        JssrError: there is none.
+    """
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -66,10 +72,14 @@ def _result(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _scan(name: str) -> Volume:
-    if not Path(name).exists():
-        raise ImageError(f"{name}: the scan is no longer there; put it back for the report")
-    return read_image(name)
+def _scan(told: dict[str, Any], folder: Path, kept: str) -> Volume:
+    """A scan as it was kept with the result, else from where it lies as seen from there, else from where it was."""
+    name = str(told["name"])
+    for path in (folder / kept, folder / told.get("path", kept), Path(name)):
+        series = set(path.name) <= set("0123456789.") and path.parent.is_dir()
+        if path.exists() or series:
+            return replace(read_image(path), name=name)
+    raise ImageError(f"{name}: the scan is no longer there; put it back")
 
 
 def _optional(path: Path, labels: bool = True) -> Volume | None:

@@ -35,7 +35,11 @@ class StudyAlignment:
         return [r for phase, one in self.registrations.items() for r in state_results(self.name, phase, one)]
 
     def save(
-        self, out: str | os.PathLike[str], report: bool = True, dicom: Mapping[str, Sources] | None = None
+        self,
+        out: str | os.PathLike[str],
+        report: bool = True,
+        dicom: Mapping[str, Sources] | None = None,
+        keep: bool = False,
     ) -> Path:
         """Write a folder per phase, `results.csv`, `result.json` and `report.html`: all of it or nothing.
 
@@ -43,6 +47,7 @@ class StudyAlignment:
             out: the folder.
             report: also the report.
             dicom: for each phase the headers of its series and the anchor's, to write `PHASE/dicom/` as well.
+            keep: as in `Registration.save`.
 
         Raises:
             OutputError: the folder cannot be written; what was there stays.
@@ -52,7 +57,7 @@ class StudyAlignment:
         known = [f"{phase}/{name}" for phase in self.registrations for name in OUTPUTS]
         with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
             for phase, one in self.registrations.items():
-                one.save(folder / phase, report=False, dicom=(dicom or {}).get(phase), name=phase)
+                one.save(folder / phase, report=False, dicom=(dicom or {}).get(phase), name=phase, keep=keep)
             write_csv(self.results, folder / "results.csv")
             write_json(self.summary(), folder / "result.json")
             if report:

@@ -21,7 +21,7 @@ from jssr.evaluate.tables import METRICS, Metric
 from jssr.evaluate.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
 from jssr.io.atomic import atomic_path
 
-__all__ = ["AlignmentView", "write_report"]
+__all__ = ["AlignmentView", "key_figures", "write_report"]
 
 MEANINGS = {
     "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
@@ -83,7 +83,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
     return {
         "name": view.name or view.moving_before.name,
         "warnings": given + told,
-        "figures": _key_figures(view),
+        "figures": key_figures(view),
         "structures": structures,
         "whole": whole,
         "point": _place(planes.point),
@@ -112,7 +112,7 @@ def _unit(about: Metric) -> str:
     return about.title.partition("(")[2].rstrip(")")
 
 
-def _key_figures(view: AlignmentView) -> list[dict[str, str]]:
+def key_figures(view: AlignmentView) -> list[dict[str, str]]:
     """The three or four numbers that stand at the head of a scan."""
     structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
     main = "liver" if "liver" in structures else (structures[0] if structures else "")

@@ -1,0 +1,58 @@
+"""`jssr view`: results in the browser."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jssr.cli import options as opt
+
+__all__ = ["view"]
+
+
+def view(
+    result: Annotated[
+        Path | None, typer.Argument(help="Folder that register or align wrote; none: align two scans.", metavar="OUT")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Folder for alignments made in the browser; else they end with it.")
+    ] = None,
+    most_gb: Annotated[float, typer.Option("--most-gb", min=0.001, help="The most that two scans may have.")] = 4.0,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show a result in the browser, on this machine alone; from there two scans can be aligned as well.
+
+    Example: jssr view aligned
+    """
+    opt.prepare_session(None, verbose)
+    import uvicorn
+
+    from jssr.errors import JssrError
+    from jssr.io.atomic import make_folder
+    from jssr.view.server import STATIC, create_app
+
+    if not (STATIC / "vendor" / "niivue.umd.js").is_file():
+        raise JssrError(
+            "this installation lacks NiiVue, which the viewer draws with; install npm and build it: make vendor"
+        )
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise JssrError(
+            f"port {port}: {(error.strerror or str(error)).lower()}; choose another, or 0 for any"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="jssr-view-") as temporary, listener:
+        space = make_folder(keep) if keep is not None else Path(temporary)
+        app = create_app(result, space, int(most_gb * 2**30))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        opt.console().print(f"{address} (stop with Ctrl-C)", soft_wrap=True)
+        if browser:
+            webbrowser.open(address)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run(sockets=[listener])
