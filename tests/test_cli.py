@@ -90,12 +90,16 @@ def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):
                 'c1,arterial,"segmentor, synthesised",liver,dice', "c1,venous,segmentor,liver,dice"):  # fmt: skip
         assert row in table
     assert "initial" in (tmp_path / "out" / "tables.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "tiny on balls, test" in page and "c1, arterial: fixed, moving, moved" in page
     # A case that is done is not done again.
     case = tmp_path / "out" / "cases" / "c1.csv"
     case.write_text(case.read_text().replace("tre,4.0", "tre,5.0"))
     run(*words)
     assert "c1,arterial,initial,,tre,5.0" in (tmp_path / "out" / "results.csv").read_text()
+    (tmp_path / "out" / "report.html").unlink()
     run("report", tmp_path / "out")
+    assert "initial" in (tmp_path / "out" / "report.html").read_text()
     assert "another refine" in run(*words, "--refine", "3", code=2).stderr
 
 

@@ -275,3 +275,12 @@ def test_pictures_beside_volumes_are_no_scans(tmp_path):
     for name in ("day0", "day3"):
         (tmp_path / "films" / f"{name}.png").write_bytes(b"")
     assert list(jssr.read_study(tmp_path / "films").images) == ["day0", "day3"]
+
+
+def test_a_generator_that_copies_is_told(weights, monkeypatch):
+    model = load_model(checkpoint=weights)
+    y, x = ball(name="y"), ball((6, 0, 0), name="x")
+    told = "The generator copied the fixed image"
+    assert not any(told in w for w in jssr.register(y, x, checkpoint=model, rigid=False).result["warnings"])
+    monkeypatch.setattr(model.system.G, "forward", lambda moving, fixed: fixed)
+    assert any(told in w for w in jssr.register(y, x, checkpoint=model, rigid=False).result["warnings"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["warp"]
 
 
-class To(str, Enum):
+class To(StrEnum):
     fixed = "fixed"
     moving = "moving"
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     auto = "auto"
     image = "image"
     labels = "labels"

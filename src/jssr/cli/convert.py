@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 
-class Source(str, Enum):
+class Source(StrEnum):
     auto = "auto"
     itk = "itk"
     elastix = "elastix"
@@ -26,7 +26,7 @@ class Source(str, Enum):
     niftyreg = "niftyreg"
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     itk = "itk"
     flirt = "flirt"
     niftyreg = "niftyreg"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +22,12 @@ CohortFolder = Annotated[
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
 
 
-class Population(str, Enum):
+class Population(StrEnum):
     target = "target"
     supervised = "supervised"
 
 
-class Anatomy(str, Enum):
+class Anatomy(StrEnum):
     abdomen = "abdomen"
     pelvis = "pelvis"
     thorax = "thorax"

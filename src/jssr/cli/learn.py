@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "info", "report", "train"]
 
 
-class Accelerator(str, Enum):
+class Accelerator(StrEnum):
     auto = "auto"
     cpu = "cpu"
     gpu = "gpu"
@@ -112,7 +112,7 @@ def evaluate(
     """Measure a system on the cases of a cohort: Dice, HD95, ASD, TRE, folds, seconds, memory.
 
     Per case to CSV as it is done (an interrupted run continues), mean (sd) per phase in tables.md, with the rows
-    initial and rigid beside, and the segmentor's Dice per phase.
+    initial and rigid beside, and the segmentor's Dice per phase; the same with pictures in report.html.
 
     Example: jssr evaluate cohort --split test --refine 80 -o evaluation
     """
@@ -142,24 +142,21 @@ def report(
     folder: Annotated[Path, typer.Argument(help="What register, align, demo or evaluate wrote.", metavar="DIR")],
     verbose: opt.Verbose = False,
 ) -> None:
-    """Write report.html of a result again, or print the tables of an evaluation.
+    """Write report.html of a result or an evaluation again.
 
-    The scans must still be where they were.
+    Of a result the scans must still be where they were.
 
     Example: jssr report aligned
     """
     opt.prepare_session(None, verbose)
-    from jssr.engine.evaluation import summaries
+    from jssr.engine.evaluation import write_tables
     from jssr.engine.reread import rewrite_report
-    from jssr.evaluate.tables import markdown, read_csv, rich_table
-    from jssr.io.atomic import atomic_path
+    from jssr.evaluate.tables import read_csv, rich_table
 
     if (folder / "evaluation.json").is_file():
-        blocks = summaries(read_csv(folder / "results.csv"))
-        for summary in blocks:
+        for summary in write_tables(folder, read_csv(folder / "results.csv")):
             opt.console().print(rich_table(summary))
-        with atomic_path(folder / "tables.md") as temporary:
-            temporary.write_text(markdown(*blocks), encoding="utf-8")
+        opt.console().print(f"written to {folder / 'report.html'}")
         return
     opt.console().print(f"written to {rewrite_report(folder)}")
 

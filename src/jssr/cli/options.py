@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +27,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Initial(str, Enum):
+class Initial(StrEnum):
     geometry = "geometry"
     centre = "centre"
 
 
-class Comparing(str, Enum):
+class Comparing(StrEnum):
     mind_ssc = "mind-ssc"
     mind = "mind"
     macmind = "macmind"

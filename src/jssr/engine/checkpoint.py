@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def save_weights(
     header = {
         "format": FORMAT,
         "version": __version__,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": recipe.system,
         "parts": list(kept),
         "checksum": tensors_checksum(tensors),

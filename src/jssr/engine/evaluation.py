@@ -24,14 +24,26 @@ from jssr.engine.registration import Working
 from jssr.engine.scans import study_of
 from jssr.engine.study import known_of, state_results
 from jssr.errors import CohortError, OutputError
+from jssr.evaluate.evaluation_report import picture_name, write_evaluation_report
+from jssr.evaluate.figures import StudyRow, montage
 from jssr.evaluate.metrics import CaseResult, agreement, member, surface_distances
 from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.processes import in_processes
 
-__all__ = ["SEGMENTOR", "cases_of", "against", "evaluate_cohort", "fingerprint", "same_settings", "summaries"]
+__all__ = [
+    "SEGMENTOR",
+    "cases_of",
+    "against",
+    "evaluate_cohort",
+    "fingerprint",
+    "same_settings",
+    "summaries",
+    "write_tables",
+]
 
+PICTURES = "pictures"
 SEGMENTOR = ("segmentor", "segmentor, synthesised")
 """Rows of the segmentor: on the scan itself (the paper's "non-synthesis"), and on what the generator makes of it."""
 
@@ -75,9 +87,9 @@ def evaluate_cohort(
 ) -> list[CaseResult]:
     """Register every scan of the split's cases to the anchor and measure it.
 
-    Leaves `cases/ID.csv` as each case is done (a case that is there is not done again), `results.csv`, `tables.md` and
-    `evaluation.json`. Rows are "initial", "rigid", the system's name, the same with "refined" behind, and the
-    segmentor's Dice per phase on the scans themselves and as synthesised.
+    Leaves `cases/ID.csv` and `pictures/ID_PHASE.png` as each case is done (a case that is there is not done again),
+    `results.csv`, `tables.md`, `report.html` and `evaluation.json`. Rows are "initial", "rigid", the system's name, the
+    same with "refined" behind, and the segmentor's Dice per phase on the scans themselves and as synthesised.
 
     Args:
         cohort: with labels or landmarks of its phases.
@@ -97,16 +109,34 @@ def evaluate_cohort(
     refine = model.recipe.refine if refine is None else refine
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
+    make_folder(Path(out) / PICTURES)
     same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid), "evaluation.json")
-    job = partial(_case_file, cohort, model, refine, rigid, folder)
+    job = partial(_case_file, cohort, model, refine, rigid, Path(out))
     for case, _ in in_processes(job, cases, workers):
         if on_case is not None:
             on_case(case.id)
     results = [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
     write_csv(results, Path(out) / "results.csv")
-    with atomic_path(Path(out) / "tables.md") as temporary:
-        temporary.write_text(markdown(*summaries(results)), encoding="utf-8")
+    write_tables(Path(out), results)
     return results
+
+
+def write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
+    """Write `tables.md` and `report.html` of an evaluation, and return the tables.
+
+    Raises:
+        JssrError: no evaluation in the folder.
+    """
+    blocks = summaries(results)
+    with atomic_path(out / "tables.md") as temporary:
+        temporary.write_text(markdown(*blocks), encoding="utf-8")
+    told = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    aligned = [r for r in results if r.method not in SEGMENTOR]
+    title = f"{told['recipe']} on {told['cohort']}, {told['split']}"
+    write_evaluation_report(
+        out / "report.html", title=title, results=aligned, summaries=blocks, pictures=out / PICTURES, provenance=told
+    )
+    return blocks
 
 
 def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
@@ -148,14 +178,16 @@ def same_settings(out: Path, settings: dict[str, Any], name: str) -> None:
     write_json(settings | {"provenance": provenance("", False)}, file)
 
 
-def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, folder: Path, case: Case) -> None:
+def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, out: Path, case: Case) -> None:
     """Measure a case unless that is done already."""
-    file = folder / f"{case.id}.csv"
+    file = out / "cases" / f"{case.id}.csv"
     if not file.is_file():
-        write_csv(_evaluate_case(cohort, case, model, refine, rigid), file)
+        write_csv(_evaluate_case(cohort, case, model, refine, rigid, out / PICTURES), file)
 
 
-def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool) -> list[CaseResult]:
+def _evaluate_case(
+    cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool, pictures: Path
+) -> list[CaseResult]:
     study = study_of(cohort, case)
     anchor, phases = _roles(cohort, case, model)
     fixed = read_image(cohort.image(case, anchor))
@@ -169,6 +201,10 @@ def _evaluate_case(cohort: Cohort, case: Case, model: Model, refine: int, rigid:
             fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
             device=model.device, deterministic=model.deterministic, **told,
         )  # fmt: skip
+        picture = montage(
+            [StudyRow(phase, one.fixed, one.moving, one.moved)], "flat" if one.fixed.grid.ndim == 2 else "axial"
+        )
+        (pictures / picture_name(case.id, phase)).write_bytes(picture)
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):
             method = names.get(found.method, found.method)

@@ -20,6 +20,7 @@ from jssr.data.prepare import PreparedPair
 from jssr.engine.fullsize import Map
 from jssr.engine.measure import Measures, Truth
 from jssr.engine.model import Model
+from jssr.engine.monitor import COPIES_BELOW, copy_ratio
 from jssr.engine.output import output_folder, plain, write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb, provenance
 from jssr.io.images import stored_dtype, write_image
@@ -244,7 +245,8 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
     """What should make a reader careful, in plain language."""
     from jssr.evaluate.metrics import plain_warnings
 
-    out = list(work.pair.warnings)
+    pair = work.pair
+    out = list(pair.warnings)
     shown = measures.states if any("dice" in k for k in list(measures.states.values())[-1]) else measures.segmentations
     first, last = list(measures.states.values())[0], list(measures.states.values())[-1]
     before, after = dict(first), dict(last)
@@ -252,7 +254,15 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
         before |= list(shown.values())[0]
         after |= list(shown.values())[-1]
     out += plain_warnings(after, before, measures.covered)
-    shift = float(np.linalg.norm(work.pair.transform(y.grid.centre) - work.pair.start(y.grid.centre)))
+    made = work.alignment.synthesised
+    if made is not None and not work.alignment.registered:
+        ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)
+        if ratio < COPIES_BELOW:
+            out.append(
+                "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment "
+                "had nothing to go by."
+            )
+    shift = float(np.linalg.norm(pair.transform(y.grid.centre) - pair.start(y.grid.centre)))
     if shift > 50:
         out.append(f"The rigid pre-alignment moved the scan by {shift:.0f} mm. Check that the headers are right.")
     if y.grid.ndim == 2 and (unknown_spacing(y.grid) or unknown_spacing(x.grid)):

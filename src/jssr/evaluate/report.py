@@ -21,7 +21,7 @@ from jssr.evaluate.tables import METRICS, Metric
 from jssr.evaluate.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
 from jssr.io.atomic import atomic_path
 
-__all__ = ["AlignmentView", "key_figures", "write_report"]
+__all__ = ["MEANINGS", "AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
 
 MEANINGS = {
     "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
@@ -57,18 +57,29 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("jssr.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     scans = [_scan(view, width) for view in rows]
-    html = environment.get_template("report.html.j2").render(
+    render(
+        path,
+        "report.html.j2",
         title=title,
         scans=scans,
         labels=list(dict.fromkeys(key["label"] for scan in scans for key in scan["figures"])),
         fixed_names=list(dict.fromkeys(view.fixed.name for view in rows)),
-        provenance=_flat(provenance),
+        provenance=laid_out(provenance),
     )
+
+
+def render(path: str | os.PathLike[str], template: str, **values: Any) -> None:
+    """Write a page of one of the templates, atomically; what is put in is escaped.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("jssr.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    html = environment.get_template(template).render(**values)
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
@@ -97,7 +108,7 @@ def _place(point: NDArray[np.float64]) -> str:
     return ", ".join(f"{ends[int(x < 0)]} {abs(x):.0f}" for ends, x in sides)
 
 
-def _shown(metric: str, value: float | None, unit: bool = False) -> str:
+def shown(metric: str, value: float | None, unit: bool = False) -> str:
     """A number as the tables print it."""
     if value is None or math.isnan(value):
         return "–"
@@ -121,8 +132,8 @@ def key_figures(view: AlignmentView) -> list[dict[str, str]]:
     return [
         {
             "label": label,
-            "before": _shown(metric, view.metrics_before[key]) if key in view.metrics_before else "",
-            "after": _shown(metric, view.metrics[key], unit=True),
+            "before": shown(metric, view.metrics_before[key]) if key in view.metrics_before else "",
+            "after": shown(metric, view.metrics[key], unit=True),
         }
         for metric, label, key in wanted
         if key in view.metrics
@@ -136,15 +147,15 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
     metrics = list(dict.fromkeys(m for m, s in named if s))
     both = (view.metrics_before, view.metrics) if view.metrics_before else (view.metrics,)
     lines = [
-        [structure] + [_shown(m, values.get(f"{m}/{structure}")) for m in metrics for values in both]
+        [structure] + [shown(m, values.get(f"{m}/{structure}")) for m in metrics for values in both]
         for structure in dict.fromkeys(s for _, s in named if s)
     ]
     about = [(METRICS.get(m, Metric(m)).title, MEANINGS.get(m, "")) for m in metrics]
     whole = [
         {
             "name": METRICS.get(m, Metric(m)).title,
-            "before": _shown(m, view.metrics_before.get(m)),
-            "after": _shown(m, view.metrics.get(m)),
+            "before": shown(m, view.metrics_before.get(m)),
+            "after": shown(m, view.metrics.get(m)),
             "meaning": MEANINGS.get(m, ""),
         }
         for m, s in named
@@ -153,13 +164,13 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
     return {"metrics": about, "lines": lines, "paired": len(both) == 2}, whole
 
 
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:
+def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:
     """Nested provenance as (name, lines) pairs."""
     out: list[tuple[str, list[str]]] = []
     for key, value in mapping.items():
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
-            out += _flat(value, f"{name}: ")
+            out += laid_out(value, f"{name}: ")
         elif isinstance(value, (list, tuple)):
             out.append((name, [str(v) for v in value]))
         else:

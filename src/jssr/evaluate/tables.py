@@ -24,10 +24,12 @@ __all__ = [
     "Metric",
     "Summary",
     "deficit_left",
+    "lines",
     "markdown",
     "read_csv",
     "rich_table",
     "summarise",
+    "title_of",
     "tre_ratio",
     "value_of",
     "write_csv",
@@ -201,28 +203,33 @@ def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     return best
 
 
-def _title(summary: Summary, metric: Metric) -> str:
+def title_of(summary: Summary) -> str:
+    """What a summary is of, with an arrow to where it is better."""
+    metric = METRICS.get(summary.metric, Metric(summary.metric))
     arrow = "↑" if metric.more_is_better else "↓"
     of = {"": "", "mean": ", mean of the structures"}.get(summary.structure, f", {summary.structure}")
     return f"{metric.title}{of} {arrow}"
 
 
-def _lines(summary: Summary, bold: str) -> list[list[str]]:
+def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
+    """A summary as text: for each method its name, then mean (sd) of each phase; each with whether it is the best."""
     metric = METRICS.get(summary.metric, Metric(summary.metric))
     best = _best(summary, metric)
     return [
-        [method] + [bold.format(_format(row[p], metric)) if method in best[p] else _format(row[p], metric)
-                    for p in summary.phases]
+        [(method, False), *((_format(row[p], metric), method in best[p]) for p in summary.phases)]
         for method, row in summary.cells.items()
-    ]  # fmt: skip
+    ]
+
+
+def _lines(summary: Summary, bold: str) -> list[list[str]]:
+    return [[bold.format(text) if best else text for text, best in line] for line in lines(summary)]
 
 
 def markdown(*summaries: Summary) -> str:
     """Print summaries as Markdown tables, mean (sd) of the cases, the best of each column bold."""
     blocks = []
     for summary in summaries:
-        metric = METRICS.get(summary.metric, Metric(summary.metric))
-        head = [_title(summary, metric), *summary.phases]
+        head = [title_of(summary), *summary.phases]
         rows = [head, ["---"] + ["---:"] * len(summary.phases), *_lines(summary, "**{}**")]
         blocks.append("\n".join("| " + " | ".join(c.replace("|", r"\|") for c in row) + " |" for row in rows))
     return "\n\n".join(blocks) + "\n"
@@ -230,8 +237,7 @@ def markdown(*summaries: Summary) -> str:
 
 def rich_table(summary: Summary) -> RichTable:
     """Print a summary for the terminal."""
-    metric = METRICS.get(summary.metric, Metric(summary.metric))
-    table = RichTable(title=_title(summary, metric), title_justify="left")
+    table = RichTable(title=title_of(summary), title_justify="left")
     table.add_column("method", no_wrap=True)
     for phase in summary.phases:
         table.add_column(phase, justify="right")

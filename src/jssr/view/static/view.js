@@ -39,7 +39,7 @@ async function panel(canvas) {
     sagittalNoseLeft: true, dragMode: 3,
   });
   await one.attachToCanvas($(canvas));
-  // Smaller blue, larger red, as it was clear: the scan beneath is seen.
+  // Stretched blue, compressed red, as it was clear: the scan beneath is seen.
   one.addColormap("change", { R: [33, 247, 178], G: [102, 247, 24], B: [172, 247, 43], A: [255, 0, 255], I: [0, 128, 255] });
   return one;
 }
@@ -173,8 +173,8 @@ function draw() {
   if (now.map) {
     const [low, high] = told.maps[now.map];
     $("legend").dataset.map = now.map;
-    $("legend-low").textContent = now.map === "jacobian" ? `shrinks to ${Math.exp(low).toFixed(1)}` : `${low} mm`;
-    $("legend-high").textContent = now.map === "jacobian" ? `grows to ${Math.exp(high).toFixed(1)} times` : `${high} mm`;
+    $("legend-low").textContent = now.map === "jacobian" ? `stretched ${Math.exp(-low).toFixed(1)} times` : `${low} mm`;
+    $("legend-high").textContent = now.map === "jacobian" ? `compressed ${Math.exp(high).toFixed(1)} times` : `${high} mm`;
   }
   $("square-mm").textContent = `${$("square").value} mm`;
   $("mix-percent").textContent = `${$("mix").value} %`;
