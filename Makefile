@@ -1,10 +1,10 @@
-# make demo: sets up and aligns a phantom patient.   make test: sets up and runs the tests.
+# make demo: sets up and aligns a phantom patient.   make test: sets up and runs the tests.   make docs: builds the site.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint setup vendor clean
+.PHONY: demo test lint docs setup vendor clean
 
 setup: $(READY)
 
@@ -31,5 +31,9 @@ lint: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# The site, into site/; its notebook is run.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site
