@@ -148,6 +148,9 @@ def test_warp_images_labels_and_points(cohort, tmp_path):
 
 def test_check_and_prepare_and_train(cohort, tmp_path):
     assert "0 errors" in run("check", cohort).output
+    words = ("check", cohort, "--recipe", "macjnet-compact", "--set", "moving=arterial")
+    assert "label_names lacks" in run(*words).output  # some of its structures are not here
+    assert "no case has a phase t1" in run(*words[:-2], code=2).stderr
     recipe = tmp_path / "tiny.json"
     recipe.write_text(
         tiny_recipe(patch=[32, 32, 16], checkpoint_every=0, picture_every=0, monitor_every=0).model_dump_json()

@@ -149,22 +149,30 @@ def _recoloured(
 
 def check(
     cohort: CohortFolder,
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose spacing the estimates use.")] = "jssr-compact",
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Also whether this recipe finds what it learns from; its spacing for estimates."),
+    ] = None,
+    override: opt.Override = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")] = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Read every file of a cohort and say what is wrong: geometry, overlap, labels, intensities, copies.
 
-    Exits with 2 when something is wrong.
+    With --recipe also whether it has the phases, label maps and structures that the recipe trains on. Exits with 2 when
+    something is wrong.
 
-    Example: jssr check cohort
+    Example: jssr check cohort --recipe macjnet-compact --set anchor=ct --set moving=mr
     """
     opt.prepare_session(None, verbose)
     from jssr.data.check import check_cohort
+    from jssr.data.check_use import Use
     from jssr.data.cohort import Cohort
     from jssr.engine.recipe import load_recipe
 
-    report = check_cohort(Cohort.load(cohort), load_recipe(recipe).spacing, progress=not as_json)
+    plan = load_recipe(recipe or "jssr-compact", override or [])
+    use = Use(plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims) if recipe else None
+    report = check_cohort(Cohort.load(cohort), plan.spacing, progress=not as_json, use=use)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:

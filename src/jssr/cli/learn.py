@@ -32,10 +32,7 @@ def train(
     supervised: Annotated[
         Path | None, typer.Option("--supervised", help="Prepared labelled cohort for the segmentor.", metavar="COHORT")
     ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
-    ] = None,
+    override: opt.Override = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
     start_from: Annotated[
         Path | None,
@@ -71,7 +68,7 @@ def train(
         raise RecipeError(f"recipe {plan.name}: has nothing to train; use it as it is (--system {plan.system})")
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
-    needs = {need for stage in plan.stages if stage.steps for need in stage.needs}
+    needs = plan.needs
     if labelled is None and "supervised" in needs:
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
     source = source_of(plan, cohort, labelled, cache_gb)

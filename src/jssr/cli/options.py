@@ -38,6 +38,10 @@ class Comparing(StrEnum):
     macmind = "macmind"
 
 
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
+]
 AsDicom = Annotated[
     bool,
     typer.Option("--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."),

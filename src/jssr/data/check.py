@@ -14,6 +14,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.data.check_report import CheckReport, Estimate, Finding, Level, ScanFacts
+from jssr.data.check_use import Use, check_use
 from jssr.data.cohort import Case, Cohort
 from jssr.data.intensity import modality_of
 from jssr.data.prepare import check_labels
@@ -30,7 +31,10 @@ _FEW_VOXELS = 16
 
 
 def check_cohort(
-    cohort: Cohort, recipe_spacing: Sequence[float] | float | None = None, progress: bool = False
+    cohort: Cohort,
+    recipe_spacing: Sequence[float] | float | None = None,
+    progress: bool = False,
+    use: Use | None = None,
 ) -> CheckReport:
     """Check every file of a cohort; problems are collected, nothing is raised and nothing written.
 
@@ -38,6 +42,7 @@ def check_cohort(
         cohort: as loaded; one scan at a time is in memory.
         recipe_spacing: mm of the working grid, for the estimates.
         progress: show a bar.
+        use: what a recipe needs, where the cohort is for one.
     """
     counts = Counter(phase for case in cohort.cases for phase in case.images)
     report = CheckReport(cohort.name, len(cohort.cases), {p: counts[p] for p in cohort.phases})
@@ -46,6 +51,8 @@ def check_cohort(
     for case in track(cohort.cases, "checking", disable=not progress, transient=True):
         grids += _check_case(cohort, case, report, seen)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
+    if use is not None:
+        report.findings += check_use(cohort, use, report)
     if recipe_spacing is not None and grids and all(grid.ndim == 3 for grid in grids):
         report.estimate = _estimate(grids, recipe_spacing)
     return report

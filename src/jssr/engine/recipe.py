@@ -138,6 +138,11 @@ class Recipe(_Model):
         """Steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What its stages need of a batch."""
+        return frozenset(need for stage in self.stages if stage.steps for need in stage.needs)
+
     def learning_rate(self, stage: Stage, part: str) -> float:
         """The rate of a part in a stage, before the schedule."""
         return stage.learning_rates.get(part, self.learning_rates[part])

@@ -1,0 +1,82 @@
+"""Whether a cohort has what a recipe learns from: its phases, label maps, structures, counterparts, kind of image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jssr.core.grid import dims_in_words
+from jssr.data.check_report import CheckReport, Finding, Level
+from jssr.data.cohort import Cohort
+from jssr.data.draws import cases_of_split
+
+__all__ = ["Use", "check_use"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a recipe asks of its pairs.
+
+    Attributes:
+        recipe: its name.
+        anchor, moving: the phases that it needs; None takes any.
+        structures: that its label maps must name.
+        needs: of "pair", "labels", "labelled", "paired", as its stages say.
+        dims: axes that scans may have.
+    """
+
+    recipe: str
+    anchor: str | None = None
+    moving: str | None = None
+    structures: tuple[str, ...] = ()
+    needs: frozenset[str] = frozenset()
+    dims: tuple[int, ...] = (2, 3)
+
+
+def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
+    """What would keep a recipe from training on a cohort.
+
+    Args:
+        cohort: not yet prepared, or prepared.
+        use: the recipe's demands.
+        report: of the cohort's files.
+    """
+    for n in sorted({len(scan.shape) for scan in report.scans} - set(use.dims)):
+        yield Finding("error", "all", f"holds {n}D images; {use.recipe} takes {dims_in_words(use.dims)}")
+    wanted = [phase for phase in (use.anchor, use.moving) if phase is not None]
+    unknown = [phase for phase in wanted if phase not in cohort.phases]
+    for phase in unknown:
+        key = "anchor" if phase == use.anchor else "moving"
+        there = ", ".join(cohort.phases)
+        what = f"no case has a phase {phase}, which {use.recipe} needs; there are {there}: --set {key}=PHASE names one"
+        yield Finding("error", "all", what)
+    cases = [] if unknown else cases_of_split(cohort, "train")
+    for case in cases if use.moving is not None else ():
+        lacking = [phase for phase in wanted if phase not in case.images]
+        if lacking:
+            what = f"has no {' and no '.join(lacking)}; {use.recipe} moves {use.moving} onto {use.anchor}"
+            yield Finding("error", case.id, what)
+    if "paired" in use.needs:
+        for case in cases:
+            lacking = [phase for phase in (wanted or case.images) if phase in case.images and phase not in case.paired]
+            if lacking:
+                what = f"no counterpart of {', '.join(lacking)}, from which {use.recipe} learns"
+                yield Finding("warning", case.id, f"{what}; jssr prepare --pairs makes them")
+    if use.needs & {"labels", "labelled"}:
+        yield from _labels(cohort, use, wanted)
+
+
+def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
+    """The label maps of pairs: some must be there where a stage draws only such, and they must name the structures."""
+    cases = cases_of_split(cohort, "train")
+    both = [c.id for c in cases if len(set(wanted or c.labels) & set(c.labels)) >= 2]
+    if not both:
+        what = f"no training case has label maps of both scans, from which {use.recipe} learns"
+        yield Finding("error" if "labelled" in use.needs else "warning", "all", what)
+        return
+    missing = [name for name in use.structures if name not in cohort.structures()]
+    if missing:
+        level: Level = "error" if len(missing) == len(use.structures) else "warning"
+        known = ", ".join(cohort.structures()) or "none"
+        what = f"label_names lacks {', '.join(missing)} of {use.recipe}; it names {known}"
+        yield Finding(level, "all", f"{what}: --set structures='[...]' takes others")

@@ -1,0 +1,71 @@
+"""Whether a cohort has what a recipe learns from, told before hours of training."""
+
+from __future__ import annotations
+
+import pytest
+
+from jssr.data.check_report import CheckReport, ScanFacts
+from jssr.data.check_use import Use, check_use
+from jssr.data.cohort import Case, Cohort
+
+PAIRS = {"anchor": "ct", "moving": "mr", "structures": ("liver",)}
+
+
+def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
+    return Case(
+        id=name,
+        split=split,
+        images={p: f"{p}.nii" for p in phases},
+        labels={p: f"{p}_l.nii" for p in labels if p in phases},
+        **more,
+    )
+
+
+def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), **use):
+    cohort = Cohort(name="c", anchor="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
+    report = CheckReport("c", len(cases), {})
+    report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0))
+    found = check_use(cohort, Use("mac", **{**PAIRS, **use}), report)
+    return [(f.level, f.case, f.what.partition(";")[0].partition(":")[0]) for f in found]
+
+
+def test_a_cohort_that_fits(tmp_path):
+    assert said(tmp_path, [case("a"), case("b")], needs=frozenset({"pair", "labelled"}), dims=(3,)) == []
+
+
+def test_phases(tmp_path):
+    assert said(tmp_path, [case("a")], moving="t1") == [("error", "all", "no case has a phase t1, which mac needs")]
+    cases = [case("a"), case("b", ("ct",)), case("c", ("ct", "t2"), split="test")]
+    assert said(tmp_path, cases) == [("error", "b", "has no mr")]
+    # A recipe that moves anything onto the anchor uses the cases that have it.
+    assert said(tmp_path, cases, moving=None) == []
+
+
+@pytest.mark.parametrize(("needs", "level"), [("labelled", "error"), ("labels", "warning")])
+def test_label_maps_of_both_scans(tmp_path, needs, level):
+    told = "no training case has label maps of both scans, from which mac learns"
+    cases = [case("a", labels=("ct",)), case("b", labels=()), case("c", split="test")]
+    assert said(tmp_path, cases, needs=frozenset({needs})) == [(level, "all", told)]
+    assert said(tmp_path, [*cases, case("d")], needs=frozenset({needs})) == []
+    assert said(tmp_path, cases, needs=frozenset({"pair"})) == []
+
+
+def test_structures(tmp_path):
+    needs = frozenset({"labels"})
+    assert said(tmp_path, [case("a")], structures=("liver", "aorta"), needs=needs) == [
+        ("warning", "all", "label_names lacks aorta of mac")
+    ]
+    assert said(tmp_path, [case("a")], names=("femur",), needs=needs) == [
+        ("error", "all", "label_names lacks liver of mac")
+    ]
+
+
+def test_counterparts(tmp_path):
+    cases = [case("a", paired={"ct": "x.nii", "mr": "y.nii"}), case("b", paired={"ct": "x.nii"})]
+    assert said(tmp_path, cases, needs=frozenset({"paired"})) == [
+        ("warning", "b", "no counterpart of mr, from which mac learns")
+    ]
+
+
+def test_kind_of_image(tmp_path):
+    assert said(tmp_path, [case("a")], shape=(8, 8), dims=(3,)) == [("error", "all", "holds 2D images")]
