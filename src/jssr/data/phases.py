@@ -110,9 +110,9 @@ def _unfit(found: Sequence[SeriesInfo]) -> Iterator[Named]:
             yield Named(one, "", "a scout, or fewer than 3 slices")
         elif any(s.samples != 1 for s in one.slices):
             yield Named(one, "", "in colour")
-        elif any(s.frames > 1 for s in one.slices):
+        elif any(s.frames > 1 for s in one.slices) and not one.enhanced:
             yield Named(one, "", "a multi-frame file; convert it to NIfTI first")
-        elif any(s.position is None or s.axes is None for s in one.slices):
+        elif any(s.position is None or s.axes is None for s in one.slices) and not one.enhanced:
             yield Named(one, "", "without a place in the patient")
         elif one.image_type & _REFORMAT:
             yield Named(one, "", "a reformat or projection of another series")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from dicom_series import write_volume
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
+from jssr.core.grid import Grid
+from jssr.core.volume import volume_of
+from jssr.data.phases import name_phases
 from jssr.errors import ImageError
 from jssr.io.dicom import find_series, read_series
+from jssr.io.dicom.headers import headers_of
 from jssr.io.images import read_image
 
 AXES = Rotation.from_euler("xyz", (12, -8, 20), degrees=True).as_matrix()
@@ -183,3 +189,34 @@ def test_folders_without_dicom(tmp_path):
     refused(tmp_path, "is empty")
     (tmp_path / "a.txt").write_text("text")
     refused(tmp_path, "holds no DICOM")
+
+
+@pytest.mark.parametrize("downwards", [False, True])
+def test_enhanced_multi_frame_file(tmp_path, downwards):
+    """The same stack in one file, made by highdicom, lies where the slices lay and holds what they held."""
+    values = np.random.default_rng(1).integers(-900, 900, SHAPE).astype(np.float32)
+    scan = volume_of(values, Grid.of(SHAPE, (0.7, 0.9, 3.0), (-50.0, 20.0, 700.0), AXES))
+    write_volume(tmp_path / "slices", scan, SeriesInstanceUID="1.2.3.1")
+    slices = [pydicom.dcmread(p) for p in sorted((tmp_path / "slices").iterdir(), reverse=downwards)]
+    (tmp_path / "one").mkdir()
+    uid = generate_uid()
+    hd.legacy.LegacyConvertedEnhancedCTImage(slices, uid, 7, generate_uid(), 1).save_as(tmp_path / "one" / "a.dcm")
+    found = read_series(tmp_path / "one")
+    assert np.array_equal(found.array, values) and found.grid.same_as(scan.grid)
+    (series,) = find_series(tmp_path / "one")
+    assert (series.uid, series.n_slices, series.number) == (str(uid), 4, 7)
+    (named,) = name_phases([series])
+    assert named.phase
+    with pytest.raises(ImageError, match="DICOM results belong to series of single slices"):
+        headers_of(series)
+
+
+def test_enhanced_file_of_two_stacks(tmp_path):
+    scan = volume_of(np.zeros(SHAPE, np.float32), Grid.of(SHAPE, (0.7, 0.9, 3.0)))
+    for name in ("a", "b"):
+        write_volume(tmp_path / name, scan, SeriesInstanceUID="1.2.3.1")
+    slices = [pydicom.dcmread(p) for n in ("a", "b") for p in sorted((tmp_path / n).iterdir())]
+    (tmp_path / "one").mkdir()
+    made = hd.legacy.LegacyConvertedEnhancedCTImage(slices, generate_uid(), 7, generate_uid(), 1)
+    made.save_as(tmp_path / "one" / "a.dcm")
+    refused(tmp_path / "one", "no one evenly spaced stack")

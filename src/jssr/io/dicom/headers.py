@@ -49,6 +49,8 @@ def headers_of(series: SeriesInfo) -> list[Dataset]:
     Raises:
         ImageError: one lacks what results have to refer to.
     """
+    if series.enhanced:
+        raise ImageError(f"{series.paths[0]}: is a multi-frame file; DICOM results belong to series of single slices")
     found: list[Dataset] = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.paths]
     for header, path in zip(found, series.paths, strict=True):
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"):

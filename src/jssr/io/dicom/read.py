@@ -34,11 +34,14 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
 
     Raises:
         ImageError: no series, several and none chosen, colour, multi-frame files, slices that miss, repeat, differ in
-            size or orientation or stand unevenly (more than 1 %), or a tilted gantry.
+            size or orientation or stand unevenly (more than 1 %), or a tilted gantry. Multi-frame files are read where
+            they are enhanced CT, MR or PET of one stack.
     """
     folder = Path(folder)
     chosen = _choose(folder, series)
     where = f"{folder} (series {chosen.description or chosen.uid})"
+    if chosen.enhanced:
+        return _read_enhanced(chosen.paths[0], where, str(folder))
     grid = _grid(chosen, where)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(p) for p in chosen.paths])
@@ -52,6 +55,30 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
     if array.shape != grid.shape:
         raise ImageError(f"{where}: its pixels do not fill its {grid.shape} grid; a file is damaged")
     return volume_of(array, grid, "image", str(folder))
+
+
+def _read_enhanced(path: Path, where: str, name: str) -> Volume:
+    """A multi-frame file whose frames tell their places, by highdicom."""
+    import highdicom as hd
+
+    try:
+        found = hd.imread(path).get_volume(
+            dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=False, apply_voi_transform=False
+        )
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ImageError(
+            f"{where}: the frames of this multi-frame file are no one evenly spaced stack ({error})"
+        ) from error
+    if found.number_of_channel_dimensions:
+        raise ImageError(f"{where}: is in colour; a scan of one value per voxel is due")
+    array = found.array.transpose(2, 1, 0)  # from slices, rows, columns
+    affine = found.affine[:, [2, 1, 0, 3]]
+    if np.linalg.det(affine[:3, :3]) < 0:  # slices counted downwards
+        array = array[..., ::-1].copy()
+        affine = affine.copy()
+        affine[:3, 3] += (array.shape[2] - 1) * affine[:3, 2]
+        affine[:3, 2] *= -1
+    return volume_of(array, Grid(array.shape, affine), "image", name)
 
 
 def series_at(path: str | os.PathLike[str]) -> SeriesInfo | None:

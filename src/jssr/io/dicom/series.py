@@ -15,18 +15,30 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+)
 
 from jssr.errors import ImageError
 
 __all__ = ["SeriesInfo", "Slice", "check_one_patient", "find_series", "listed", "single_image"]
 
 _TAGS = [
-    "SeriesInstanceUID", "SOPInstanceUID", "SeriesDescription", "ProtocolName", "SeriesNumber", "Modality",
-    "PatientID", "PatientName", "PatientBirthDate", "ImageType", "InstanceNumber", "AcquisitionDate",
-    "AcquisitionTime", "AcquisitionDateTime", "ContentTime", "SeriesTime", "SeriesDate", "ContrastBolusAgent",
-    "ContrastBolusStartTime", "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
-    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
+    "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesDescription", "ProtocolName", "SeriesNumber",
+    "Modality", "PatientID", "PatientName", "PatientBirthDate", "ImageType", "AcquisitionDate", "AcquisitionTime",
+    "AcquisitionDateTime", "SeriesTime", "SeriesDate", "ContrastBolusAgent", "ContrastBolusStartTime",
+    "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PixelSpacing",
+    "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
+_ENHANCED = (
+    EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage, LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage, LegacyConvertedEnhancedPETImageStorage,
+)  # fmt: skip
 MIN_SLICES = 3
 _FLAT = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
 """Modalities whose images are flat."""
@@ -57,6 +69,7 @@ class SeriesInfo:
         contrast: the agent's name, "" where there is none, None where the header does not tell.
         delay: seconds from the injection's start to the first slice; None where the header does not tell.
         image_type: its words, in capitals.
+        enhanced: is one multi-frame file with a place for each frame (enhanced CT, MR or PET).
         patient: identity, birth date and name, as far as the header has them: two patients differ in one of them.
     """
 
@@ -75,6 +88,7 @@ class SeriesInfo:
     delay: float | None = None
     kernel: str = ""
     image_type: frozenset[str] = frozenset()
+    enhanced: bool = False
     patient: tuple[str, str, str] = ("", "", "")
 
     def __str__(self) -> str:
@@ -178,6 +192,7 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
         delay=_seconds_between(str(first.get("ContrastBolusStartTime") or ""), began.partition(" ")[2]),
         kernel=" ".join(map(str, _several(first.get("ConvolutionKernel")))),
         image_type=image_type,
+        enhanced=len(members) == 1 and first.get("SOPClassUID") in _ENHANCED,
         patient=(
             str(first.get("PatientID") or "").strip(),
             str(first.get("PatientBirthDate") or "").strip(),
