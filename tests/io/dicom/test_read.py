@@ -220,3 +220,24 @@ def test_enhanced_file_of_two_stacks(tmp_path):
     made = hd.legacy.LegacyConvertedEnhancedCTImage(slices, generate_uid(), 7, generate_uid(), 1)
     made.save_as(tmp_path / "one" / "a.dcm")
     refused(tmp_path / "one", "no one evenly spaced stack")
+
+
+@pytest.mark.parametrize("coding", ["RLELossless", "JPEGLSLossless"])
+def test_compressed_pixels(tmp_path, coding):
+    scan = volume_of(np.arange(32 * 16 * 4).reshape(32, 16, 4).astype(np.float32) - 1000, Grid.of((32, 16, 4), 2.0))
+    for path in write_volume(tmp_path / "ct", scan).iterdir():
+        ds = pydicom.dcmread(path)
+        ds.compress(getattr(pydicom.uid, coding))
+        ds.save_as(path)
+    assert np.array_equal(read_series(tmp_path / "ct").array, scan.array)
+
+
+def test_pixels_of_a_coding_that_nothing_here_knows(tmp_path):
+    folder = write_stack(tmp_path / "ct")
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.HTJ2KLossless
+        ds.PixelData = pydicom.encaps.encapsulate([ds.PixelData])
+        ds["PixelData"].VR = "OB"
+        ds.save_as(path)
+    refused(folder, "truncated or of an unknown coding")
