@@ -46,6 +46,12 @@ def phases(*found, **how):
         ("CT AP 5mm", "series2"),
         ("alternative recon", "series2"),
         ("C-spine", "series2"),
+        ("ABD INTRAVENOUS CONTRAST 5.0", "series2"),
+        ("ABD W/WO 5.0", "series2"),
+        ("with and without contrast", "series2"),
+        ("Complain of pain", "series2"),
+        ("late arterial", "arterial"),
+        ("spaet", "delay"),
         ("arterial and venous", "series2"),
     ],
 )
@@ -155,3 +161,30 @@ def test_several_patients(position):
     unknown = [*known[:position], "", *known[position + 1 :]]
     assert phases(one(2, patient=tuple(known)), one(3, patient=("7", "19610203", "DOE^JANE^")))
     assert phases(one(2, patient=tuple(known)), one(3, patient=tuple(unknown)))  # a tag that one lacks is no other name
+
+
+def test_two_examinations_are_named_each_by_itself():
+    words = (("arterial", "10"), ("portal venous", "11"))
+    first = [one(n, d, t) for n, (d, t) in enumerate(words, 2)]
+    second = [one(n, d, acquisition_time=f"20210909 10{t}00") for n, (d, t) in enumerate(words, 7)]
+    assert phases(*first, *second) == {2: "arterial", 3: "venous", 7: "arterial_20210909", 8: "venous_20210909"}
+
+
+def test_no_phase_twice():
+    named = name_phases(
+        [one(3, "a", "10"), one(3, "b", "11", uid="1.9"), one(4, "c", "12", uid="1.8")], {"series3": "4"}
+    )
+    assert [n.phase for n in named] == ["series3_2", "series3_3", "series3"]
+
+
+def test_zeroed_times_are_no_acquisition():
+    found = [one(n, d, acquisition_time="20200101 000000") for n, d in ((2, "arterial"), (3, "venous"), (4, "native"))]
+    assert phases(*found) == {2: "arterial", 3: "venous", 4: "uncontrast"}
+
+
+def test_bolus_monitoring_is_left_out():
+    found = one(2, "Monitoring", "10", contrast="x", delay=10.0), one(3, "3 mm", "11", contrast="x", delay=35.0)
+    assert phases(*found) == {2: "", 3: "arterial"}
+    assert phases(one(2, "dyn post1", "10", modality="MR"), one(3, "different TE", "11", modality="MR")) == {
+        2: "series2", 3: "series3",
+    }  # fmt: skip

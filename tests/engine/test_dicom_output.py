@@ -41,7 +41,7 @@ def test_series(study):
     rows = json.loads(run("series", study, "--json").stdout)
     assert [(r["series"], r["phase"]) for r in rows] == [("2", "arterial"), ("1", None), ("3", "venous")]
     shown = run("series", study, "--phase", "late=2", "--leave", "3").stdout
-    assert "late" in shown and "left out" in shown
+    assert "late" in shown and "left out" in shown and "10:14:00" in "".join(shown.split())
     assert "name a phase and one series" in run("series", study, "--phase", "late", code=2).stderr
     assert "no series are called '9'" in run("series", study, "--leave", "9", code=2).stderr
 
@@ -56,7 +56,7 @@ def test_align_to_dicom(study, weights, tmp_path):
     words = ["align", study, "-o", out, "--checkpoint", weights, "--dicom", "--no-report"]
     said = run(*words).stdout
     assert "arterial" in said and "left out" in said
-    found = out / "arterial" / "dicom"
+    found = out / "arterial" / "jssr_dicom"
     assert {p.name for p in found.iterdir()} >= {"moved", "deformation.dcm"}
     fixed, moved = read_image(study / "ST1" / "SE3"), read_image(found / "moved")
     assert moved.grid.same_as(fixed.grid)
@@ -79,7 +79,7 @@ def test_align_to_dicom(study, weights, tmp_path):
 def test_register_anonymously(study, weights, tmp_path):
     fixed, moving = (study / "ST1" / name for name in ("SE3", "SE2"))
     run("register", fixed, moving, "-o", tmp_path, "--checkpoint", weights, "--dicom", "--anonymise")
-    assert [s.n_slices for s in find_series(tmp_path / "dicom" / "fixed")] == [24]
+    assert [s.n_slices for s in find_series(tmp_path / "jssr_dicom" / "fixed")] == [24]
     for path in tmp_path.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         for secret in (*PATIENT.values(), "Doe_Jane", "4711", "Town Hospital"):

@@ -53,6 +53,7 @@ def test_landmarks_judge_where_there_are_no_labels(tmp_path):
 
 
 def test_pictures_are_inside_and_nothing_is_loaded(tmp_path):
+    (tmp_path / "c1").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / picture_name("c1", "arterial"))
     html = written(tmp_path, results())
     assert html.count('<img src="data:image/png;base64,') == 2  # the plot, and the one picture that is there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,10 @@ def phases_of(told: list[str] | None) -> dict[str, str]:
     out: dict[str, str] = {}
     for words in told or []:
         phase, equals, series = words.partition("=")
-        if not (phase.strip() and equals and series.strip()) or "/" in phase or phase.strip() in out:
+        if (
+            not (re.fullmatch(r"[\w][\w +-]{0,63}", phase.strip()) and equals and series.strip())
+            or phase.strip() in out
+        ):
             raise typer.BadParameter(f"{words!r}: name a phase and one series, as in --phase arterial=5")
         out[phase.strip()] = series.strip()
     return out
@@ -96,7 +100,7 @@ def align(
     from jssr.engine.scans import anonymous_study, read_study
 
     check_output(out)
-    found = read_study(study, phases_of(phase), leave or ())
+    found = read_study(study, phases_of(phase), leave or (), by_folder=not anonymise)
     if found.series:
         show_series(opt.console(), found.series)
     found.check(anchor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -68,12 +69,20 @@ def show_series(screen: Console, found: Sequence[Named]) -> None:
             row["description"],
             row["modality"],
             str(row["slices"]),
-            row["taken"],
+            _clock(row["taken"]),
             phase,
             row["why"],
         )
         table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
     screen.print(table)
+
+
+def _clock(moment: str) -> str:
+    """`YYYYMMDD HHMMSS` as people write it, "2020-01-02 10:14:00"; anything else as it is."""
+    try:
+        return str(datetime.strptime(moment, "%Y%m%d %H%M%S"))
+    except ValueError:
+        return moment
 
 
 def warn(done: StudyAlignment) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
+import signal
 import socket
 import tempfile
 import webbrowser
@@ -50,8 +53,12 @@ def view(
         ) from error
     with tempfile.TemporaryDirectory(prefix="jssr-view-") as temporary, listener:
         space = make_folder(keep) if keep is not None else Path(temporary)
-        app = create_app(result, space, int(most_gb * 2**30))
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        token = secrets.token_urlsafe(16)
+        # The server ends a stopped process by the signal itself, so that nothing after it here is sure to run.
+        app = create_app(result, space, int(most_gb * 2**30), token, lambda: shutil.rmtree(temporary, True))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
+        if hasattr(signal, "SIGHUP"):  # the terminal was closed
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         opt.console().print(f"{address} (stop with Ctrl-C)", soft_wrap=True)
         if browser:
             webbrowser.open(address)

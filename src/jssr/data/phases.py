@@ -14,26 +14,30 @@ from dataclasses import dataclass
 
 from jssr.errors import ImageError
 from jssr.io.dicom import SeriesInfo
-from jssr.io.dicom.series import check_one_patient, listed
+from jssr.io.dicom.series import check_one_patient
 
 __all__ = ["ORDER", "Named", "name_phases"]
 
 ORDER = ("uncontrast", "arterial", "venous", "delay")
 """Phases of a contrast-enhanced study, as they are taken."""
 _WORDS = {
-    "uncontrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|plain|without\b|\bw/?o\b|pre-?contrast|ncct|"
-    r"\bnc\b|\bc-(?!\w)",
+    "uncontrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|\bplain\b|\bwithout\b|\bw/?o\b|pre-?contrast|"
+    r"ncct|\bnc\b|\bc-(?!\w)",
     "arterial": r"arteri\w*|\bart\b",
-    "venous": r"venous|venoes|venös|\bport(al|o)\w*|\bpv\b|\bpvp\b|\bven\b",
-    "delay": r"delay\w*|equilibrium|\blate\b|excret\w*|nephro\w*|spät\w*",
+    "venous": r"(?<!intra)(?<!intra[- ])(venous|venoes|venös)|\bport(al|o)\w*|\bpv\b|\bpvp\b|\bven\b",
+    "delay": r"delay\w*|equilibrium|\blate\b(?! art)|excret\w*|nephro\w*|sp(ä|ae)t\w*",
 }
 """What a description says of a phase."""
 _MR_WORDS = {
-    "t1": r"t1|vibe|lava|thrive|\bspgr\b",
-    "t2": r"t2|haste|\btse\b|\bfse\b",
+    "t1": r"\bt1|vibe|lava|thrive|\bspgr\b",
+    "t2": r"\bt2|haste|\btse\b|\bfse\b",
     "adc": r"\badc\b",
-    "dwi": r"dwi|diff",
+    "dwi": r"\bdwi|diffusion",
 }
+_BOTH = re.compile(r"\bw\W{0,3}w/?o\b|\bwith(out)?\W+(and|or|&)\W+with", re.IGNORECASE)
+"""With and without contrast: of the examination."""
+_NO_PHASE = re.compile(r"monitoring|bolus.?track|test.?bolus|smart.?prep|care.?bolus|dose", re.IGNORECASE)
+"""Series taken to find the moment for a phase."""
 _REFORMAT = {"MIP", "MPR", "REFORMATTED", "PROJECTION IMAGE", "CPR", "VRT", "MAX_IP", "MIN_IP", "CSA MPR"}
 _SHARP = re.compile(r"lung|bone|edge|detail|sharp|^[bdfiu][a-z]?(5[5-9]|[6-9]\d)", re.IGNORECASE)
 """Kernels for lung and bone: noise in soft tissue."""
@@ -99,7 +103,8 @@ def name_phases(
 def _called(key: str, found: Sequence[SeriesInfo]) -> SeriesInfo:
     match = [s for s in found if key in (str(s.number), s.uid)] or [s for s in found if s.uid.startswith(key)]
     if len(match) != 1:
-        raise ImageError(f"{len(match) or 'no'} series are called {key!r}; there are {listed(found)}")
+        there = ", ".join(f'{s.number if s.number is not None else s.uid} "{s.description}"' for s in found[:12])
+        raise ImageError(f"{len(match) or 'no'} series are called {key!r}; there are {there}")
     return match[0]
 
 
@@ -114,6 +119,8 @@ def _unfit(found: Sequence[SeriesInfo]) -> Iterator[Named]:
             yield Named(one, "", "a multi-frame file; convert it to NIfTI first")
         elif any(s.position is None or s.axes is None for s in one.slices) and not one.enhanced:
             yield Named(one, "", "without a place in the patient")
+        elif _NO_PHASE.search(one.description):
+            yield Named(one, "", "taken to find the moment for a phase")
         elif one.image_type & _REFORMAT:
             yield Named(one, "", "a reformat or projection of another series")
 
@@ -124,7 +131,8 @@ def _again(scans: Sequence[SeriesInfo]) -> Iterator[Named]:
     groups: dict[tuple[str, ...], list[SeriesInfo]] = {}
     for one in scans:
         what = one.description if one.modality == "MR" else ""
-        groups.setdefault((one.modality, one.acquisition_time or one.uid, what), []).append(one)
+        known = one.acquisition_time.partition(" ")[2].strip("0")  # all zeros are no time
+        groups.setdefault((one.modality, one.acquisition_time if known else one.uid, what), []).append(one)
     for group in groups.values():
         best = min(group, key=lambda s: (bool(_SHARP.search(s.kernel)), "ORIGINAL" not in s.image_type, -s.n_slices))
         name = Named(best, "", "").key
@@ -134,25 +142,50 @@ def _again(scans: Sequence[SeriesInfo]) -> Iterator[Named]:
 
 
 def _guessed(scans: Sequence[SeriesInfo], taken: Collection[str], folders: Mapping[str, str]) -> dict[str, Named]:
-    """A phase for each scan, none twice."""
-    homes = Counter(folders.get(one.uid, "") for one in scans)
-    named: list[Named] = []
-    for scan in scans:
-        home = folders.get(scan.uid, "")
-        own = home and homes[home] == 1 and len(scans) > 1
-        named.append(Named(scan, home, "its folder's name") if own else _told(scan, _telling(scan, scans)))
+    """A phase for each scan, none twice. Each examination is named by itself; those after the first bear their date."""
+    studies = list(dict.fromkeys(_examination(one) for one in scans))
     out: dict[str, Named] = {}
     holders: dict[str, str] = dict.fromkeys(taken, "")
-    for one in _by_order(named, taken):
-        if one.phase in holders:
-            by = f"series {holders[one.phase]}" if holders[one.phase] else "another"
-            out[one.series.uid] = Named(one.series, "", f"looks like {one.phase} ({one.why}), which {by} is")
-            continue
-        if not one.phase:
-            one = Named(one.series, f"series{one.key}", "nothing tells its phase", False)
-        holders[one.phase] = one.key
-        out[one.series.uid] = one
+    homes = Counter(folders.get(one.uid, "") for one in scans)
+    for study in studies:
+        some = [one for one in scans if _examination(one) == study]
+        named: list[Named] = []
+        for scan in some:
+            home = folders.get(scan.uid, "")
+            own = home and homes[home] == 1 and len(scans) > 1
+            named.append(Named(scan, home, "its folder's name") if own else _told(scan, _telling(scan, some)))
+        later = (
+            "" if study == studies[0] else f"_{some[0].acquisition_time.partition(' ')[0] or studies.index(study) + 1}"
+        )
+        mine: dict[str, str] = {}
+        for one in _by_order(named, taken):
+            if one.phase in mine or (not later and one.phase in holders):
+                by = mine.get(one.phase) or holders.get(one.phase)
+                by = f"series {by}" if by else "another"
+                out[one.series.uid] = Named(one.series, "", f"looks like {one.phase} ({one.why}), which {by} is")
+                continue
+            phase = one.phase or f"series{one.key}"
+            if one.phase:
+                mine[one.phase] = one.key
+            phase = _free(phase + later if phase in holders else phase, holders)
+            holders[phase] = one.key
+            why, sure = (one.why, one.sure) if one.phase else ("nothing tells its phase", False)
+            out[one.series.uid] = Named(one.series, phase, why, sure)
     return out
+
+
+def _examination(one: SeriesInfo) -> str:
+    """What tells examinations apart: the day, or the study where there is none."""
+    return one.acquisition_time.partition(" ")[0] or one.study
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """A name that nothing has."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _telling(one: SeriesInfo, scans: Sequence[SeriesInfo]) -> list[str]:
@@ -160,7 +193,7 @@ def _telling(one: SeriesInfo, scans: Sequence[SeriesInfo]) -> list[str]:
     examination is, tells none."""
     others = [s for s in scans if s is not one]
     return [
-        text
+        "" if _BOTH.search(text) else text
         for text, same in (
             (one.description, [s.description for s in others]),
             (one.protocol, [s.protocol for s in others]),

@@ -11,7 +11,7 @@ from jssr.errors import ImageError
 from jssr.io.atomic import make_folder
 from jssr.io.dicom import series_at
 from jssr.io.dicom.headers import Sources
-from jssr.io.dicom.moved import copy_series, write_moved
+from jssr.io.dicom.moved import copy_series, series_number, write_moved
 from jssr.io.dicom.results import write_deformation, write_segmentation
 
 __all__ = ["sources_of", "study_sources", "write_dicom"]
@@ -52,22 +52,31 @@ def write_dicom(done: Registration, sources: Sources, folder: Path, name: str) -
         sources: their headers.
         folder: where to; made.
         name: of the moving scan, for the new series' description.
-
-    Raises:
-        ImageError: a moving scan that is neither CT nor MR.
     """
     system = str(done.result["system"])
     names = dict(enumerate(done.result["structures"], start=1))
-    base = 1000 + int(sources.moving[0].get("SeriesNumber") or 0)
     moved = write_moved(
         done.moved, sources.fixed, sources.moving, make_folder(folder / "moved"), f"{name} aligned ({system})"
     )
-    write_deformation(done.displacement, sources.fixed, sources.moving, folder / "deformation.dcm", base + 1000)
+    write_deformation(
+        done.displacement,
+        sources.fixed,
+        sources.moving,
+        folder / "deformation.dcm",
+        series_number(sources.moving[0], 2000),
+    )
     for labels, headers, what, add in (
         (done.fixed_segmentation, sources.fixed, "fixed", 2000),
         (done.moved_segmentation, moved, "moved", 3000),
     ):
         if labels is not None:
-            write_segmentation(labels, names, headers, folder / f"{what}_segmentation.dcm", system, base + add)
+            write_segmentation(
+                labels,
+                names,
+                headers,
+                folder / f"{what}_segmentation.dcm",
+                system,
+                series_number(sources.moving[0], 1000 + add),
+            )
     if sources.fixed_info is not None:
         copy_series(sources.fixed_info, sources.fixed, make_folder(folder / "fixed"))

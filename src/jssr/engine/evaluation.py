@@ -87,7 +87,7 @@ def evaluate_cohort(
 ) -> list[CaseResult]:
     """Register every scan of the split's cases to the anchor and measure it.
 
-    Leaves `cases/ID.csv` and `pictures/ID_PHASE.png` as each case is done (a case that is there is not done again),
+    Leaves `cases/ID.csv` and `pictures/ID/PHASE.png` as each case is done (a case that is there is not done again),
     `results.csv`, `tables.md`, `report.html` and `evaluation.json`. Rows are "initial", "rigid", the system's name, the
     same with "refined" behind, and the segmentor's Dice per phase on the scans themselves and as synthesised.
 
@@ -204,6 +204,7 @@ def _evaluate_case(
         picture = montage(
             [StudyRow(phase, one.fixed, one.moving, one.moved)], "flat" if one.fixed.grid.ndim == 2 else "axial"
         )
+        make_folder(pictures / case.id)
         (pictures / picture_name(case.id, phase)).write_bytes(picture)
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):

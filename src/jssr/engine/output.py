@@ -58,7 +58,7 @@ def check_output(out: str | os.PathLike[str]) -> None:
 def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> Iterator[Path]:
     """Give an empty hidden folder in `out` or beside it; when the block ends well, its files move into `out`.
 
-    Files in `out` that are named in `names` (or fit them, `dicom/moved/????.dcm`) and were not made this time are
+    Files in `out` that are named in `names` (or fit them, `jssr_dicom/moved/????.dcm`) and were not made this time are
     removed: a folder never mixes two results. Nothing else in it is touched; people write where their scans are.
 
     Raises:

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "Registration", "Working", "describe"]
 
 DICOM_OUTPUTS = (
-    "dicom/moved/????.dcm", "dicom/fixed/????.dcm", "dicom/deformation.dcm", "dicom/fixed_segmentation.dcm",
-    "dicom/moved_segmentation.dcm",
+    "jssr_dicom/moved/????.dcm", "jssr_dicom/fixed/????.dcm", "jssr_dicom/deformation.dcm",
+    "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm",
 )  # fmt: skip
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-    "moved_segmentation.nii.gz", "result.json", "report.html", "fixed.nii.gz", "moving.nii.gz", *DICOM_OUTPUTS,
+    "moved_segmentation.nii.gz", "result.json", "report.html", "kept_fixed.nii.gz", "kept_moving.nii.gz",
+    *DICOM_OUTPUTS,
 )  # fmt: skip
 
 CONVENTION = (
@@ -103,6 +104,7 @@ class Registration:
         dicom: Sources | None = None,
         name: str = "",
         keep: bool = False,
+        home: Path | None = None,
     ) -> Path:
         """Write the files of `docs` into a folder: all of them or none.
 
@@ -111,9 +113,10 @@ class Registration:
         Args:
             out: the folder.
             report: also `report.html`.
-            dicom: the headers of the two series (`jssr.engine.dicom_output.sources_of`), to write `dicom/` as well.
+            dicom: the headers of the two series (`jssr.engine.dicom_output.sources_of`), for `jssr_dicom/`.
             name: of the moving scan, for what DICOM describes; its own by default.
-            keep: also the two scans, as `fixed.nii.gz` and `moving.nii.gz`, where they will not be found by name.
+            keep: also the two scans, as `kept_fixed.nii.gz` and `kept_moving.nii.gz`, and nothing of where they were.
+            home: where the folder will be in the end, if that is elsewhere.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full; what was there stays.
@@ -128,7 +131,7 @@ class Registration:
                 if dicom is not None:
                     from jssr.engine.dicom_output import write_dicom
 
-                    write_dicom(self, dicom, folder / "dicom", name or Path(self.moving.name).name)
+                    write_dicom(self, dicom, folder / "jssr_dicom", name or Path(self.moving.name).name)
                 for job in jobs:
                     job.result()
             self.result["seconds"] |= {k: round(v, 3) for k, v in watch.seconds.items()}
@@ -136,7 +139,7 @@ class Registration:
                 sum(v for k, v in self.result["seconds"].items() if k != "total"), 3
             )
             self.result["peak_memory_mb"] = round(peak_memory_mb())
-            write_json(self._located(Path(out)), folder / "result.json")
+            write_json(self.result if keep else self._located(home or Path(out)), folder / "result.json")
         return Path(out)
 
     def _located(self, out: Path) -> dict[str, Any]:
@@ -171,7 +174,7 @@ class Registration:
             "synthesised": self.synthesised,
             "fixed_segmentation": self.fixed_segmentation,
             "moved_segmentation": self.moved_segmentation,
-            **({"fixed": self.fixed, "moving": self.moving} if keep else {}),
+            **({"kept_fixed": self.fixed, "kept_moving": self.moving} if keep else {}),
         }
         jobs: list[Callable[[], None]] = [
             lambda name=name, u=u: write_displacement(u, folder / f"{name}.nii.gz")  # type: ignore[misc]

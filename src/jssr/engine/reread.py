@@ -40,11 +40,11 @@ def view_of(folder: Path, name: str = "") -> AlignmentView:
         JssrError: missing files.
     """
     result = result_of(folder)
-    moving = _scan(result["moving"], folder, "moving.nii.gz")
+    moving = _scan(result["moving"], folder, "kept_moving.nii.gz")
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
     return AlignmentView(
-        fixed=_scan(result["fixed"], folder, "fixed.nii.gz"),
+        fixed=_scan(result["fixed"], folder, "kept_fixed.nii.gz"),
         moving_before=moving,
         moved=read_image(folder / "moved.nii.gz"),
         synthesised=_optional(folder / "synthesised.nii.gz", labels=False),

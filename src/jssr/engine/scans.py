@@ -21,8 +21,10 @@ __all__ = ["Image", "Study", "anonymous", "anonymous_study", "named_in", "read_s
 
 Image = Volume | str | os.PathLike[str]
 _KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
-_NUMBERED = re.compile(r"(pat?|st|se|sr|im|ser|series|study|dicom|scan)?[-_ ]?[\d.]+", re.IGNORECASE)
-"""Names of folders that exports make (SE00001, 1.2.840...): they tell no phase."""
+_NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
+"""Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
+DICOM_FOLDER = "jssr_dicom"
+"""Where results as DICOM are written: no scans of the study."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def study_of(cohort: Cohort, case: Case) -> Study:
 
 
 def read_study(
-    folder: str | os.PathLike[str], chosen: Mapping[str, str] | None = None, left: Collection[str] = ()
+    folder: str | os.PathLike[str],
+    chosen: Mapping[str, str] | None = None,
+    left: Collection[str] = (),
+    by_folder: bool = True,
 ) -> Study:
     """Find the scans of a patient in a folder.
 
@@ -85,6 +90,7 @@ def read_study(
     Args:
         chosen: of DICOM, phase to series (number, UID or its beginning), instead of what is guessed.
         left: of DICOM, series to leave out.
+        by_folder: of DICOM, the names of folders may be those of phases.
 
     Raises:
         ImageError: no such folder, no scans in it, scans of several patients, or no such series.
@@ -105,7 +111,7 @@ def read_study(
             if stem in images:
                 raise ImageError(f"{folder}: holds two scans named {stem!r} ({images[stem].name} and {path.name})")
             images[stem] = path
-    series = () if images else _dicom(folder, chosen or {}, left)
+    series = () if images else _dicom(folder, chosen or {}, left, by_folder)
     if (chosen or left) and not series:
         raise ImageError(f"{folder}: holds no DICOM series to name or leave out")
     images |= {one.phase: folder / one.series.uid for one in series if one.phase}
@@ -138,11 +144,11 @@ def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
         return None
 
 
-def _dicom(folder: Path, chosen: Mapping[str, str], left: Collection[str]) -> tuple[Named, ...]:
+def _dicom(folder: Path, chosen: Mapping[str, str], left: Collection[str], by_folder: bool) -> tuple[Named, ...]:
     """The series of a DICOM study by phase."""
-    found = find_series(folder, localizers=True)
+    found = [s for s in find_series(folder, localizers=True) if DICOM_FOLDER not in s.paths[0].parts]
     homes = {s.uid: s.paths[0].relative_to(folder).parts for s in found}
-    told = {uid: p[0].lower() for uid, p in homes.items() if len(p) > 1 and not _NUMBERED.fullmatch(p[0])}
+    told = {uid: p[0].lower() for uid, p in homes.items() if by_folder and len(p) > 1 and _NAME.fullmatch(p[0])}
     try:
         return tuple(name_phases(found, chosen, left, told))
     except ImageError as error:

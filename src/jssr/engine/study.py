@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class StudyAlignment:
         Args:
             out: the folder.
             report: also the report.
-            dicom: for each phase the headers of its series and the anchor's, to write `PHASE/dicom/` as well.
+            dicom: for each phase the headers of its series and the anchor's, to write `PHASE/jssr_dicom/` as well.
             keep: as in `Registration.save`.
 
         Raises:
@@ -54,10 +55,17 @@ class StudyAlignment:
         """
         from jssr.evaluate.tables import write_csv
 
-        known = [f"{phase}/{name}" for phase in self.registrations for name in OUTPUTS]
+        known = [f"{escape(phase)}/{name}" for phase in self.registrations for name in OUTPUTS]
         with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
             for phase, one in self.registrations.items():
-                one.save(folder / phase, report=False, dicom=(dicom or {}).get(phase), name=phase, keep=keep)
+                one.save(
+                    folder / phase,
+                    report=False,
+                    dicom=(dicom or {}).get(phase),
+                    name=phase,
+                    keep=keep,
+                    home=Path(out) / phase,
+                )
             write_csv(self.results, folder / "results.csv")
             write_json(self.summary(), folder / "result.json")
             if report:

@@ -20,8 +20,8 @@ WORST = 4
 
 
 def picture_name(case: str, phase: str) -> str:
-    """The file of a pair's picture."""
-    return f"{case}_{phase}.png"
+    """The file of a pair's picture, in a folder a case."""
+    return f"{case}/{phase}.png"
 
 
 def write_evaluation_report(
@@ -50,7 +50,9 @@ def write_evaluation_report(
     metric, structure = _judge(results)
     known = [p for p in pairs if math.isfinite(p["judged"])]
     known.sort(key=lambda p: p["judged"], reverse=not METRICS[metric].more_is_better)
-    picked = [(p, f"worst {i + 1}" if i else "worst") for i, p in enumerate(known[:WORST])]
+    unknown = [p for p in pairs if not math.isfinite(p["judged"]) and known]
+    picked = [(p, "could not be judged") for p in unknown[:WORST]]
+    picked += [(p, f"worst {i + 1}" if i else "worst") for i, p in enumerate(known[:WORST])]
     if len(known) // 2 >= WORST:
         picked.append((known[len(known) // 2], "in the middle"))
     plot = "" if metric != "dice" else _data(figure_png(box_plot(results, metric, structure), 110))

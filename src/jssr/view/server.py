@@ -7,6 +7,7 @@ are served from the result's folder and the package's own pages alone.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,7 @@ from jssr.view.volumes import Scans, phases_of
 __all__ = ["STATIC", "create_app"]
 
 STATIC = Path(__file__).parent / "static"
+COOKIE = "jssr-view"
 HOSTS = ["127.0.0.1", "localhost"]
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -75,13 +77,21 @@ class Viewer:
         return Scans(folder / phase if phase else folder, phase)
 
 
-def create_app(result: Path | None, space: Path, most_bytes: int = 4 * 2**30) -> Starlette:
+def create_app(
+    result: Path | None,
+    space: Path,
+    most_bytes: int = 4 * 2**30,
+    token: str = "",
+    on_close: Callable[[], None] | None = None,
+) -> Starlette:
     """The application.
 
     Args:
         result: folder that `register` or `align` wrote; None shows the page for two scans.
         space: an existing folder for uploads and their results.
         most_bytes: that one upload may have.
+        token: what a browser must know, by `/?token=` once and then by its cookie: others on this machine do not.
+        on_close: called when the server stops, after the last alignment.
 
     Raises:
         JssrError: no result in the folder.
@@ -94,6 +104,8 @@ def create_app(result: Path | None, space: Path, most_bytes: int = 4 * 2**30) ->
     async def life(_: Starlette) -> Any:
         yield
         await run_in_threadpool(viewer.jobs.close)
+        if on_close is not None:
+            on_close()
 
     def page(name: str) -> Callable[[Request], Awaitable[Response]]:
         async def show(_: Request) -> Response:
@@ -117,15 +129,21 @@ def create_app(result: Path | None, space: Path, most_bytes: int = 4 * 2**30) ->
     ]
     middleware = [
         Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS),
-        Middleware(BaseHTTPMiddleware, dispatch=_guard),
+        Middleware(BaseHTTPMiddleware, dispatch=partial(_guard, token)),
     ]
     return Starlette(routes=routes, middleware=middleware, lifespan=life, exception_handlers={
-        JssrError: _refused, HTTPException: _wrong,
+        JssrError: _refused, HTTPException: _wrong, Exception: _wrong,
     })  # fmt: skip
 
 
-async def _guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+async def _guard(token: str, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
     """Changes come from our own pages only; no answer may be framed, sniffed or sent elsewhere."""
+    if token and not _knows(request, token):
+        return JSONResponse({"error": "open the address that jssr view printed"}, 403)
+    if token and request.url.path == "/" and "token" in request.query_params:
+        home = RedirectResponse("/")
+        home.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return home
     origin = request.headers.get("origin")
     if request.method not in ("GET", "HEAD") and (origin is None or urlsplit(origin).netloc != request.headers["host"]):
         return JSONResponse({"error": "asked for by another page"}, 403)
@@ -136,6 +154,12 @@ async def _guard(request: Request, go_on: Callable[[Request], Awaitable[Response
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _knows(request: Request, token: str) -> bool:
+    """Whether a request bears the token."""
+    told = request.cookies.get(COOKIE) or (request.query_params.get("token", "") if request.url.path == "/" else "")
+    return secrets.compare_digest(told.encode(), token.encode())
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -181,8 +205,10 @@ async def _file(viewer: Viewer, request: Request) -> Response:
     if not inside:
         raise HTTPException(404, "no such file")
     response = FileResponse(path)
-    if path.suffix == ".html":  # the report: pictures and styles of its own, no script
-        response.headers["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    # A result may come from someone else: what is in it may show pictures and styles of its own, and run nothing.
+    response.headers["Content-Security-Policy"] = (
+        "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    )
     return response
 
 

@@ -29,7 +29,7 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
         name: "fixed" or "moving".
 
     Raises:
-        ImageError: nothing sent, or several files that are not DICOM.
+        ImageError: nothing sent, several files that are not DICOM, or a header whose voxels lie elsewhere.
     """
     sent = [f for f in files if f.filename]
     if not sent:
@@ -38,6 +38,7 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
     if len(sent) == 1 and endings != {""}:
         path = folder / f"{name}{endings.pop()}"
         await _write(sent[0], path)
+        _check_whole(path, name)
         return path
     if endings != {""}:
         raise ImageError(
@@ -48,6 +49,25 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
     for number, one in enumerate(sent):
         await _write(one, out / f"{number:05d}.dcm")
     return out
+
+
+def _check_whole(path: Path, name: str) -> None:
+    """NRRD and MetaImage headers can name another file for the voxels: any that this user may read.
+
+    Raises:
+        ImageError: this one does.
+    """
+    with path.open("rb") as file:
+        head = file.read(2**16).lower()
+    if path.suffix == ".nrrd":
+        fields = head.partition(b"\n\n")[0].replace(b"\r", b"").split(b"\n")
+        elsewhere = any(line.partition(b":")[0].replace(b" ", b"") == b"datafile" for line in fields)
+    else:
+        data = [line.partition(b"=")[2].strip() for line in head.split(b"\n") if line.startswith(b"elementdatafile")]
+        elsewhere = path.suffix == ".mha" and data[:1] != [b"local"]
+    if elsewhere:
+        path.unlink()
+        raise ImageError(f"{name}: its header says that the voxels are in another file; send a scan in one file")
 
 
 def _ending(name: str) -> str:

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import volume_of
-from jssr.errors import ImageError
+from jssr.errors import ImageError, TransformError
 from jssr.io.dicom import find_series, read_series
 from jssr.io.dicom.headers import Sources, headers_of
 from jssr.io.dicom.moved import copy_series, write_moved
@@ -100,10 +100,49 @@ def test_moved_image_must_lie_on_the_fixed_series(tmp_path, series):
     other = volume_of(np.zeros((14, 12, 8), np.float32), Grid.of((14, 12, 8), 1.0))
     with pytest.raises(ImageError, match="does not lie on the slices"):
         write_moved(other, sources.fixed, sources.moving, tmp_path, "x")
-    for header in sources.moving:
-        header.SOPClassUID, header.Modality = pydicom.uid.PositronEmissionTomographyImageStorage, "PT"
-    with pytest.raises(ImageError, match="moved PT scan cannot be written"):
-        write_moved(scan(0), sources.fixed, sources.moving, tmp_path, "x")
+
+
+def test_a_moved_pet_is_refused_before_the_work(tmp_path, series):
+    write_volume(
+        tmp_path / "pet", scan(0), SOPClassUID=pydicom.uid.PositronEmissionTomographyImageStorage, Modality="PT"
+    )
+    (pet,) = find_series(tmp_path / "pet")
+    with pytest.raises(ImageError, match="a moved PT scan cannot be written"):
+        Sources.of(series[0], pet)
+
+
+@pytest.mark.parametrize("lacks", ["PatientSex", "PatientID", "StudyDate", "AccessionNumber", "StudyID", "PatientName"])
+def test_headers_that_lack_or_spoil_what_objects_must_say(tmp_path, lacks):
+    write_volume(tmp_path / "in", scan(1), **{lacks: None, "StudyTime": "9:3"})
+    (info,) = find_series(tmp_path / "in")
+    headers = headers_of(info)
+    (tmp_path / "out").mkdir()
+    write_moved(scan(2), headers, headers, tmp_path / "out", "two \\ words")
+    write_deformation(bent()[0], headers, headers, tmp_path / "d.dcm", 1)
+    for path in (tmp_path / "out" / "0001.dcm", tmp_path / "d.dcm"):
+        valid(path)
+        assert pydicom.dcmread(path).get(lacks) in ("", None)
+
+
+def test_names_survive_another_coding(tmp_path):
+    write_volume(tmp_path / "a", scan(1), SpecificCharacterSet="ISO_IR 144", PatientName="Иванов^Иван")
+    write_volume(tmp_path / "b", scan(1), SpecificCharacterSet="ISO_IR 100", PatientName=None)
+    (a,), (b,) = find_series(tmp_path / "a"), find_series(tmp_path / "b")
+    (tmp_path / "out").mkdir()
+    write_moved(scan(2), headers_of(a), headers_of(b), tmp_path / "out", "später")
+    one = pydicom.dcmread(tmp_path / "out" / "0001.dcm")
+    assert (str(one.PatientName), one.SeriesDescription) == ("Иванов^Иван", "später")
+
+
+def test_a_damaged_deformation(tmp_path, series):
+    sources = Sources.of(*series)
+    for spoil in ("VectorGridData", "GridResolution", "ImagePositionPatient"):
+        write_deformation(bent()[0], sources.fixed, sources.moving, tmp_path / "d.dcm", 2005)
+        ds = pydicom.dcmread(tmp_path / "d.dcm")
+        delattr(ds.DeformableRegistrationSequence[0].DeformableRegistrationGridSequence[0], spoil)
+        ds.save_as(tmp_path / "d.dcm")
+        with pytest.raises(TransformError, match="its deformation is damaged"):
+            read_transform(tmp_path / "d.dcm")
 
 
 def test_segmentation(tmp_path, series):
@@ -181,7 +220,25 @@ def test_grid_of_vectors_reaches_from_the_first_to_the_last_voxel():
     assert np.all(coarse.spacing <= np.maximum(GRID.spacing, 3.0) + 1e-9)
 
 
+def nested(depth=2):
+    """A sequence with the patient's data in it, and in it again."""
+    item = pydicom.Dataset()
+    item.PatientName, item.PatientID, item.InstitutionName = "Doe^Jane", "ID-4711", "Town Hospital"
+    if depth:
+        item.AnatomicRegionSequence = [nested(depth - 1)]
+    return item
+
+
 def test_nothing_of_the_patient_is_left(tmp_path, series):
+    for info in series:
+        for path in info.paths:
+            ds = pydicom.dcmread(path)
+            ds.ContributingEquipmentSequence, ds.ContrastBolusAgentSequence = [nested()], [nested()]
+            ds.DerivationCodeSequence, ds.VOILUTSequence = [nested()], [nested()]
+            ds.EvaluatorName = ds.PlacerOrderNumberImagingServiceRequest = "Doe^Jane"
+            ds.add_new((0x6000, 0x0022), "LO", "Doe^Jane")
+            ds.private_block(0x0099, "Town Hospital", create=True).add_new(1, "LO", "Doe")
+            ds.save_as(path)
     sources = Sources.of(*series, anonymise=True)
     for name in ("moved", "fixed"):
         (tmp_path / name).mkdir()

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage
 
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
-__all__ = ["Sources", "anonymised", "headers_of"]
+__all__ = ["ACQUISITION", "KINDS", "Sources", "anonymised", "headers_of"]
+
+_PATIENT_AND_STUDY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+ACQUISITION = (
+    "AcquisitionDate", "AcquisitionTime", "AcquisitionNumber", "BodyPartExamined", "ProtocolName", "ScanOptions",
+    "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusStartTime", "ContrastBolusVolume",
+    "KVP", "ExposureTime", "XRayTubeCurrent", "Exposure", "FilterType", "ConvolutionKernel", "RotationDirection",
+    "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "SequenceName", "RepetitionTime", "EchoTime",
+    "InversionTime", "NumberOfAverages", "ImagingFrequency", "EchoNumbers", "MagneticFieldStrength", "EchoTrainLength",
+    "FlipAngle", "DeidentificationMethod", "PatientIdentityRemoved",
+)  # fmt: skip
+"""What is still true of a scan once it was moved."""
+KEPT = frozenset(ACQUISITION + _PATIENT_AND_STUDY + (
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "PositionReferenceIndicator", "Modality", "Manufacturer", "ManufacturerModelName",
+    "SeriesNumber", "InstanceNumber", "ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "SliceThickness", "SpacingBetweenSlices", "PatientPosition", "Laterality", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "RescaleIntercept", "RescaleSlope", "RescaleType", "WindowCenter", "WindowWidth",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+))  # fmt: skip
+"""What an anonymous header keeps, once the profile has gone through it."""
+KINDS = (CTImageStorage, MRImageStorage)
+"""What a moved scan can be written as."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +62,22 @@ class Sources:
         """Read both headers.
 
         Raises:
-            ImageError: the series are of two patients, or a header lacks what results have to refer to.
+            ImageError: the series are of two patients, the moving one is neither CT nor MR, or a header lacks what
+                results have to refer to.
         """
         check_one_patient((fixed, moving))
         headers = headers_of(fixed), headers_of(moving)
+        if headers[1][0].SOPClassUID not in KINDS:
+            kind = headers[1][0].get("Modality", "?")
+            raise ImageError(f"{moving.paths[0]}: a moved {kind} scan cannot be written as DICOM; CT and MR can")
         if not anonymise:
             return cls(*headers)
         return cls(anonymised(headers[0]), anonymised(headers[1]), fixed)
 
 
 def headers_of(series: SeriesInfo) -> list[Dataset]:
-    """The headers of a series, slice by slice.
+    """The headers of a series, slice by slice, in Unicode, with what every object must say of patient and study, even
+    if it is nothing.
 
     Raises:
         ImageError: one lacks what results have to refer to.
@@ -56,19 +89,44 @@ def headers_of(series: SeriesInfo) -> list[Dataset]:
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"):
             if not header.get(name):
                 raise ImageError(f"{path}: its header has no {name}, to which DICOM results have to refer")
+        if header.FrameOfReferenceUID != found[0].FrameOfReferenceUID:
+            raise ImageError(f"{path}: lies in another frame of reference than the slices before it")
+        _completed(header)
     return found
+
+
+def _completed(header: Dataset) -> None:
+    """Texts in Unicode, and every attribute of patient and study there, as the standard wants (type 2). Dates and times
+    that are none become empty."""
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    for element in header:
+        if element.VR == "PN" and element.value:
+            element.value = str(element.value)
+    for name in _PATIENT_AND_STUDY:
+        value = str(header.get(name) or "")
+        form = {"Date": r"\d{8}", "Time": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"}.get(name[-4:])
+        if not value or (form is not None and not re.fullmatch(form, value)):
+            setattr(header, name, "")
 
 
 def anonymised(headers: Sequence[Dataset]) -> list[Dataset]:
     """Headers without the patient's data, by the basic profile of DICOM PS3.15 annex E; in one process the same UID
-    becomes the same new one."""
+    becomes the same new one.
+
+    dicom-anonymizer looks at the outermost level only, and knows no overlays or retired elements. So what is not needed
+    to show the scan goes altogether, sequences and private elements first.
+    """
     from dicomanonymizer import anonymize_dataset
 
     for header in headers:
         anonymize_dataset(header, delete_private_tags=True)
-        for element in header:
-            if element.VR in ("DA", "DT", "TM"):
+        for element in list(header):
+            if element.keyword not in KEPT or element.VR == "SQ":
+                del header[element.tag]
+            elif element.VR in ("DA", "DT", "TM"):
                 element.value = ""  # the profile's own replacement, the year 1, is no date to many readers
         header.PatientIdentityRemoved = "YES"
         header.DeidentificationMethod = f"PS3.15 basic profile, dicom-anonymizer {version('dicom-anonymizer')}"
+        _completed(header)
     return list(headers)

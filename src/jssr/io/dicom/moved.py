@@ -18,21 +18,12 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, 
 from jssr import __version__
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
+from jssr.io.dicom.headers import ACQUISITION
 from jssr.io.dicom.series import SeriesInfo
 
-__all__ = ["MAKER", "copy_series", "write_moved"]
+__all__ = ["MAKER", "copy_series", "series_number", "write_moved"]
 
 MAKER = "jssr"
-_KINDS = (CTImageStorage, MRImageStorage)
-_ACQUISITION = (
-    "AcquisitionDate", "AcquisitionTime", "AcquisitionNumber", "BodyPartExamined", "ProtocolName", "ScanOptions",
-    "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusStartTime", "ContrastBolusVolume",
-    "KVP", "ExposureTime", "XRayTubeCurrent", "Exposure", "FilterType", "ConvolutionKernel", "RotationDirection",
-    "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "SequenceName", "RepetitionTime", "EchoTime",
-    "InversionTime", "NumberOfAverages", "ImagingFrequency", "EchoNumbers", "MagneticFieldStrength", "EchoTrainLength",
-    "FlipAngle", "DeidentificationMethod", "PatientIdentityRemoved",
-)  # fmt: skip
-"""What is still true of the scan once it was moved."""
 _MAY_BE_EMPTY = {
     CTImageStorage: ("KVP", "AcquisitionNumber"),
     MRImageStorage: ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength"),
@@ -62,10 +53,10 @@ class _MovedSlice(hd.base.SOPClass):
             manufacturer=str(kind.get("Manufacturer") or "") or None,
             manufacturer_model_name=str(kind.get("ManufacturerModelName") or "") or None,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            specific_character_set=kind.get("SpecificCharacterSet"),
+            specific_character_set="ISO_IR 192",
         )
         self.copy_patient_and_study_information(place)
-        for name in _ACQUISITION:
+        for name in ACQUISITION:
             if name in kind:
                 self[name] = kind[name]
         for name in _MAY_BE_EMPTY[kind.SOPClassUID]:
@@ -96,11 +87,9 @@ def write_moved(
         description: of the new series.
 
     Raises:
-        ImageError: another grid than the fixed series', or a moving series that is neither CT nor MR.
+        ImageError: another grid than the fixed series', which cannot be.
     """
     kind = moving[len(moving) // 2]
-    if kind.SOPClassUID not in _KINDS:
-        raise ImageError(f"a moved {kind.get('Modality', '?')} scan cannot be written as DICOM; CT and MR can")
     columns, rows, n = moved.grid.shape
     if (n, rows, columns) != (len(fixed), fixed[0].Rows, fixed[0].Columns):
         raise ImageError(f"the moved image on {moved.grid} does not lie on the slices of the fixed series")
@@ -123,14 +112,22 @@ def _whole(values: NDArray[Any], ct: bool) -> tuple[NDArray[np.int16], float]:
     return np.rint(values * scale).clip(-32768, 32767).astype(np.int16), scale
 
 
+def series_number(kind: Dataset, more: int = 1000) -> int:
+    """A number for a new series beside the moving one's."""
+    try:
+        return int(kind.get("SeriesNumber") or 0) % 1_000_000 + more
+    except (TypeError, ValueError, OverflowError):
+        return more
+
+
 def _told(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
     """What all slices of the new series share."""
     scaled = "" if scale == 1 else f"; values times {scale:.6g}"
-    usual = 1000 if kind.get("SeriesNumber") is None else 1000 + int(kind.SeriesNumber)
+    usual = series_number(kind)
     told: dict[str, Any] = {
         "SeriesInstanceUID": generate_uid(),
         "SeriesNumber": usual,
-        "SeriesDescription": description[:64],
+        "SeriesDescription": description.replace("\\", " ")[:64],
         "ImageType": ["DERIVED", "SECONDARY", "AXIAL" if kind.SOPClassUID == CTImageStorage else "OTHER"],
         "DerivationDescription": f"Series {kind.SeriesInstanceUID} aligned and resampled{scaled}",
         "DerivationCodeSequence": [hd.sr.CodedConcept.from_code(codes.DCM.SpatialResampling)],

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import DeformableSpatialRegistrationStorage, ExplicitVRLittleEndian, generate_uid
 
 from jssr import __version__
-from jssr.core.grid import Grid
+from jssr.core.grid import Grid, GridError
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.errors import TransformError
@@ -134,12 +134,19 @@ def read_deformation(path: Path) -> Displacement:
         raise TransformError(
             f"{path}: {len(items) or 'no'} deformation grids; a Deformable Spatial Registration of one is due"
         )
+    try:
+        return _read_grid(items[0], path)
+    except (AttributeError, GridError, KeyError, TypeError, ValueError) as error:
+        raise TransformError(f"{path}: its deformation is damaged ({error})") from error
+
+
+def _read_grid(item: Dataset, path: Path) -> Displacement:
     for name in ("PreDeformationMatrixRegistrationSequence", "PostDeformationMatrixRegistrationSequence"):
-        for matrix in items[0].get(name, ()):
+        for matrix in item.get(name, ()):
             values = np.array(matrix.FrameOfReferenceTransformationMatrix, float).reshape(4, 4)
             if not np.allclose(values, np.eye(4), atol=1e-6):
                 raise TransformError(f"{path}: has a matrix beside its deformation; only the deformation alone is read")
-    return _field_of(items[0].DeformableRegistrationGridSequence[0], path)
+    return _field_of(item.DeformableRegistrationGridSequence[0], path)
 
 
 def _field_of(grid: Dataset, path: Path) -> Displacement:
@@ -171,7 +178,7 @@ class _Deformation(hd.base.SOPClass):
             software_versions=__version__,
             device_serial_number="0",
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            specific_character_set=place.get("SpecificCharacterSet"),
+            specific_character_set="ISO_IR 192",
             series_description="Deformation from the fixed to the moving series",
         )
         self.copy_patient_and_study_information(place)

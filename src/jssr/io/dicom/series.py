@@ -29,11 +29,11 @@ from jssr.errors import ImageError
 __all__ = ["SeriesInfo", "Slice", "check_one_patient", "find_series", "listed", "single_image"]
 
 _TAGS = [
-    "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesDescription", "ProtocolName", "SeriesNumber",
-    "Modality", "PatientID", "PatientName", "PatientBirthDate", "ImageType", "AcquisitionDate", "AcquisitionTime",
-    "AcquisitionDateTime", "SeriesTime", "SeriesDate", "ContrastBolusAgent", "ContrastBolusStartTime",
-    "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient",
+    "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesDescription", "ProtocolName",
+    "SeriesNumber", "Modality", "PatientID", "PatientName", "PatientBirthDate", "ImageType", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "SeriesDate", "ContrastBolusAgent",
+    "ContrastBolusStartTime", "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
 _ENHANCED = (
     EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage, LegacyConvertedEnhancedCTImageStorage,
@@ -70,6 +70,7 @@ class SeriesInfo:
         delay: seconds from the injection's start to the first slice; None where the header does not tell.
         image_type: its words, in capitals.
         enhanced: is one multi-frame file with a place for each frame (enhanced CT, MR or PET).
+        study: UID of the examination.
         patient: identity, birth date and name, as far as the header has them: two patients differ in one of them.
     """
 
@@ -89,6 +90,7 @@ class SeriesInfo:
     kernel: str = ""
     image_type: frozenset[str] = frozenset()
     enhanced: bool = False
+    study: str = ""
     patient: tuple[str, str, str] = ("", "", "")
 
     def __str__(self) -> str:
@@ -124,10 +126,7 @@ def _found(folder: Path, files: tuple[tuple[Path, int], ...]) -> list[SeriesInfo
         if header is not None:
             instance = str(header.get("SOPInstanceUID") or path)
             groups[str(header.SeriesInstanceUID)].setdefault(instance, (header, path))
-    try:
-        found = [_series(uid, list(members.values())) for uid, members in groups.items()]
-    except (TypeError, ValueError) as error:
-        raise ImageError(f"{folder}: a DICOM header in it is damaged ({error})") from error
+    found = [_series(uid, list(members.values())) for uid, members in groups.items()]
     return sorted(found, key=lambda s: (s.acquisition_time, s.number or 0, s.uid))
 
 
@@ -164,7 +163,20 @@ def _header(path: Path) -> pydicom.Dataset | None:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError):
         return None
-    return header if "SeriesInstanceUID" in header and "Rows" in header and "Columns" in header else None
+    if not {"SeriesInstanceUID", "Rows", "Columns"} <= {e.keyword for e in _decoded(header, path)}:
+        return None
+    return header
+
+
+def _decoded(header: pydicom.Dataset, path: Path) -> list[pydicom.DataElement]:
+    """The elements of a header, each decoded now: pydicom leaves that, and its trouble, to the first use."""
+    try:
+        elements = list(header)
+        int(header.get("Rows") or 0), int(header.get("Columns") or 0), int(header.get("SamplesPerPixel") or 1)
+        int(header.get("NumberOfFrames") or 1)
+    except Exception as error:  # whatever a damaged file makes pydicom raise
+        raise ImageError(f"{path}: its DICOM header is damaged ({error}); export it again or take it out") from error
+    return elements
 
 
 def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo:
@@ -173,7 +185,7 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
     start = slices[0]
     slices.sort(key=lambda s: (_along(s, start), s.path))
     n = sum(s.frames for s in slices)
-    image_type = frozenset(str(t).upper() for t in (first.get("ImageType") or []))
+    image_type = frozenset(str(t).upper() for t in _several(first.get("ImageType")))
     # A slice each has its own time; the first in space is not the first in time.
     began = min(_moment(header) for header, _ in members)
     return SeriesInfo(
@@ -192,6 +204,7 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
         delay=_seconds_between(str(first.get("ContrastBolusStartTime") or ""), began.partition(" ")[2]),
         kernel=" ".join(map(str, _several(first.get("ConvolutionKernel")))),
         image_type=image_type,
+        study=str(first.get("StudyInstanceUID") or ""),
         enhanced=len(members) == 1 and first.get("SOPClassUID") in _ENHANCED,
         patient=(
             str(first.get("PatientID") or "").strip(),
@@ -214,7 +227,8 @@ def _seconds_between(start: str, end: str) -> float | None:
     moments = []
     for text in (start, end):
         try:
-            moments.append(datetime.strptime(text.partition(".")[0].replace(":", ""), "%H%M%S"))
+            digits = text.partition(".")[0].replace(":", "").strip()
+            moments.append(datetime.strptime(digits.ljust(6, "0"), "%H%M%S"))  # seconds, then minutes may be left out
         except ValueError:
             return None
     seconds = (moments[1] - moments[0]).total_seconds()
@@ -222,7 +236,10 @@ def _seconds_between(start: str, end: str) -> float | None:
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None or str(value).strip() == "" else int(value)
+    try:
+        return None if value is None or str(value).strip() == "" else int(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
 
 
 def _several(value: Any) -> list[Any]:

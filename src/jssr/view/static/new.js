@@ -3,6 +3,10 @@
 
 const $ = (id) => document.getElementById(id);
 const chosen = { fixed: [], moving: [] };
+const WORDS = {
+  read: "reading the scans", load: "loading the system", prepare: "aligning rigidly", network: "aligning", refine: "refining",
+  fullsize: "bringing it to full size", inverse: "turning the map around", measure: "measuring", writing: "writing",
+};
 let job = null;
 let sending = null;
 
@@ -59,7 +63,12 @@ function send(event) {
   sending = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
   sending.upload.addEventListener("progress", (e) => show(`sending, ${(e.loaded / 2 ** 20).toFixed(0)} MB`, e.loaded / e.total));
   sending.addEventListener("load", () => {
-    const answer = JSON.parse(sending.responseText || "{}");
+    let answer = {};
+    try {
+      answer = JSON.parse(sending.responseText);
+    } catch {
+      answer.error = `the program failed (${sending.status}); its terminal tells more`;
+    }
     const fine = sending.status === 201;
     sending = null;
     if (!fine) return stop(answer.error || "the scans were refused");
@@ -95,10 +104,11 @@ async function follow() {
     } catch {
       return stop("the program does not answer; does it still run?");
     }
+    if (told.error) return stop(told.error);
     if (told.state === "done") return location.assign(`/view/${job}`);
     if (told.state === "failed") return stop(told.message);
     if (told.state === "cancelled") return stop("");
-    show(told.state === "waiting" ? "waiting for the alignment before it" : told.stage || "starting", told.done / told.of);
+    show(told.state === "waiting" ? "waiting for the alignment before it" : WORDS[told.stage] || told.stage || "starting", told.done / told.of);
     await new Promise((done) => setTimeout(done, 400));
   }
 }

@@ -45,6 +45,16 @@ async function panel(canvas) {
 }
 
 async function open(phase) {
+  $("phase").disabled = true; // one after the other
+  try {
+    await show(phase);
+    $("error").hidden = true;
+  } finally {
+    $("phase").disabled = false;
+  }
+}
+
+async function show(phase) {
   told = await (await fetched(`/api/results/${KEY}${phase ? `?phase=${encodeURIComponent(phase)}` : ""}`)).json();
   now.phase = told.phase;
   [raw, shades, maps] = [{}, {}, {}];
