@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 
 import numpy as np
 import pydicom
@@ -71,6 +72,8 @@ def test_align_to_dicom(study, weights, tmp_path):
     for path in segs:
         assert pydicom.dcmread(path).Modality == "SEG"
     assert segs
+    # What stands there is the system's own judgement, and says so.
+    assert "system's own segmentations" in " ".join(said.split())
     # Again, without: what was there before does not stay.
     run(*[w for w in words if w != "--dicom"])
     assert not list(found.rglob("*.dcm"))
@@ -127,3 +130,72 @@ def test_study_from_python(study):
     found = jssr.read_study(study, {"late": "2"})
     assert list(found.images) == ["late", "venous"]
     assert [n.phase for n in found.series] == ["late", "", "venous"]
+
+
+@pytest.mark.parametrize("phase", ["..", ".", "*", "a/b", "a\\b", "x" * 65, " "])
+def test_names_of_phases_that_are_no_names(study, tmp_path, phase):
+    said = run("align", study, "-o", tmp_path / "o", "--phase", f"{phase}=2", code=2).stderr
+    assert "name a phase and one series" in said and not (tmp_path / "o").exists()
+
+
+def test_scans_beside_the_results_are_left_alone(study, cohort, weights, tmp_path):
+    for phase in ("fixed", "moving", "moved"):
+        (tmp_path / f"{phase}.nii.gz").write_bytes((cohort / "c0" / "venous.nii.gz").read_bytes())
+    copytree(study / "ST1" / "SE3", tmp_path / "dicom" / "fixed")
+    copytree(study / "ST1" / "SE2", tmp_path / "dicom" / "moved")
+    scans = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "moved.nii.gz"]
+    before = {p: p.read_bytes() for p in scans}
+    for _ in range(2):
+        run("register", tmp_path / "fixed.nii.gz", cohort / "c0" / "arterial.nii.gz", "-o", tmp_path, "--checkpoint",
+            weights, "--no-rigid", "--no-report")  # fmt: skip
+        run("register", tmp_path / "dicom" / "fixed", tmp_path / "dicom" / "moved", "-o", tmp_path, "--checkpoint",
+            weights, "--no-rigid", "--no-report", "--dicom", "--anonymise")  # fmt: skip
+    assert {p: p.read_bytes() for p in scans} == before
+
+
+def test_anonymous_results_do_not_tell_the_folder(study, weights, tmp_path, monkeypatch):
+    home = tmp_path / "Smith_John"
+    copytree(study / "ST1" / "SE3", home / "fixed")
+    copytree(study / "ST1" / "SE2", home / "Smith_arterial")
+    monkeypatch.chdir(home)
+    run(
+        "register",
+        "fixed",
+        "Smith_arterial",
+        "-o",
+        tmp_path / "a",
+        "--checkpoint",
+        weights,
+        "--no-rigid",
+        "--anonymise",
+    )
+    run("align", ".", "-o", tmp_path / "b", "--checkpoint", weights, "--no-rigid", "--anonymise", "--dicom")
+    assert (tmp_path / "b" / "arterial").is_dir()  # by its description, not by its folder
+    for path in [*(tmp_path / "a").rglob("*"), *(tmp_path / "b").rglob("*")]:
+        assert "Smith" not in path.name and (path.is_dir() or b"Smith" not in path.read_bytes()), path
+    monkeypatch.chdir(tmp_path)
+    run("report", tmp_path / "a")  # the scans are kept with it
+
+
+def test_results_are_found_again_from_elsewhere(study, weights, tmp_path, monkeypatch):
+    copytree(study, tmp_path / "here" / "study")
+    (tmp_path / "here" / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run("align", "study", "-o", "out", "--checkpoint", weights, "--no-rigid", "--no-report")
+    monkeypatch.chdir("/")
+    run("report", tmp_path / "here" / "out")
+    assert (tmp_path / "here" / "out" / "report.html").is_file()
+
+
+def test_results_in_the_study_are_no_scans_of_it(study, weights, tmp_path):
+    copytree(study, tmp_path / "s")
+    words = ["align", tmp_path / "s", "-o", tmp_path / "s" / "out", "--checkpoint", weights, "--no-rigid", "--dicom"]
+    run(*words, "--anonymise", "--no-report")
+    rows = json.loads(run("series", tmp_path / "s", "--json").stdout)
+    assert [(r["series"], r["phase"]) for r in rows] == [("2", "arterial"), ("1", None), ("3", "venous")]
+
+
+def test_dicom_scans_go_by_their_descriptions(study, weights, tmp_path):
+    run("register", study / "ST1" / "SE3", study / "ST1" / "SE2", "-o", tmp_path, "--checkpoint", weights, "--no-rigid")
+    page = (tmp_path / "report.html").read_text()
+    assert "arterial 3 aligned to venous 3" in page and "not between known organs" in page

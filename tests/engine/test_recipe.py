@@ -154,3 +154,11 @@ def test_networks_and_stages_come_together() -> None:
     ):
         with pytest.raises(ValueError, match="the other way round"):
             Recipe.model_validate(free | half)
+
+
+def test_structures_take_one_piece_along():
+    recipe = load_recipe("jssr-compact", ['structures=["liver","aorta"]'])
+    assert (recipe.structures, recipe.one_piece) == (("liver", "aorta"), ("liver", "aorta"))
+    assert load_recipe("jssr-compact", ['structures=["liver"]', "one_piece=[]"]).one_piece == ()
+    with pytest.raises(RecipeError, match="none of the structures"):
+        load_recipe("jssr-compact", ['structures=["liver"]', 'one_piece=["spleen"]'])

@@ -213,3 +213,11 @@ def test_landmarks_with_one_name_twice_are_refused() -> None:
     twice = Points(np.array([[1.0, 2, 3], [4, 5, 6]]), ("a", "a"))
     with pytest.raises(PointsError, match="two fixed landmarks"):
         tre(twice, twice)
+
+
+def test_worse_than_the_rigid_alignment_is_told():
+    after, before = {"dice/liver": 0.9, "dice/tumour": 0.75}, {"dice/liver": 0.5, "dice/tumour": 0.1}
+    rigid = {"dice/liver": 0.8, "dice/tumour": 0.8, "tre": 1.0}
+    assert plain_warnings(after, before) == []
+    told = ["Worse than by the rigid alignment alone (Dice): tumour from 80.0 to 75.0 %."]
+    assert plain_warnings(after, before, rigid=rigid) == told

@@ -81,7 +81,7 @@ def picture(page, canvas, path):
 
 
 def test_both_scans_are_drawn(shown, tmp_path):
-    assert shown.title() == "arterial on venous.nii.gz – jssr"
+    assert shown.title() == "arterial on venous – jssr"
     for canvas in ("left", "right"):
         pixels = picture(shown, canvas, tmp_path / "p.png")
         assert 0.05 < (pixels.max(axis=-1) > 60).mean() < 0.9, canvas

@@ -49,7 +49,7 @@ def test_a_folder_without_a_result(tmp_path):
 def test_result(client, aligned):
     told = client.get("/api/results/given").json()
     assert (told["phases"], told["phase"], told["name"]) == (["arterial"], "arterial", "arterial")
-    assert told["shape"] == [32, 30, 24] and told["fixed"] == "venous.nii.gz" and told["report"]
+    assert told["shape"] == [32, 30, 24] and told["fixed"] == "venous" and told["report"]
     assert told["images"]["fixed"] | {"low": 0, "high": 0} == {
         "slope": 1.0, "intercept": 0.0, "low": 0, "high": 0, "ct": True,
     }  # fmt: skip
@@ -214,6 +214,50 @@ def test_one_runs_one_waits_and_both_can_be_cancelled(client, tmp_path):
 def test_results_of_radiographs_are_told_apart(aligned, tmp_path, monkeypatch):
     view = Scans(aligned / "arterial", "arterial").view
     object.__setattr__(view, "fixed", type("V", (), {"grid": type("G", (), {"ndim": 2})(), "name": "x"})())
-    monkeypatch.setattr("jssr.view.volumes.view_of", lambda folder, phase: view)
+    monkeypatch.setattr("jssr.view.volumes.view_of", lambda *given: view)
     with pytest.raises(JssrError, match="2D images"):
         Scans(aligned / "arterial", "arterial")
+
+
+def test_results_run_no_scripts(client, aligned):
+    for name in ("x.htm", "x.svg", "x.js", "x.xhtml"):
+        (aligned / name).write_text("<script>1</script>")
+        policy = client.get(f"/api/results/given/files/{name}").headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'") and "script" not in policy
+        (aligned / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("x.nrrd", b"NRRD0005\ntype: short\ndimension: 3\nsizes: 8 8 8\nencoding: raw\nData File: /etc/hostname\n\n"),
+        ("x.nrrd", b"NRRD0005\r\ntype: short\r\ndatafile: LIST\r\n/etc/hostname\r\n"),
+        ("x.mha", b"ObjectType = Image\nNDims = 3\nElementDataFile = /etc/hostname\n"),
+        ("x.mha", b"ObjectType = Image\nNDims = 3\n"),
+    ],
+)
+def test_scans_whose_voxels_lie_elsewhere_are_refused(client, tmp_path, name, head):
+    good = packed(ball(), tmp_path, "a.nii.gz")
+    answer = sent(client, [(name, head + bytes(2000))], [good])
+    assert answer.status_code == 400 and "voxels are in another file" in answer.json()["error"]
+
+
+def test_whole_nrrd_and_mha_are_taken(client, tmp_path):
+    scans = [packed(ball(), tmp_path, name) for name in ("a.nrrd", "b.mha")]
+    job = sent(client, scans[:1], scans[1:], system="discrete", refine="0").json()
+    assert ended(client, job["id"])["state"] == "done"
+
+
+def test_the_address_holds_a_secret(aligned, tmp_path):
+    with TestClient(create_app(aligned, tmp_path, token="abc"), base_url=HOST) as one:
+        for way in ("/", "/?token=no", "/view/given", "/api/results/given", "/static/view.js", "/view/given?token=abc"):
+            assert one.get(way).status_code == 403, way
+        assert one.get("/?token=abc").status_code == 200  # and on to the page, by its cookie
+        assert one.get("/api/results/given").status_code == 200
+
+
+def test_the_space_is_cleared_when_the_server_stops(aligned, tmp_path):
+    said = []
+    with TestClient(create_app(aligned, tmp_path, on_close=lambda: said.append("closed")), base_url=HOST):
+        assert not said
+    assert said == ["closed"]

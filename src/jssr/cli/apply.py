@@ -33,7 +33,9 @@ def warp(
     source: Annotated[
         Path, typer.Argument(help="Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
     ],
-    transform: Annotated[Path, typer.Option("--transform", help="displacement.nii.gz, or ITK's .tfm .txt .mat .h5.")],
+    transform: Annotated[
+        Path, typer.Option("--transform", help="displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write; points need .csv.")],
     reference: Annotated[
         Path | None, typer.Option("--reference", help="Image whose grid the result takes. See above for the default.")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jssr.cli import options as opt
-from jssr.cli.use import STAGES
+from jssr.cli.use import OWN, STAGES
 
 __all__ = ["align", "series"]
 
@@ -115,6 +115,7 @@ def align(
         )  # fmt: skip
         stages("writing")
         done.save(out, report, headers, anonymise)
-    show_results(opt.console(), done.results)
+    own = all(one.truth.fixed_labels is None for one in done.registrations.values())
+    show_results(opt.console(), done.results, OWN if own else "")
     warn(done)
     opt.console().print(f"written to {out}")

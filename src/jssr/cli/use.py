@@ -12,8 +12,9 @@ from jssr.cli import options as opt
 if TYPE_CHECKING:
     from jssr.engine.registration import Registration
 
-__all__ = ["STAGES", "register", "segment", "synthesise"]
+__all__ = ["OWN", "STAGES", "register", "segment", "synthesise"]
 
+OWN = "Dice is that of the system's own segmentations"
 STAGES = 8
 """Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
 
@@ -170,7 +171,7 @@ def _tell(done: Registration, out: Path) -> None:
     screen = opt.console()
     results = state_results("pair", Path(done.moving.name).name, done)
     own = done.truth.fixed_labels is None
-    show_results(screen, results, "Dice is that of the system's own segmentations" if own else "")
+    show_results(screen, results, OWN if own else "")
     result = done.result
     cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MB"
     screen.print(

@@ -230,6 +230,8 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         if not equals:
             raise RecipeError(f"{text!r}: an override is key=value, for example batch=2")
         _assign(data, key.strip(), _value(value.strip()))
+    if not any(text.partition("=")[0].strip() == "one_piece" for text in overrides):
+        data["one_piece"] = [name for name in data["one_piece"] if name in data["structures"]]
     return recipe_from(data, ", ".join(overrides))
 
 

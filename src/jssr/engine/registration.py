@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from jssr.engine.model import Model
 from jssr.engine.monitor import COPIES_BELOW, copy_ratio
 from jssr.engine.output import output_folder, plain, write_json
 from jssr.engine.provenance import Stopwatch, peak_memory_mb, provenance
+from jssr.errors import JssrError
 from jssr.io.images import stored_dtype, write_image
 from jssr.io.transforms import write_displacement
 from jssr.systems.base import Alignment
@@ -151,21 +152,23 @@ class Registration:
                 found[key] = {**found[key], "path": os.path.relpath(path, out)}
         return found
 
-    def view(self, name: str = "") -> AlignmentView:
-        """What the report shows of it."""
+    def view(self, name: str = "", fixed_name: str = "") -> AlignmentView:
+        """What the report shows of it, under these names for the scans."""
         from jssr.evaluate.report import AlignmentView
 
         states = list(self.states)
         before, after = dict(self.states[states[0]]), dict(self.states[states[-1]])
         segmentations = self.result["dice"].get("segmentations", {})
-        if self.truth.fixed_labels is None and segmentations:
+        own = self.truth.fixed_labels is None and bool(segmentations)
+        if own:
             before |= {f"dice/{k}": v for k, v in segmentations[states[0]].items() if v is not None}
             after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
         after |= {"seconds": self.result["seconds"]["total"], "peak_mb": self.result["peak_memory_mb"]}
         return AlignmentView(
-            self.fixed, self.moving, self.moved, self.synthesised, self.fixed_segmentation, self.moved_segmentation,
+            replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]), self.moving, self.moved,
+            self.synthesised, self.fixed_segmentation, self.moved_segmentation,
             displacement=self.displacement, metrics=after, metrics_before=before, warnings=self.result["warnings"],
-            name=name or Path(self.moving.name).name, covered=self.result["covered_percent"] / 100,
+            name=name or self.result["moving"]["title"], covered=self.result["covered_percent"] / 100, own=own,
         )  # fmt: skip
 
     def _jobs(self, folder: Path, keep: bool) -> list[Callable[[], None]]:
@@ -191,9 +194,21 @@ class Registration:
     def _report(self, path: Path) -> None:
         from jssr.evaluate.report import write_report
 
-        title = f"{Path(self.moving.name).name} aligned to {Path(self.fixed.name).name}"
+        title = f"{self.result['moving']['title']} aligned to {self.result['fixed']['title']}"
         shown = {k: v for k, v in self.result.items() if k not in ("dice", "warnings")}
         write_report(path, title=title, rows=[self.view()], provenance=shown)
+
+
+def title_of(name: str) -> str:
+    """What people call a scan: the name of its file, or the description of its DICOM series."""
+    from jssr.io.dicom import series_at
+
+    path = Path(name)
+    try:
+        series = None if path.is_file() else series_at(path)
+    except JssrError:
+        series = None
+    return (series.description.strip() if series is not None else "") or path.name
 
 
 def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Measures, truth: Truth) -> dict[str, Any]:
@@ -201,8 +216,8 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
     model, pair = work.model, work.pair
     last = list(measures.states.values())[-1]
     result = {
-        "fixed": {"name": y.name, "grid": repr(y.grid)},
-        "moving": {"name": x.name, "grid": repr(x.grid)},
+        "fixed": {"name": y.name, "title": title_of(y.name), "grid": repr(y.grid)},
+        "moving": {"name": x.name, "title": title_of(x.name), "grid": repr(x.grid)},
         "convention": CONVENTION,
         "system": model.recipe.system,
         "weights": {"file": model.source, "checksum": model.header.get("checksum"), "recipe": model.recipe.name},
@@ -210,6 +225,7 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
         "network_grid": repr(pair.grid),
         "reads_fixed_labels": work.structure is not None,
         "structures": list(model.structures) if work.alignment.fixed_segmentation is not None else [],
+        "label_names": dict(enumerate(model.structures, 1)) if work.alignment.fixed_segmentation is not None else {},
         "rigid": None,
         "seconds": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
         "peak_memory_mb": round(peak_memory_mb()),
@@ -256,7 +272,8 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
     if shown:
         before |= list(shown.values())[0]
         after |= list(shown.values())[-1]
-    out += plain_warnings(after, before, measures.covered)
+    rigid = (shown or {}).get("rigid", {})
+    out += plain_warnings(after, before, measures.covered, rigid)
     made = work.alignment.synthesised
     if made is not None and not work.alignment.registered:
         ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)

@@ -25,7 +25,7 @@ def rewrite_report(folder: Path) -> Path:
     """
     result = result_of(folder)
     phases = list(result.get("phases", ()))
-    rows = [view_of(folder / phase, phase) for phase in phases] if phases else [view_of(folder)]
+    rows = [view_of(folder / phase, phase, result["anchor"]) for phase in phases] if phases else [view_of(folder)]
     title = f"{result['study']}: aligned to {result['anchor']}" if phases else rows[0].name
     shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "measures")}
     path = folder / "report.html"
@@ -33,7 +33,7 @@ def rewrite_report(folder: Path) -> Path:
     return path
 
 
-def view_of(folder: Path, name: str = "") -> AlignmentView:
+def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView:
     """What the report shows of one registration, from its files.
 
     Raises:
@@ -43,8 +43,9 @@ def view_of(folder: Path, name: str = "") -> AlignmentView:
     moving = _scan(result["moving"], folder, "kept_moving.nii.gz")
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
+    fixed = _scan(result["fixed"], folder, "kept_fixed.nii.gz")
     return AlignmentView(
-        fixed=_scan(result["fixed"], folder, "kept_fixed.nii.gz"),
+        fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
         moving_before=moving,
         moved=read_image(folder / "moved.nii.gz"),
         synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
@@ -54,8 +55,9 @@ def view_of(folder: Path, name: str = "") -> AlignmentView:
         metrics=after,
         metrics_before=before,
         warnings=result["warnings"],
-        name=name or Path(moving.name).name,
+        name=name or result["moving"].get("title", Path(moving.name).name),
         covered=result["covered_percent"] / 100,
+        own="labels" not in result["dice"] and "segmentations" in result["dice"],
     )
 
 

@@ -57,7 +57,7 @@ class Study:
 
 def anonymous(image: Image, name: str) -> Volume:
     """A scan under a name that tells nothing of where it came from."""
-    return replace(image if isinstance(image, Volume) else read_image(image), name=name)
+    return replace(image if isinstance(image, Volume) else read_image(image), name=f"anonymous {name}")
 
 
 def anonymous_study(study: Study) -> Study:

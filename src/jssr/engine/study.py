@@ -71,7 +71,7 @@ class StudyAlignment:
             if report:
                 from jssr.evaluate.report import write_report
 
-                rows = [one.view(phase) for phase, one in self.registrations.items()]
+                rows = [one.view(phase, self.anchor) for phase, one in self.registrations.items()]
                 write_report(
                     folder / "report.html",
                     title=f"{self.name}: aligned to {self.anchor}",

@@ -266,7 +266,10 @@ def member(labels: NDArray[np.generic], values: Sequence[int]) -> Mask:
 
 
 def plain_warnings(
-    after: Mapping[str, float], before: Mapping[str, float] | None = None, covered: float | None = None
+    after: Mapping[str, float],
+    before: Mapping[str, float] | None = None,
+    covered: float | None = None,
+    rigid: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Say in words what in the numbers should make a reader careful.
 
@@ -274,6 +277,7 @@ def plain_warnings(
         after: the values of `evaluate_pair` after the alignment.
         before: the same of the initial state.
         covered: fraction of the fixed image for which the moving scan has data.
+        rigid: the same values after the rigid alignment alone.
     """
     out = []
     if covered is not None and covered < 0.9:
@@ -287,6 +291,13 @@ def plain_warnings(
     if after.get("log_jacobian_sd", 0.0) > 0.5:
         out.append("Volumes change strongly over short distances. The field is rougher than breathing would make it.")
     out += _overlap_warnings(after, before or {})
+    worse = [
+        f"{split_key(key)[1]} from {100 * value:.1f} to {100 * after[key]:.1f} %"
+        for key, value in (rigid or {}).items()
+        if split_key(key)[0] == "dice" and after.get(key, math.nan) < value - 0.01
+    ]
+    if worse:
+        out.append(f"Worse than by the rigid alignment alone (Dice): {', '.join(worse)}.")
     landmarks, earlier = after.get("tre", math.nan), (before or {}).get("tre", math.nan)
     if landmarks > earlier:
         out.append(f"The landmarks are farther apart than before: {earlier:.1f} mm became {landmarks:.1f} mm.")

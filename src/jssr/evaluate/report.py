@@ -96,6 +96,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
         "warnings": given + told,
         "figures": key_figures(view),
         "structures": structures,
+        "own": view.own,
         "whole": whole,
         "point": _place(planes.point),
         "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
@@ -127,7 +128,9 @@ def key_figures(view: AlignmentView) -> list[dict[str, str]]:
     """The three or four numbers that stand at the head of a scan."""
     structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
     main = "liver" if "liver" in structures else (structures[0] if structures else "")
-    wanted = [("dice", f"Dice, {main}", f"dice/{main}")] if main else []
+    wanted = (
+        [("dice", f"Dice, {main}{', by its own segmentation' if view.own else ''}", f"dice/{main}")] if main else []
+    )
     wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
     return [
         {

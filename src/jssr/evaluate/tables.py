@@ -188,7 +188,7 @@ def _format(cell: Cell, metric: Metric) -> str:
     if not cell.n:
         return f"-{missed}"
     mean, sd = (f"{v * metric.factor:.{metric.decimals}f}" for v in (cell.mean, cell.sd))
-    return f"{mean} ({sd}){missed}"
+    return f"{mean} ({sd}){missed}" if cell.n > 1 else f"{mean}{missed}"  # one value has no spread
 
 
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:

@@ -27,8 +27,9 @@ class AlignmentView:
 
     `metrics` and `metrics_before` are as `evaluate_pair` gives them, with "seconds" and "peak_mb" where known; `name`
     (a phase or a file) is the heading, by default the moving volume's. `moving_seg` is the moving scan's segmentation
-    before the alignment, `covered` the fraction of the fixed image for which the moving scan has data, `at` the point
-    (LPS mm) that the planes run through (default: the middle of the segmentation, else of the body).
+    before the alignment, `own` says that overlaps are of the system's own segmentations, `covered` the fraction of the
+    fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
+    middle of the segmentation, else of the body).
 
     Where the moving scan has no data the overlays show the fixed image, dimmed: its grid and the displacement tell.
     """
@@ -47,6 +48,7 @@ class AlignmentView:
     name: str = ""
     covered: float | None = None
     at: tuple[float, ...] | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ async def _file(viewer: Viewer, request: Request) -> Response:
     response = FileResponse(path)
     # A result may come from someone else: what is in it may show pictures and styles of its own, and run nothing.
     response.headers["Content-Security-Policy"] = (
-        "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
     )
     return response
 

@@ -51,7 +51,8 @@ class Scans:
     """
 
     def __init__(self, folder: Path, phase: str = "") -> None:
-        self.view: AlignmentView = view_of(folder, phase)
+        anchor = str(result_of(folder.parent)["anchor"]) if phase else ""
+        self.view: AlignmentView = view_of(folder, phase, anchor)
         self.result = result_of(folder)
         if self.view.fixed.grid.ndim != 3:
             raise JssrError(f"{folder}: a result of 2D images; the viewer shows volumes, report.html shows these")
