@@ -1,5 +1,5 @@
-"""Fetches what the viewer draws with, NiiVue (BSD-2), from npm, when the package is built: `python hatch_build.py` alone
-does that too. It stays out of the repository and goes into the wheel, so that no page loads anything from elsewhere."""
+"""Fetches what the viewer draws with, NiiVue (BSD-2), from npm, when the package is built; so does `python
+hatch_build.py` alone. It stays out of the repository and goes into the wheel: no page loads anything from elsewhere."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ except ImportError:  # run alone
 else:
 
     class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-        """Runs before the package is built. A wheel without the viewer is none; an editable installation may lack it."""
+        """Runs before the package is built. A wheel must have the viewer; an editable installation may lack it."""
 
         def initialize(self, version: str, build_data: dict[str, object]) -> None:
             try:
