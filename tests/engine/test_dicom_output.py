@@ -85,8 +85,8 @@ def test_register_anonymously(study, weights, tmp_path):
     assert [s.n_slices for s in find_series(tmp_path / "jssr_dicom" / "fixed")] == [24]
     for path in tmp_path.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
-        for secret in (*PATIENT.values(), "Doe_Jane", "4711", "Town Hospital"):
-            # Two letters or digits are found anywhere.
+        for secret in (*PATIENT.values(), "Doe_Jane", "Town Hospital"):
+            # One letter is found anywhere, and so are a few digits: UIDs are long.
             assert len(secret) < 3 or secret.encode() not in content, (path, secret)
 
 
@@ -145,9 +145,7 @@ def test_scans_beside_the_results_are_left_alone(study, cohort, weights, tmp_pat
     copytree(study / "ST1" / "SE2", tmp_path / "dicom" / "moved")
     scans = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "moved.nii.gz"]
     before = {p: p.read_bytes() for p in scans}
-    for _ in range(2):
-        run("register", tmp_path / "fixed.nii.gz", cohort / "c0" / "arterial.nii.gz", "-o", tmp_path, "--checkpoint",
-            weights, "--no-rigid", "--no-report")  # fmt: skip
+    for _ in range(2):  # the second time over a result of the first
         run("register", tmp_path / "dicom" / "fixed", tmp_path / "dicom" / "moved", "-o", tmp_path, "--checkpoint",
             weights, "--no-rigid", "--no-report", "--dicom", "--anonymise")  # fmt: skip
     assert {p: p.read_bytes() for p in scans} == before

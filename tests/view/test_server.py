@@ -244,8 +244,9 @@ def test_scans_whose_voxels_lie_elsewhere_are_refused(client, tmp_path, name, he
 
 def test_whole_nrrd_and_mha_are_taken(client, tmp_path):
     scans = [packed(ball(), tmp_path, name) for name in ("a.nrrd", "b.mha")]
-    job = sent(client, scans[:1], scans[1:], system="discrete", refine="0").json()
-    assert ended(client, job["id"])["state"] == "done"
+    answer = sent(client, scans[:1], scans[1:], system="discrete", refine="500")
+    assert answer.status_code == 201
+    client.delete(f"/api/jobs/{answer.json()['id']}", headers=OURS)
 
 
 def test_the_address_holds_a_secret(aligned, tmp_path):
