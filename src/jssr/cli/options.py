@@ -42,6 +42,7 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
 ]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")]
 AsDicom = Annotated[
     bool,
     typer.Option("--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."),

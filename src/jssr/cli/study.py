@@ -75,7 +75,7 @@ def align(
     descriptor: opt.Descriptor = None,
     rigid: opt.Rigid = True,
     initial: opt.InitialOption = opt.Initial.geometry,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    report: opt.Report = True,
     phase: Phases = None,
     leave: Leave = None,
     dicom: opt.AsDicom = False,

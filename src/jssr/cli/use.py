@@ -40,7 +40,7 @@ def register(
     moving_labels: Labels = None,
     fixed_landmarks: Landmarks = None,
     moving_landmarks: Landmarks = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    report: opt.Report = True,
     dicom: opt.AsDicom = False,
     anonymise: opt.Anonymise = False,
     device: opt.Device = "cpu",
