@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "tools": BASE | {"io", "tools"},
     "engine": LEFT | {"data", "processes", "engine", "recipes", "evaluate", "tools"},
     "evaluate": BASE | {"io", "data", "evaluate"},
-    "view": BASE | {"io", "data", "engine", "evaluate", "view"},
+    "view": BASE | {"io", "data", "processes", "engine", "evaluate", "view"},
 }
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,10 @@ import torch
 
 from jssr.errors import JssrError
 
-__all__ = ["in_processes"]
+__all__ = ["end_with_parent", "in_processes"]
+
+PATIENCE = 5.0
+"""Seconds that a process has to clean up once its parent is gone."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,6 +90,23 @@ def _begin(threads: int) -> None:
     """Set up a worker: its threads, and an end that lets it clean up."""
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process of `multiprocessing` end when its parent does, killed or not: a tool may work on one pair for
+    half an hour, and nobody would take its result."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)  # compiled code hears no signal
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextmanager

@@ -180,7 +180,35 @@ def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
     assert "holds results of another files" in run("benchmark", mine, *words, code=2).stderr
 
 
-def test_names_of_runs():
+def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, tools, tmp_path):
+    mine = tmp_path / "mine" / "tiny.safetensors"
+    mine.parent.mkdir()
+    shutil.copy(weights, mine)
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test")
+    run(*words, "--run", mine, "--synthesis", mine)
+    torch.manual_seed(77)
+    save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
+    contestants.model_of.cache_clear()
+    assert "holds results of another weights" in run(*words, "--run", mine, code=2).stderr
+    assert "holds results of another weights" in run(*words, "--synthesis", mine, code=2).stderr
+
+
+def test_names_that_would_be_taken_for_others_are_refused(cohort, weights, tools, tmp_path):
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test")
+    for name in ("oracle", "initial", "a on b", "x y", "x_y"):
+        shutil.copy(weights, tmp_path / f"{name}.safetensors")
+    for name in ("oracle", "initial", "a on b"):
+        said = run(*words, "--run", tmp_path / f"{name}.safetensors", code=2).stderr
+        assert f"{name!r} cannot be the name of a row" in said
+    both = [word for name in ("x y", "x_y") for word in ("--run", tmp_path / f"{name}.safetensors")]
+    assert "two contestants are called 'x_y'" in run(*words, *both, code=2).stderr
+    again = ("--synthesis", weights, "--synthesis", weights)
+    assert "two runs of --synthesis have one name" in run(*words, *again, code=2).stderr
+
+
+def test_names_of_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert contestants.run_name("weights.safetensors") == tmp_path.name
     assert contestants.run_name("runs/mine/weights.safetensors") == "mine"
     assert contestants.run_name("runs/mine") == "mine"
     assert contestants.Contestant("a/b + 3", "x").folder == "a_b_+_3"

@@ -54,6 +54,12 @@ def test_a_patient_that_one_method_missed_is_left_out():
     assert compare(rows("old", BASE) + rows("new", [math.nan]), "old", "dice", "liver") == []
 
 
+def test_one_patient_has_no_interval():
+    (found,) = compare(rows("old", BASE[:1]) + rows("new", [0.95]), "old", "dice", "liver")
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert "| new | +5.00 | - | 1 |" in comparisons_markdown([[found]])
+
+
 def test_the_seed_alone_decides_the_interval():
     results = rows("old", BASE) + rows("new", [v + 0.001 * i**2 for i, v in enumerate(BASE)])
     first, again, other = (compare(results, "old", "dice", "liver", seed)[0] for seed in (1, 1, 2))

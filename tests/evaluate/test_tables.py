@@ -94,6 +94,14 @@ def test_missed_structures_are_counted_not_averaged() -> None:
     assert "| m | -, 1 missed |" in markdown(summarise(some[1:], "hd95", "liver"))
 
 
+def test_a_method_that_missed_a_structure_does_not_win() -> None:
+    some = [CaseResult(c, "arterial", "lost", {"hd95/liver": v}) for c, v in (("a", 2.0), ("b", math.inf))]
+    some += [CaseResult(c, "arterial", "found", {"hd95/liver": 3.0}) for c in "ab"]
+    some += [CaseResult(c, "arterial", "worse", {"hd95/liver": 5.0}) for c in "ab"]
+    text = markdown(summarise(some, "hd95", "liver"))
+    assert "| lost | 2.00, 1 missed |" in text and "| found | **3.00 (0.00)** |" in text
+
+
 def test_phases_in_the_order_asked_for() -> None:
     assert summarise(RESULTS, "dice", "liver", ("delay", "arterial")).phases == ("delay", "arterial", "all")
     assert summarise(RESULTS, "dice", "liver", ("delay",)).phases == ("delay",)

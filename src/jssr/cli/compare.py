@@ -52,7 +52,7 @@ def benchmark(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")
     ] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     threads: opt.Threads = None,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -82,6 +82,8 @@ def benchmark(
         [str(p) for p in run or []], [str(p) for p in refined or []], tool or [], refine, bool(synthesis)
     )
     named = {run_name(str(p)): str(p) for p in synthesis or []}
+    if len(named) < len(synthesis or []):
+        raise JssrError("two runs of --synthesis have one name; name the runs' folders differently")
     segmentors, generators = makers(named)
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")

@@ -59,6 +59,7 @@ def register(
     from jssr.engine import infer
     from jssr.engine.dicom_output import sources_of
     from jssr.engine.output import check_output
+    from jssr.engine.registration import Saving
     from jssr.engine.scans import anonymous, named_in
 
     check_output(out)
@@ -74,7 +75,7 @@ def register(
             on_stage=stages,
         )  # fmt: skip
         stages("writing")
-        done.save(out, report, headers, keep=anonymise)
+        done.save(out, report, Saving(headers, keep=anonymise))
     _tell(done, out)
 
 

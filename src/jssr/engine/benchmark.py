@@ -8,6 +8,7 @@ counts for all that use it. Each contestant runs in processes of its own, so tha
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from jssr.engine.evaluation import cases_of, fingerprint, same_settings
 from jssr.engine.fullsize import regularity
 from jssr.engine.infer import prepare, solve, structure_of
 from jssr.engine.output import write_json
-from jssr.engine.provenance import Stopwatch, peak_memory_mb
+from jssr.engine.provenance import Stopwatch, forget_peak, peak_memory_mb
 from jssr.engine.recipe import Recipe
 from jssr.errors import CohortError
 from jssr.evaluate.likeness import likeness as likeness_of
@@ -86,15 +87,17 @@ def run_benchmark(
     settings: dict[str, Any] = {"cohort": cohort.name, "files": fingerprint(cohort, cases)}
     settings |= {"split": split, "anchor": anchor, "likeness": likeness}
     same_settings(out, settings, "benchmark.json")
-    results: list[CaseResult] = []
-    for one in contestants:
+    # The rigid alignment first: whoever comes first finds it, and its memory is to stand in its own row.
+    for one in sorted(contestants, key=lambda c: c.name != "rigid"):
         folder = make_folder(out / "cases" / one.folder)
+        same_settings(folder, one.identity(), "row.json")
         todo = [case for case in cases if not _is_done(one, case, out, shown)]
         job = partial(_case, cohort, one, anchor, out, shown, likeness)
         for case, _ in in_processes(job, todo, workers, apart=True):
             if on_case is not None:
                 on_case(one.name, case.id)
-        results += [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
+    files = [out / "cases" / one.folder / f"{case.id}.csv" for one in contestants for case in cases]
+    results = [result for file in files for result in read_csv(file)]
     write_csv(results, out / "results.csv")
     return results
 
@@ -112,10 +115,15 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
         if phase == anchor:
             continue
         x = read_image(cohort.path(case.images[phase]))
+        if one.name == "rigid":
+            forget_peak()
         rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
         labels = _labels(cohort, case, anchor, y)
+        if one.name != "rigid":
+            forget_peak()
         whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
-        peak = peak_memory_mb()
+        # Where nothing is done there is nothing to compare.
+        peak, seconds = (math.nan, math.nan) if one.name == "initial" else (peak_memory_mb(), seconds)
         values = _measured(cohort, case, anchor, phase, y, x, whole)
         values |= _likeness(y, x, whole) if alike else {}
         results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
@@ -177,7 +185,7 @@ def _by_system(
     model = model_of(one.source)
     pair = prepare(model, y, x, found=rigid)
     known = structure_of(model, pair, labels, structures)
-    return solve(model, y, x, pair, one.refine, Stopwatch(), known).final.chain.displacement(y.grid)
+    return solve(model, y, x, pair, one.refine, Stopwatch(), known, last_only=True).final.chain.displacement(y.grid)
 
 
 def start_of(y: Volume, x: Volume) -> Affine:

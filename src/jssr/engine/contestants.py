@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jssr.core.grid import dims_in_words
 from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.errors import JssrError
 from jssr.tools import TOOLS
 
-__all__ = ["BEFORE", "Contestant", "check_contestants", "contestants_of", "model_of", "run_name"]
+__all__ = ["BEFORE", "ON", "Contestant", "check_contestants", "contestants_of", "model_of", "run_name"]
 
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
+ON = " on "
+"""Between a segmentor and a generator in the rows of table 2."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,13 @@ class Contestant:
     @property
     def is_tool(self) -> bool:
         return self.source in TOOLS
+
+    def identity(self) -> dict[str, Any]:
+        """What its numbers are of, as plain data: the weights and the steps, or the settings of the tool."""
+        if self.is_tool:
+            return {"row": self.name, "settings": TOOLS[self.source].settings}
+        weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
+        return {"row": self.name, "weights": weights, "refine": self.refine}
 
     @property
     def folder(self) -> str:
@@ -70,10 +80,10 @@ def contestants_of(
             found.append(Contestant(name, name))
         else:
             raise JssrError(f"{name!r} is no tool; there are {', '.join((*UNTRAINED, *TOOLS))}")
-    names = [c.name for c in found]
-    double = next((n for n in names if names.count(n) > 1), None)
-    if double:
-        raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
+    for names in ([c.name for c in found], [c.folder for c in found]):
+        double = next((n for n in names if names.count(n) > 1), None)
+        if double:
+            raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
     if len(found) == len(BEFORE) and not alone:
         raise JssrError("nothing to compare: name runs (--run, --refined) or tools (--tool)")
     return found
@@ -92,9 +102,16 @@ def _register(source: str) -> str:
 
 
 def run_name(source: str) -> str:
-    """How a run is called: its folder's name, or its file's."""
-    path = Path(source)
-    return path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
+    """How a run is called: its folder's name, or its file's.
+
+    Raises:
+        JssrError: that cannot be the name of a row.
+    """
+    path = Path(source).resolve()
+    name = path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
+    if not name or name in (*BEFORE, *UNTRAINED, *TOOLS) or ON in name:
+        raise JssrError(f"{source}: {name!r} cannot be the name of a row; rename the run")
+    return name
 
 
 @lru_cache(maxsize=8)

@@ -18,13 +18,14 @@ from jssr.core.volume import Volume
 from jssr.data.intensity import denormalise
 from jssr.data.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.data.rigid import RigidResult
+from jssr.engine.describe import describe
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
 from jssr.engine.inputs import Image, Landmarks, check_dims, check_overlap, image_of, labels_of, truth_of
 from jssr.engine.measure import Truth, measure
 from jssr.engine.model import Model, fitting_system, load_model
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
-from jssr.engine.registration import Registration, Working, describe
+from jssr.engine.registration import Registration, Working
 from jssr.errors import JssrError
 from jssr.evaluate.metrics import member
 from jssr.systems.base import Alignment
@@ -161,16 +162,20 @@ def solve(
     refine: int,
     watch: Stopwatch,
     structure: Tensor | None = None,
+    last_only: bool = False,
 ) -> Working:
     """Align a prepared pair: the system's field, and with `refine` steps the refined one.
 
     Args:
         y, x: the scans that `pair` was prepared from, fixed and moving.
         structure: of `structure_of`.
+        last_only: the map of the last state is enough, which saves the time of the one before it.
     """
+    maps: dict[str, Map] = {}
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
-    maps = {"network": Map(_field(alignment.tau, pair.grid, pair), pair.transform)}
+        if refine == 0 or not last_only:
+            maps["network"] = Map(_field(alignment.tau, pair.grid, pair), pair.transform)
     if refine > 0:
         with watch.stage("refine"):
             from jssr.engine.refinement import refine_pair

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from jssr import __version__
 
-__all__ = ["Stopwatch", "peak_memory_mb", "provenance"]
+__all__ = ["Stopwatch", "forget_peak", "peak_memory_mb", "provenance"]
 
 
 class Stopwatch:
@@ -46,9 +48,25 @@ class Stopwatch:
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held since it began, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+    """The most memory this process has held since `forget_peak`, or since it began, and with it the largest program
+    that it ran, MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    own, programs = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    with suppress(OSError, StopIteration):  # what can be forgotten is counted here
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        own = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return (own + programs) / unit
+
+
+def forget_peak() -> None:
+    """Let `peak_memory_mb` begin anew with what is held now, where the system can do that (Linux).
+
+    What the C library keeps of freed arrays (`jssr.cli.memory`) is given back first, or it would count as held.
+    """
+    with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def provenance(device: str, deterministic: bool) -> dict[str, Any]:

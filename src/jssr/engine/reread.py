@@ -9,7 +9,8 @@ from typing import Any
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
-from jssr.errors import ImageError, JssrError
+from jssr.engine.places import found_again
+from jssr.errors import JssrError
 from jssr.evaluate.report import AlignmentView, write_report
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
@@ -40,10 +41,10 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
         JssrError: missing files.
     """
     result = result_of(folder)
-    moving = _scan(result["moving"], folder, "kept_moving.nii.gz")
+    moving = found_again(result, "moving", folder)
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
-    fixed = _scan(result["fixed"], folder, "kept_fixed.nii.gz")
+    fixed = found_again(result, "fixed", folder)
     return AlignmentView(
         fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
         moving_before=moving,
@@ -72,16 +73,6 @@ def result_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise JssrError(f"{folder}: holds no readable result.json; is it what register or align wrote?") from error
     return dict(content)
-
-
-def _scan(told: dict[str, Any], folder: Path, kept: str) -> Volume:
-    """A scan as it was kept with the result, else from where it lies as seen from there, else from where it was."""
-    name = str(told["name"])
-    for path in (folder / kept, folder / told.get("path", kept), Path(name)):
-        series = set(path.name) <= set("0123456789.") and path.parent.is_dir()
-        if path.exists() or series:
-            return replace(read_image(path), name=name)
-    raise ImageError(f"{name}: the scan is no longer there; put it back")
 
 
 def _optional(path: Path, labels: bool = True) -> Volume | None:

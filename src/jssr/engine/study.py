@@ -13,7 +13,7 @@ from jssr.core.volume import Volume
 from jssr.engine.infer import register
 from jssr.engine.model import Model, load_model
 from jssr.engine.output import output_folder, write_json
-from jssr.engine.registration import OUTPUTS, Registration
+from jssr.engine.registration import OUTPUTS, Registration, Saving
 from jssr.engine.scans import Image, Study, read_study
 from jssr.evaluate.metrics import CaseResult
 from jssr.io.dicom.headers import Sources
@@ -48,7 +48,7 @@ class StudyAlignment:
             out: the folder.
             report: also the report.
             dicom: for each phase the headers of its series and the anchor's, to write `PHASE/jssr_dicom/` as well.
-            keep: as in `Registration.save`.
+            keep: as `Saving` has it.
 
         Raises:
             OutputError: the folder cannot be written; what was there stays.
@@ -58,14 +58,8 @@ class StudyAlignment:
         known = [f"{escape(phase)}/{name}" for phase in self.registrations for name in OUTPUTS]
         with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
             for phase, one in self.registrations.items():
-                one.save(
-                    folder / phase,
-                    report=False,
-                    dicom=(dicom or {}).get(phase),
-                    name=phase,
-                    keep=keep,
-                    home=Path(out) / phase,
-                )
+                how = Saving((dicom or {}).get(phase), phase, keep, Path(out) / phase)
+                one.save(folder / phase, report=False, how=how)
             write_csv(self.results, folder / "results.csv")
             write_json(self.summary(), folder / "result.json")
             if report:

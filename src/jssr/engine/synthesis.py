@@ -17,8 +17,8 @@ from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.data.prepare import PreparedPair, prepare_pair
 from jssr.engine.benchmark import rigid_of
-from jssr.engine.contestants import model_of
-from jssr.engine.evaluation import against, cases_of
+from jssr.engine.contestants import ON, model_of
+from jssr.engine.evaluation import against, cases_of, same_settings
 from jssr.engine.model import Model
 from jssr.engine.parts import largest_parts
 from jssr.errors import JssrError
@@ -31,7 +31,6 @@ from jssr.processes import in_processes
 __all__ = ["AS_IT_IS", "makers", "run_synthesis", "split_row"]
 
 AS_IT_IS = "non-synthesis"
-_ON = " on "
 
 
 def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -56,7 +55,7 @@ def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 def split_row(method: str) -> tuple[str, str]:
     """Segmentor and generator of a row's name."""
-    segmentor, _, generator = method.partition(_ON)
+    segmentor, _, generator = method.partition(ON)
     return segmentor, generator
 
 
@@ -82,8 +81,12 @@ def run_synthesis(
     """
     cases = [case for case in cases_of(cohort, split) if case.labels]
     folder = make_folder(out / "table2")
+    for name, source in {**segmentors, **generators}.items():
+        same_settings(
+            make_folder(folder / "runs" / name), {"weights": model_of(source).header.get("checksum")}, "row.json"
+        )
     anchor = fixed or cohort.anchor
-    wanted = [f"{s}{_ON}{g}" for s in segmentors for g in (AS_IT_IS, *generators)]
+    wanted = [f"{s}{ON}{g}" for s in segmentors for g in (AS_IT_IS, *generators)]
     todo = [case for case in cases if not _complete(folder / f"{case.id}.csv", wanted)]
     job = partial(_case, cohort, dict(segmentors), dict(generators), anchor, out)
     for case, _ in in_processes(job, todo, workers):
@@ -114,12 +117,12 @@ def _case(
         for s, source in segmentors.items():
             for g, image in images.items():
                 values = _dice(model_of(source), image, goal, cohort)
-                results.append(CaseResult(case.id, phase, f"{s}{_ON}{g}", values))
+                results.append(CaseResult(case.id, phase, f"{s}{ON}{g}", values))
         if not any(r.phase == anchor for r in results) and anchor in case.labels:
             goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
             for s, source in segmentors.items():
                 values = _dice(model_of(source), pair.fixed, goal, cohort)
-                results += [CaseResult(case.id, anchor, f"{s}{_ON}{g}", values) for g in images]
+                results += [CaseResult(case.id, anchor, f"{s}{ON}{g}", values) for g in images]
     write_csv(results, out / "table2" / f"{case.id}.csv")
 
 

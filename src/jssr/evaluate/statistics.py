@@ -28,7 +28,7 @@ class Comparison:
     Attributes:
         n: patients.
         difference: mean of the patients' differences, in the unit the metric is stored in.
-        low, high: 95 % percentile bootstrap interval of that mean.
+        low, high: 95 % percentile bootstrap interval of that mean; NaN of one patient.
         p: two-sided Wilcoxon signed-rank test; 1 where no patient differs.
         p_holm: corrected after Holm for all comparisons of one call.
     """
@@ -88,7 +88,9 @@ def _patients(results: Sequence[CaseResult], method: str, metric: str, structure
 
 
 def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    if len(differences) < 2 or np.ptp(differences) == 0:
+    if len(differences) < 2:
+        return math.nan, math.nan  # one patient tells nothing of the others
+    if np.ptp(differences) == 0:
         return float(differences.mean()), float(differences.mean())
     rng = np.random.default_rng(seed)
     found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
@@ -118,7 +120,7 @@ def comparisons_markdown(blocks: Sequence[Sequence[Comparison]]) -> str:
         ]
         for c in block:
             values = [f"{v * about.factor:+.{about.decimals}f}" for v in (c.difference, c.low, c.high)]
-            interval = f"{values[1]} to {values[2]}"
+            interval = f"{values[1]} to {values[2]}" if math.isfinite(c.low) else "-"
             lines.append(f"| {c.method} | {values[0]} | {interval} | {c.n} | {c.p:.2g} | {c.p_holm:.2g} |")
         out.append("\n".join(lines))
     return "\n\n".join(out) + "\n"

@@ -192,12 +192,13 @@ def _format(cell: Cell, metric: Metric) -> str:
 
 
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
-    """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest."""
+    """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest.
+    A method that missed some is no winner: its mean is of the easier ones."""
     best: dict[str, set[str]] = {}
     pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
     for phase in summary.phases:
-        known = {method: row[phase].mean for method, row in summary.cells.items() if row[phase].n}
-        means = {method: round(mean * metric.factor, metric.decimals) for method, mean in known.items()}
+        whole = {method: row[phase] for method, row in summary.cells.items() if row[phase].n and not row[phase].missed}
+        means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in whole.items()}
         winners = {m for m, v in means.items() if v == pick(means.values())}
         best[phase] = winners if len(winners) < len(means) else set()
     return best

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jssr.errors import JssrError
+from jssr.processes import end_with_parent
 
 __all__ = ["Busy", "Job", "Jobs"]
 
@@ -141,6 +142,7 @@ class Jobs:
 
 def _work(pipe: Connection, job: Job) -> None:
     """The process of a job."""
+    end_with_parent()
     from jssr.engine.infer import register
 
     def told(stage: str) -> None:

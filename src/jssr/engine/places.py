@@ -1,0 +1,47 @@
+"""Where the scans of a result are: told when it is written, so that they are found again when it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jssr.core.volume import Volume
+from jssr.errors import ImageError
+from jssr.io.images import read_image
+
+__all__ = ["KEPT", "found_again", "located"]
+
+KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
+"""Where a scan is kept with the result."""
+
+
+def located(result: Mapping[str, Any], scans: Mapping[str, Volume], folder: Path) -> dict[str, Any]:
+    """A result with the way from its folder to the scans ("fixed", "moving"), for wherever both are moved to."""
+    out = dict(result)
+    for key, volume in scans.items():
+        path = Path(volume.name)
+        if path.exists() or path.parent.is_dir() and str(path.parent) != ".":
+            out[key] = {**out[key], "path": os.path.relpath(path, folder)}
+    return out
+
+
+def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:
+    """A scan of a result: as it was kept with it, else from where it lies as seen from there, else from where it was.
+
+    Args:
+        result: what its `result.json` holds.
+        key: "fixed" or "moving".
+        folder: of the result.
+
+    Raises:
+        ImageError: it is in none of these places.
+    """
+    told = result[key]
+    for path in (folder / KEPT[key], folder / told.get("path", KEPT[key]), Path(told["name"])):
+        series = set(path.name) <= set("0123456789.") and path.parent.is_dir()
+        if path.exists() or series:
+            return replace(read_image(path), name=str(told["name"]))
+    raise ImageError(f"{told['name']}: the scan is no longer there; put it back")
