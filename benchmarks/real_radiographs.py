@@ -4,6 +4,7 @@
 mediastinum drawn by radiologists. Patient 51 is left out: its two images are one exposure.
 `OUT/made`: radiographs of 40 patients (JSRT), each deformed once as JRS-Net's paper prints it ("large") and once as two
 visits differ ("mild", `jssr.data.deform`), masks and contour points alike. The film itself is fixed.
+`DATA` holds the folders `cxr_gbc` (with its `metadata.csv`) and `cxr_jsrt_mc_sz/JSRT`, as their sources give them.
 """
 
 from __future__ import annotations
@@ -109,11 +110,13 @@ def there(points: Points, u: torch.Tensor, grid: Grid) -> Points:
     return Points(moved[inside], tuple(n for n, k in zip(points.names, inside, strict=True) if k))
 
 
-def main() -> None:
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+def main(data: Path, out: Path) -> None:
+    """Make both cohorts."""
     make_visits(data / "cxr_gbc", out / "visits")
     make_deformed(data / "cxr_jsrt_mc_sz" / "JSRT", out / "made")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 3 or "--help" in sys.argv:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -3,6 +3,7 @@
 `OUT/ctmr`: CT (fixed) and T1 MR (moving) of one patient each, which their source aligned within 1 to 2.4 mm. The MR is
 put through a known rigid and smooth motion; landmarks are a lattice of body points, exact in the moved MR too.
 `OUT/cardiac`: end diastole (fixed) and end systole of one patient each, with manual labels.
+`DATA` holds the folders `sts_ctmr` and `acdc` as their sources give them.
 """
 
 from __future__ import annotations

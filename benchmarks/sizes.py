@@ -28,7 +28,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     from jssr.core.transform import resample
     from jssr.engine.benchmark import aligned
     from jssr.engine.contestants import Contestant
-    from jssr.engine.model import shipped_weights
+    from jssr.engine.model import UNTRAINED, load_model, shipped_weights
     from jssr.engine.provenance import peak_memory_mb
     from jssr.io.images import read_image
 
@@ -40,7 +40,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     del scans
     name, _, steps = system.partition(" + ")
     source = str(shipped_weights("jssr")) if name == "jssr" else name
-    refine = int(steps) if steps else (12 if name == "discrete" else 0)
+    refine = int(steps) if steps else (load_model(name).recipe.refine if name in UNTRAINED else 0)
     _, seconds = aligned(Contestant(system, source, refine), y, x, None)
     return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mb())), strict=True))
 
@@ -62,14 +62,35 @@ def plot(rows: list[dict[str, str]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def size_of(text: str) -> str:
+    """Three numbers of voxels, as 96x96x96."""
+    parts = text.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) >= 16 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: a size is three numbers of 16 or more, for example 128x128x64")
+    return text
+
+
+def system_of(text: str) -> str:
+    """A system of ours or a tool that is there, with its steps of refinement."""
+    from jssr.tools import TOOLS
+
+    name, plus, steps = text.partition(" + ")
+    if name not in ("jssr", "discrete", *TOOLS) or (plus and (name != "jssr" or not steps.isdigit())):
+        known = ", ".join(("jssr", "'jssr + STEPS'", "discrete", *TOOLS))
+        raise argparse.ArgumentTypeError(f"{text!r}: there are {known}")
+    if name in TOOLS and TOOLS[name].lacks():
+        raise argparse.ArgumentTypeError(f"{name} cannot be used here: {TOOLS[name].lacks()}")
+    return text
+
+
 def main() -> None:
     """Run what is missing, then plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fixed", type=Path)
     parser.add_argument("moving", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES))
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS))
+    parser.add_argument("--sizes", nargs="+", type=size_of, default=list(SIZES))
+    parser.add_argument("--systems", nargs="+", type=system_of, default=list(SYSTEMS))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", nargs=2, metavar=("SYSTEM", "SIZE"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()

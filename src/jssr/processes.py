@@ -19,7 +19,7 @@ import torch
 
 from jssr.errors import JssrError
 
-__all__ = ["end_with_parent", "in_processes"]
+__all__ = ["end_with_parent", "in_processes", "shared"]
 
 PATIENCE = 5.0
 """Seconds that a process has to clean up once its parent is gone."""
@@ -54,8 +54,8 @@ def in_processes(
         return
     # Spawned, not forked: torch and elastix have threads, and a fork of a process that has used them can hang.
     context = multiprocessing.get_context("spawn")
-    count = max(1, min(workers, len(items)))
-    begin = partial(_begin, 1 if count > 1 else torch.get_num_threads())
+    count, threads = shared(workers, len(items))
+    begin = partial(_begin, threads)
     with ProcessPoolExecutor(count, mp_context=context, initializer=begin) as pool:
         waiting: dict[Future[R], T] = {}
         try:
@@ -75,6 +75,12 @@ def in_processes(
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def shared(workers: int, items: int) -> tuple[int, int]:
+    """Processes that share some items, and the threads of each."""
+    count = max(1, min(workers, items))
+    return count, 1 if count > 1 else torch.get_num_threads()
 
 
 def _whole(job: Callable[[T], R], item: T) -> R:

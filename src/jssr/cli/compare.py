@@ -71,6 +71,7 @@ def benchmark(
     from jssr.engine.evaluation import cases_of
     from jssr.engine.output import check_output
     from jssr.engine.recipe import nearest
+    from jssr.engine.rows import failures, rows_markdown
     from jssr.engine.synthesis import makers, run_synthesis
     from jssr.errors import JssrError
     from jssr.evaluate.tables import rich_table
@@ -84,7 +85,7 @@ def benchmark(
     named = {run_name(str(p)): str(p) for p in synthesis or []}
     if len(named) < len(synthesis or []):
         raise JssrError("two runs of --synthesis have one name; name the runs' folders differently")
-    segmentors, generators = makers(named)
+    segmentors, generators = makers(named, engine.axes_of(patients, cases, fixed or patients.anchor))
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
     rows = [c.name for c in contestants]
@@ -108,7 +109,9 @@ def benchmark(
                 patients, segmentors, generators, out, split=split, fixed=fixed, workers=workers,
                 on_case=lambda _: bar.advance(task),
             )  # fmt: skip
-    output.write_tables(out, done, second, reference, seed, structure or ())
+    failed = failures(out, contestants, cases)
+    behind = rows_markdown(out, contestants)
+    output.write_tables(out, done, second, reference, seed, structure or (), behind, failed)
     output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
     screen = opt.console()
     for block in output.table_one(done, structure or ()):
@@ -117,4 +120,8 @@ def benchmark(
         screen.print(f"segmentor: {segmentor}")
         for block in blocks:
             screen.print(rich_table(block))
+    for name, case, phase, why in failed:
+        typer.echo(f"warning: {name} failed on {case}, {phase}: {why}", err=True)
+    if failed:
+        typer.echo("warning: these pairs are in no mean; the same command tries them again", err=True)
     screen.print(f"written to {out}")

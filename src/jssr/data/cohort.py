@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from jssr.data.pictures import cohort_of_pictures, picture_folders
 from jssr.errors import CohortError
 from jssr.io.atomic import atomic_path
+from jssr.io.digest import digest
 
 __all__ = ["Case", "Cohort"]
 
@@ -183,14 +184,13 @@ class Cohort(_Entry):
         """The file that a path of a case means."""
         return self.root / relative
 
-    def files_of(self, case: Case) -> list[list[Any]]:
-        """Path, size and time of every file of a case that exists: changes when one of them does."""
-        told: list[list[Any]] = []
+    def files_of(self, case: Case) -> list[list[str]]:
+        """Path and digest of every file of a case that exists: changes when one of them does."""
+        told: list[list[str]] = []
         for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
             for name in part.values():
                 with suppress(OSError):
-                    stat = self.path(name).stat()
-                    told.append([name, stat.st_size, stat.st_mtime_ns])
+                    told.append([name, digest(self.path(name))])
         return told
 
     def split(self, name: Split) -> list[Case]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,26 @@ from jssr.data.intensity import limits, normalise, window_for
 from jssr.data.prepare import check_labels
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.contestants import BEFORE, Contestant, check_contestants, model_of
-from jssr.engine.evaluation import cases_of, fingerprint, same_settings
+from jssr.engine.evaluation import cases_of
 from jssr.engine.fullsize import regularity
 from jssr.engine.infer import prepare, solve, structure_of
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, forget_peak, peak_memory_mb
 from jssr.engine.recipe import Recipe
-from jssr.errors import CohortError
+from jssr.engine.rows import attempt, check_cohort, failures, is_measured, keep_failures, note_row
+from jssr.errors import CohortError, ImageError, JssrError
 from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
 from jssr.io.atomic import make_folder
 from jssr.io.images import read_grid, read_image
+from jssr.io.itk_elastix import load
 from jssr.io.points import read_points
 from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["aligned", "rigid_of", "run_benchmark", "start_of"]
+__all__ = ["aligned", "axes_of", "rigid_of", "run_benchmark", "start_of"]
 
 
 def run_benchmark(
@@ -57,7 +60,7 @@ def run_benchmark(
     likeness: bool = False,
     on_case: Callable[[str, str], None] | None = None,
 ) -> list[CaseResult]:
-    """Run every contestant on every case.
+    """Run every contestant on every case. A pair that fails is left out and told (`engine.rows`).
 
     Leaves `cases/NAME/ID.csv` as each is done (what is there is not done again, and contestants can be added later),
     `rigid/ID_PHASE.json`, `fields/NAME/ID_PHASE.nii.gz` of the case to be pictured, and `results.csv`.
@@ -74,62 +77,90 @@ def run_benchmark(
 
     Raises:
         CohortError: no cases; OutputError: `out` holds a benchmark of other scans; JssrError: a contestant that takes
-            no such images.
+            no such images, or every pair failed.
     """
     cases = cases_of(cohort, split)
     anchor = fixed or cohort.anchor
-    lacking = next((case.id for case in cases if anchor not in case.images), None)
-    if lacking:
-        raise CohortError(f"{cohort.root}: case {lacking} has no {anchor!r} to align to")
-    check_contestants(contestants, read_grid(cohort.path(cases[0].images[anchor])).ndim)
+    check_contestants(contestants, axes_of(cohort, cases, anchor))
     shown = picture or cases[0].id
     cohort.case(shown)
-    settings: dict[str, Any] = {"cohort": cohort.name, "files": fingerprint(cohort, cases)}
-    settings |= {"split": split, "anchor": anchor, "likeness": likeness}
-    same_settings(out, settings, "benchmark.json")
+    settings = {"cohort": cohort.name, "split": split, "anchor": anchor, "likeness": likeness}
+    check_cohort(cohort, cases, out, settings)
     # The rigid alignment first: whoever comes first finds it, and its memory is to stand in its own row.
     for one in sorted(contestants, key=lambda c: c.name != "rigid"):
         folder = make_folder(out / "cases" / one.folder)
-        same_settings(folder, one.identity(), "row.json")
         todo = [case for case in cases if not _is_done(one, case, out, shown)]
+        note_row(folder, one, workers, len(todo))
         job = partial(_case, cohort, one, anchor, out, shown, likeness)
         for case, _ in in_processes(job, todo, workers, apart=True):
             if on_case is not None:
                 on_case(one.name, case.id)
     files = [out / "cases" / one.folder / f"{case.id}.csv" for one in contestants for case in cases]
     results = [result for file in files for result in read_csv(file)]
+    if not results:
+        raise JssrError(f"no pair could be measured; the first: {failures(out, contestants, cases)[0][-1]}")
     write_csv(results, out / "results.csv")
     return results
 
 
+def axes_of(cohort: Cohort, cases: Sequence[Case], phase: str) -> int:
+    """2 or 3, by the first of the scans to align to that can be read.
+
+    Raises:
+        CohortError: a case has none; ImageError: none can be read.
+    """
+    lacking = next((case.id for case in cases if phase not in case.images), None)
+    if lacking:
+        raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
+    for case in cases[:-1]:
+        with suppress(ImageError):
+            return read_grid(cohort.path(case.images[phase])).ndim
+    return read_grid(cohort.path(cases[-1].images[phase])).ndim
+
+
 def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
     drawn = one.name in BEFORE or case.id != shown or any((out / "fields" / one.folder).glob(f"{shown}_*"))
-    return drawn and (out / "cases" / one.folder / f"{case.id}.csv").is_file()
+    return drawn and is_measured(out / "cases" / one.folder, case.id)
 
 
 def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case) -> None:
     """Run a contestant on every scan of a case."""
-    y = read_image(cohort.path(case.images[anchor]))
-    results = []
-    for phase in case.images:
-        if phase == anchor:
-            continue
-        x = read_image(cohort.path(case.images[phase]))
-        if one.name == "rigid":
-            forget_peak()
-        rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        labels = _labels(cohort, case, anchor, y)
-        if one.name != "rigid":
-            forget_peak()
-        whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
-        # Where nothing is done there is nothing to compare.
-        peak, seconds = (math.nan, math.nan) if one.name == "initial" else (peak_memory_mb(), seconds)
-        values = _measured(cohort, case, anchor, phase, y, x, whole)
-        values |= _likeness(y, x, whole) if alike else {}
-        results.append(CaseResult(case.id, phase, one.name, values, seconds, peak))
-        if case.id == shown and isinstance(whole, Displacement):
-            write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
-    write_csv(results, out / "cases" / one.folder / f"{case.id}.csv")
+    one.load()
+    results: list[CaseResult] = []
+    failed: dict[str, str] = {}
+    for phase in (p for p in case.images if p != anchor):
+        result, wrong = attempt(partial(_pair, cohort, one, anchor, out, shown, alike, case, phase))
+        if result is None:
+            failed[phase] = wrong
+        else:
+            results.append(result)
+    folder = out / "cases" / one.folder
+    keep_failures(folder, case.id, failed)
+    write_csv(results, folder / f"{case.id}.csv")
+
+
+def _pair(
+    cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case, phase: str
+) -> CaseResult:
+    """Run a contestant on one pair and measure it."""
+    y, x = (read_image(cohort.path(case.images[p])) for p in (anchor, phase))
+    labels = _labels(cohort, case, anchor, y)
+    file = out / "rigid" / f"{case.id}_{phase}.json"
+    if one.name == "rigid":
+        load()
+        forget_peak()
+        rigid: RigidResult | None = rigid_of(y, x, file)
+    else:
+        rigid = rigid_of(y, x, file) if one.starts_rigid else None
+        forget_peak()
+    whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
+    # Where nothing is done there is nothing to compare.
+    peak, seconds = (math.nan, math.nan) if one.name == "initial" else (peak_memory_mb(), seconds)
+    values = _measured(cohort, case, anchor, phase, y, x, whole)
+    values |= _likeness(y, x, whole) if alike else {}
+    if case.id == shown and isinstance(whole, Displacement):
+        write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
+    return CaseResult(case.id, phase, one.name, values, seconds, peak)
 
 
 def aligned(
@@ -152,16 +183,15 @@ def aligned(
     """
     if one.name == "initial":
         return start_of(y, x), 0.0
+    one.load()
     watch = Stopwatch()
-    if one.is_tool and TOOLS[one.source].own_rigid:
+    if not one.starts_rigid:
         with watch.stage("align"):
             whole = _by_tool(one, y, x, start_of(y, x))
         return whole, watch.total
     rigid = rigid or rigid_found(y, x)
     if one.name == "rigid":
         return rigid.transform, rigid.seconds
-    if not one.is_tool:
-        model_of(one.source)  # read once a process, before the clock starts
     with watch.stage("align"):
         if one.is_tool:
             whole = _by_tool(one, y, x, rigid.transform)
@@ -200,9 +230,9 @@ def rigid_found(y: Volume, x: Volume) -> RigidResult:
 
 def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
     """The rigid alignment of a pair, found once and kept."""
-    if file.is_file():
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: found anew
         kept = json.loads(file.read_text(encoding="utf-8"))
-        matrix = np.array(kept.pop("matrix"))
+        matrix = np.array(kept.pop("matrix"), dtype=np.float64).reshape(y.grid.ndim + 1, -1)
         return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
     found = rigid_found(y, x)
     make_folder(file.parent)

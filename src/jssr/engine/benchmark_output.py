@@ -62,24 +62,70 @@ def write_tables(
     against: str,
     seed: int = 0,
     structures: Sequence[str] = (),
+    behind: str = "",
+    failed: Sequence[tuple[str, str, str, str]] = (),
 ) -> None:
-    """Write tables.md: table 1, tests against one method, and table 2 where there is one."""
-    parts = ["## Table 1: registration\n", markdown(*table_one(results, structures))]
+    """Write tables.md: table 1, tests against one method, table 2 where there is one, and what stands behind the rows.
+
+    Args:
+        results, second: of `run_benchmark` and `run_synthesis`.
+        against: row that the others are tested against.
+        seed: of the bootstrap.
+        structures: as in `table_one`.
+        behind: of `rows_markdown`.
+        failed: of `failures`.
+    """
+    parts = ["## Table 1: registration\n", *_about(results), markdown(*table_one(results, structures))]
+    if failed:
+        parts += ["## What failed, and is in no mean\n", _failed(failed)]
     tests = comparisons(results, against, seed)
     if any(tests):
-        told = "Patients' means; Wilcoxon signed-rank test, bootstrap interval of the mean difference."
-        parts += [f"## Against {against}\n", told + "\n", comparisons_markdown(tests)]
+        parts += [f"## Against {against}\n", _tests(tests) + "\n", comparisons_markdown(tests)]
     if second:
         parts.append("## Table 2: synthesis, by segmentation\n")
         for segmentor, blocks in table_two(second):
             parts += [f"### Segmentor: {segmentor}\n", markdown(*blocks)]
+    if behind:
+        parts += ["## How the rows were made\n", behind]
     _write(out / "tables.md", "\n".join(parts).encode())
+
+
+def _about(results: Sequence[CaseResult]) -> list[str]:
+    """Of how many scans the tables are, and what could not be measured."""
+    pairs = {(r.case, r.phase) for r in results}
+    told = (
+        f"{len({case for case, _ in pairs})} patients, {len(pairs)} pairs. Mean (sample sd) of pairs; a cell of fewer "
+    )
+    told += "pairs than others of its column says of how many, and is not the best."
+    kinds = {key.partition("/")[0] for r in results for key in r.values}
+    lacking = {"dice": "overlap and distances (no scan has labels, and its fixed scan too)",
+               "tre": "landmark error (no scan has landmarks, and its fixed scan too)"}  # fmt: skip
+    lost = [words for kind, words in lacking.items() if kind not in kinds]
+    return [told + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
+
+
+def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
+    counts = sorted({c.n for block in tests for c in block})
+    least = ", ".join(f"{2.0 ** (1 - n):.2g} of {n}" for n in counts)
+    return (
+        "Patients' means; two-sided Wilcoxon signed-rank test, percentile bootstrap interval of the mean difference. "
+        f"The smallest p that the test can give: {least} patients."
+    )
+
+
+def _failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
+    lines = ["| row | case | phase | why |", "| --- | --- | --- | --- |"]
+    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in one) + " |" for one in failed]
+    return "\n".join(lines) + "\n"
 
 
 def write_figures(
     out: Path, cohort: Cohort, contestants: Sequence[Contestant], results: Sequence[CaseResult], shown: str, fixed: str
 ) -> list[Path]:
-    """Write figure4.png, the spread of Dice by phase, and figure5_PHASE.png, one case under every method."""
+    """Write figure4.png, the spread of Dice by phase, and figure5_PHASE.png, one case under every method.
+
+    A phase of that case that rigid alignment failed on has no figure.
+    """
     from jssr.evaluate.comparison import method_rows
     from jssr.evaluate.figures import box_plot, figure_png
 
@@ -87,8 +133,9 @@ def write_figures(
     if any("dice" in key for r in results for key in r.values):
         written.append(_write(out / "figure4.png", figure_png(box_plot(results, "dice", _first(results)))))
     case = cohort.case(shown)
-    y = read_image(cohort.path(case.images[fixed]))
-    for phase in (p for p in case.images if p != fixed):
+    done = {r.phase for r in results if (r.case, r.method) == (shown, BEFORE[1])}
+    for phase in (p for p in case.images if p in done):
+        y = read_image(cohort.path(case.images[fixed]))
         x = read_image(cohort.path(case.images[phase]))
         known = {fixed, phase} <= set(case.labels)
         goal, labels = (

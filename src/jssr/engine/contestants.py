@@ -39,12 +39,25 @@ class Contestant:
     def is_tool(self) -> bool:
         return self.source in TOOLS
 
+    @property
+    def starts_rigid(self) -> bool:
+        """Whether it starts from our rigid alignment; tools with a linear stage of their own do not."""
+        return self.name != BEFORE[0] and not (self.is_tool and TOOLS[self.source].own_rigid)
+
     def identity(self) -> dict[str, Any]:
         """What its numbers are of, as plain data: the weights and the steps, or the settings of the tool."""
         if self.is_tool:
-            return {"row": self.name, "settings": TOOLS[self.source].settings}
+            tool = TOOLS[self.source]
+            return {"row": self.name, "settings": tool.settings, "version": tool.version}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
         return {"row": self.name, "weights": weights, "refine": self.refine}
+
+    def load(self) -> None:
+        """Read weights and libraries, once a process and before any clock starts."""
+        if self.is_tool:
+            TOOLS[self.source].load()
+        elif self.name not in BEFORE:
+            model_of(self.source)
 
     @property
     def folder(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.engine.infer import prepare, register, solve
 from jssr.engine.model import Model
-from jssr.engine.output import write_json
 from jssr.engine.parts import largest_parts
-from jssr.engine.provenance import Stopwatch, provenance
+from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Working
 from jssr.engine.scans import study_of
+from jssr.engine.settings import fingerprint, same_settings
 from jssr.engine.study import known_of, state_results
-from jssr.errors import CohortError, OutputError
+from jssr.errors import CohortError
 from jssr.evaluate.evaluation_report import picture_name, write_evaluation_report
 from jssr.evaluate.figures import StudyRow, montage
 from jssr.evaluate.metrics import CaseResult, agreement, member, surface_distances
@@ -37,8 +36,6 @@ __all__ = [
     "cases_of",
     "against",
     "evaluate_cohort",
-    "fingerprint",
-    "same_settings",
     "summaries",
     "write_tables",
 ]
@@ -150,32 +147,6 @@ def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refin
         "refine": refine,
         "rigid": rigid,
     }
-
-
-def fingerprint(cohort: Cohort, cases: list[Case]) -> str:
-    """Changes when the cohort's description, a case's entry or one of its files does."""
-    told: list[Any] = [cohort.anchor, sorted(cohort.label_names.items()), sorted(cohort.regions.items())]
-    told += [[case.model_dump(mode="json"), cohort.files_of(case)] for case in cases]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-def same_settings(out: Path, settings: dict[str, Any], name: str) -> None:
-    """Write the settings of an evaluation to a file of the folder, or make sure that they are those it began with.
-
-    Raises:
-        OutputError: they are others.
-    """
-    file = out / name
-    if file.is_file():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        before = before if isinstance(before, dict) else {}
-        changed = [key for key, value in settings.items() if before.get(key) != value]
-        if changed:
-            raise OutputError(f"{out}: holds results of another {', '.join(changed)}; choose another folder")
-    write_json(settings | {"provenance": provenance("", False)}, file)
 
 
 def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, out: Path, case: Case) -> None:

@@ -9,15 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from jssr import __version__
+from jssr.tools.base import package_version
 
-__all__ = ["Stopwatch", "forget_peak", "peak_memory_mb", "provenance"]
+__all__ = ["Stopwatch", "forget_peak", "peak_memory_mb", "processor", "provenance"]
 
 
 class Stopwatch:
@@ -75,17 +75,22 @@ def provenance(device: str, deterministic: bool) -> dict[str, Any]:
         "versions": {
             "jssr": __version__,
             "python": platform.python_version(),
-            **{name: _version(name) for name in ("torch", "numpy", "SimpleITK", "itk-elastix")},
+            **{
+                name: package_version(name) or "not installed"
+                for name in ("torch", "numpy", "SimpleITK", "itk-elastix")
+            },
         },
         "device": device,
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
     }
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+def processor() -> str:
+    """The name of this machine's processor, as far as the system tells."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -12,15 +12,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from jssr.core.grid import dims_in_words
 from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
 from jssr.data.prepare import PreparedPair, prepare_pair
 from jssr.engine.benchmark import rigid_of
 from jssr.engine.contestants import ON, model_of
-from jssr.engine.evaluation import against, cases_of, same_settings
+from jssr.engine.evaluation import against, cases_of
 from jssr.engine.model import Model
 from jssr.engine.parts import largest_parts
+from jssr.engine.settings import same_settings
 from jssr.errors import JssrError
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.tables import read_csv, write_csv
@@ -33,13 +35,21 @@ __all__ = ["AS_IT_IS", "makers", "run_synthesis", "split_row"]
 AS_IT_IS = "non-synthesis"
 
 
-def makers(runs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def makers(runs: Mapping[str, str], n: int) -> tuple[dict[str, str], dict[str, str]]:
     """Which of the runs (name to source) have a segmentor, and which a generator.
 
+    Args:
+        n: axes of the cohort's scans.
+
     Raises:
-        JssrError: they do not share one grid and one intensity window.
+        JssrError: they take no such scans, or do not share one grid and one intensity window.
     """
     models = {name: model_of(source) for name, source in runs.items()}
+    for name, model in models.items():
+        if n not in model.recipe.dims:
+            raise JssrError(
+                f"{name} takes {dims_in_words(model.recipe.dims)} images; the scans of this cohort are {n}D"
+            )
     kinds = {(m.recipe.spacing, m.recipe.window, m.recipe.dims, m.recipe.flat) for m in models.values()}
     if len(kinds) > 1:
         raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")

@@ -183,8 +183,9 @@ def summarise(
     return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells)
 
 
-def _format(cell: Cell, metric: Metric) -> str:
+def _format(cell: Cell, metric: Metric, most: int) -> str:
     missed = f", {cell.missed} missed" if cell.missed else ""
+    missed += f", of {cell.n}" if 0 < cell.n < most - cell.missed else ""
     if not cell.n:
         return f"-{missed}"
     mean, sd = (f"{v * metric.factor:.{metric.decimals}f}" for v in (cell.mean, cell.sd))
@@ -193,15 +194,21 @@ def _format(cell: Cell, metric: Metric) -> str:
 
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest.
-    A method that missed some is no winner: its mean is of the easier ones."""
+    A method that missed some, or was measured on fewer, is no winner: its mean is of the easier ones."""
     best: dict[str, set[str]] = {}
     pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
     for phase in summary.phases:
-        whole = {method: row[phase] for method, row in summary.cells.items() if row[phase].n and not row[phase].missed}
+        most = max(_most(summary, phase), 1)
+        whole = {method: row[phase] for method, row in summary.cells.items() if row[phase].n == most}
         means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in whole.items()}
         winners = {m for m, v in means.items() if v == pick(means.values())}
         best[phase] = winners if len(winners) < len(means) else set()
     return best
+
+
+def _most(summary: Summary, phase: str) -> int:
+    """Values of the method that has most, missed ones included."""
+    return max(row[phase].n + row[phase].missed for row in summary.cells.values())
 
 
 def title_of(summary: Summary) -> str:
@@ -217,7 +224,7 @@ def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
     metric = METRICS.get(summary.metric, Metric(summary.metric))
     best = _best(summary, metric)
     return [
-        [(method, False), *((_format(row[p], metric), method in best[p]) for p in summary.phases)]
+        [(method, False), *((_format(row[p], metric, _most(summary, p)), method in best[p]) for p in summary.phases)]
         for method, row in summary.cells.items()
     ]
 

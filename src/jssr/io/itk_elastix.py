@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.grid import Grid
 
-__all__ = ["field_of", "itk_image", "modules"]
+__all__ = ["field_of", "itk_image", "load", "modules"]
 
 
 def modules() -> tuple[ModuleType, ModuleType]:
@@ -19,6 +20,13 @@ def modules() -> tuple[ModuleType, ModuleType]:
     from itk import elxParameterObjectPython, itkElastixRegistrationMethodPython
 
     return elxParameterObjectPython, itkElastixRegistrationMethodPython
+
+
+def load() -> None:
+    """Import all that is used here: some seconds, which no measurement is to hold."""
+    modules()
+    import_module("itk.itkPyBufferPython")
+    import_module("itk.itkTransformixFilterPython")
 
 
 def itk_image(array: NDArray[np.generic], grid: Grid, dtype: DTypeLike = np.float32) -> Any:

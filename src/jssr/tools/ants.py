@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def _tool(name: str, kind: str, what: str) -> Tool:
         True,
         lambda fixed, moving, rigid, threads: _run(kind, fixed, moving, threads),
         missing("ants"),
+        load=lambda: import_module("ants"),
+        package="antspyx",
     )
 
 

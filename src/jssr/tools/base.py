@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from jssr.core.transform import Affine, Transform, resample
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 
-__all__ = ["Tool", "isotropic", "missing"]
+__all__ = ["Tool", "isotropic", "missing", "package_version"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Tool:
         run: (fixed, moving, rigid, threads) to the whole map, fixed to moving space.
         lacks: what is missing on this machine, None where the tool can be used.
         dims: axes of the images that it takes here.
+        load: imports its library, which is no part of its seconds.
+        package: whose version is the tool's; None where it does not tell.
     """
 
     name: str
@@ -34,6 +37,13 @@ class Tool:
     run: Callable[[Volume, Volume, Affine, int], Transform]
     lacks: Callable[[], str | None]
     dims: tuple[int, ...] = (3,)
+    load: Callable[[], object] = lambda: None
+    package: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """Of its package; None where nobody tells."""
+        return None if self.package is None else package_version(self.package)
 
     def check(self) -> None:
         """Make sure that it can be used.
@@ -44,6 +54,14 @@ class Tool:
         wanted = self.lacks()
         if wanted:
             raise JssrError(f"{self.name} cannot be used here: {wanted}")
+
+
+def package_version(package: str) -> str | None:
+    """The version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def missing(module: str) -> Callable[[], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from importlib import import_module
 
 import torch
 
@@ -38,5 +39,7 @@ TOOLS = (
         False,
         _run,
         missing("convexAdam"),
+        load=lambda: import_module("convexAdam.convex_adam_MIND"),
+        package="convexAdam",
     ),
 )

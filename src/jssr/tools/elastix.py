@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
-from jssr.io.itk_elastix import field_of, itk_image, modules
+from jssr.io.itk_elastix import field_of, itk_image, load, modules
 from jssr.tools.base import Tool, missing
 
 __all__ = ["TOOLS"]
@@ -95,6 +95,8 @@ TOOLS = (
         lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
         missing("itk"),
         (2, 3),
+        load,
+        "itk-elastix",
     ),
     Tool(
         "affine",
@@ -103,5 +105,7 @@ TOOLS = (
         lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
         missing("itk"),
         (2, 3),
+        load,
+        "itk-elastix",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from io import StringIO
 
 import numpy as np
@@ -42,6 +43,8 @@ def _tool(name: str, metric: str) -> Tool:
         True,
         lambda fixed, moving, rigid, threads: _run(metric, fixed, moving, threads),
         missing("picsl_greedy"),
+        load=lambda: import_module("picsl_greedy"),
+        package="picsl-greedy",
     )
 
 
