@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 JSSR=${JSSR:-.venv/bin/jssr}
 RUNS=${RUNS:-runs}
 WORKERS=${WORKERS:-2}
+SHIPPED=src/jssr/weights/jssr-compact.safetensors
 mkdir -p "$RUNS"
 
 once() {  # once NAME COMMAND...: unless it was done before

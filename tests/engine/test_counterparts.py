@@ -117,7 +117,8 @@ def test_a_tool_that_stops_takes_no_pair_with_it_and_nothing_is_done_twice(cohor
     (again,) = make_counterparts(Cohort.load(cohort.root))
     assert again == made and len(calls) == 1
     assert set(Cohort.load(cohort.root).cases[0].paired) == {"ct", "mr"}
-    write_image(read_image(cohort.path("a/mr.nii.gz")), cohort.root / "a/mr.nii.gz", "int16")  # another file now
+    other = read_image(cohort.path("a/mr.nii.gz"))
+    write_image(other.with_data(other.data + 1), cohort.root / "a/mr.nii.gz", "int16")  # another file now
     make_counterparts(Cohort.load(cohort.root))
     assert len(calls) == 2
 

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# JRS-Net and its baselines on radiographs: table 1 of its paper, on phantoms and on real films. DATA is a folder with
+# the real ones (benchmarks/real_radiographs.py says which); without it the phantoms alone. docs/results.md, "JRS-Net".
+. "$(dirname "$0")/common.sh"
+
+phantoms chests --anatomy thorax --patients 100 --seed 1
+phantoms chests-test --anatomy thorax --patients 20 --seed 11
+prepared chests --recipe jrsnet-compact
+for recipe in jrsnet jrsnet-noseg dirnet flownet; do
+    trained "chest-runs/$recipe" "$recipe-compact" --data "$RUNS/chests-prepared"
+done
+runs=("$RUNS"/chest-runs/{jrsnet,jrsnet-noseg,dirnet,flownet})
+table() { $JSSR benchmark "$RUNS/$1" --split all -o "$RUNS/$1-tables" "${runs[@]/#/--run=}" --tool elastix --structure lungs; }
+table chests-test
+if [ -n "${DATA:-}" ]; then
+    once rays .venv/bin/python benchmarks/real_radiographs.py "$DATA" "$RUNS/rays"
+    table rays/visits
+    table rays/made
+fi
