@@ -11,66 +11,27 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from oracle import run, table
 from tiny_jssr import tiny_recipe
-from typer.testing import CliRunner
 
-from jssr.cli import app
 from jssr.core.transform import Affine
 from jssr.data.cohort import Cohort
-from jssr.engine import benchmark, contestants, synthesis
+from jssr.engine import benchmark, contestants
 from jssr.engine.checkpoint import save_weights
 from jssr.engine.recipe import Stage, build_system
 from jssr.errors import JssrError
 from jssr.evaluate.tables import read_csv
 from jssr.io.images import read_image
 from jssr.processes import in_processes
-from jssr.tools import TOOLS, Tool
 
-SHIFT = np.array([6.0, -1.0, 0.0])
-
-
-def run(*words, code=0):
-    result = CliRunner().invoke(app, [str(w) for w in words])
-    assert result.exit_code == code, result.output + result.stderr
-    return result
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    """Everything in this process: a worker takes seconds to start. Each contestant's own process is tested apart."""
-    for module in (benchmark, synthesis):
-        monkeypatch.setattr(module, "in_processes", lambda job, items, workers, apart=False: _each(job, items))
-    contestants.model_of.cache_clear()
-
-
-def _each(job, items):
-    for item in items:
-        yield item, job(item)
-
-
-@pytest.fixture
-def tools(monkeypatch):
-    """A tool that knows the answer for every pair: the second phase lies SHIFT (or so) from the first."""
-    known = np.eye(4)
-
-    def solved(fixed, moving, rigid, threads):
-        middle = [np.argwhere(v.array > 80).mean(axis=0) for v in (fixed, moving)]
-        known[:3, 3] = moving.grid.world(middle[1]) - fixed.grid.world(middle[0])
-        return Affine(known)
-
-    monkeypatch.setitem(TOOLS, "oracle", Tool("oracle", "knows", True, solved, lambda: None))
-    monkeypatch.setitem(TOOLS, "gone", Tool("gone", "-", True, solved, lambda: "it has left"))
-
-
-def rows(out):
-    return {(r.method, r.case): r for r in read_csv(out / "results.csv")}
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, weights, tools, tmp_path, monkeypatch):
     out = tmp_path / "out"
     words = ["benchmark", cohort, "-o", out, "--split", "all", "--tool", "oracle"]
     run(*words)
-    first = rows(out)
+    first = table(out)
     assert [method for method, case in first if case == "c0"] == ["initial", "rigid", "oracle"]
     assert first["oracle", "c0"].values["dice/liver"] > 0.9 > first["initial", "c0"].values["dice/liver"]
     assert first["initial", "c0"].values["tre"] == pytest.approx(6.0, abs=0.01)
@@ -81,7 +42,7 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
 
     was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
     run(*words, "--run", weights, "--refined", weights, "--refine", 2, "--tool", "discrete", "--against", "oracle")
-    second = rows(out)
+    second = table(out)
     assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was  # not done again
     assert {m for m, _ in second} == {"initial", "rigid", "tiny", "tiny + 2", "discrete", "oracle"}
     assert second["discrete", "c1"].seconds > second["rigid", "c1"].seconds > 0
@@ -169,105 +130,6 @@ def test_what_cannot_run_is_refused_before_any_work(cohort, tools, tmp_path, wor
     out = tmp_path / "out"
     assert said in run("benchmark", cohort, "-o", out, *words, code=2).stderr
     assert not (out / "cases" / "initial").exists()
-
-
-def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
-    mine = tmp_path / "mine"
-    shutil.copytree(cohort, mine)
-    words = ("-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
-    run("benchmark", mine, *words)
-    os.utime(mine / "c1" / "arterial.nii.gz")  # a copy has another time
-    run("benchmark", mine, *words)
-    shutil.copy(mine / "c1" / "venous.nii.gz", mine / "c1" / "arterial.nii.gz")
-    assert "the scans of case c1 have changed since" in run("benchmark", mine, *words, code=2).stderr
-    other = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle", code=2).stderr
-    assert "holds results of another split" in other
-
-
-def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_path, monkeypatch):
-    mine, out = tmp_path / "mine", tmp_path / "o"
-    shutil.copytree(cohort, mine)
-    bad = mine / "c1" / "arterial.nii.gz"
-    good = bad.read_bytes()
-    bad.write_bytes(b"no scan")
-    solved = TOOLS["oracle"].run
-
-    def gives_up(fixed, moving, rigid, threads):
-        raise RuntimeError("no | luck")
-
-    monkeypatch.setitem(TOOLS, "moody", Tool("moody", "-", True, gives_up, lambda: None))
-    words = ("benchmark", mine, "-o", out, "--split", "all", "--tool", "oracle", "--tool", "moody")
-    first = run(*words)
-    assert "warning: oracle failed on c1, arterial" in first.stderr
-    assert "warning: moody failed on c0, arterial: RuntimeError: no | luck" in first.stderr
-    assert {case for _, case in rows(out)} == {"c0"} and ("moody", "c0") not in rows(out)
-    told = (out / "tables.md").read_text()
-    assert (
-        "## What failed, and is in no mean" in told and r"| moody | c0 | arterial | RuntimeError: no \| luck |" in told
-    )
-
-    bad.write_bytes(good)  # mended: only what failed is done again, and other scans are no obstacle
-    monkeypatch.setitem(TOOLS, "moody", Tool("moody", "-", True, solved, lambda: None))
-    was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
-    assert "failed" not in run(*words).stderr
-    assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was
-    assert {(m, c) for m, c in rows(out)} >= {("moody", "c0"), ("moody", "c1"), ("oracle", "c1")}
-    assert "What failed" not in (out / "tables.md").read_text()
-
-
-def test_where_every_pair_fails_the_first_reason_is_the_error(cohort, tmp_path):
-    mine = tmp_path / "mine"
-    shutil.copytree(cohort, mine)
-    for case in ("c0", "c1"):
-        (mine / case / "arterial.nii.gz").write_bytes(b"no scan")
-    said = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "discrete", code=2).stderr
-    assert "no pair could be measured; the first: " in said and "arterial.nii.gz" in said
-
-
-def test_the_tables_say_how_the_rows_were_made(cohort, weights, tools, tmp_path):
-    out = tmp_path / "o"
-    run("benchmark", cohort, "-o", out, "--split", "all", "--tool", "oracle", "--refined", weights, "--threads", 1)
-    told = (out / "tables.md").read_text()
-    checksum = contestants.model_of(str(weights)).header["checksum"]
-    assert f"| tiny + 20 | weights {checksum[:16]}, 20 steps of refinement | 1 threads, " in told
-    assert "| oracle | knows | 1 threads, " in told and f"torch {torch.__version__}" in told
-    assert "2 patients, 2 pairs." in told and "The smallest p that the test can give: 0.5 of 2 patients." in told
-
-
-def test_a_cohort_without_truth_says_what_is_not_measured(cohort, tools, tmp_path):
-    bare = Cohort.load(cohort)
-    for case in bare.cases:
-        case.labels.clear()
-        case.landmarks.clear()
-    shutil.copytree(cohort, tmp_path / "bare")
-    bare.save(tmp_path / "bare")
-    run("benchmark", tmp_path / "bare", "-o", tmp_path / "o", "--split", "all", "--tool", "oracle")
-    told = (tmp_path / "o" / "tables.md").read_text()
-    assert "Not measured: overlap and distances" in told and "landmark error" in told and "Time (s)" in told
-
-
-def test_a_damaged_rigid_alignment_is_found_anew(cohort, tools, tmp_path):
-    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
-    run(*words)
-    file = tmp_path / "o" / "rigid" / "c1_arterial.json"
-    for damage in ("", "[]", '{"matrix": [1, 2]}', json.dumps({"matrix": [[0.0] * 4] * 4, "warnings": []})):
-        file.write_text(damage)
-        run(*words, "--tool", "discrete")
-        shutil.rmtree(tmp_path / "o" / "cases" / "discrete")
-        assert np.array(json.loads(file.read_text())["matrix"]).shape == (4, 4), damage
-
-
-def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, tools, tmp_path):
-    mine = tmp_path / "mine" / "tiny.safetensors"
-    mine.parent.mkdir()
-    shutil.copy(weights, mine)
-    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test")
-    run(*words, "--run", mine, "--synthesis", mine)
-    torch.manual_seed(77)
-    save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
-    contestants.model_of.cache_clear()
-    assert "holds results of another weights" in run(*words, "--run", mine, code=2).stderr
-    assert "holds results of another weights" in run(*words, "--synthesis", mine, code=2).stderr
 
 
 def test_names_that_would_be_taken_for_others_are_refused(cohort, weights, tools, tmp_path):

@@ -65,6 +65,7 @@ def benchmark(
     """
     opt.prepare_session(threads, verbose)
     from jssr.data.cohort import Cohort
+    from jssr.data.flat import unknown_spacing
     from jssr.engine import benchmark as engine
     from jssr.engine import benchmark_output as output
     from jssr.engine.contestants import BEFORE, contestants_of, run_name
@@ -85,7 +86,8 @@ def benchmark(
     named = {run_name(str(p)): str(p) for p in synthesis or []}
     if len(named) < len(synthesis or []):
         raise JssrError("two runs of --synthesis have one name; name the runs' folders differently")
-    segmentors, generators = makers(named, engine.axes_of(patients, cases, fixed or patients.anchor))
+    grid = engine.first_grid(patients, cases, fixed or patients.anchor)
+    segmentors, generators = makers(named, grid.ndim)
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
     rows = [c.name for c in contestants]
@@ -111,7 +113,8 @@ def benchmark(
             )  # fmt: skip
     failed = failures(out, contestants, cases)
     behind = rows_markdown(out, contestants)
-    output.write_tables(out, done, second, reference, seed, structure or (), behind, failed)
+    pixels = grid.ndim == 2 and unknown_spacing(grid)
+    output.write_tables(out, done, second, reference, seed, structure or (), behind, failed, pixels)
     output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
     screen = opt.console()
     for block in output.table_one(done, structure or ()):
@@ -120,6 +123,8 @@ def benchmark(
         screen.print(f"segmentor: {segmentor}")
         for block in blocks:
             screen.print(rich_table(block))
+    if pixels:
+        screen.print(output.PIXELS)
     for name, case, phase, why in failed:
         typer.echo(f"warning: {name} failed on {case}, {phase}: {why}", err=True)
     if failed:

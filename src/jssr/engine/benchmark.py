@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
@@ -45,7 +46,7 @@ from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["aligned", "axes_of", "rigid_of", "run_benchmark", "start_of"]
+__all__ = ["aligned", "first_grid", "rigid_of", "run_benchmark", "start_of"]
 
 
 def run_benchmark(
@@ -81,7 +82,7 @@ def run_benchmark(
     """
     cases = cases_of(cohort, split)
     anchor = fixed or cohort.anchor
-    check_contestants(contestants, axes_of(cohort, cases, anchor))
+    check_contestants(contestants, first_grid(cohort, cases, anchor).ndim)
     shown = picture or cases[0].id
     cohort.case(shown)
     settings = {"cohort": cohort.name, "split": split, "anchor": anchor, "likeness": likeness}
@@ -103,8 +104,8 @@ def run_benchmark(
     return results
 
 
-def axes_of(cohort: Cohort, cases: Sequence[Case], phase: str) -> int:
-    """2 or 3, by the first of the scans to align to that can be read.
+def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
+    """The grid of the first of the scans to align to that can be read.
 
     Raises:
         CohortError: a case has none; ImageError: none can be read.
@@ -114,8 +115,8 @@ def axes_of(cohort: Cohort, cases: Sequence[Case], phase: str) -> int:
         raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
     for case in cases[:-1]:
         with suppress(ImageError):
-            return read_grid(cohort.path(case.images[phase])).ndim
-    return read_grid(cohort.path(cases[-1].images[phase])).ndim
+            return read_grid(cohort.path(case.images[phase]))
+    return read_grid(cohort.path(cases[-1].images[phase]))
 
 
 def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:

@@ -17,7 +17,9 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 
-__all__ = ["table_one", "table_two", "write_figures", "write_tables"]
+__all__ = ["PIXELS", "table_one", "table_two", "write_figures", "write_tables"]
+
+PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
 
 
 def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> list[Summary]:
@@ -64,6 +66,7 @@ def write_tables(
     structures: Sequence[str] = (),
     behind: str = "",
     failed: Sequence[tuple[str, str, str, str]] = (),
+    pixels: bool = False,
 ) -> None:
     """Write tables.md: table 1, tests against one method, table 2 where there is one, and what stands behind the rows.
 
@@ -74,8 +77,10 @@ def write_tables(
         structures: as in `table_one`.
         behind: of `rows_markdown`.
         failed: of `failures`.
+        pixels: the scans have no spacing of their own.
     """
-    parts = ["## Table 1: registration\n", *_about(results), markdown(*table_one(results, structures))]
+    notes = [PIXELS + "\n"] if pixels else []
+    parts = ["## Table 1: registration\n", *_about(results), *notes, markdown(*table_one(results, structures))]
     if failed:
         parts += ["## What failed, and is in no mean\n", _failed(failed)]
     tests = comparisons(results, against, seed)
