@@ -55,7 +55,7 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
 def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_path):
     words = ["benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--likeness"]
     run(*words, "--structure", "liver")
-    found = rows(tmp_path / "o")
+    found = table(tmp_path / "o")
     before, after = (next(r for (m, _), r in found.items() if m == name) for name in ("initial", "oracle"))
     case = next(c for c in Cohort.load(cohort).cases if c.split == "test")
     y, x = (read_image(cohort / case.images[phase]) for phase in ("venous", "arterial"))
