@@ -34,6 +34,8 @@ def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
     assert "the scans of case c1 have changed since" in run("benchmark", mine, *words, code=2).stderr
     other = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle", code=2).stderr
     assert "holds results of another split" in other
+    (tmp_path / "o" / "benchmark.json").write_text("{")  # nobody knows of what its numbers are
+    assert "choose another folder" in run("benchmark", mine, *words, code=2).stderr
 
 
 def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_path, monkeypatch):

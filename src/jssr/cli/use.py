@@ -57,14 +57,17 @@ def register(
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer
-    from jssr.engine.dicom_output import sources_of
     from jssr.engine.output import check_output
     from jssr.engine.registration import Saving
     from jssr.engine.scans import anonymous, named_in
 
     check_output(out)
     structures = named_in(fixed_labels.parent) if fixed_labels is not None else None
-    headers = sources_of(fixed, moving, anonymise) if dicom else None
+    headers = None
+    if dicom:  # takes half a second to import
+        from jssr.engine.dicom_output import sources_of
+
+        headers = sources_of(fixed, moving, anonymise)
     scans = (anonymous(fixed, "fixed"), anonymous(moving, "moving")) if anonymise else (fixed, moving)
     with opt.Stages(STAGES + 2).shown() as stages:
         done = infer.register(

@@ -35,7 +35,7 @@ def note_row(folder: Path, one: Contestant, workers: int, todo: int) -> None:
         OutputError: the folder's numbers are of other weights, settings or versions.
     """
     identity, before = one.identity(), read_settings(folder / ROW)
-    if before:
+    if (folder / ROW).is_file():
         check_settings(folder, before, identity)
     made = before.get("made", [])
     if todo:
@@ -59,7 +59,7 @@ def check_cohort(cohort: Cohort, cases: Sequence[Case], out: Path, settings: Map
     before = read_settings(file)
     now = {case.id: described(cohort, case) for case in cases}
     then: dict[str, str] = before.get("cases", {})
-    if before:
+    if file.is_file():
         check_settings(out, before, settings)
         for id, files in now.items():
             if then.get(id, files) != files and any(is_measured(row, id) for row in (out / "cases").glob("*")):
