@@ -31,10 +31,12 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     from jssr.engine.model import UNTRAINED, load_model, shipped_weights
     from jssr.engine.provenance import peak_memory_mb
     from jssr.io.images import read_image
+    from jssr.io.itk_elastix import load
 
     keep_freed_memory()
     torch.set_num_threads(threads)
     shape = tuple(int(s) for s in size.split("x"))
+    load()  # no part of the seconds
     scans = [read_image(path) for path in (fixed, moving)]
     y, x = (resample(scan, scan.grid.resized(shape)) for scan in scans)
     del scans

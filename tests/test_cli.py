@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,19 @@ def test_segment_and_synthesise(cohort, weights, tmp_path):
     assert read_image(tmp_path / "organs.nii.gz", "labels").grid.same_as(read_image(y).grid)
     run("synthesise", x, y, "-o", tmp_path / "folder", "--checkpoint", weights, "--no-rigid")
     assert read_image(tmp_path / "folder" / "synthesised.nii.gz").grid.same_as(read_image(y).grid)
+
+
+def test_evaluate_takes_the_system_that_register_takes(cohort, tmp_path):
+    words = ("-o", tmp_path / "e", "--split", "test", "--refine", 0)
+    mine = tmp_path / "mine"
+    shutil.copytree(cohort, mine)
+    for file in (
+        mine / "c1" / f"{phase}.nii.gz" for phase in ("venous", "arterial")
+    ):  # without air at -1000 these are no CT
+        scan = read_image(file)
+        write_image(scan.with_data(scan.data + 1000), file, np.int16)
+    assert "system: discrete" in run("evaluate", mine, *words).stdout
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["system"] == "discrete"
 
 
 def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):

@@ -16,6 +16,7 @@ __all__ = [
     "RecipeError",
     "TrainingError",
     "TransformError",
+    "WorkerError",
 ]
 
 
@@ -61,6 +62,10 @@ class TrainingError(JssrError):
 
 class Interrupted(JssrError):
     """Stopped by the user, in good order."""
+
+
+class WorkerError(JssrError):
+    """A worker process that ended before its work was done."""
 
 
 class OutputError(JssrError):

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from jssr.errors import JssrError
+from jssr.errors import WorkerError
 
 __all__ = ["end_with_parent", "in_processes", "shared"]
 
@@ -41,7 +41,7 @@ def in_processes(
         steady: one thread of torch in this process too, so that not a bit depends on the number of workers.
 
     Raises:
-        JssrError: a worker was ended from outside.
+        WorkerError: a worker ended before its work was done.
     """
     if min(workers, len(items)) <= 1 and not apart:
         threads = torch.get_num_threads()
@@ -68,7 +68,7 @@ def in_processes(
                 yield from _finished(waiting)
         except BrokenProcessPool:
             said = "a worker ended before its work was done; was it killed, or is memory short? Fewer workers need less"
-            raise JssrError(said) from None
+            raise WorkerError(said) from None
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()

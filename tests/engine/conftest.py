@@ -38,7 +38,7 @@ def here(monkeypatch):
 
 
 @pytest.fixture
-def tools(monkeypatch):
+def tools(here, monkeypatch):
     """A tool that knows the answer for every pair, and one that is not there."""
     monkeypatch.setitem(TOOLS, "oracle", ORACLE)
     monkeypatch.setitem(TOOLS, "gone", replace(ORACLE, name="gone", lacks=lambda: "it has left"))

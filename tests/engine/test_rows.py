@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from oracle import ORACLE, run, table
 from tiny_jssr import tiny_recipe
@@ -14,13 +13,12 @@ from tiny_jssr import tiny_recipe
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
-from jssr.engine import contestants
+from jssr.engine import benchmark, contestants
 from jssr.engine.checkpoint import save_weights
 from jssr.engine.recipe import build_system
+from jssr.errors import WorkerError
 from jssr.io.images import write_image
 from jssr.tools import TOOLS
-
-pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
@@ -68,7 +66,7 @@ def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_p
     assert "What failed" not in (out / "tables.md").read_text()
 
 
-def test_where_every_pair_fails_the_first_reason_is_the_error(cohort, tmp_path):
+def test_where_every_pair_fails_the_first_reason_is_the_error(cohort, tools, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(cohort, mine)
     for case in ("c0", "c1"):
@@ -119,15 +117,86 @@ def test_radiographs_without_a_spacing_are_told_in_pixels(tools, tmp_path, monke
     assert "what the tables call mm are pixels" in (out / "tables.md").read_text()
 
 
+def test_a_process_that_crashes_fails_its_case_alone(cohort, tools, tmp_path, monkeypatch):
+    calls = []
+
+    def crashes(job, items, workers, apart=False):
+        for case in items:
+            calls.append((case.id, len(items)))
+            if job.args[1].name == "oracle" and case.id == "c0":
+                raise WorkerError("a worker ended")
+            yield case, job(case)
+
+    monkeypatch.setattr(benchmark, "in_processes", crashes)
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle")
+    assert "oracle failed on c0, arterial: its process ended" in run(*words).stderr
+    assert {(m, c) for m, c in table(tmp_path / "o") if m == "oracle"} == {("oracle", "c1")}
+    assert calls[-3:] == [("c0", 2), ("c0", 1), ("c1", 1)]
+
+
+def test_a_row_is_measured_in_a_process_of_its_own(cohort, tmp_path):
+    run("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--tool", "affine", "--workers", 2)
+    (made,) = json.loads((tmp_path / "o" / "cases" / "affine" / "row.json").read_text())["made"]
+    assert (made["processes"], made["threads"]) == (2, 1)
+    assert {case for method, case in table(tmp_path / "o") if method == "affine"} == {"c0", "c1"}
+
+
+def test_numbers_that_nobody_described_are_not_adopted(cohort, tools, tmp_path):
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
+    run(*words)
+    (tmp_path / "o" / "cases" / "oracle" / "row.json").unlink()
+    assert "choose another folder" in run(*words, code=2).stderr
+    shutil.rmtree(tmp_path / "o" / "cases" / "oracle")
+    (tmp_path / "o" / "benchmark.json").unlink()
+    assert "choose another folder" in run(*words, code=2).stderr
+
+
+def test_weights_that_change_while_a_benchmark_runs_end_it(cohort, weights, tools, tmp_path, monkeypatch):
+    mine = tmp_path / "mine" / "tiny.safetensors"
+    mine.parent.mkdir()
+    shutil.copy(weights, mine)
+    real = benchmark.note_row
+
+    def note_then_train(folder, one, workers, todo):
+        real(folder, one, workers, todo)
+        if one.name == "tiny":
+            torch.manual_seed(77)
+            save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
+            contestants.model_of.cache_clear()  # as in a process of its own
+
+    monkeypatch.setattr(benchmark, "note_row", note_then_train)
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--run", mine, code=2).stderr
+    assert "holds results of another weights" in said
+
+
+def test_a_replaced_scan_gets_a_rigid_alignment_of_its_own(cohort, tools, tmp_path):
+    mine, out = tmp_path / "mine", tmp_path / "o"
+    shutil.copytree(cohort, mine)
+    labels = mine / "c1" / "arterial_labels.nii.gz"
+    good = labels.read_bytes()
+    labels.write_bytes(b"no labels")  # found rigidly, and not measured
+    words = ("benchmark", mine, "-o", out, "--split", "all", "--tool", "oracle")
+    run(*words)
+    file = out / "rigid" / "c1_arterial.json"
+    old = json.loads(file.read_text())
+    old["matrix"][0][3] = 50.0  # what the scan that was here before may have had
+    file.write_text(json.dumps(old))
+    labels.write_bytes(good)
+    shutil.copy(mine / "c0" / "arterial.nii.gz", mine / "c1" / "arterial.nii.gz")
+    run(*words)
+    assert abs(json.loads(file.read_text())["matrix"][0][3]) < 20
+
+
 def test_a_damaged_rigid_alignment_is_found_anew(cohort, tools, tmp_path):
     words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
     run(*words)
     file = tmp_path / "o" / "rigid" / "c1_arterial.json"
+    good = json.loads(file.read_text())["matrix"]
     for damage in ("", "[]", '{"matrix": [1, 2]}', json.dumps({"matrix": [[0.0] * 4] * 4, "warnings": []})):
         file.write_text(damage)
-        run(*words, "--tool", "discrete")
+        assert "failed" not in run(*words, "--tool", "discrete").stderr
         shutil.rmtree(tmp_path / "o" / "cases" / "discrete")
-        assert np.array(json.loads(file.read_text())["matrix"]).shape == (4, 4), damage
+        assert np.allclose(json.loads(file.read_text())["matrix"], good, atol=1e-3), damage
 
 
 def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, tools, tmp_path):

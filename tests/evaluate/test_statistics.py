@@ -54,6 +54,14 @@ def test_a_patient_that_one_method_missed_is_left_out():
     assert compare(rows("old", BASE) + rows("new", [math.nan]), "old", "dice", "liver") == []
 
 
+def test_patients_are_compared_by_the_same_scans_alone():
+    """A tool that failed on the hard phase of two patients is not ahead for it."""
+    both = [*rows("old", BASE, "ab"), *rows("tool", BASE, "ab")]
+    some = [r for r in both if not (r.method == "tool" and r.phase == "a" and r.case in ("p0", "p1"))]
+    (found,) = compare(some, "old", "dice", "liver")
+    assert found.n == 4 and found.difference == pytest.approx(0) and found.p == 1
+
+
 def test_one_patient_has_no_interval():
     (found,) = compare(rows("old", BASE[:1]) + rows("new", [0.95]), "old", "dice", "liver")
     assert math.isnan(found.low) and math.isnan(found.high)

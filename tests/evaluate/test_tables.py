@@ -73,6 +73,18 @@ def test_mean_and_sample_sd() -> None:
     assert math.isnan(Cell.of([]).mean)
 
 
+def test_a_miss_that_all_share_leaves_a_best_and_fewer_pairs_do_not_win() -> None:
+    def of(method: str, *values: float) -> list[CaseResult]:
+        return [CaseResult(f"p{i}", "a", method, {"hd95/liver": v}) for i, v in enumerate(values)]
+
+    both = of("good", 1.0, 3.0, math.inf) + of("bad", 2.0, 4.0, math.inf) + of("few", 0.5)
+    assert markdown(summarise(both, "hd95", "liver")).splitlines()[2:] == [
+        "| good | **2.00 (1.41), 1 missed** |",
+        "| bad | 3.00 (1.41), 1 missed |",
+        "| few | 0.50, of 1 |",
+    ]
+
+
 def test_markdown_as_the_paper_prints_it() -> None:
     assert markdown(summarise(RESULTS, "dice", "liver")) == (
         "| Dice (%), liver ↑ | arterial | delay | all |\n"

@@ -34,10 +34,20 @@ def test_a_packed_file_is_known_by_its_ends(tmp_path):
     assert digest(files[0]) != digest(files[1])
 
 
+def test_a_header_counts_with_its_voxels(tmp_path):
+    (tmp_path / "a.mhd").write_text("ElementDataFile = a.raw")
+    (tmp_path / "a.raw").write_bytes(b"one")
+    before = digest(tmp_path / "a.mhd")
+    (tmp_path / "a.raw").write_bytes(b"two")
+    assert digest(tmp_path / "a.mhd") != before
+
+
 def test_a_folder_is_known_by_its_files(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.dcm").write_bytes(b"one")
     before = digest(tmp_path)
+    (tmp_path / "in" / ".DS_Store").write_bytes(b"looked at")
+    assert digest(tmp_path) == before
     (tmp_path / "in" / "1.dcm").rename(tmp_path / "in" / "2.dcm")
     assert digest(tmp_path) != before
     with pytest.raises(OSError):

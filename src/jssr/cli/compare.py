@@ -73,7 +73,7 @@ def benchmark(
     from jssr.engine.output import check_output
     from jssr.engine.recipe import nearest
     from jssr.engine.rows import failures, rows_markdown
-    from jssr.engine.synthesis import makers, run_synthesis
+    from jssr.engine.synthesis import TABLE, makers, note_makers, run_synthesis
     from jssr.errors import JssrError
     from jssr.evaluate.tables import rich_table
 
@@ -98,6 +98,7 @@ def benchmark(
     for name in structure or []:
         if name not in known:
             raise JssrError(f"--structure {name!r}: the cohort knows none of that name{nearest(name, known)}")
+    note_makers({**segmentors, **generators}, out)
     with opt.progress() as bar:
         task = bar.add_task("benchmark", total=len(contestants) * len(cases))
         done = engine.run_benchmark(
@@ -111,8 +112,9 @@ def benchmark(
                 patients, segmentors, generators, out, split=split, fixed=fixed, workers=workers,
                 on_case=lambda _: bar.advance(task),
             )  # fmt: skip
-    failed = failures(out, contestants, cases)
-    behind = rows_markdown(out, contestants)
+    folders = {c.name: out / "cases" / c.folder for c in contestants}
+    failed = failures(folders | ({"table 2": out / TABLE} if segmentors else {}), cases)
+    behind = rows_markdown(out, contestants, grid.ndim == 2)
     pixels = grid.ndim == 2 and unknown_spacing(grid)
     output.write_tables(out, done, second, reference, seed, structure or (), behind, failed, pixels)
     output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)

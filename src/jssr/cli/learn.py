@@ -117,12 +117,15 @@ def evaluate(
     from rich.progress import Progress
 
     from jssr.data.cohort import Cohort
-    from jssr.engine.evaluation import cases_of, evaluate_cohort, summaries
+    from jssr.engine.evaluation import cases_of, evaluate_cohort, fitting_cohort, summaries
     from jssr.engine.model import load_model
     from jssr.evaluate.tables import rich_table
 
     patients = Cohort.load(cohort)
     cases = cases_of(patients, split)
+    if system is None and checkpoint is None:
+        system = fitting_cohort(patients, cases)
+        opt.console().print(f"system: {system}, as jssr register takes for such scans")
     model = load_model(system, checkpoint, device, deterministic)
     with Progress(console=opt.stderr(), transient=True) as bar:
         task = bar.add_task("evaluating", total=len(cases))

@@ -22,8 +22,8 @@ from rich.progress import (
 )
 
 __all__ = [
-    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Out", "Refine",
-    "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
+    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Network", "Out",
+    "Refine", "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
 ]  # fmt: skip
 
 
@@ -62,6 +62,12 @@ SystemName = Annotated[
         "--system",
         help="Which system: by default the checkpoint's, else jssr for CT and discrete for others.",
         metavar="NAME",
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--system", help="Which system: by default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"
     ),
 ]
 Checkpoint = Annotated[

@@ -85,7 +85,7 @@ def register(
 def segment(
     image: Annotated[Path, typer.Argument(help="The scan.", metavar="IMAGE")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Label map to write, or a folder for segmentation.nii.gz.")],
-    system: opt.SystemName = None,
+    system: opt.Network = None,
     checkpoint: opt.Checkpoint = None,
     moving: Annotated[
         bool, typer.Option("--moving", help="A scan of the moving modality: macJNet has a segmentor for each.")
@@ -123,7 +123,7 @@ def synthesise(
     moving: Annotated[Path, typer.Argument(help="The scan to show in another appearance.", metavar="MOVING")],
     fixed: Annotated[Path, typer.Argument(help="The scan whose appearance and grid it takes.", metavar="FIXED")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Image to write, or a folder for synthesised.nii.gz.")],
-    system: opt.SystemName = None,
+    system: opt.Network = None,
     checkpoint: opt.Checkpoint = None,
     rigid: opt.Rigid = True,
     device: opt.Device = "cpu",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -189,8 +190,11 @@ class Cohort(_Entry):
         told: list[list[str]] = []
         for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
             for name in part.values():
+                path = self.path(name)
+                if re.fullmatch(r"[0-9.]+", path.name) and not path.exists():
+                    path = path.parent  # a DICOM series by its UID
                 with suppress(OSError):
-                    told.append([name, digest(self.path(name))])
+                    told.append([name, digest(path)])
         return told
 
     def split(self, name: Split) -> list[Case]:

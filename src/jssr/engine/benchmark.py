@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,8 @@ from jssr.engine.infer import prepare, solve, structure_of
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, forget_peak, peak_memory_mb
 from jssr.engine.recipe import Recipe
-from jssr.engine.rows import attempt, check_cohort, failures, is_measured, keep_failures, note_row
-from jssr.errors import CohortError, ImageError, JssrError
+from jssr.engine.rows import attempt, check_cohort, check_row, failures, is_measured, keep, note_row
+from jssr.errors import CohortError, ImageError, JssrError, WorkerError
 from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
@@ -93,13 +93,14 @@ def run_benchmark(
         todo = [case for case in cases if not _is_done(one, case, out, shown)]
         note_row(folder, one, workers, len(todo))
         job = partial(_case, cohort, one, anchor, out, shown, likeness)
-        for case, _ in in_processes(job, todo, workers, apart=True):
+        for case in _done(job, todo, workers, folder, anchor):
             if on_case is not None:
                 on_case(one.name, case.id)
-    files = [out / "cases" / one.folder / f"{case.id}.csv" for one in contestants for case in cases]
+    folders = {one.name: out / "cases" / one.folder for one in contestants}
+    files = [folder / f"{case.id}.csv" for folder in folders.values() for case in cases]
     results = [result for file in files for result in read_csv(file)]
     if not results:
-        raise JssrError(f"no pair could be measured; the first: {failures(out, contestants, cases)[0][-1]}")
+        raise JssrError(f"no pair could be measured; the first: {failures(folders, cases)[0][-1]}")
     write_csv(results, out / "results.csv")
     return results
 
@@ -119,6 +120,24 @@ def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
     return read_grid(cohort.path(cases[-1].images[phase]))
 
 
+def _done(job: Callable[[Case], None], todo: Sequence[Case], workers: int, folder: Path, anchor: str) -> Iterator[Case]:
+    """The cases of a row as each is done; one that ends its process (a tool crashes, memory is short) fails alone."""
+    left = list(todo)
+    try:
+        for case, _ in in_processes(job, left, workers, apart=True):
+            yield case
+        return
+    except WorkerError:
+        left = [case for case in todo if not is_measured(folder, case.id)]
+    for case in left:  # whoever did it, each by itself now
+        try:
+            list(in_processes(job, [case], 1, apart=True))
+        except WorkerError:
+            wrong = "its process ended: it crashed, was killed, or memory is short"
+            keep(folder, case.id, [], {phase: wrong for phase in case.images if phase != anchor})
+        yield case
+
+
 def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
     drawn = one.name in BEFORE or case.id != shown or any((out / "fields" / one.folder).glob(f"{shown}_*"))
     return drawn and is_measured(out / "cases" / one.folder, case.id)
@@ -127,6 +146,8 @@ def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
 def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case) -> None:
     """Run a contestant on every scan of a case."""
     one.load()
+    folder = out / "cases" / one.folder
+    check_row(folder, one)  # a run that still trains changes its weights
     results: list[CaseResult] = []
     failed: dict[str, str] = {}
     for phase in (p for p in case.images if p != anchor):
@@ -135,9 +156,7 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
             failed[phase] = wrong
         else:
             results.append(result)
-    folder = out / "cases" / one.folder
-    keep_failures(folder, case.id, failed)
-    write_csv(results, folder / f"{case.id}.csv")
+    keep(folder, case.id, results, failed)
 
 
 def _pair(
@@ -148,6 +167,7 @@ def _pair(
     labels = _labels(cohort, case, anchor, y)
     file = out / "rigid" / f"{case.id}_{phase}.json"
     if one.name == "rigid":
+        file.unlink(missing_ok=True)  # of these scans, not of what may have been here before them
         load()
         forget_peak()
         rigid: RigidResult | None = rigid_of(y, x, file)
@@ -155,8 +175,9 @@ def _pair(
         rigid = rigid_of(y, x, file) if one.starts_rigid else None
         forget_peak()
     whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
-    # Where nothing is done there is nothing to compare.
-    peak, seconds = (math.nan, math.nan) if one.name == "initial" else (peak_memory_mb(), seconds)
+    # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
+    idle = one.name == BEFORE[0] or (one.name in BEFORE and y.grid.ndim == 2)
+    peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
     values = _measured(cohort, case, anchor, phase, y, x, whole)
     values |= _likeness(y, x, whole) if alike else {}
     if case.id == shown and isinstance(whole, Displacement):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,7 +121,7 @@ def run_name(source: str) -> str:
     Raises:
         JssrError: that cannot be the name of a row.
     """
-    path = Path(source).resolve()
+    path = Path(os.path.abspath(source))  # noqa: PTH100  (not where a link leads)
     name = path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
     if not name or name in (*BEFORE, *UNTRAINED, *TOOLS) or ON in name:
         raise JssrError(f"{source}: {name!r} cannot be the name of a row; rename the run")

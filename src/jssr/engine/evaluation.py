@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.engine.infer import prepare, register, solve
-from jssr.engine.model import Model
+from jssr.engine.model import Model, fitting_system
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Working
@@ -36,6 +36,7 @@ __all__ = [
     "cases_of",
     "against",
     "evaluate_cohort",
+    "fitting_cohort",
     "summaries",
     "write_tables",
 ]
@@ -62,6 +63,13 @@ def cases_of(cohort: Cohort, split: str) -> list[Case]:
             f"{cohort.root}: no case of split {split!r} has two phases; its splits are {there}; 'all' takes every case"
         )
     return cases
+
+
+def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
+    """`fitting_system` of a cohort: what its first case gets stands for all, so that a table is of one system."""
+    first = cases[0]
+    phases = [cohort.anchor, *(phase for phase in first.images if phase != cohort.anchor)]
+    return fitting_system(*(read_image(cohort.image(first, phase)) for phase in phases[:2]))
 
 
 def _split(name: str) -> Split:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from jssr import __version__
+from jssr.io.programs import forget_programs, programs_peak_mb
 from jssr.tools.base import package_version
 
 __all__ = ["Stopwatch", "forget_peak", "peak_memory_mb", "processor", "provenance"]
@@ -49,13 +50,13 @@ class Stopwatch:
 
 def peak_memory_mb() -> float:
     """The most memory this process has held since `forget_peak`, or since it began, and with it the largest program
-    that it ran, MiB."""
+    of `run_program`, MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-    own, programs = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with suppress(OSError, StopIteration):  # what can be forgotten is counted here
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         own = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-    return (own + programs) / unit
+    return own / unit + programs_peak_mb()
 
 
 def forget_peak() -> None:
@@ -63,6 +64,7 @@ def forget_peak() -> None:
 
     What the C library keeps of freed arrays (`jssr.cli.memory`) is given back first, or it would count as held.
     """
+    forget_programs()
     with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
@@ -93,4 +95,4 @@ def processor() -> str:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return platform.machine()

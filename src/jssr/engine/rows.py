@@ -6,7 +6,6 @@ it could not be aligned or measured.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -18,10 +17,11 @@ from jssr.engine.output import write_json
 from jssr.engine.provenance import provenance
 from jssr.engine.settings import check_settings, described, read_settings
 from jssr.errors import JssrError, OutputError
-from jssr.io.atomic import make_folder
+from jssr.evaluate.metrics import CaseResult
+from jssr.evaluate.tables import write_csv
 from jssr.processes import shared
 
-__all__ = ["attempt", "check_cohort", "failures", "is_measured", "keep_failures", "note_row", "rows_markdown"]
+__all__ = ["attempt", "check_cohort", "check_row", "failures", "is_measured", "keep", "note_row", "rows_markdown"]
 
 T = TypeVar("T")
 ROW = "row.json"
@@ -34,9 +34,8 @@ def note_row(folder: Path, one: Contestant, workers: int, todo: int) -> None:
     Raises:
         OutputError: the folder's numbers are of other weights, settings or versions.
     """
-    identity, before = one.identity(), read_settings(folder / ROW)
-    if (folder / ROW).is_file():
-        check_settings(folder, before, identity)
+    identity = one.identity()
+    before = check_row(folder, one)
     made = before.get("made", [])
     if todo:
         processes, threads = shared(workers, todo)
@@ -45,6 +44,18 @@ def note_row(folder: Path, one: Contestant, workers: int, todo: int) -> None:
         now["versions"] = {name: told["versions"][name] for name in LIBRARIES}
         made = made if now in made else [*made, now]
     write_json({**identity, "made": made}, folder / ROW)
+
+
+def check_row(folder: Path, one: Contestant) -> dict[str, Any]:
+    """Make sure that a row's numbers are of what the contestant is now; what is written down of them.
+
+    Raises:
+        OutputError: they are of other weights, settings or versions, or nobody wrote down of what.
+    """
+    before = read_settings(folder / ROW)
+    if (folder / ROW).is_file() or any(folder.glob("*.csv")):
+        check_settings(folder, before, one.identity())
+    return before
 
 
 def check_cohort(cohort: Cohort, cases: Sequence[Case], out: Path, settings: Mapping[str, Any]) -> None:
@@ -59,10 +70,11 @@ def check_cohort(cohort: Cohort, cases: Sequence[Case], out: Path, settings: Map
     before = read_settings(file)
     now = {case.id: described(cohort, case) for case in cases}
     then: dict[str, str] = before.get("cases", {})
-    if file.is_file():
+    rows = list((out / "cases").glob("*"))
+    if file.is_file() or any(any(row.glob("*.csv")) for row in rows):
         check_settings(out, before, settings)
         for id, files in now.items():
-            if then.get(id, files) != files and any(is_measured(row, id) for row in (out / "cases").glob("*")):
+            if then.get(id) != files and any(is_measured(row, id) for row in rows):
                 raise OutputError(f"{out}: the scans of case {id} have changed since; choose another folder")
     write_json({**settings, "cases": {**then, **now}, "provenance": provenance("cpu", False)}, file)
 
@@ -82,37 +94,43 @@ def attempt(step: Callable[[], T]) -> tuple[T | None, str]:
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def keep_failures(folder: Path, id: str, failed: Mapping[str, str]) -> None:
-    """Write which phases of a case failed and why, or that none did. Such a case is done again."""
-    file = _failed(folder, id)
-    if failed:
-        write_json(failed, file)
-    else:
-        file.unlink(missing_ok=True)
+def keep(folder: Path, id: str, results: Sequence[CaseResult], failed: Mapping[str, str]) -> None:
+    """Write what was measured of a case, and which phases failed and why: such a case is done again."""
+    if failed:  # first, so that no part of a case counts as the whole
+        write_json(failed, _failed(folder, id))
+    write_csv(results, folder / f"{id}.csv")
+    if not failed:
+        _failed(folder, id).unlink(missing_ok=True)
 
 
-def failures(out: Path, contestants: Sequence[Contestant], cases: Sequence[Case]) -> list[tuple[str, str, str, str]]:
-    """(row, case, phase, what went wrong) of everything that failed."""
+def failures(folders: Mapping[str, Path], cases: Sequence[Case]) -> list[tuple[str, str, str, str]]:
+    """(row, case, phase, what went wrong) of everything that failed, by the rows' folders."""
     found = []
-    for one in contestants:
+    for name, folder in folders.items():
         for case in cases:
-            file = _failed(out / "cases" / one.folder, case.id)
-            if file.is_file():
-                told = json.loads(file.read_text(encoding="utf-8"))
-                found += [(one.name, case.id, phase, why) for phase, why in told.items()]
+            told = read_settings(_failed(folder, case.id))
+            found += [(name, case.id, phase, str(why)) for phase, why in told.items()]
     return found
 
 
-def rows_markdown(out: Path, contestants: Sequence[Contestant]) -> str:
-    """How the rows were made, as a Markdown table."""
+def rows_markdown(out: Path, contestants: Sequence[Contestant], flat: bool) -> str:
+    """How the rows were made, as a Markdown table.
+
+    Args:
+        flat: of radiographs.
+    """
     lines = ["| row | what | measured with |", "| --- | --- | --- |"]
     for one in contestants:
-        told = read_settings(make_folder(out / "cases" / one.folder) / ROW)
-        lines.append(f"| {one.name} | {_what(one, told)} | {'; '.join(_how(m) for m in told.get('made', [])) or '-'} |")
-    return "\n".join(lines) + "\n"
+        row = read_settings(out / "cases" / one.folder / ROW)
+        made = "; ".join(_how(m) for m in row.get("made", [])) or "-"
+        lines.append(f"| {one.name} | {_what(one, row, flat)} | {made} |")
+    told = "" if flat else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
+    return "\n".join(lines) + "\n" + told
 
 
-def _what(one: Contestant, told: Mapping[str, Any]) -> str:
+def _what(one: Contestant, told: Mapping[str, Any], flat: bool) -> str:
+    if one.name in BEFORE and flat:
+        return "middle on middle, the longer sides equal where a spacing is unknown"
     if one.name in BEFORE:
         return {"initial": "the headers alone", "rigid": "our rigid alignment"}[one.name]
     if one.is_tool:

@@ -22,6 +22,7 @@ from jssr.engine.contestants import ON, model_of
 from jssr.engine.evaluation import against, cases_of
 from jssr.engine.model import Model
 from jssr.engine.parts import largest_parts
+from jssr.engine.rows import attempt, is_measured, keep
 from jssr.engine.settings import same_settings
 from jssr.errors import JssrError
 from jssr.evaluate.metrics import CaseResult
@@ -30,9 +31,11 @@ from jssr.io.atomic import make_folder
 from jssr.io.images import read_image
 from jssr.processes import in_processes
 
-__all__ = ["AS_IT_IS", "makers", "run_synthesis", "split_row"]
+__all__ = ["AS_IT_IS", "TABLE", "makers", "note_makers", "run_synthesis", "split_row"]
 
 AS_IT_IS = "non-synthesis"
+TABLE = "table2"
+"""Its folder."""
 
 
 def makers(runs: Mapping[str, str], n: int) -> tuple[dict[str, str], dict[str, str]]:
@@ -82,7 +85,8 @@ def run_synthesis(
 ) -> list[CaseResult]:
     """Dice of every segmentor on every phase, as it is and through every generator.
 
-    Leaves `table2/ID.csv` as each case is done, and `table2.csv`.
+    A scan that fails is left out and told (`engine.rows`). Leaves `table2/ID.csv` as each case is done, and
+    `table2.csv`.
 
     Args:
         segmentors, generators: of `makers`.
@@ -90,14 +94,11 @@ def run_synthesis(
         on_case: called with the id of each case when it is done.
     """
     cases = [case for case in cases_of(cohort, split) if case.labels]
-    folder = make_folder(out / "table2")
-    for name, source in {**segmentors, **generators}.items():
-        same_settings(
-            make_folder(folder / "runs" / name), {"weights": model_of(source).header.get("checksum")}, "row.json"
-        )
+    note_makers({**segmentors, **generators}, out)
+    folder = make_folder(out / TABLE)
     anchor = fixed or cohort.anchor
     wanted = [f"{s}{ON}{g}" for s in segmentors for g in (AS_IT_IS, *generators)]
-    todo = [case for case in cases if not _complete(folder / f"{case.id}.csv", wanted)]
+    todo = [case for case in cases if not _complete(folder, case.id, wanted)]
     job = partial(_case, cohort, dict(segmentors), dict(generators), anchor, out)
     for case, _ in in_processes(job, todo, workers):
         if on_case is not None:
@@ -107,33 +108,65 @@ def run_synthesis(
     return results
 
 
-def _complete(file: Path, wanted: Sequence[str]) -> bool:
-    return file.is_file() and set(wanted) <= {r.method for r in read_csv(file)}
+def note_makers(runs: Mapping[str, str], out: Path) -> None:
+    """Write down of which weights table 2 is.
+
+    Raises:
+        OutputError: it is of others.
+    """
+    for name, source in runs.items():
+        place = make_folder(out / TABLE / "runs" / name)
+        same_settings(place, {"weights": model_of(source).header.get("checksum")}, "row.json")
+
+
+def _complete(folder: Path, id: str, wanted: Sequence[str]) -> bool:
+    return is_measured(folder, id) and set(wanted) <= {r.method for r in read_csv(folder / f"{id}.csv")}
 
 
 def _case(
     cohort: Cohort, segmentors: dict[str, str], generators: dict[str, str], anchor: str, out: Path, case: Case
 ) -> None:
-    y = read_image(cohort.path(case.images[anchor]))
-    some = model_of(next(iter(segmentors.values())))
     results: list[CaseResult] = []
+    failed: dict[str, str] = {}
     for phase in (p for p in case.images if p != anchor and p in case.labels):
-        x = read_image(cohort.path(case.images[phase]))
-        rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-        pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid, flat=some.recipe.flat)
-        images = {AS_IT_IS: pair.moving}
-        images |= {name: _synthesised(model_of(source), pair) for name, source in generators.items()}
-        goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)
+        known = any(r.phase == anchor for r in results)
+        found, wrong = attempt(partial(_phase, cohort, segmentors, generators, anchor, out, case, phase, not known))
+        if found is None:
+            failed[phase] = wrong
+        else:
+            results += found
+    keep(out / TABLE, case.id, results, failed)
+
+
+def _phase(
+    cohort: Cohort,
+    segmentors: dict[str, str],
+    generators: dict[str, str],
+    anchor: str,
+    out: Path,
+    case: Case,
+    phase: str,
+    anchor_too: bool,
+) -> list[CaseResult]:
+    """A moving scan under everybody, and the anchor's if that is asked for."""
+    y, x = (read_image(cohort.path(case.images[p])) for p in (anchor, phase))
+    some = model_of(next(iter(segmentors.values())))
+    rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
+    pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid, flat=some.recipe.flat)
+    images = {AS_IT_IS: pair.moving}
+    images |= {name: _synthesised(model_of(source), pair) for name, source in generators.items()}
+    results = []
+    goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)
+    for s, source in segmentors.items():
+        for g, image in images.items():
+            values = _dice(model_of(source), image, goal, cohort)
+            results.append(CaseResult(case.id, phase, f"{s}{ON}{g}", values))
+    if anchor_too and anchor in case.labels:
+        goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
         for s, source in segmentors.items():
-            for g, image in images.items():
-                values = _dice(model_of(source), image, goal, cohort)
-                results.append(CaseResult(case.id, phase, f"{s}{ON}{g}", values))
-        if not any(r.phase == anchor for r in results) and anchor in case.labels:
-            goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
-            for s, source in segmentors.items():
-                values = _dice(model_of(source), pair.fixed, goal, cohort)
-                results += [CaseResult(case.id, anchor, f"{s}{ON}{g}", values) for g in images]
-    write_csv(results, out / "table2" / f"{case.id}.csv")
+            values = _dice(model_of(source), pair.fixed, goal, cohort)
+            results += [CaseResult(case.id, anchor, f"{s}{ON}{g}", values) for g in images]
+    return results
 
 
 def _synthesised(model: Model, pair: PreparedPair) -> Tensor:

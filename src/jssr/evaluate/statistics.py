@@ -6,7 +6,7 @@ The scans of one patient share anatomy and anchor: they are averaged first, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,7 +57,8 @@ def compare(
         seed: of the bootstrap.
 
     Returns:
-        One comparison per method, in the order of their first appearance; those without a patient in common left out.
+        One comparison per method, in the order of their first appearance, over the patients of whom both have the same
+        scans; those without any left out.
     """
     there = _patients(results, against, metric, structure)
     found = []
@@ -65,10 +66,10 @@ def compare(
         if method == against:
             continue
         mine = _patients(results, method, metric, structure)
-        common = [case for case in mine if case in there]
+        common = [case for case in mine if case in there and mine[case].keys() == there[case].keys()]
         if not common:
             continue
-        differences = np.array([mine[case] - there[case] for case in common])
+        differences = np.array([_mean(mine[case]) - _mean(there[case]) for case in common])
         low, high = _interval(differences, seed)
         p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
         found.append(
@@ -77,14 +78,17 @@ def compare(
     return _holm(found)
 
 
-def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, float]:
-    """Mean over each patient's scans; patients with a scan that was not measured or missed are left out."""
-    values: dict[str, list[float]] = {}
+def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, dict[str, float]]:
+    """Each patient's value by phase; patients with a scan that was not measured or missed are left out."""
+    values: dict[str, dict[str, float]] = {}
     for result in results:
         if result.method == method:
-            values.setdefault(result.case, []).append(value_of(result, metric, structure))
-    means = {case: float(np.mean(v)) for case, v in values.items()}
-    return {case: mean for case, mean in means.items() if math.isfinite(mean)}
+            values.setdefault(result.case, {})[result.phase] = value_of(result, metric, structure)
+    return {case: v for case, v in values.items() if all(math.isfinite(value) for value in v.values())}
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return float(np.mean(list(values.values())))
 
 
 def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:

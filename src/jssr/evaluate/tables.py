@@ -194,12 +194,14 @@ def _format(cell: Cell, metric: Metric, most: int) -> str:
 
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest.
-    A method that missed some, or was measured on fewer, is no winner: its mean is of the easier ones."""
+    A method that missed more than others, or was measured on fewer, is no winner: its mean is of the easier ones."""
     best: dict[str, set[str]] = {}
     pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
     for phase in summary.phases:
-        most = max(_most(summary, phase), 1)
-        whole = {method: row[phase] for method, row in summary.cells.items() if row[phase].n == most}
+        there = {method: row[phase] for method, row in summary.cells.items() if row[phase].n}
+        most = max((cell.n for cell in there.values()), default=0)
+        least = min((cell.missed for cell in there.values() if cell.n == most), default=0)
+        whole = {method: cell for method, cell in there.items() if cell.n == most and cell.missed == least}
         means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in whole.items()}
         winners = {m for m, v in means.items() if v == pick(means.values())}
         best[phase] = winners if len(winners) < len(means) else set()

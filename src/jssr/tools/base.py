@@ -70,7 +70,7 @@ def missing(module: str) -> Callable[[], str | None]:
     def lacks() -> str | None:
         from importlib.util import find_spec
 
-        return None if find_spec(module) else f"{module} is not installed; pip install 'jssr[benchmark]'"
+        return None if find_spec(module) else f"{module} is not installed; pip install '.[benchmark]' in the clone"
 
     return lacks
 

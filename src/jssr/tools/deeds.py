@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.io.images import write_image
+from jssr.io.programs import run_program
 from jssr.tools.base import Tool, isotropic
 
 __all__ = ["TOOLS"]
@@ -42,9 +42,9 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
         files = ["-F", str(out / "fixed.nii.gz"), "-M", str(out / "moving.nii.gz")]
         (out / "linear").touch()  # it resolves the path of its output before there is any
         (out / "deeds").touch()
-        _call([PROGRAMS[0], *files, "-O", str(out / "linear")], environment)
+        run_program([PROGRAMS[0], *files, "-O", str(out / "linear")], environment)
         affine = out / "linear_matrix.txt"
-        _call([PROGRAMS[1], *files, "-O", str(out / "deeds"), "-A", str(affine)], environment)
+        run_program([PROGRAMS[1], *files, "-O", str(out / "deeds"), "-A", str(affine)], environment)
         return _read(np.loadtxt(affine), np.fromfile(out / "deeds_displacements.dat", np.float32), grid)
 
 
@@ -65,13 +65,6 @@ def _read(matrix: np.ndarray, values: np.ndarray, grid: Grid) -> Displacement:
     linear = torch.from_numpy(matrix.T[:3].copy()).float()
     at = torch.einsum("ij,bj...->bi...", linear[:, :3], here) + linear[:, 3].view(1, 3, 1, 1, 1)
     return Displacement((at + u - here)[0], grid)
-
-
-def _call(command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise JssrError(f"{command[0]} ended with {done.returncode}: {' '.join(last) or 'no message'}")
 
 
 def _lacks() -> str | None:

@@ -1,0 +1,56 @@
+"""Programs that are called, and the memory that they take."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from jssr.errors import JssrError
+
+__all__ = ["forget_programs", "programs_peak_mb", "run_program"]
+
+EVERY = 0.05
+"""Seconds between looks at a program's memory."""
+_largest = 0.0
+
+
+def run_program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end.
+
+    Its memory is asked of the system while it runs: what the system tells afterwards (`ru_maxrss`) begins with the size
+    of the process that called it.
+
+    Raises:
+        JssrError: it ended with an error; the message holds its last line.
+    """
+    global _largest
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while True:
+            try:
+                said, wrong = run.communicate(timeout=EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                _largest = max(_largest, _held_mb(run.pid))
+    if run.returncode:
+        last = (wrong or said).strip().splitlines()[-1:]
+        raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
+
+
+def programs_peak_mb() -> float:
+    """MiB that the largest program took since `forget_programs`, where the system tells (Linux)."""
+    return _largest
+
+
+def forget_programs() -> None:
+    """Let `programs_peak_mb` begin anew."""
+    global _largest
+    _largest = 0.0
+
+
+def _held_mb(pid: int) -> float:
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
+    return 0.0
