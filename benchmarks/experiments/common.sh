@@ -10,13 +10,17 @@ WORKERS=${WORKERS:-2}
 SHIPPED=src/jssr/weights/jssr-compact.safetensors
 mkdir -p "$RUNS"
 
-once() {  # once NAME COMMAND...: unless it was done before
+once() {  # once NAME COMMAND...: unless it was done before, by the same command
     local mark="$RUNS/.done-${1//\//-}"
     shift
-    [ -e "$mark" ] && return
+    if [ -e "$mark" ]; then
+        [ "$(cat "$mark")" = "$*" ] && return
+        echo "$mark: done by another command; remove it and what it made" >&2
+        exit 1
+    fi
     echo "$(date +%T) $*"
     "$@"
-    touch "$mark"
+    echo "$*" > "$mark"
 }
 
 phantoms() {  # phantoms NAME OPTIONS...: scans in $RUNS/NAME
@@ -28,7 +32,5 @@ prepared() {  # prepared NAME OPTIONS...: $RUNS/NAME, prepared, in $RUNS/NAME-pr
 }
 
 trained() {  # trained NAME RECIPE OPTIONS...: a run in $RUNS/NAME
-    local go_on=()
-    [ -d "$RUNS/$1" ] && go_on=(--resume)
-    once "$1" $JSSR train "$2" -o "$RUNS/$1" "${@:3}" "${go_on[@]}"
+    once "$1" $JSSR train "$2" -o "$RUNS/$1" --resume "${@:3}"
 }
