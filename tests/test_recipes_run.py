@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -104,6 +105,28 @@ def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: P
     assert {r.phase for r in rows} == {"venous", "arterial"}
     for metric in ("dice", "recall", "precision", "rvd", "voe", "hd95"):
         assert f"{metric}/liver" in rows[0].values
+    # Labels of one scan are enough for its row; what is moved needs both.
+    shutil.copytree(prepared, tmp_path / "half")
+    half = Cohort.load(tmp_path / "half")
+    for case in half.cases:
+        del case.labels["venous"]
+    half.save()
+    run(
+        "evaluate",
+        tmp_path / "half",
+        "--split",
+        "all",
+        "--checkpoint",
+        tmp_path / "run",
+        "-o",
+        tmp_path / "e2",
+        "--no-rigid",
+    )
+    found = read_csv(tmp_path / "e2" / "results.csv")
+    one = {(r.case, r.phase): r for r in found if r.method == "segmentor"}
+    assert {phase for _, phase in one} == {"arterial"}
+    for row in (r for r in rows if r.phase == "arterial"):
+        assert dict(one[row.case, row.phase].values) == pytest.approx(dict(row.values), nan_ok=True)
 
 
 def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_path: Path) -> None:

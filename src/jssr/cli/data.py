@@ -52,7 +52,10 @@ def phantom(
         ),
     ] = None,
     population: Annotated[
-        Population, typer.Option("--population", help="supervised: another population, venous unless --phases says otherwise, labelled.")
+        Population,
+        typer.Option(
+            "--population", help="supervised: another population, venous unless --phases says otherwise, labelled."
+        ),
     ] = Population.target,
     anatomy: Annotated[
         Anatomy, typer.Option("--anatomy", help="pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.engine.infer import prepare, register, solve
+from jssr.engine.inputs import labels_of
 from jssr.engine.model import Model, fitting_system
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
@@ -189,9 +190,9 @@ def _evaluate_case(
         for found in state_results(case.id, phase, one):
             method = names.get(found.method, found.method)
             results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
-        if model.structures and phase in case.labels and study.structures:
-            known = one.truth.moving_labels, one.truth.fixed_labels
-            results += _segmentor(case.id, phase, anchor, one.work, *known, study.structures)
+        if model.structures and study.structures:
+            known = _known_labels(cohort, case, {phase: one.moving, anchor: one.fixed})
+            results += _segmentor(case.id, phase, anchor, one.work, known, study.structures)
     return results
 
 
@@ -216,38 +217,42 @@ def _segmentor_alone(
     cohort: Cohort, case: Case, anchor: str, phase: str, fixed: Volume, model: Model, rigid: bool
 ) -> list[CaseResult]:
     """The rows of a system without a register."""
-    if not {anchor, phase} <= set(case.labels):
-        return []
     moving = read_image(cohort.image(case, phase))
-    p_x, p_y = (read_image(cohort.path(case.labels[p]), kind="labels") for p in (phase, anchor))
+    known = _known_labels(cohort, case, {phase: moving, anchor: fixed})
+    if not known:
+        return []
     work = solve(model, fixed, moving, prepare(model, fixed, moving, rigid), 0, Stopwatch())
-    return _segmentor(case.id, phase, anchor, work, p_x, p_y, cohort.structures())
+    return _segmentor(case.id, phase, anchor, work, known, cohort.structures())
+
+
+def _known_labels(cohort: Cohort, case: Case, scans: Mapping[str, Volume]) -> dict[str, Volume]:
+    """The label maps of those of some scans that have one, by phase."""
+    found = {p: labels_of(cohort.path(case.labels[p]), scan) for p, scan in scans.items() if p in case.labels}
+    return {phase: labels for phase, labels in found.items() if labels is not None}
 
 
 def _segmentor(
-    case: str,
-    phase: str,
-    anchor: str,
-    work: Working,
-    moving_labels: Volume | None,
-    fixed_labels: Volume | None,
-    structures: Any,
+    case: str, phase: str, anchor: str, work: Working, known: Mapping[str, Volume], structures: Any
 ) -> list[CaseResult]:
-    """How well the segmentor finds the organs of a moving scan, and of the anchor, on the network's grid."""
+    """How well the segmentor finds the organs of a moving scan and of the anchor, as far as they are known, on the
+    network's grid."""
     pair, model = work.pair, work.model
-    if moving_labels is None or fixed_labels is None or work.alignment.moving_segmentation is None:
-        return []
-    with model.computing():
-        said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
-    plain = largest_parts(said, model.one_piece).argmax(dim=1)
-    goal = resample(moving_labels, pair.grid, pair.transform)
-    names, made = model.structures, work.alignment.moving_segmentation.argmax(dim=1)
-    out = [CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True))]
-    if work.alignment.synthesised is not None and not work.alignment.registered:
-        out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
-    if work.alignment.fixed_segmentation is not None:
+    out: list[CaseResult] = []
+    if work.alignment.moving_segmentation is None:
+        return out
+    names = model.structures
+    if phase in known:
+        with model.computing():
+            said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
+        plain = largest_parts(said, model.one_piece).argmax(dim=1)
+        goal = resample(known[phase], pair.grid, pair.transform)
+        made = work.alignment.moving_segmentation.argmax(dim=1)
+        out.append(CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True)))
+        if work.alignment.synthesised is not None and not work.alignment.registered:
+            out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
+    if anchor in known and work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
-        goal = resample(fixed_labels, pair.grid)
+        goal = resample(known[anchor], pair.grid)
         out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
     return out
 
