@@ -98,7 +98,7 @@ def benchmark(
     for name in structure or []:
         if name not in known:
             raise JssrError(f"--structure {name!r}: the cohort knows none of that name{nearest(name, known)}")
-    note_makers({**segmentors, **generators}, out)
+    note_makers({**segmentors, **generators}, out)  # refused now, not after the hours of table 1
     with opt.progress() as bar:
         task = bar.add_task("benchmark", total=len(contestants) * len(cases))
         done = engine.run_benchmark(
@@ -114,9 +114,9 @@ def benchmark(
             )  # fmt: skip
     folders = {c.name: out / "cases" / c.folder for c in contestants}
     failed = failures(folders | ({"table 2": out / TABLE} if segmentors else {}), cases)
-    behind = rows_markdown(out, contestants, grid.ndim == 2)
     pixels = grid.ndim == 2 and unknown_spacing(grid)
-    output.write_tables(out, done, second, reference, seed, structure or (), behind, failed, pixels)
+    behind = output.Behind(rows_markdown(out, contestants, grid.ndim == 2), failed, pixels)
+    output.write_tables(out, done, second, reference, seed, structure or (), behind)
     output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
     screen = opt.console()
     for block in output.table_one(done, structure or ()):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from jssr.data.pictures import cohort_of_pictures, picture_folders
 from jssr.errors import CohortError
 from jssr.io.atomic import atomic_path
 from jssr.io.digest import digest
+from jssr.io.names import names_series
 
 __all__ = ["Case", "Cohort"]
 
@@ -191,10 +191,8 @@ class Cohort(_Entry):
         for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
             for name in part.values():
                 path = self.path(name)
-                if re.fullmatch(r"[0-9.]+", path.name) and not path.exists():
-                    path = path.parent  # a DICOM series by its UID
                 with suppress(OSError):
-                    told.append([name, digest(path)])
+                    told.append([name, digest(path.parent if names_series(path) else path)])
         return told
 
     def split(self, name: Split) -> list[Case]:

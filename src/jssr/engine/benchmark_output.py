@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jssr.core.transform import Transform
@@ -17,9 +18,24 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 
-__all__ = ["PIXELS", "table_one", "table_two", "write_figures", "write_tables"]
+__all__ = ["PIXELS", "Behind", "table_one", "table_two", "write_figures", "write_tables"]
 
 PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What the tables rest on.
+
+    Attributes:
+        rows: how they were made, of `rows_markdown`.
+        failed: what did, of `failures`.
+        pixels: the scans have no spacing of their own.
+    """
+
+    rows: str = ""
+    failed: Sequence[tuple[str, str, str, str]] = ()
+    pixels: bool = False
 
 
 def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> list[Summary]:
@@ -64,9 +80,7 @@ def write_tables(
     against: str,
     seed: int = 0,
     structures: Sequence[str] = (),
-    behind: str = "",
-    failed: Sequence[tuple[str, str, str, str]] = (),
-    pixels: bool = False,
+    behind: Behind | None = None,
 ) -> None:
     """Write tables.md: table 1, tests against one method, table 2 where there is one, and what stands behind the rows.
 
@@ -75,14 +89,13 @@ def write_tables(
         against: row that the others are tested against.
         seed: of the bootstrap.
         structures: as in `table_one`.
-        behind: of `rows_markdown`.
-        failed: of `failures`.
-        pixels: the scans have no spacing of their own.
+        behind: what the tables rest on.
     """
-    notes = [PIXELS + "\n"] if pixels else []
+    behind = behind or Behind()
+    notes = [PIXELS + "\n"] if behind.pixels else []
     parts = ["## Table 1: registration\n", *_about(results), *notes, markdown(*table_one(results, structures))]
-    if failed:
-        parts += ["## What failed, and is in no mean\n", _failed(failed)]
+    if behind.failed:
+        parts += ["## What failed, and is in no mean\n", _failed(behind.failed)]
     tests = comparisons(results, against, seed)
     if any(tests):
         parts += [f"## Against {against}\n", _tests(tests) + "\n", comparisons_markdown(tests)]
@@ -90,8 +103,8 @@ def write_tables(
         parts.append("## Table 2: synthesis, by segmentation\n")
         for segmentor, blocks in table_two(second):
             parts += [f"### Segmentor: {segmentor}\n", markdown(*blocks)]
-    if behind:
-        parts += ["## How the rows were made\n", behind]
+    if behind.rows:
+        parts += ["## How the rows were made\n", behind.rows]
     _write(out / "tables.md", "\n".join(parts).encode())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
 from jssr.io.images import read_image
+from jssr.io.names import names_series
 
 __all__ = ["KEPT", "found_again", "located"]
 
@@ -41,7 +42,6 @@ def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:
     """
     told = result[key]
     for path in (folder / KEPT[key], folder / told.get("path", KEPT[key]), Path(told["name"])):
-        series = set(path.name) <= set("0123456789.") and path.parent.is_dir()
-        if path.exists() or series:
+        if path.exists() or names_series(path):
             return replace(read_image(path), name=str(told["name"]))
     raise ImageError(f"{told['name']}: the scan is no longer there; put it back")

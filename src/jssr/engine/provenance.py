@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from jssr import __version__
-from jssr.io.programs import forget_programs, programs_peak_mb
+from jssr.io.programs import forget_programs, held_mb, programs_peak_mb
 from jssr.tools.base import package_version
 
 __all__ = ["Stopwatch", "forget_peak", "peak_memory_mb", "processor", "provenance"]
@@ -51,12 +51,10 @@ class Stopwatch:
 def peak_memory_mb() -> float:
     """The most memory this process has held since `forget_peak`, or since it began, and with it the largest program
     of `run_program`, MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with suppress(OSError, StopIteration):  # what can be forgotten is counted here
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        own = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-    return own / unit + programs_peak_mb()
+    own = held_mb()
+    if own is None:
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return own + programs_peak_mb()
 
 
 def forget_peak() -> None:

@@ -18,6 +18,7 @@ from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.atomic import atomic_path
 from jssr.io.flat import check_picture, flattened, grey, spaced
 from jssr.io.header import check_file
+from jssr.io.names import names_series
 from jssr.io.packing import pack_file
 
 __all__ = ["from_sitk", "grid_of", "read_grid", "read_image", "stored_dtype", "to_sitk", "write_image"]
@@ -50,7 +51,7 @@ def read_image(
             infinity; an image of one value; spacing that is not positive; labels that are not whole numbers.
     """
     path = Path(path)
-    if path.is_dir() or (not path.exists() and path.parent.is_dir() and _is_uid(path.name)):
+    if path.is_dir() or names_series(path):
         from jssr.io.dicom import read_series, single_image
 
         folder, uid = (path, series) if path.is_dir() else (path.parent, path.name)
@@ -277,10 +278,6 @@ def _translated(path: Path, error: RuntimeError) -> JssrError:
         f"{path}: is not a readable image, or is truncated; NIfTI, NRRD, MHA files and DICOM folders are read, and "
         "grey pictures (PNG, JPEG, TIFF)"
     )
-
-
-def _is_uid(name: str) -> bool:
-    return "." in name and all(part.isdigit() for part in name.split("."))
 
 
 def _times(size: tuple[int, ...]) -> str:

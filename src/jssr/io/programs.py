@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jssr.errors import JssrError
 
-__all__ = ["forget_programs", "programs_peak_mb", "run_program"]
+__all__ = ["forget_programs", "held_mb", "programs_peak_mb", "run_program"]
 
 EVERY = 0.05
 """Seconds between looks at a program's memory."""
@@ -32,7 +32,7 @@ def run_program(command: Sequence[str], environment: Mapping[str, str] | None = 
                 said, wrong = run.communicate(timeout=EVERY)
                 break
             except subprocess.TimeoutExpired:
-                _largest = max(_largest, _held_mb(run.pid))
+                _largest = max(_largest, held_mb(run.pid) or 0.0)
     if run.returncode:
         last = (wrong or said).strip().splitlines()[-1:]
         raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
@@ -49,8 +49,9 @@ def forget_programs() -> None:
     _largest = 0.0
 
 
-def _held_mb(pid: int) -> float:
+def held_mb(process: int | str = "self") -> float | None:
+    """MiB that a process has held at most, where the system tells (Linux), and since it was last told to forget."""
     with suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
-    return 0.0
+    return None

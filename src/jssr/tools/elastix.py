@@ -95,8 +95,8 @@ TOOLS = (
         lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
         missing("itk"),
         (2, 3),
-        load,
-        "itk-elastix",
+        load=load,
+        package="itk-elastix",
     ),
     Tool(
         "affine",
@@ -105,7 +105,7 @@ TOOLS = (
         lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
         missing("itk"),
         (2, 3),
-        load,
-        "itk-elastix",
+        load=load,
+        package="itk-elastix",
     ),
 )

@@ -18,6 +18,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, find_series, listed
 from jssr.io.images import quiet
+from jssr.io.names import names_series
 
 __all__ = ["read_series", "series_at"]
 
@@ -90,8 +91,7 @@ def series_at(path: str | os.PathLike[str]) -> SeriesInfo | None:
     path = Path(path)
     if path.is_dir():
         return _choose(path, None) if find_series(path, localizers=True) else None
-    known = not path.exists() and path.parent.is_dir() and set(path.name) <= set("0123456789.")
-    return _choose(path.parent, path.name) if known else None
+    return _choose(path.parent, path.name) if names_series(path) else None
 
 
 def _choose(folder: Path, series: str | None) -> SeriesInfo:
