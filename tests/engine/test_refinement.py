@@ -7,6 +7,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.data.prepare import prepare_pair
 from jssr.engine import refinement
+from jssr.engine.infer import prepare
 from jssr.engine.model import load_model
 from jssr.engine.refinement import refinement_grid, unlikeness
 from jssr.systems.base import Alignment
@@ -38,18 +39,45 @@ def test_the_grid_is_made_finer_but_not_endless():
     assert large.voxels <= 1.05 * refinement.MOST_VOXELS
 
 
+def test_what_a_search_described_on_nearly_as_fine_a_grid_is_not_described_again():
+    scan = Volume(torch.zeros(1, 200, 160, 120), Grid.of((200, 160, 120), 2.5))
+    scan.data[:, 20:180, 20:140, 10:110] = 1
+    searched = prepare(load_model("discrete"), scan, scan, rigid=False).grid
+    assert searched.spacing.min() > 2  # the scan is too large for the recipe's 2 mm
+    assert refinement_grid(searched).same_as(searched)
+    assert not refinement_grid(searched.respaced(searched.spacing * 1.1)).same_as(searched)
+
+
 def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
     generator = torch.Generator().manual_seed(1)
     texture = ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=generator), 1.5)[0] * 400
     scan = Volume(texture, Grid.of((32, 32, 24), 4.0))
     pair = prepare_pair(scan, scan, model.recipe.spacing, model.recipe.window, rigid=False)
     tau = torch.full((1, 3, *pair.grid.shape), 3.0)
-    found, helped = refinement.refine_pair(model, scan, scan, pair, Alignment(tau), 1)
-    assert not helped
+    found, warnings = refinement.refine_pair(model, scan, scan, pair, Alignment(tau), 1)
+    assert warnings == (refinement.LOST,)
     assert found.u.abs().max() < 1
-    found, helped = refinement.refine_pair(model, scan, scan, pair, Alignment(tau * 0), 1)
-    assert helped
+    found, warnings = refinement.refine_pair(model, scan, scan, pair, Alignment(tau * 0), 1)
+    assert warnings == ()
     assert found.u.abs().max() < 1
+
+
+def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(model):
+    texture, other = (
+        ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=torch.Generator().manual_seed(s)), 1.5)[0] * 400
+        for s in (1, 2)
+    )
+    grid = Grid.of((32, 32, 24), 4.0)
+    scan, stranger = Volume(texture, grid), Volume(other, grid)
+    pair = prepare_pair(scan, stranger, model.recipe.spacing, model.recipe.window, rigid=False)
+    nothing = Alignment(torch.zeros(1, 3, *pair.grid.shape))
+    _, (warning,) = refinement.refine_pair(model, scan, stranger, pair, nothing, 1)
+    assert "0 % only" in warning
+    assert "Compare the pictures" in warning
+    _, warnings = refinement.refine_pair(
+        load_model(checkpoint=model, descriptor="mind"), scan, stranger, pair, nothing, 1
+    )
+    assert warnings == ()  # how far apart is usual is known of MIND-SSC alone
 
 
 @pytest.mark.parametrize(("name", "channels"), [("mind-ssc", 12), ("mind", 6), ("macmind", 18)])

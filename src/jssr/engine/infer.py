@@ -32,11 +32,6 @@ from jssr.systems.base import Alignment
 
 __all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
 
-LOST = (
-    "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
-    "system trained on such scans?"
-)
-
 
 def register(
     fixed: Image,
@@ -180,10 +175,9 @@ def solve(
         with watch.stage("refine"):
             from jssr.engine.refinement import refine_pair
 
-            finer, helped = refine_pair(model, y, x, pair, alignment, refine)
+            finer, warnings = refine_pair(model, y, x, pair, alignment, refine)
             maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
-        if not helped:
-            pair = replace(pair, warnings=(*pair.warnings, LOST))
+        pair = replace(pair, warnings=(*pair.warnings, *warnings))
     return Working(model, pair, alignment, maps, structure)
 
 

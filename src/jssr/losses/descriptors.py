@@ -47,7 +47,7 @@ def _over_their_mean(d: Tensor) -> Tensor:
     variance = d.mean(dim=1, keepdim=True)
     middle = variance.mean(dim=tuple(range(2, d.ndim)), keepdim=True)
     variance = torch.minimum(torch.maximum(variance, middle * 1e-3), middle * 1e3).clamp(min=1e-12)
-    return torch.exp(-d / variance)
+    return torch.exp(d / -variance)  # one image is negated so, not every channel
 
 
 @full_precision
