@@ -14,8 +14,13 @@ labelled=(--supervised "$RUNS/ct-t1-labelled-prepared" --set stages.segment.step
 trained ct-t1-runs/jsynr jsynr-compact "${data[@]}" --set stages.align.steps=1500
 trained ct-t1-runs/jssr jssr-compact "${data[@]}" "${labelled[@]}" --set stages.align.steps=1000 --set stages.joint.steps=500
 trained ct-t1-runs/jsegr jsegr-compact "${data[@]}" "${labelled[@]}" --set stages.joint.steps=1500
+smoother=(--set stages.align.weights.smooth=6)  # the recipes have 2, which suits CT to CT
+trained ct-t1-runs/jsynr-smooth jsynr-compact "${data[@]}" --set stages.align.steps=1500 "${smoother[@]}"
+smoother+=(--set stages.joint.weights.smooth=6)
+trained ct-t1-runs/jssr-smooth jssr-compact "${data[@]}" "${labelled[@]}" --set stages.align.steps=1000 --set stages.joint.steps=500 \
+    "${smoother[@]}"
 trained ct-t1-runs/voxelmorph-mind voxelmorph-mind-compact "${data[@]}" --set stages.align.steps=1500
 
-runs=("$RUNS"/ct-t1-runs/{jssr,jsynr,jsegr,voxelmorph-mind})
+runs=("$RUNS"/ct-t1-runs/{jssr,jssr-smooth,jsynr,jsynr-smooth,jsegr,voxelmorph-mind})
 $JSSR benchmark "$RUNS/ct-t1-test" --split all -o "$RUNS/ct-t1-tables" --workers "$WORKERS" --against jssr \
     "${runs[@]/#/--run=}" --tool discrete
