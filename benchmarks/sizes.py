@@ -96,11 +96,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", nargs=2, metavar=("SYSTEM", "SIZE"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.one:
-        print(json.dumps(measure(*chosen.one, chosen.fixed, chosen.moving, chosen.threads)))
-        return
     chosen.out.mkdir(parents=True, exist_ok=True)
-    file = chosen.out / "sizes.csv"
+    file, last = chosen.out / "sizes.csv", chosen.out / "last.json"
+    if chosen.one:
+        # Not through stdout, where tools print what they please.
+        last.write_text(json.dumps(measure(*chosen.one, chosen.fixed, chosen.moving, chosen.threads)))
+        return
     rows = list(csv.DictReader(file.open())) if file.is_file() else []
     done = {(row["system"], row["size"]) for row in rows}
     for size in chosen.sizes:
@@ -113,7 +114,8 @@ def main() -> None:
             if ran.returncode:
                 print(f"{system} at {size}: failed ({(ran.stderr.strip().splitlines() or ['killed'])[-1]})")
                 continue
-            rows.append(json.loads(ran.stdout.strip().splitlines()[-1]))
+            rows.append(json.loads(last.read_text()))
+            last.unlink()
             print(rows[-1], flush=True)
             with file.open("w", newline="") as handle:
                 writer = csv.DictWriter(handle, COLUMNS)
