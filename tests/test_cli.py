@@ -96,6 +96,13 @@ def test_evaluate_takes_the_system_that_register_takes(cohort, tmp_path):
     assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["system"] == "discrete"
 
 
+def test_evaluate_of_the_rigid_step_alone_has_its_row_once(cohort, tmp_path):
+    run("evaluate", cohort, "-o", tmp_path / "e", "--split", "test", "--system", "rigid")
+    rows = [line.split(",") for line in (tmp_path / "e" / "results.csv").read_text().splitlines()[1:]]
+    assert {row[2] for row in rows} == {"initial", "rigid"}
+    assert len({tuple(row[:5]) for row in rows}) == len(rows)
+
+
 def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):
     words = ("evaluate", cohort, "-o", tmp_path / "out", "--split", "test", "--checkpoint", weights, "--no-rigid")
     run(*words)

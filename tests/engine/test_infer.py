@@ -10,8 +10,9 @@ import torch
 from tiny_jssr import SHAPE, ball, ball_labels, tiny_weights
 
 import jssr
+from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.volume import Points
+from jssr.core.volume import Points, Volume
 from jssr.data.rigid import OverlapError
 from jssr.engine.infer import prepare
 from jssr.engine.model import load_model
@@ -248,6 +249,28 @@ def test_what_is_chosen_is_used_whatever_the_scans(model):
     assert jssr.register(ball(), ball((6, 0, 0)), system="discrete", rigid=False).result["system"] == "discrete"
     with pytest.raises(CheckpointError, match="takes no weights"):
         jssr.register(y, x, system="discrete", checkpoint="some.safetensors", rigid=False)
+
+
+def test_the_rigid_step_alone_is_a_system():
+    """A scan against itself, its header elsewhere: the field is that shift, everywhere."""
+    texture = ff.smooth(torch.randn(1, 1, 40, 36, 32, generator=torch.Generator().manual_seed(0)), 1.5)[0] * 2000
+    outside = torch.ones(1, 40, 36, 32, dtype=torch.bool)
+    outside[:, 6:34, 6:30, 6:26] = False
+    grid = Grid.of((40, 36, 32), 4.0)
+    y = Volume(texture.masked_fill(outside, -1000), grid, name="y")
+    x = Volume(y.data, Grid.of((40, 36, 32), 4.0, (grid.origin + [5, -4, 3]).tolist()), name="x")
+    found = jssr.register(y, x, system="rigid")
+    assert found.result["system"] == "rigid"
+    assert (
+        np.abs(4 * found.displacement.u.numpy() - np.array([5, -4, 3.0]).reshape(3, 1, 1, 1)).max() < 0.5
+    )  # u: voxels
+    matrix, points = np.array(found.result["rigid"]["matrix_lps_mm"]), grid.world(np.array([[9.0, 9, 9], [30, 20, 12]]))
+    by_matrix = points @ matrix[:3, :3].T + matrix[:3, 3]
+    assert np.abs(found.displacement(points) - by_matrix).max() < 1e-3
+    assert np.abs(jssr.register(y, x, system="rigid", rigid=False).displacement.u.numpy()).max() == 0
+    flat = Volume(torch.rand(1, 32, 32), Grid.of((32, 32), 1.0))
+    with pytest.raises(JssrError, match="3D"):
+        jssr.register(flat, flat, system="rigid")
 
 
 def test_a_large_grid_is_made_coarser(model):

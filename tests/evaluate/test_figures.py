@@ -140,4 +140,8 @@ def test_box_plot_shows_each_method_in_each_phase() -> None:
     assert axes.get_ylabel() == "Dice (%), liver"
     medians = sorted(float(x.get_ydata()[0]) for x in axes.lines if x.get_color() == "#d03030")
     assert medians == pytest.approx([82.0, 82.0, 92.0, 92.0])
+    assert not [x for x in axes.lines if x.get_marker() == "o" and len(x.get_ydata())]
+    few = figures.box_plot([r for r in results if r.case in ("p0", "p1")]).axes[0]
+    points = [x for x in few.lines if x.get_marker() == "o" and len(x.get_ydata())]
+    assert sorted(float(y) for x in points for y in x.get_ydata()) == pytest.approx([80, 80, 81, 81, 90, 90, 91, 91])
     assert opened(figures.figure_png(figure, dpi=50)).format == "PNG"

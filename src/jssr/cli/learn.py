@@ -111,7 +111,7 @@ def evaluate(
     Per case to CSV as it is done (an interrupted run continues), mean (sd) per phase in tables.md, with the rows
     initial and rigid beside, and the segmentor's Dice per phase; the same with pictures in report.html.
 
-    Example: jssr evaluate cohort --split test --refine 80 -o evaluation
+    Example: jssr evaluate cohort --split test --refine 40 -o evaluation
     """
     opt.prepare_session(threads, verbose)
     from rich.progress import Progress

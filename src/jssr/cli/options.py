@@ -60,7 +60,7 @@ SystemName = Annotated[
     str | None,
     typer.Option(
         "--system",
-        help="Which system: by default the checkpoint's, else jssr for CT and discrete for others.",
+        help="Which system: by default the checkpoint's, else jssr for CT and discrete for others; rigid for no more.",
         metavar="NAME",
     ),
 ]

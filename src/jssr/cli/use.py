@@ -53,7 +53,7 @@ def register(
     Writes moved.nii.gz, displacement.nii.gz (the whole map on the fixed grid, mm, LPS), inverse.nii.gz, what the system
     synthesises and segments, result.json and report.html.
 
-    Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 80
+    Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 40
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer

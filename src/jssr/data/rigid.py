@@ -178,7 +178,7 @@ def rigid_align(
     accepted = not warnings
     found = found.inverse() if swapped else found
     if overlap(fixed.grid, moving.grid, found) < 0.25:
-        warnings.append(f"{moving.name} covers less than a quarter of {fixed.name}'s field of view")
+        warnings.append(f"aligned rigidly, {moving.name} covers less than a quarter of {fixed.name}'s field of view")
     return RigidResult(found, time.perf_counter() - begin, after, before, accepted, tuple(warnings))
 
 

@@ -188,6 +188,8 @@ def _evaluate_case(
         (pictures / picture_name(case.id, phase)).write_bytes(picture)
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):
+            if found.method == "network" and model.recipe.system == "rigid":
+                continue  # the state "rigid" once more
             method = names.get(found.method, found.method)
             results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
         if model.structures and study.structures:

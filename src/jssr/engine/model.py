@@ -26,7 +26,7 @@ __all__ = ["SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "shi
 SHIPPED = {"jssr": "jssr-compact.safetensors"}
 """The weights file in `jssr/weights` of each system that has one."""
 
-UNTRAINED = ("discrete",)
+UNTRAINED = ("discrete", "rigid")
 """Systems without weights; each has a recipe of its name."""
 
 
@@ -159,7 +159,7 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
     """The recipe with another descriptor, for the search too where the system is one."""
     if descriptor is None:
         return recipe
-    searches = {"descriptor": descriptor} if recipe.system in UNTRAINED else {}
+    searches = {"descriptor": descriptor} if recipe.system == "discrete" else {}
     return recipe.model_copy(update={"descriptor": descriptor, "options": {**recipe.options, **searches}})
 
 

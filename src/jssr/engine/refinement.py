@@ -39,7 +39,7 @@ times 0.2 to 0.3 (0.8 to 0.9), phantoms in CT and T1 0.9 to 1.3 (0.7 to 0.8); re
 was worse than none, 1.3 to 1.9 (0.9)."""
 DOUBTFUL = (
     "The scans look unlike each other (self-similarities {found:.1f} apart, two phases of CT 0.5), and the field "
-    "changed that by {gain:.0f} % only: it may follow noise. Compare the pictures before and after."
+    "changed that by {gain:.0f} % only: it may follow noise. --system rigid leaves it at the rigid step: compare."
 )
 
 
@@ -111,7 +111,9 @@ def refine_pair(
     mask = body * ff.warp(sides[1].mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
-    return Displacement(out.cpu()[0], grid), _doubts(*apart, grid.ndim == 3 and model.recipe.descriptor == "mind-ssc")
+    return Displacement(out.cpu()[0], grid), _doubts(
+        *apart, grid.ndim == 3 and model.recipe.descriptor == "mind-ssc" and bool(start.u.any())
+    )
 
 
 def _doubts(found: float, before: float, known: bool) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ __all__ = [
 Grey = NDArray[np.float32]
 Colour = NDArray[np.uint8]
 
+FEW = 5
+"""Values that make no box."""
 FIXED_COLOUR = (86, 200, 255)
 MOVING_COLOUR = (255, 176, 32)
 FOLD_COLOUR = (20, 20, 20)
@@ -298,7 +300,8 @@ def box_plot(
 ) -> Figure:
     """Plot the spread of one metric over the cases, a box for each phase and method (the paper's figure 4).
 
-    Boxes run from the first to the third quartile, whiskers to the last value within 1.5 of their distance.
+    Boxes run from the first to the third quartile, whiskers to the last value within 1.5 of their distance. Fewer than
+    `FEW` values are shown as points besides: their box may be a line.
     """
     about = METRICS.get(metric, Metric(metric))
     phases = tuple(phases or dict.fromkeys(r.phase for r in results))
@@ -318,6 +321,9 @@ def box_plot(
             box.set_label(method if box is drawn["boxes"][0] else "_")
         for line in drawn["medians"]:
             line.set_color("#d03030")
+        for place, box, values in zip(places, drawn["boxes"], boxes, strict=True):
+            if len(values) < FEW:
+                axes.plot([place] * len(values), values, "o", markersize=5, color=box.get_facecolor(), zorder=3)
     axes.set_xticks(range(len(phases)), phases)
     axes.set_ylabel(f"{about.title}, {structure}" if structure else about.title)
     axes.yaxis.grid(True, color="#dddddd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jssr.engine.recipe import Recipe
-from jssr.recipes import baselines, discrete, dual, jrsnet, jssr, macjnet
+from jssr.recipes import baselines, dual, jrsnet, jssr, macjnet, untrained
 
 __all__ = ["RECIPES"]
 
@@ -39,5 +39,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "jrsnet-noseg-compact": jrsnet.jrsnet_noseg_compact,
     "dirnet-compact": jrsnet.dirnet_compact,
     "flownet-compact": jrsnet.flownet_compact,
-    "discrete": discrete.discrete,
+    "discrete": untrained.discrete,
+    "rigid": untrained.rigid,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.systems import discrete, dual, flow, jrsnet, jssr, lapirn, macjnet, pix2pix, vnet, voxelmorph
+from jssr.systems import discrete, dual, flow, jrsnet, jssr, lapirn, macjnet, pix2pix, rigid, vnet, voxelmorph
 from jssr.systems.base import System
 
 __all__ = ["SYSTEMS"]
@@ -21,5 +21,6 @@ SYSTEMS: dict[str, Callable[..., System]] = {
     "dirnet": flow.build_dirnet,
     "flownet": flow.build_flownet,
     "discrete": discrete.build,
+    "rigid": rigid.build,
 }
 """Name to `build(networks, options, classes)`."""

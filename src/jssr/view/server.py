@@ -43,7 +43,7 @@ POLICY = (
     "connect-src 'self' data: blob:; font-src 'self' data:; worker-src blob:; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-SYSTEMS = ("", "jssr", "discrete")
+SYSTEMS = ("", "jssr", "discrete", "rigid")
 
 
 class Viewer:

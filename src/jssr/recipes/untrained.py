@@ -1,10 +1,10 @@
-"""The recipe of `discrete`, which needs no training: the grid that it searches on and how long it refines."""
+"""The recipes of the systems that need no training: `discrete` and `rigid`."""
 
 from __future__ import annotations
 
 from jssr.engine.recipe import Recipe
 
-__all__ = ["discrete"]
+__all__ = ["discrete", "rigid"]
 
 
 def discrete() -> Recipe:
@@ -21,4 +21,17 @@ def discrete() -> Recipe:
         spacing=(2.0, 2.0, 2.0),
         most_voxels=3_000_000,
         dims=(2, 3),
+    )
+
+
+def rigid() -> Recipe:
+    """The rigid step alone: `jssr register FIXED MOVING --system rigid`; the grid of `discrete`, for `--refine`."""
+    return discrete().model_copy(
+        update={
+            "name": "rigid",
+            "description": "the rigid step alone",
+            "system": "rigid",
+            "refine": 0,
+            "dims": (3,),
+        }
     )
