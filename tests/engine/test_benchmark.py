@@ -18,8 +18,9 @@ from jssr.core.transform import Affine
 from jssr.data.cohort import Cohort
 from jssr.engine import benchmark, contestants
 from jssr.engine.checkpoint import save_weights
+from jssr.engine.model import load_model
 from jssr.engine.recipe import Stage, build_system
-from jssr.errors import JssrError
+from jssr.errors import CheckpointError, JssrError
 from jssr.evaluate.tables import read_csv
 from jssr.io.images import read_image
 from jssr.processes import in_processes
@@ -153,6 +154,18 @@ def test_names_of_runs(tmp_path, monkeypatch):
     assert contestants.Contestant("a/b + 3", "x").folder == "a_b_+_3"
     with pytest.raises(JssrError):
         contestants.contestants_of([], [], [], 1)
+
+
+def test_the_shipped_weights_have_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    contestants.model_of.cache_clear()
+    found = contestants.contestants_of(["jssr"], [], ["rigid"], 1)
+    assert [(one.name, one.source) for one in found[2:]] == [("jssr", "jssr")]  # rigid is always there
+    assert found[2].identity()["weights"] == load_model("jssr").header["checksum"]
+    contestants.model_of.cache_clear()
+    (tmp_path / "jssr").mkdir()  # a run of that name comes first
+    with pytest.raises(CheckpointError):
+        contestants.contestants_of(["jssr"], [], [], 1)
 
 
 def test_a_contestant_has_a_process_of_its_own():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,6 +67,7 @@ def prepare_pair(
     initial: Literal["geometry", "centre"] = "geometry",
     found: RigidResult | None = None,
     flat: int = 256,
+    most_voxels: int | None = None,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
 
@@ -77,7 +79,9 @@ def prepare_pair(
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: as in `rigid_align`.
         found: a rigid alignment found before, taken as it is.
-        flat: pixels along each side of the grid of 2D images; spacing, rigid, initial and found are for 3D alone.
+        flat: pixels along each side of the grid of 2D images; spacing, rigid, initial, found and most_voxels are for 3D
+            alone.
+        most_voxels: where the grid would have more, its spacing grows until it has not.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
@@ -93,9 +97,16 @@ def prepare_pair(
     transform = result.transform if result else Affine.identity()
     if overlap(fixed.grid, moving.grid, transform) == 0:
         raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")
-    a = _ready(fixed, spacing, window, Affine.identity())
-    b = _ready(moving, spacing, window, transform)
-    grid, warnings = working_grid(a, [b], spacing)
+
+    def placed(spacing: Sequence[float] | float) -> tuple[Ready, Ready, Grid, list[str]]:
+        a = _ready(fixed, spacing, window, Affine.identity())
+        b = _ready(moving, spacing, window, transform)
+        return a, b, *working_grid(a, [b], spacing)
+
+    a, b, grid, warnings = placed(spacing)
+    if most_voxels is not None and grid.voxels > most_voxels:
+        grow = 1.01 * (grid.voxels / most_voxels) ** (1 / 3)  # a margin for rounding up
+        a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(spacing, 3).tolist()])
     one, two = normalised(a, grid), normalised(b, grid)
     said = (*(result.warnings if result else ()), *warnings)
     return PreparedPair(

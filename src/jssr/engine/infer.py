@@ -123,12 +123,10 @@ def prepare(
 ) -> PreparedPair:
     """`prepare_pair` as a model's recipe has it."""
     recipe = model.recipe
-    pair = prepare_pair(y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found, flat=recipe.flat)
-    if pair.grid.ndim == 2 or recipe.most_voxels is None or pair.grid.voxels <= recipe.most_voxels:
-        return pair
-    grow = 1.01 * (pair.grid.voxels / recipe.most_voxels) ** (1 / pair.grid.ndim)  # a margin for rounding up
-    spacing = [grow * s for s in recipe.spacing]
-    return prepare_pair(y, x, spacing, recipe.window, pair.rigid is not None, found=pair.rigid)
+    return prepare_pair(
+        y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found, flat=recipe.flat,
+        most_voxels=recipe.most_voxels,
+    )  # fmt: skip
 
 
 def structure_of(
