@@ -22,5 +22,5 @@ trained ct-t1-runs/jssr-smooth jssr-compact "${data[@]}" "${labelled[@]}" --set 
 trained ct-t1-runs/voxelmorph-mind voxelmorph-mind-compact "${data[@]}" --set stages.align.steps=1500
 
 runs=("$RUNS"/ct-t1-runs/{jssr,jssr-smooth,jsynr,jsynr-smooth,jsegr,voxelmorph-mind})
-$JSSR benchmark "$RUNS/ct-t1-test" --split all -o "$RUNS/ct-t1-tables" --workers "$WORKERS" --against jssr \
+$JSSR benchmark "$RUNS/ct-t1-test" --split all -o "$RUNS/ct-t1-tables" --workers "$WORKERS" --against jssr-smooth \
     "${runs[@]/#/--run=}" --tool discrete
