@@ -49,6 +49,7 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
     assert second["discrete", "c1"].seconds > second["rigid", "c1"].seconds > 0
     told = (out / "tables.md").read_text()
     assert "## Table 1" in told and "minus oracle" in told and "## Table 2" not in told
+    assert "| pairs worse than rigid | Dice, liver | Dice, mean | TRE |" in told and "| discrete |" in told
     for name in ("figure4.png", "figure5_arterial.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 

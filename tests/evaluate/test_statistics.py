@@ -3,7 +3,7 @@ import math
 import pytest
 
 from jssr.evaluate.metrics import CaseResult
-from jssr.evaluate.statistics import compare, comparisons_markdown
+from jssr.evaluate.statistics import compare, comparisons_markdown, worse_markdown, worsened
 
 
 def rows(method, values, phases=("a",)):
@@ -78,3 +78,23 @@ def test_markdown_prints_the_units_of_the_tables():
     found = compare(rows("old", BASE) + rows("new", [v + 0.01 for v in BASE]), "old", "dice", "liver")
     text = comparisons_markdown([found, []])
     assert "| Dice (%), liver: minus old |" in text and "| new | +1.00 | +1.00 to +1.00 | 6 |" in text
+
+
+def test_pairs_made_worse_are_counted_by_pair():
+    """More overlap is better, less distance is; equal is not worse; what one of the two lacks does not count."""
+    before = [CaseResult(f"p{i}", "a", "rigid", {"dice/liver": 0.9, "tre": 5.0}) for i in range(4)]
+    after = [
+        CaseResult(f"p{i}", "a", "new", {"dice/liver": dice, "tre": tre})
+        for i, (dice, tre) in enumerate([(0.95, 5.0), (0.85, 4.0), (0.9, 6.0), (math.nan, 7.0)])
+    ]
+    other = [CaseResult("p9", "a", "new", {"dice/liver": 0.1, "tre": 99.0})]
+    lost = [CaseResult("p0", "a", "rough", {"hd95/liver": math.inf})]
+    results = [*before, *after, *other, *lost]
+    assert worsened(results, "rigid", "dice", "liver") == {"new": (1, 3)}
+    assert worsened(results, "rigid", "tre") == {"new": (2, 4)}
+    text = worse_markdown(results, "rigid", [("dice", "liver"), ("tre", ""), ("dice", "spleen")])
+    assert text.splitlines() == ["| pairs worse than rigid | Dice, liver | TRE |", "| --- | ---: | ---: |",
+                                 "| new | 1 of 3 | 2 of 4 |"]  # fmt: skip
+    missed = [CaseResult("p0", "a", "rigid", {"hd95/liver": 3.0}), *lost]
+    assert worsened(missed, "rigid", "hd95", "liver") == {"rough": (1, 1)}
+    assert worse_markdown(lost, "rigid", [("tre", "")]) == ""

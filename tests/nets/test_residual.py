@@ -18,6 +18,22 @@ def test_what_the_generator_makes(stem):
     assert [f.shape for f in found.features] == [(2, 6, 24 // stem, 24 // stem)] * 5  # one and two a block
 
 
+@pytest.mark.parametrize("size", [32, 30])
+def test_a_field_of_control_points_is_smooth(size):
+    """Between the middles of two blocks of 8 pixels, 3.5 and 11.5, a cubic B-spline is one polynomial of degree 3."""
+    torch.manual_seed(0)
+    net = ResidualGenerator(width=6, blocks=1, stem=2, knots=8)
+    torch.nn.init.normal_(net.field.weight)
+    field = net(*images(size)).field.detach().double()
+    assert field.shape == (2, 2, size, size)
+    steps = field.diff(n=4, dim=2)[:, :, 4:8]  # those whose five pixels lie in 4..11
+    assert steps.abs().max() < 1e-3 * field.diff(n=3, dim=2)[:, :, 4:9].abs().max()
+    rough = ResidualGenerator(width=6, blocks=1, stem=2)
+    torch.nn.init.normal_(rough.field.weight)
+    field = rough(*images(size)).field.detach().double()
+    assert field.diff(n=4, dim=2)[:, :, 4:8].abs().max() > 0.1 * field.abs().max()
+
+
 def test_the_papers_generator_and_discriminator():
     net, critic = ResidualGenerator(), VGGCritic()
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]

@@ -12,7 +12,7 @@ from jssr.engine.benchmark import rigid_of, start_of
 from jssr.engine.contestants import BEFORE, Contestant
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
-from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown
+from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown, worse_markdown
 from jssr.evaluate.tables import Summary, markdown, summarise
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
@@ -68,9 +68,12 @@ def table_two(results: Sequence[CaseResult]) -> list[tuple[str, list[Summary]]]:
 
 def comparisons(results: Sequence[CaseResult], against: str, seed: int = 0) -> list[list[Comparison]]:
     """Every method against one, in the overlap and the landmarks."""
-    first = _first(results)
-    wanted = [("dice", first), ("dice", "mean"), ("tre", "")]
-    return [compare(results, against, metric, structure, seed) for metric, structure in dict.fromkeys(wanted)]
+    return [compare(results, against, metric, structure, seed) for metric, structure in _decisive(results)]
+
+
+def _decisive(results: Sequence[CaseResult]) -> list[tuple[str, str]]:
+    """Metric and structure of what methods are judged by."""
+    return list(dict.fromkeys([("dice", _first(results)), ("dice", "mean"), ("tre", "")]))
 
 
 def write_tables(
@@ -82,7 +85,8 @@ def write_tables(
     structures: Sequence[str] = (),
     behind: Behind | None = None,
 ) -> None:
-    """Write tables.md: table 1, tests against one method, table 2 where there is one, and what stands behind the rows.
+    """Write tables.md: table 1, pairs made worse, tests against one method, table 2 where there is one, and what stands
+    behind the rows.
 
     Args:
         results, second: of `run_benchmark` and `run_synthesis`.
@@ -96,6 +100,9 @@ def write_tables(
     parts = ["## Table 1: registration\n", *_about(results), *notes, markdown(*table_one(results, structures))]
     if behind.failed:
         parts += ["## What failed, and is in no mean\n", _failed(behind.failed)]
+    worse = worse_markdown([r for r in results if r.method != BEFORE[0]], BEFORE[1], _decisive(results))
+    if worse:
+        parts += ["## Pairs that a row leaves worse than it found them\n", worse]
     tests = comparisons(results, against, seed)
     if any(tests):
         parts += [f"## Against {against}\n", _tests(tests) + "\n", comparisons_markdown(tests)]

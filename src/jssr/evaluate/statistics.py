@@ -1,4 +1,5 @@
-"""Is one method better than another? Paired tests and intervals over patients, never over scans.
+"""Is one method better than another? Paired tests and intervals over patients, never over scans; and how many pairs it
+leaves worse than it found them.
 
 The scans of one patient share anatomy and anchor: they are averaged first, and what is compared are patients.
 """
@@ -16,7 +17,7 @@ from scipy.stats import bootstrap, wilcoxon
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.tables import METRICS, Metric, value_of
 
-__all__ = ["Comparison", "compare", "comparisons_markdown"]
+__all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
 
 RESAMPLES = 10_000
 
@@ -76,6 +77,43 @@ def compare(
             Comparison(method, against, metric, structure, len(common), float(differences.mean()), low, high, p)
         )
     return _holm(found)
+
+
+def worsened(
+    results: Sequence[CaseResult], before: str, metric: str, structure: str = ""
+) -> dict[str, tuple[int, int]]:
+    """Of each other method how many pairs are worse than by `before`, and of how many: those that both measured.
+
+    Args:
+        results, metric, structure: as in `compare`.
+        before: the method that the others start from.
+    """
+    start = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == before}
+    sign = -1 if METRICS.get(metric, Metric(metric)).more_is_better else 1
+    found: dict[str, tuple[int, int]] = {}
+    for method in dict.fromkeys(r.method for r in results if r.method != before):
+        mine = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
+        pairs = [(v, start[k]) for k, v in mine.items() if not math.isnan(v) and not math.isnan(start.get(k, math.nan))]
+        if pairs:
+            found[method] = sum(sign * after > sign * first for after, first in pairs), len(pairs)
+    return found
+
+
+def worse_markdown(results: Sequence[CaseResult], before: str, wanted: Sequence[tuple[str, str]]) -> str:
+    """Print `worsened` as one Markdown table, a column for each (metric, structure); empty where nothing was measured.
+
+    A distance that is infinite, of a structure that was missed, is worse than any other.
+    """
+    columns = {key: worsened(results, before, *key) for key in dict.fromkeys(wanted)}
+    columns = {key: counts for key, counts in columns.items() if counts}
+    if not columns:
+        return ""
+    titles = [METRICS.get(m, Metric(m)).title.partition(" (")[0] + (f", {s}" if s else "") for m, s in columns]
+    lines = [["pairs worse than " + before, *titles], ["---"] + ["---:"] * len(titles)]
+    for method in dict.fromkeys(m for counts in columns.values() for m in counts):
+        cells = [counts.get(method) for counts in columns.values()]
+        lines.append([method, *("-" if cell is None else "{} of {}".format(*cell) for cell in cells)])
+    return "\n".join("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines) + "\n"
 
 
 def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, dict[str, float]]:

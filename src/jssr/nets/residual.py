@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from jssr.core import field as ff
 
 __all__ = ["Generated", "ResidualGenerator", "VGGCritic"]
 
@@ -40,13 +43,16 @@ class ResidualGenerator(nn.Module):
 
     The paper's blocks see some 2 pixels further each; a turn by 180 degrees moves the edge of an image by its whole
     width. `dilations` widen the view, `stem` lets the blocks work on a grid that many times coarser, whose pixels are
-    blocks of the image's (no pixel is lost). The paper's form is `width=64`, both left at 1.
+    blocks of the image's (no pixel is lost). A field whose every pixel is said by itself is rough and folds; with
+    `knots` each pixel votes, and the mean votes of blocks are the control points of a cubic B-spline. The paper's form
+    is `width=64`, the three left at 1.
 
     Args:
         width: feature maps; blocks: residual blocks, SRGAN's 16 where the paper does not say.
         dilations: of the blocks, in turn.
         batch_norm: normalise over the batch as the paper does; otherwise each image by itself.
         reach: pixels of displacement that an output of 1 means.
+        knots: pixels between control points of the field, an even multiple of `stem`; 1 gives each pixel its own.
     """
 
     def __init__(
@@ -57,14 +63,15 @@ class ResidualGenerator(nn.Module):
         stem: int = 1,
         batch_norm: bool = True,
         reach: float = 16.0,
+        knots: int = 1,
     ) -> None:
         super().__init__()
-        self.stem, self.reach = stem, reach
+        self.stem, self.reach, self.knots = stem, reach, knots
         self.shrink, self.grow = nn.PixelUnshuffle(stem), nn.PixelShuffle(stem)
         self.entry = _layer(3 * stem**2, width, 1, batch_norm)
         self.blocks = nn.ModuleList(_Block(width, dilations[k % len(dilations)], batch_norm) for k in range(blocks))
         self.image = nn.Conv2d(width, stem**2, 3, padding=1)
-        self.field = nn.Conv2d(width, 2 * stem**2, 3, padding=1)
+        self.field = nn.Conv2d(width, 2 * (stem**2 if knots == 1 else 1), 3, padding=1)
         with torch.no_grad():
             self.field.weight.mul_(1e-2)
             assert self.field.bias is not None
@@ -77,8 +84,16 @@ class ResidualGenerator(nn.Module):
         for block in self.blocks:
             features, more = block(features)
             seen += more
-        field = self.reach * self.grow(self.field(features)).float()
+        field = self._spread(self.reach * self.field(features).float(), reference.shape[2:])
         return Generated(torch.tanh(self.grow(self.image(features))), field, seen)
+
+    def _spread(self, votes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The field (B, 2, *shape) of what the blocks' pixels say."""
+        if self.knots == 1:
+            return self.grow(votes)
+        side = self.knots // self.stem
+        points = F.avg_pool2d(votes, side, ceil_mode=True, count_include_pad=False)
+        return ff.bspline_field(points, self.knots, shape)
 
 
 class VGGCritic(nn.Module):

@@ -23,7 +23,10 @@ WHOLE = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycl
 """Equation (6)."""
 CRITICS = {"critic_y": 1.0, "critic_x": 1.0}
 NEEDS = ("pair", "labels", "truth")
-STEPS = 3000
+BEGIN, JOINT = 4000, 1200
+"""Steps of JRS-Net's two stages; the other registers take as many in one."""
+FIELD = 25.0
+"""Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/results.md)."""
 
 
 def jrsnet_paper() -> Recipe:
@@ -66,25 +69,34 @@ def jrsnet_compact() -> Recipe:
     """JRS-Net at 128 pixels for two CPU cores. `jssr train jrsnet-compact --data COHORT -o RUN`.
 
     Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
-    seen; each image normalised by itself; half of the pairs moved as between two visits, where the print has only
-    turns of 20 degrees and more; G's image tied to the moving one through its field (`tied`), as every other term is
-    also met by a copy of the reference.
+    seen; a field of B-splines; each image normalised by itself; half of the pairs moved as between two visits, where
+    the print has only turns of 20 degrees and more; G's image tied to the moving one through its field (`tied`), as
+    every other term is also met by a copy of the reference.
     """
     generator: dict[str, Any] = {
-        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False,
+        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 8,
     }  # fmt: skip
     first = Stage(
         name="begin",
-        steps=STEPS // 3,
+        steps=BEGIN,
         train={"main": ("G",)},
-        weights={"mse": 1.0, "field": 1.0, "seg": 1.0, "tied": 1.0},
+        weights={"mse": 1.0, "field": FIELD, "seg": 3.0, "tied": 1.0},
         needs=NEEDS,
     )
     joint = Stage(
         name="joint",
-        steps=STEPS - STEPS // 3,
+        steps=JOINT,
         train={"critic": ("DY", "DX"), "main": ("G", "F")},
-        weights={**WHOLE, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": 5.0, "tied": 1.0, **CRITICS},
+        weights={
+            **WHOLE,
+            **CRITICS,
+            "gan": 0.1,
+            "gan_back": 0.1,
+            "cycle": 1.0,
+            "field": FIELD,
+            "seg": 3.0,
+            "tied": 1.0,
+        },
         needs=NEEDS,
     )
     return _compact(
@@ -121,7 +133,7 @@ def flownet_compact() -> Recipe:
 
 
 def _register(system: str, description: str, numbers: dict[str, Any], weights: dict[str, float]) -> Recipe:
-    stage = Stage(name="align", steps=STEPS, train={"main": ("Phi",)}, weights=weights, needs=NEEDS)
+    stage = Stage(name="align", steps=BEGIN + JOINT, train={"main": ("Phi",)}, weights=weights, needs=NEEDS)
     return _compact(
         f"{system}-compact",
         description,

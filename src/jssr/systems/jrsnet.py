@@ -43,8 +43,9 @@ from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 
 __all__ = ["JRSNet", "build", "field_error"]
 
-_warp = full_precision(ff.warp)
+_warp, _compose = full_precision(ff.warp), full_precision(ff.compose)
 HALF_PIXEL = 0.5
+BLACK = -1.0
 
 
 class JRSNet(System):
@@ -56,6 +57,8 @@ class JRSNet(System):
         vgg16: file of VGG16's weights for `features`; None compares this project's own descriptors.
         masked: False never shows a mask to the generators (the paper's JRS-NoSeg, with the term `seg` left out).
         unmasked: share of the pairs whose mask is not shown.
+        passes: times that G is applied; from the second on it sees the floating image as moved so far, and the fields
+            are composed.
     """
 
     makes = {"tau": "G", "segmentation": "G"}
@@ -69,10 +72,11 @@ class JRSNet(System):
         vgg16: str | None = None,
         masked: bool = True,
         unmasked: float = 0.25,
+        passes: int = 1,
     ) -> None:
         super().__init__()
         self.G, self.F, self.DY, self.DX = G, F, DY, DX
-        self.vgg16, self.masked, self.unmasked = vgg16, masked, unmasked
+        self.vgg16, self.masked, self.unmasked, self.passes = vgg16, masked, unmasked, passes
         self.parts = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
         self.critics = tuple(part for part in ("DY", "DX") if part in self.parts)
         if not masked:
@@ -106,6 +110,14 @@ class JRSNet(System):
             "tied": lambda: l1(_warp(f.x, f.there("g").field), f.there("g").image),
         }
 
+    def register(self, y: Tensor, x: Tensor, mask: Tensor) -> Generated:
+        """G of (y, x, p_y), (B, 1, H, W) each, its field that of all passes together."""
+        found: Generated = self.G(y, x, mask)
+        for _ in range(self.passes - 1):
+            again = self.G(y, _pulled(x, found.field), mask)
+            found = Generated(again.image, _compose(found.field, again.field), again.features)
+        return found
+
     def _features(self, a: Tensor, b: Tensor) -> Tensor:
         if self._distance is None:  # in use nothing is compared, and the file need not be there
             self._distance = perceptual_distance(self.vgg16)
@@ -134,7 +146,7 @@ class JRSNet(System):
         """
         known = self.masked and fixed_structure is not None
         mask = fixed_structure if known else torch.zeros_like(fixed)
-        found = self.G(fixed, moving, mask)
+        found = self.register(fixed, moving, mask)
         if not self.masked:
             return Alignment(found.field, found.image, registered=True)
         made = self.segment(moving), self.segment(fixed)
@@ -187,7 +199,7 @@ class _Forward:
         return found
 
     def _g(self) -> Any:
-        return self.system.G(self.y, self.x, self._masks()[1])
+        return self.system.register(self.y, self.x, self._masks()[1])
 
     def _f(self) -> Any:
         return _part(self.system.F)(self.x, self.y, self._masks()[0])
@@ -197,6 +209,11 @@ class _Forward:
 
     def _gf(self) -> Any:
         return self.system.G(self.y, self.there("f").image, self._masks()[1])
+
+
+def _pulled(x: Tensor, u: Tensor) -> Tensor:
+    """x pulled through u, black beyond its border as made pairs are."""
+    return _warp(x - BLACK, u, padding="zeros") + BLACK
 
 
 def mask_of(found: Generated, like: Tensor) -> Tensor:
