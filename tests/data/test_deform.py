@@ -32,11 +32,19 @@ def test_a_quarter_turn_is_numpys():
     np.testing.assert_allclose(turned, np.rot90(image[0, 0].numpy(), -1), atol=1e-4)
 
 
+def test_a_zoom_magnifies_about_the_middle():
+    """Five pixels, middle at 2: at a zoom of 2 they are read at 1, 1.5, 2, 2.5, 3."""
+    image = torch.arange(5.0).view(1, 1, 5, 1).expand(1, 1, 5, 5)
+    larger = Deformation(torch.zeros(1, 2, 5, 5), 0.0, torch.zeros(2), zoom=2.0).apply(image)
+    torch.testing.assert_close(larger[0, 0, :, 2], torch.tensor([1.0, 1.5, 2.0, 2.5, 3.0]))
+
+
+@pytest.mark.parametrize("ranges", [{}, {"p_mild": 1.0, "mild_shift": (0, 20), "mild_zoom": 0.3}])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_field_undoes_the_deformation(seed):
+def test_the_field_undoes_the_deformation(seed, ranges):
     """image(p) = deformed(p + u(p)), wherever p + u(p) is inside."""
     image, mask = picture()
-    how = deformed(mask, Deform(), torch.Generator().manual_seed(seed))
+    how = deformed(mask, Deform(**ranges), torch.Generator().manual_seed(seed))
     u = how.undone()
     back = ff.warp(how.apply(image), u)
     at = ff.identity(u.shape[2:]) + u
@@ -72,6 +80,9 @@ def test_mild_pairs_and_pairs_of_one_image():
     mild = [deformed(mask, Deform(p_mild=1.0), torch.Generator().manual_seed(k)) for k in range(8)]
     assert max(m.shift.abs().max().item() for m in mild) <= 6
     assert min(float(m.turn[0, 0]) for m in mild) >= math.cos(math.radians(10.1))
+    zoomed = [deformed(mask, Deform(p_mild=1.0, mild_zoom=0.2), torch.Generator().manual_seed(k)) for k in range(8)]
+    sizes = [float(m.back.det().sqrt()) for m in zoomed]
+    assert math.exp(-0.2) <= min(sizes) < 0.95 and 1.05 < max(sizes) <= math.exp(0.2)
     same = deformed(mask, Deform(p_same=1.0), torch.Generator().manual_seed(0))
     assert not same.undone().any()
     torch.testing.assert_close(same.apply(mask.float()), mask.float(), atol=1e-4, rtol=0)

@@ -120,4 +120,4 @@ def test_what_was_prepared_for_another_recipe_is_refused(cohort):
 
 def test_a_shift_below_zero_makes_no_ct_of_a_radiograph():
     grey = torch.rand(1, 20, 20) * 2000 - 1024
-    assert modality_of(Volume(grey, Grid.of((20, 20)))) == "mr"
+    assert modality_of(Volume(grey, Grid.of((20, 20)))) == "radiograph"

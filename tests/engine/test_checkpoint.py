@@ -63,6 +63,12 @@ def test_any_safetensors_reader_reads_them(saved: Path, system: Toy) -> None:
         assert (file.get_tensor("D.weight") == system.D.weight.detach().numpy()).all()
 
 
+def test_weights_are_readable_by_whom_other_files_are(saved: Path) -> None:
+    other = saved.with_name("other")
+    other.write_bytes(b"x")
+    assert saved.stat().st_mode == other.stat().st_mode
+
+
 def test_half_weights_are_half_the_size_and_load_in_full(tmp_path: Path, system: Toy) -> None:
     save_weights(tmp_path / "half.safetensors", system, recipe(), dtype=torch.float16, parts=("G", "Phi", "S"))
     tensors = load_file(tmp_path / "half.safetensors")

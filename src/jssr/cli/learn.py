@@ -164,7 +164,10 @@ def report(
 def info(
     checkpoint: Annotated[
         Path | None,
-        typer.Argument(help="Weights file or run folder; by default the shipped weights.", metavar="[CHECKPOINT]"),
+        typer.Argument(
+            help="Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.",
+            metavar="[CHECKPOINT]",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole header as JSON.")] = False,
 ) -> None:
@@ -177,9 +180,10 @@ def info(
     from rich.table import Table
 
     from jssr.engine.checkpoint import read_info
-    from jssr.engine.model import shipped_weights
+    from jssr.engine.model import shipped_weights, ships
 
     path = checkpoint or shipped_weights("jssr")
+    path = shipped_weights(str(path)) if ships(path) else path
     header = read_info(path)
     if as_json:
         typer.echo(json.dumps(header, indent=1))

@@ -67,7 +67,9 @@ SystemName = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        "--system", help="Which system: by default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"
+        "--system",
+        help="Which system: by default the checkpoint's, else jssr, for a radiograph's labels jrsnet.",
+        metavar="NAME",
     ),
 ]
 Checkpoint = Annotated[

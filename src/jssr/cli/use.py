@@ -101,7 +101,8 @@ def segment(
     """
     opt.prepare_session(threads, verbose)
     from jssr.engine import infer
-    from jssr.engine.model import load_model
+    from jssr.engine.inputs import image_of
+    from jssr.engine.model import segmenting_model
     from jssr.engine.output import check_output, write_json
     from jssr.io.images import write_image
 
@@ -109,9 +110,10 @@ def segment(
     check_output(target.parent)
     with opt.Stages(3).shown() as stages:
         stages("loading")
-        model = load_model(system, checkpoint, device, deterministic)
+        scan = image_of(image)
+        model = segmenting_model(scan, system, checkpoint, device, deterministic)
         stages("segmenting")
-        labels = infer.segment(image, checkpoint=model, moving=moving, device=device, deterministic=deterministic)
+        labels = infer.segment(scan, checkpoint=model, moving=moving, device=device, deterministic=deterministic)
         stages("writing")
         write_image(labels, target)
         write_json({str(value): name for value, name in model.label_names.items()}, names_path(target))

@@ -34,39 +34,42 @@ class Deform(BaseModel):
     p_mild: float = Field(0.0, ge=0, le=1, description="share of pairs deformed as two visits differ, at any overlap")
     mild_shift: tuple[float, float] = Field((0.0, 12.0), description="along either axis")
     mild_rotation: tuple[float, float] = Field((0.0, 10.0))
+    mild_zoom: float = Field(0.0, ge=0, description="largest |log| of the magnification of mild pairs")
     p_same: float = Field(0.0, ge=0, le=1, description="share of pairs that are one image twice")
 
 
 class Deformation:
-    """S, which says where a pixel of the deformed image is read: bent, turned about the middle, shifted.
+    """S, which says where a pixel of the deformed image is read: bent, turned and zoomed about the middle, shifted.
 
-    deformed(q) = image(S(q)), S(q) = c + R (q + b(q) - c) + t
+    deformed(q) = image(S(q)), S(q) = c + R (q + b(q) - c) / z + t
     """
 
-    def __init__(self, bend: Tensor, angle: float, shift: Tensor) -> None:
+    def __init__(self, bend: Tensor, angle: float, shift: Tensor, zoom: float = 1.0) -> None:
         """Keep it.
 
         Args:
             bend: b, (1, 2, H, W) pixels.
             angle: of R, radians.
             shift: t, (2,) pixels.
+            zoom: z, above 1 magnifies.
         """
         self.bend = bend
         c, s = math.cos(angle), math.sin(angle)
-        self.turn = torch.tensor([[c, -s], [s, c]])
+        turn = torch.tensor([[c, -s], [s, c]])
+        self.turn, self.back = turn / zoom, turn.T * zoom
         self.shift = shift.view(1, 2, 1, 1)
         self.middle = (torch.tensor(bend.shape[2:]).float() - 1).view(1, 2, 1, 1) / 2
 
-    def apply(self, image: Tensor, mode: str = "bilinear", outside: float = 0.0) -> Tensor:
-        """The deformed image (1, C, H, W)."""
+    def apply(self, image: Tensor, mode: str = "bilinear", outside: float = 0.0, margin: int = 0) -> Tensor:
+        """The deformed image (1, C, H, W) of one (1, C, H + 2 margin, W + 2 margin), which shows more on each side."""
         q = ff.identity(self.bend.shape[2:])
-        at = self.middle + self._turned(q + self.bend - self.middle, self.turn) + self.shift
+        at = margin + self.middle + self._turned(q + self.bend - self.middle, self.turn) + self.shift
         return ff.sample(image - outside, at, mode, "zeros") + outside
 
     def undone(self) -> Tensor:
         """u, (1, 2, H, W) pixels, that brings the deformed image back: image(p) = deformed(p + u(p))."""
         p = ff.identity(self.bend.shape[2:])
-        straight = self.middle + self._turned(p - self.shift - self.middle, self.turn.T)
+        straight = self.middle + self._turned(p - self.shift - self.middle, self.back)
         return straight + ff.sample(ff.invert(self.bend), straight) - p
 
     @staticmethod
@@ -115,9 +118,10 @@ def _drawn(shape: tuple[int, ...], how: Deform, generator: torch.Generator, mild
     step = int(torch.randint(count + 1, (), generator=generator)) * how.rotation_step + low
     angle = math.radians(step) * (1 if float(torch.rand((), generator=generator)) < 0.5 else -1)
     shift = scale * _signed(how.mild_shift if mild else how.shift, (2,), generator)
+    zoom = math.exp(how.mild_zoom * (2 * float(torch.rand((), generator=generator)) - 1)) if mild else 1.0
     if not mild:  # left, right, up or down
         shift[int(torch.randint(2, (), generator=generator))] = 0.0
-    return Deformation(ff.bspline_field(bend, spacing, shape), angle, shift)
+    return Deformation(ff.bspline_field(bend, spacing, shape), angle, shift, zoom)
 
 
 def _signed(bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from jssr.core.volume import Volume
 
-__all__ = ["NO_DATA", "Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for"]
+__all__ = [
+    "NO_DATA", "Modality", "Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for",
+]  # fmt: skip
 
 Window = tuple[float, float]
+Modality = Literal["ct", "mr", "radiograph"]
 
 NO_DATA = -32768
 """What prepared scans hold where the scanner saw nothing."""
@@ -66,11 +69,11 @@ def denormalise(data: Tensor, window: Window) -> Tensor:
     return (data.float() + 1.0) * (0.5 * (high - low)) + low
 
 
-def modality_of(volume: Volume) -> Literal["ct", "mr"]:
-    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative. No
-    flat image counts as CT: radiographs have no HU, whatever their intercept."""
+def modality_of(volume: Volume) -> Modality:
+    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative. Flat
+    images are radiographs: they have no HU, whatever their intercept."""
     if volume.grid.ndim == 2:
-        return "mr"
+        return "radiograph"
     data = _thinned(volume.data).float()
     data = data[torch.isfinite(data) & (data > NO_DATA)]
     if data.numel() == 0:
@@ -86,7 +89,7 @@ def window_for(volume: Volume, window: Window | None) -> Window | None:
     return window if window is not None and modality_of(volume) == "ct" else None
 
 
-def data_mask(data: Tensor, modality: Literal["ct", "mr"]) -> Tensor:
+def data_mask(data: Tensor, modality: Modality) -> Tensor:
     """Where an image holds measurements: bool, the shape of `data`.
 
     Not data are NaN, the sentinel of prepared scans, and in CT what lies below -1500 HU: scanners fill the corners

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, coverage, resample
 from jssr.core.volume import Volume
-from jssr.data.intensity import Window, data_mask, limits, modality_of, normalise, window_for
+from jssr.data.intensity import Modality, Window, data_mask, limits, modality_of, normalise, window_for
 from jssr.data.orient import canonical
 from jssr.data.rigid import shrink
 
@@ -40,7 +39,7 @@ class Ready:
     mask: Volume | None
     full: Grid
     limits: Window
-    modality: Literal["ct", "mr"]
+    modality: Modality
     transform: Affine
 
 

@@ -244,7 +244,7 @@ def _told(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
         "matrix": scan.transform.matrix.tolist(),
         "modality": scan.modality,
         "limits": scan.limits,
-        "scale": MR_SCALE if scan.modality == "mr" else None,
+        "scale": None if scan.modality == "ct" else MR_SCALE,
     }
     if rigid:
         told |= {
@@ -313,7 +313,7 @@ def _write_paired(
 
 def _stored(image: Tensor, mask: Tensor, scan: Ready) -> Tensor:
     """Whole numbers for the file, `NO_DATA` where there is none."""
-    if scan.modality == "mr":
+    if scan.modality != "ct":
         values = normalise(image, scan.limits) * MR_SCALE
     else:
         values = image.clamp(scan.limits[0] - _BEYOND, scan.limits[1] + _BEYOND)

@@ -121,7 +121,7 @@ class Shelf:
 
 
 def modalities_of(cohort: Cohort) -> dict[str, str]:
-    """Phase to "ct" or "mr", as the preparation found them; nothing for a cohort that was not prepared."""
+    """Phase to "ct", "mr" or "radiograph", as preparation found them; nothing for a cohort that was not prepared."""
     notes = _notes(cohort, "phases")
     return {
         phase: str(told["modality"]) for case in notes.values() for phase, told in case.items() if "modality" in told

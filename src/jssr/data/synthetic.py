@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 
 from jssr.data.augment import Augment, Scan, augment_single
 from jssr.data.cohort import Case, Cohort, Split
@@ -24,8 +25,9 @@ _MOVES = ("p_affine", "p_elastic")
 class MadePairs:
     """Where training on known deformations gets its batches. It stands in for `PairSource`.
 
-    The fixed image is a radiograph of the cohort (moved and bent a little, where `augment` says so), the moving one is
-    the same deformed; each then has a look of its own.
+    The fixed image is a radiograph of the cohort (moved, zoomed and bent, where `augment` says so), the moving one is
+    the same deformed; each then has a look of its own. What a zoom leaves outside the fixed image the moving one can
+    show: two visits differ in their fields of view, and a black border would tell how an image was moved.
 
     Args:
         cohort: prepared, of flat images on grids of one size. Every labelled phase of every case counts.
@@ -95,17 +97,27 @@ class MadePairs:
         self, case: Case, phase: str, generator: torch.Generator, varied: bool
     ) -> tuple[Scan, Scan, torch.Tensor]:
         """Moving and fixed image, and the field from the fixed one to the moving one."""
-        fixed = self.shelf.scan(case, phase, True)
+        more = self.shelf.scan(case, phase, True)
+        size = more.image.shape[2:]
+        margin = max(size) // 2
+        more = _mapped(more, lambda data, outside: F.pad(data, [margin] * 4, value=outside))
         if varied and self.moves is not None:
-            fixed = augment_single(fixed, self.moves, generator)
-        assert fixed.labels is not None
+            more = augment_single(more, self.moves, generator)
+        fixed = _mapped(more, lambda data, _: data[:, :, margin : margin + size[0], margin : margin + size[1]])
+        assert fixed.labels is not None and more.labels is not None
         how = deformed(fixed.labels, self.deform, generator)
-        mask = (how.apply(fixed.mask) > 0.5).float()
-        image = torch.where(mask > 0, how.apply(fixed.image, outside=-1.0), -1.0)
-        moving = Scan(image, mask, how.apply(fixed.labels.float(), "nearest").round().long())
+        mask = (how.apply(more.mask, margin=margin) > 0.5).float()
+        image = torch.where(mask > 0, how.apply(more.image, outside=-1.0, margin=margin), -1.0)
+        moving = Scan(image, mask, how.apply(more.labels.float(), "nearest", margin=margin).round().long())
         if varied and self.looks is not None:
             moving, fixed = (augment_single(scan, self.looks, generator) for scan in (moving, fixed))
         return moving, fixed, how.undone()
+
+
+def _mapped(scan: Scan, change: Callable[[torch.Tensor, float], torch.Tensor]) -> Scan:
+    """All parts of a scan changed alike; with each the value that stands for nothing in it."""
+    labels = None if scan.labels is None else change(scan.labels, 0)
+    return Scan(change(scan.image, -1.0), change(scan.mask, 0.0), labels)
 
 
 def _joined(pairs: list[tuple[Scan, Scan, torch.Tensor]]) -> Batch:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -295,7 +295,7 @@ def _set_moments(system: System, optimiser: Optimizer, moments: Mapping[str, Ten
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     try:
-        save_file(tensors, path, metadata)
+        path.write_bytes(save(tensors, metadata))  # its own writer leaves a file that nobody else may read
     except SafetensorError as error:
         raise OSError(str(error)) from error
     _sync(path)

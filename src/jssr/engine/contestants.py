@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jssr.core.grid import dims_in_words
-from jssr.engine.model import SHIPPED, UNTRAINED, Model, load_model
+from jssr.engine.model import UNTRAINED, Model, load_model, ships
 from jssr.errors import JssrError
 from jssr.tools import TOOLS
 
@@ -28,7 +28,7 @@ class Contestant:
 
     Attributes:
         name: of the row.
-        source: a weights file or run folder, "jssr" for the shipped weights, "discrete", or the name of a tool.
+        source: a weights file or run folder, "jssr" or "jrsnet" for the shipped weights, "discrete", or a tool.
         refine: steps of instance optimisation, for systems of ours.
     """
 
@@ -133,8 +133,7 @@ def run_name(source: str) -> str:
 @lru_cache(maxsize=8)
 def model_of(source: str) -> Model:
     """A system of ours by its source, read once a process; one that ships with weights is known by its name."""
-    ships = source in SHIPPED and not Path(source).exists()
-    return load_model(source) if ships or source in UNTRAINED else load_model(checkpoint=source)
+    return load_model(source) if ships(source) or source in UNTRAINED else load_model(checkpoint=source)
 
 
 def check_contestants(contestants: Sequence[Contestant], n: int) -> None:

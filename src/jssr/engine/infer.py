@@ -22,7 +22,7 @@ from jssr.engine.describe import describe
 from jssr.engine.fullsize import Map, continued, fullsize, labels_at
 from jssr.engine.inputs import Image, Landmarks, check_dims, check_overlap, image_of, labels_of, truth_of
 from jssr.engine.measure import Truth, measure
-from jssr.engine.model import Model, fitting_system, load_model
+from jssr.engine.model import Model, fitting_system, load_model, segmenting_model
 from jssr.engine.parts import largest_parts
 from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working
@@ -191,13 +191,14 @@ def segment(
     """Label map of one scan on its own grid; the names of labels 1, 2, ... are the recipe's structures.
 
     Args:
+        system: which; None takes the checkpoint's. With neither it is "jssr", of radiographs "jrsnet".
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
 
     Raises:
         JssrError: the system has no segmentor; otherwise as `register`.
     """
     scan = image_of(image)
-    model = load_model(system, checkpoint, device, deterministic)
+    model = segmenting_model(scan, system, checkpoint, device, deterministic)
     check_dims(model, scan)
     ready = prepare_image(scan, model.recipe.spacing, model.recipe.window, model.recipe.flat)
     with model.computing():

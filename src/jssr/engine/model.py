@@ -21,9 +21,11 @@ from jssr.errors import CheckpointError, JssrError
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.systems.base import System
 
-__all__ = ["SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "shipped_weights"]
+__all__ = [
+    "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "ships", "shipped_weights",
+]  # fmt: skip
 
-SHIPPED = {"jssr": "jssr-compact.safetensors"}
+SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
 """The weights file in `jssr/weights` of each system that has one."""
 
 UNTRAINED = ("discrete", "rigid")
@@ -104,6 +106,11 @@ class Model:
             torch.use_deterministic_algorithms(before)
 
 
+def ships(source: str | os.PathLike[str]) -> bool:
+    """Whether this is the name of a system with weights of its own, and no file or folder here bears it."""
+    return str(source) in SHIPPED and not Path(source).exists()
+
+
 def shipped_weights(system: str) -> Path:
     """The weights that come with the package.
 
@@ -166,6 +173,19 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
 def fitting_system(*scans: Volume) -> str:
     """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
     return "jssr" if all(scan.grid.ndim == 3 and modality_of(scan) == "ct" for scan in scans) else "discrete"
+
+
+def segmenting_model(
+    scan: Volume,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+) -> Model:
+    """`load_model` for a single scan: with neither a system nor a checkpoint "jssr", of radiographs "jrsnet"."""
+    if system is None and checkpoint is None:
+        system = "jssr" if scan.grid.ndim == 3 else "jrsnet"
+    return load_model(system, checkpoint, device, deterministic)
 
 
 def _ready(

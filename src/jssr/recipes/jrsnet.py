@@ -69,9 +69,9 @@ def jrsnet_compact() -> Recipe:
     """JRS-Net at 128 pixels for two CPU cores. `jssr train jrsnet-compact --data COHORT -o RUN`.
 
     Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
-    seen; a field of B-splines; each image normalised by itself; half of the pairs moved as between two visits, where
-    the print has only turns of 20 degrees and more; G's image tied to the moving one through its field (`tied`), as
-    every other term is also met by a copy of the reference.
+    seen; a field of B-splines; each image normalised by itself; two thirds of the pairs moved as between two visits,
+    where the print has only turns of 20 degrees and more; G's image tied to the moving one through its field
+    (`tied`), as every other term is also met by a copy of the reference.
     """
     generator: dict[str, Any] = {
         "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 8,
@@ -150,7 +150,7 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
     return Recipe(
         name=name,
         description=description,
-        deform={"p_mild": 0.45, "p_same": 0.05},
+        deform={"p_mild": 0.65, "p_same": 0.05, "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
         betas=(0.93, 0.999),
         schedule="cosine",
         clip=1.0,
@@ -158,7 +158,10 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
         ema=0.99,
         dims=(2,),
         flat=128,
-        augment=_still() | {"p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "p_elastic": 0.3},
+        augment=_still()
+        | {"p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0}
+        | {"p_intensity": 0.9, "contrast": 0.3, "brightness": 0.2, "gamma": 0.5, "p_remap_supervised": 0.5}
+        | {"noise": 0.05, "p_correlated": 0.4, "correlated": 0.12},
         **what,
     )
 

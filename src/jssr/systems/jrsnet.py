@@ -144,8 +144,7 @@ class JRSNet(System):
         Args:
             fixed_structure: p_y, (B, 1, H, W) in 0..1, where it is known.
         """
-        known = self.masked and fixed_structure is not None
-        mask = fixed_structure if known else torch.zeros_like(fixed)
+        mask = torch.zeros_like(fixed) if fixed_structure is None or not self.masked else fixed_structure
         found = self.register(fixed, moving, mask)
         if not self.masked:
             return Alignment(found.field, found.image, registered=True)
