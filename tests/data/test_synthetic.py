@@ -69,6 +69,25 @@ def test_the_field_brings_the_moving_labels_back(cohort):
     assert min(dice(back * seen, fixed * seen)) > 0.93
 
 
+def test_a_zoomed_image_shows_more_when_it_is_moved(cohort):
+    """Pictures of 60 x 80 are 48 wide and 64 high on 64 x 64 pixels. A shift by 10 to 11 along both axes leaves as
+    many rows of 48 black, and 2 or 3 columns, beyond the 8 that were black before. At a zoom of 1.5, 72 wide and 96
+    high, it leaves no row and 6 or 7 columns."""
+    still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")}
+    shift = Deform(pixels=64, p_mild=1.0, mild_shift=(10.0, 11.0), mild_rotation=(0.0, 0.0), bend=(0.0, 0.0))
+    seen = []
+    for zoom in (1.0, 1.5):
+        look = Augment(**still | {"p_affine": 1.0}, rotation=0.0, shift=0.0, scale=(zoom, zoom))
+        batch = source(cohort, deform=shift, augment=look).batch(0)
+        beyond = (batch.moving_mask == 0).float().sum(dim=(1, 2, 3)) - (batch.fixed_mask == 0).float().sum(
+            dim=(1, 2, 3)
+        )
+        seen.append(beyond.tolist())
+        assert ((batch.moving > -1).float() <= batch.moving_mask).all()
+    assert all(48 * 9.5 + 53 * 1.5 < b < 48 * 11.5 + 54 * 4 for b in seen[0])
+    assert all(64 * 5.5 < b < 64 * 7.5 for b in seen[1])
+
+
 def test_a_step_decides_its_batch(cohort):
     a, b, c = (source(cohort).batch(step) for step in (4, 4, 5))
     assert torch.equal(a.moving, b.moving) and torch.equal(a.truth, b.truth)
