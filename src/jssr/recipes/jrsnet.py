@@ -80,7 +80,7 @@ def jrsnet_compact() -> Recipe:
         name="begin",
         steps=BEGIN,
         train={"main": ("G",)},
-        weights={"mse": 1.0, "field": FIELD, "seg": 3.0, "tied": 1.0},
+        weights={"mse": 1.0, "field": FIELD, "seg": 1.0, "tied": 1.0},
         needs=NEEDS,
     )
     joint = Stage(
