@@ -87,16 +87,7 @@ def jrsnet_compact() -> Recipe:
         name="joint",
         steps=JOINT,
         train={"critic": ("DY", "DX"), "main": ("G", "F")},
-        weights={
-            **WHOLE,
-            **CRITICS,
-            "gan": 0.1,
-            "gan_back": 0.1,
-            "cycle": 1.0,
-            "field": FIELD,
-            "seg": 3.0,
-            "tied": 1.0,
-        },
+        weights={**WHOLE, **CRITICS, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": FIELD, "tied": 1.0},
         needs=NEEDS,
     )
     return _compact(
