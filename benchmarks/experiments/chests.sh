@@ -10,7 +10,10 @@ for recipe in jrsnet jrsnet-noseg dirnet flownet; do
     trained "chest-runs/$recipe" "$recipe-compact" --data "$RUNS/chests-prepared"
 done
 runs=("$RUNS"/chest-runs/{jrsnet,jrsnet-noseg,dirnet,flownet})
-table() { $JSSR benchmark "$RUNS/$1" --split all -o "$RUNS/$1-tables" "${runs[@]/#/--run=}" --tool elastix --structure lungs; }
+table() {
+    $JSSR benchmark "$RUNS/$1" --split all -o "$RUNS/$1-tables" "${runs[@]/#/--run=}" --refined "${runs[0]}" --refine 40 \
+        --tool elastix --tool discrete --structure lungs
+}
 table chests-test
 if [ -n "${DATA:-}" ]; then
     once rays .venv/bin/python benchmarks/real_radiographs.py "$DATA" "$RUNS/rays"

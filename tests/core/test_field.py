@@ -212,3 +212,11 @@ def test_bsplines_of_one_point():
     assert field[0, 0, 6:8, 6:8].flatten().tolist() == pytest.approx([middle**2] * 4, abs=1e-5)
     assert field[0, 0].sum().item() == pytest.approx(4, abs=1e-4)  # a knot's share is its block
     assert field[0, 1].abs().max() == 0
+
+
+def test_bsplines_are_computed_in_full_precision_whatever_the_networks_are():
+    points = 20 * torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    known = ff.bspline_field(points, 8, (32, 32))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ff.bspline_field(points, 8, (32, 32))
+    assert found.dtype == torch.float32 and torch.equal(found, known)

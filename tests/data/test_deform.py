@@ -61,7 +61,7 @@ def test_what_is_printed_is_kept_to(seed):
     how = deformed(mask, Deform(), torch.Generator().manual_seed(seed))
     shift = how.shift.flatten().abs().tolist()
     assert min(shift) == 0 and 25 <= max(shift) <= 40
-    angle = math.degrees(math.acos(float(how.turn[0, 0])))
+    angle = math.degrees(math.acos(float(how.linear[0, 0])))
     assert 20 - 0.1 <= angle <= 180.1 and angle / 5 == pytest.approx(round(angle / 5), abs=0.02)
     assert 1 <= how.bend.abs().max() <= 15
     moved = how.apply(mask.float(), "nearest") > 0
@@ -79,9 +79,9 @@ def test_mild_pairs_and_pairs_of_one_image():
     _, mask = picture(128)
     mild = [deformed(mask, Deform(p_mild=1.0), torch.Generator().manual_seed(k)) for k in range(8)]
     assert max(m.shift.abs().max().item() for m in mild) <= 6
-    assert min(float(m.turn[0, 0]) for m in mild) >= math.cos(math.radians(10.1))
+    assert min(float(m.linear[0, 0]) for m in mild) >= math.cos(math.radians(10.1))
     zoomed = [deformed(mask, Deform(p_mild=1.0, mild_zoom=0.2), torch.Generator().manual_seed(k)) for k in range(8)]
-    sizes = [float(m.back.det().sqrt()) for m in zoomed]
+    sizes = [float(m.inverse.det().sqrt()) for m in zoomed]
     assert math.exp(-0.2) <= min(sizes) < 0.95 and 1.05 < max(sizes) <= math.exp(0.2)
     same = deformed(mask, Deform(p_same=1.0), torch.Generator().manual_seed(0))
     assert not same.undone().any()

@@ -81,11 +81,12 @@ def test_markdown_prints_the_units_of_the_tables():
 
 
 def test_pairs_made_worse_are_counted_by_pair():
-    """More overlap is better, less distance is; equal is not worse; what one of the two lacks does not count."""
+    """More overlap is better, less distance is; what precision alone sets apart is not worse; what one of the two
+    lacks does not count."""
     before = [CaseResult(f"p{i}", "a", "rigid", {"dice/liver": 0.9, "tre": 5.0}) for i in range(4)]
     after = [
         CaseResult(f"p{i}", "a", "new", {"dice/liver": dice, "tre": tre})
-        for i, (dice, tre) in enumerate([(0.95, 5.0), (0.85, 4.0), (0.9, 6.0), (math.nan, 7.0)])
+        for i, (dice, tre) in enumerate([(0.95, 5.0000003), (0.85, 4.0), (0.8999999, 6.0), (math.nan, 7.0)])
     ]
     other = [CaseResult("p9", "a", "new", {"dice/liver": 0.1, "tre": 99.0})]
     lost = [CaseResult("p0", "a", "rough", {"hd95/liver": math.inf})]

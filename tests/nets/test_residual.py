@@ -34,6 +34,12 @@ def test_a_field_of_control_points_is_smooth(size):
     assert field.diff(n=4, dim=2)[:, :, 4:8].abs().max() > 0.1 * field.abs().max()
 
 
+@pytest.mark.parametrize(("knots", "stem"), [(7, 2), (5, 1), (6, 4), (2, 4)])
+def test_knots_that_fit_no_blocks_are_refused(knots, stem):
+    with pytest.raises(ValueError, match="multiple of stem"):
+        ResidualGenerator(width=4, blocks=1, stem=stem, knots=knots)
+
+
 def test_the_papers_generator_and_discriminator():
     net, critic = ResidualGenerator(), VGGCritic()
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]

@@ -180,10 +180,9 @@ def info(
     from rich.table import Table
 
     from jssr.engine.checkpoint import read_info
-    from jssr.engine.model import shipped_weights, ships
+    from jssr.engine.model import weights_at
 
-    path = checkpoint or shipped_weights("jssr")
-    path = shipped_weights(str(path)) if ships(path) else path
+    path = weights_at(checkpoint or "jssr")
     header = read_info(path)
     if as_json:
         typer.echo(json.dumps(header, indent=1))

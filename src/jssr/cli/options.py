@@ -22,8 +22,9 @@ from rich.progress import (
 )
 
 __all__ = [
-    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Network", "Out",
-    "Refine", "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session", "progress", "stderr",
+    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Labeller",
+    "Network", "Out", "Refine", "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session",
+    "progress", "stderr",
 ]  # fmt: skip
 
 
@@ -67,9 +68,13 @@ SystemName = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        "--system",
-        help="Which system: by default the checkpoint's, else jssr, for a radiograph's labels jrsnet.",
-        metavar="NAME",
+        "--system", help="Which system: by default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"
+    ),
+]
+Labeller = Annotated[
+    str | None,
+    typer.Option(
+        "--system", help="Which system: by default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME"
     ),
 ]
 Checkpoint = Annotated[

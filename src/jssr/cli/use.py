@@ -85,7 +85,7 @@ def register(
 def segment(
     image: Annotated[Path, typer.Argument(help="The scan.", metavar="IMAGE")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Label map to write, or a folder for segmentation.nii.gz.")],
-    system: opt.Network = None,
+    system: opt.Labeller = None,
     checkpoint: opt.Checkpoint = None,
     moving: Annotated[
         bool, typer.Option("--moving", help="A scan of the moving modality: macJNet has a segmentor for each.")

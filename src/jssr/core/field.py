@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jssr.core.precision import full_precision
+
 __all__ = [
     "bspline_field",
     "compose",
@@ -142,6 +144,7 @@ def pooled(image: Tensor, size: int, ceil_mode: bool = False) -> Tensor:
     return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, size, ceil_mode=ceil_mode)
 
 
+@full_precision  # autocast would take the transposed convolution
 def bspline_field(knots: Tensor, spacing: int, shape: Sequence[int]) -> Tensor:
     """The 2D field that control points of a cubic B-spline make.
 

@@ -42,6 +42,10 @@ class Deformation:
     """S, which says where a pixel of the deformed image is read: bent, turned and zoomed about the middle, shifted.
 
     deformed(q) = image(S(q)), S(q) = c + R (q + b(q) - c) / z + t
+
+    Attributes:
+        bend, shift: b and t.
+        linear, inverse: R / z and its inverse, (2, 2).
     """
 
     def __init__(self, bend: Tensor, angle: float, shift: Tensor, zoom: float = 1.0) -> None:
@@ -56,20 +60,20 @@ class Deformation:
         self.bend = bend
         c, s = math.cos(angle), math.sin(angle)
         turn = torch.tensor([[c, -s], [s, c]])
-        self.turn, self.back = turn / zoom, turn.T * zoom
+        self.linear, self.inverse = turn / zoom, turn.T * zoom
         self.shift = shift.view(1, 2, 1, 1)
         self.middle = (torch.tensor(bend.shape[2:]).float() - 1).view(1, 2, 1, 1) / 2
 
     def apply(self, image: Tensor, mode: str = "bilinear", outside: float = 0.0, margin: int = 0) -> Tensor:
         """The deformed image (1, C, H, W) of one (1, C, H + 2 margin, W + 2 margin), which shows more on each side."""
         q = ff.identity(self.bend.shape[2:])
-        at = margin + self.middle + self._turned(q + self.bend - self.middle, self.turn) + self.shift
+        at = margin + self.middle + self._turned(q + self.bend - self.middle, self.linear) + self.shift
         return ff.sample(image - outside, at, mode, "zeros") + outside
 
     def undone(self) -> Tensor:
         """u, (1, 2, H, W) pixels, that brings the deformed image back: image(p) = deformed(p + u(p))."""
         p = ff.identity(self.bend.shape[2:])
-        straight = self.middle + self._turned(p - self.shift - self.middle, self.back)
+        straight = self.middle + self._turned(p - self.shift - self.middle, self.inverse)
         return straight + ff.sample(ff.invert(self.bend), straight) - p
 
     @staticmethod
@@ -86,8 +90,9 @@ def deformed(mask: Tensor, how: Deform, generator: torch.Generator) -> Deformati
         generator: CPU generator; its state alone decides the outcome.
 
     Returns:
-        One that does not fold, and leaves the overlap below `most_dice` unless it is mild. Where 50 drawings are not
-        enough (a structure that fills the image overlaps in any case) the one that overlaps least.
+        One that does not fold, and leaves the overlap of what the image shows below `most_dice` unless it is mild.
+        Where 50 drawings are not enough (a structure that fills the image overlaps in any case) the one that overlaps
+        least.
     """
     kind = float(torch.rand((), generator=generator))
     if kind < how.p_same:

@@ -13,7 +13,7 @@ from jssr.engine.contestants import BEFORE, Contestant
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown, worse_markdown
-from jssr.evaluate.tables import Summary, markdown, summarise
+from jssr.evaluate.tables import Summary, markdown, markdown_row, summarise
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
@@ -66,14 +66,10 @@ def table_two(results: Sequence[CaseResult]) -> list[tuple[str, list[Summary]]]:
     return out
 
 
-def comparisons(results: Sequence[CaseResult], against: str, seed: int = 0) -> list[list[Comparison]]:
-    """Every method against one, in the overlap and the landmarks."""
-    return [compare(results, against, metric, structure, seed) for metric, structure in _decisive(results)]
-
-
-def _decisive(results: Sequence[CaseResult]) -> list[tuple[str, str]]:
-    """Metric and structure of what methods are judged by."""
-    return list(dict.fromkeys([("dice", _first(results)), ("dice", "mean"), ("tre", "")]))
+def _decisive(results: Sequence[CaseResult], structures: Sequence[str]) -> list[tuple[str, str]]:
+    """Metric and structure of what methods are judged by: the overlap and the landmarks."""
+    named = [("dice", name) for name in (*(structures or (_first(results),)), "mean")]
+    return list(dict.fromkeys([*named, ("tre", "")]))
 
 
 def write_tables(
@@ -100,10 +96,11 @@ def write_tables(
     parts = ["## Table 1: registration\n", *_about(results), *notes, markdown(*table_one(results, structures))]
     if behind.failed:
         parts += ["## What failed, and is in no mean\n", _failed(behind.failed)]
-    worse = worse_markdown([r for r in results if r.method != BEFORE[0]], BEFORE[1], _decisive(results))
+    judged = _decisive(results, structures)
+    worse = worse_markdown([r for r in results if r.method != BEFORE[0]], BEFORE[1], judged)
     if worse:
-        parts += ["## Pairs that a row leaves worse than it found them\n", worse]
-    tests = comparisons(results, against, seed)
+        parts += ["## Pairs that a row leaves worse than the rigid step does\n", worse]
+    tests = [compare(results, against, metric, structure, seed) for metric, structure in judged]
     if any(tests):
         parts += [f"## Against {against}\n", _tests(tests) + "\n", comparisons_markdown(tests)]
     if second:
@@ -140,8 +137,7 @@ def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
 
 def _failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
     lines = ["| row | case | phase | why |", "| --- | --- | --- | --- |"]
-    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in one) + " |" for one in failed]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *map(markdown_row, failed)]) + "\n"
 
 
 def write_figures(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jssr.core.grid import dims_in_words
-from jssr.engine.model import UNTRAINED, Model, load_model, ships
+from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.errors import JssrError
 from jssr.tools import TOOLS
 
@@ -133,7 +133,7 @@ def run_name(source: str) -> str:
 @lru_cache(maxsize=8)
 def model_of(source: str) -> Model:
     """A system of ours by its source, read once a process; one that ships with weights is known by its name."""
-    return load_model(source) if ships(source) or source in UNTRAINED else load_model(checkpoint=source)
+    return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
 
 
 def check_contestants(contestants: Sequence[Contestant], n: int) -> None:

@@ -22,7 +22,8 @@ from jssr.losses.descriptors import DESCRIPTORS
 from jssr.systems.base import System
 
 __all__ = [
-    "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "ships", "shipped_weights",
+    "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "shipped_weights",
+    "weights_at",
 ]  # fmt: skip
 
 SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
@@ -106,9 +107,14 @@ class Model:
             torch.use_deterministic_algorithms(before)
 
 
-def ships(source: str | os.PathLike[str]) -> bool:
-    """Whether this is the name of a system with weights of its own, and no file or folder here bears it."""
-    return str(source) in SHIPPED and not Path(source).exists()
+def weights_at(source: str | os.PathLike[str]) -> Path:
+    """A weights file or a run's folder; the name of a system whose weights ship, where nothing here bears it, is those.
+
+    Raises:
+        CheckpointError: the package lacks them.
+    """
+    ships = os.fspath(source) in SHIPPED and not Path(source).exists()
+    return shipped_weights(os.fspath(source)) if ships else Path(source)
 
 
 def shipped_weights(system: str) -> Path:
@@ -117,13 +123,16 @@ def shipped_weights(system: str) -> Path:
     Raises:
         CheckpointError: none ship for this system.
     """
-    name = SHIPPED.get(system)
-    path = Path(str(files("jssr"))) / "weights" / name if name else None
+    path = _shipped(system) if system in SHIPPED else None
     if path is None or not path.is_file():
         raise CheckpointError(
             f"no weights ship for system {system!r}; pass a checkpoint of your own (--checkpoint FILE)"
         )
     return path
+
+
+def _shipped(system: str) -> Path:
+    return Path(str(files("jssr"))) / "weights" / SHIPPED[system]
 
 
 def load_model(
@@ -137,7 +146,8 @@ def load_model(
 
     Args:
         system: its name; None takes the checkpoint's, or "jssr" without one.
-        checkpoint: a weights file or a run's folder; None takes the shipped weights. A `Model` is returned as it is.
+        checkpoint: a weights file or a run's folder, or the name of a system whose weights ship; None takes the
+            system's shipped weights. A `Model` is returned as it is.
         device: where its networks run.
         deterministic: only algorithms that give the same bits each time.
         descriptor: what the instance optimisation compares, and "discrete" searches with; None takes the recipe's.
@@ -156,9 +166,9 @@ def load_model(
             raise CheckpointError(f"{checkpoint}: {system} takes no weights; leave out the checkpoint or the system")
         recipe = _comparing(load_recipe(str(system)), descriptor)
         return _ready(build_system(recipe), recipe, {}, f"{system}, without training", device, deterministic)
-    path = Path(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
+    path = weights_at(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
     built, recipe, header = load_system(path, system)
-    source = str(path) if checkpoint is not None else f"shipped {path.name}"
+    source = f"shipped {path.name}" if path in map(_shipped, SHIPPED) else str(path)
     return _ready(built, _comparing(recipe, descriptor), header, source, device, deterministic)
 
 
@@ -172,7 +182,7 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
 
 def fitting_system(*scans: Volume) -> str:
     """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
-    return "jssr" if all(scan.grid.ndim == 3 and modality_of(scan) == "ct" for scan in scans) else "discrete"
+    return "jssr" if all(modality_of(scan) == "ct" for scan in scans) else "discrete"
 
 
 def segmenting_model(

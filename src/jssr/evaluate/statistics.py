@@ -1,5 +1,5 @@
 """Is one method better than another? Paired tests and intervals over patients, never over scans; and how many pairs it
-leaves worse than it found them.
+leaves worse than another does.
 
 The scans of one patient share anatomy and anchor: they are averaged first, and what is compared are patients.
 """
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap, wilcoxon
 
 from jssr.evaluate.metrics import CaseResult
-from jssr.evaluate.tables import METRICS, Metric, value_of
+from jssr.evaluate.tables import METRICS, Metric, markdown_row, value_of
 
 __all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
 
 RESAMPLES = 10_000
+TOLERANCE = 1e-5
+"""In the unit a metric is stored in: a thousandth of a per cent of overlap, a hundredth of a micrometre."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,11 @@ def worsened(
 ) -> dict[str, tuple[int, int]]:
     """Of each other method how many pairs are worse than by `before`, and of how many: those that both measured.
 
+    Values within `TOLERANCE` are the same: maps that move nothing differ by as much as they are stored with.
+
     Args:
         results, metric, structure: as in `compare`.
-        before: the method that the others start from.
+        before: the method that the others are held against.
     """
     start = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == before}
     sign = -1 if METRICS.get(metric, Metric(metric)).more_is_better else 1
@@ -95,7 +99,7 @@ def worsened(
         mine = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
         pairs = [(v, start[k]) for k, v in mine.items() if not math.isnan(v) and not math.isnan(start.get(k, math.nan))]
         if pairs:
-            found[method] = sum(sign * after > sign * first for after, first in pairs), len(pairs)
+            found[method] = sum(sign * after > sign * first + TOLERANCE for after, first in pairs), len(pairs)
     return found
 
 
@@ -113,7 +117,7 @@ def worse_markdown(results: Sequence[CaseResult], before: str, wanted: Sequence[
     for method in dict.fromkeys(m for counts in columns.values() for m in counts):
         cells = [counts.get(method) for counts in columns.values()]
         lines.append([method, *("-" if cell is None else "{} of {}".format(*cell) for cell in cells)])
-    return "\n".join("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines) + "\n"
+    return "\n".join(map(markdown_row, lines)) + "\n"
 
 
 def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, dict[str, float]]:

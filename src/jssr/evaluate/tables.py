@@ -26,6 +26,7 @@ __all__ = [
     "deficit_left",
     "lines",
     "markdown",
+    "markdown_row",
     "read_csv",
     "rich_table",
     "summarise",
@@ -235,13 +236,18 @@ def _lines(summary: Summary, bold: str) -> list[list[str]]:
     return [[bold.format(text) if best else text for text, best in line] for line in lines(summary)]
 
 
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
 def markdown(*summaries: Summary) -> str:
     """Print summaries as Markdown tables, mean (sd) of the cases, the best of each column bold."""
     blocks = []
     for summary in summaries:
         head = [title_of(summary), *summary.phases]
         rows = [head, ["---"] + ["---:"] * len(summary.phases), *_lines(summary, "**{}**")]
-        blocks.append("\n".join("| " + " | ".join(c.replace("|", r"\|") for c in row) + " |" for row in rows))
+        blocks.append("\n".join(map(markdown_row, rows)))
     return "\n\n".join(blocks) + "\n"
 
 

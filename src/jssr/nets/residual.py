@@ -52,7 +52,7 @@ class ResidualGenerator(nn.Module):
         dilations: of the blocks, in turn.
         batch_norm: normalise over the batch as the paper does; otherwise each image by itself.
         reach: pixels of displacement that an output of 1 means.
-        knots: pixels between control points of the field, an even multiple of `stem`; 1 gives each pixel its own.
+        knots: pixels between control points of the field, even and a multiple of `stem`; 1 gives each pixel its own.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class ResidualGenerator(nn.Module):
         knots: int = 1,
     ) -> None:
         super().__init__()
+        if knots != 1 and (knots % 2 or knots % stem):
+            raise ValueError(f"knots must be 1, or even and a multiple of stem ({stem}), got {knots}")
         self.stem, self.reach, self.knots = stem, reach, knots
         self.shrink, self.grow = nn.PixelUnshuffle(stem), nn.PixelShuffle(stem)
         self.entry = _layer(3 * stem**2, width, 1, batch_norm)
