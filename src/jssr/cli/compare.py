@@ -16,7 +16,8 @@ def benchmark(
     cohort: Annotated[Path, typer.Argument(help="Cohort with labels or landmarks of its phases.", metavar="COHORT")],
     out: opt.Out,
     run: Annotated[
-        list[Path] | None, typer.Option("--run", help="Weights file or run folder of ours; may be repeated.")
+        list[Path] | None,
+        typer.Option("--run", help="Weights file or run folder of ours, or jssr or jrsnet; may be repeated."),
     ] = None,
     refined: Annotated[
         list[Path] | None, typer.Option("--refined", help="The same, with --refine steps on each pair.")
