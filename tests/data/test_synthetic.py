@@ -74,7 +74,7 @@ def test_a_zoomed_image_shows_more_when_it_is_moved(cohort):
     many rows of 48 black, and 2 or 3 columns, beyond the 8 that were black before. At a zoom of 1.5, 72 wide and 96
     high, it leaves no row and 6 or 7 columns."""
     still = {name: 0.0 for name in Augment.model_fields if name.startswith("p_")}
-    shift = Deform(pixels=64, p_mild=1.0, mild_shift=(10.0, 11.0), mild_rotation=(0.0, 0.0), bend=(0.0, 0.0))
+    shift = Deform(pixels=64, p_mild=1.0, mild_shift=(10.0, 11.0), mild_rotation=(0.0, 0.0), mild_bend=(0.0, 0.0))
     seen = []
     for zoom in (1.0, 1.5):
         look = Augment(**still | {"p_affine": 1.0}, rotation=0.0, shift=0.0, scale=(zoom, zoom))

@@ -32,6 +32,7 @@ class Deform(BaseModel):
     knots: float = Field(64.0, gt=0, description="distance of the control points")
     most_dice: float = Field(0.7, gt=0, le=1, description="overlap of the masks that a deformation must leave below")
     p_mild: float = Field(0.0, ge=0, le=1, description="share of pairs deformed as two visits differ, at any overlap")
+    mild_bend: tuple[float, float] = Field((1.0, 15.0), description="`bend` of mild pairs")
     mild_shift: tuple[float, float] = Field((0.0, 12.0), description="along either axis")
     mild_rotation: tuple[float, float] = Field((0.0, 10.0))
     mild_zoom: float = Field(0.0, ge=0, description="largest |log| of the magnification of mild pairs")
@@ -117,7 +118,7 @@ def _drawn(shape: tuple[int, ...], how: Deform, generator: torch.Generator, mild
     scale = max(shape) / how.pixels
     spacing = max(2, 2 * round(how.knots * scale / 2))
     knots = [-(-s // spacing) for s in shape]
-    bend = scale * _signed(how.bend, (1, 2, *knots), generator)
+    bend = scale * _signed(how.mild_bend if mild else how.bend, (1, 2, *knots), generator)
     low, high = how.mild_rotation if mild else how.rotation
     count = int((high - low) / how.rotation_step)
     step = int(torch.randint(count + 1, (), generator=generator)) * how.rotation_step + low

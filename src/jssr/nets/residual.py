@@ -13,6 +13,9 @@ from jssr.core import field as ff
 
 __all__ = ["Generated", "ResidualGenerator", "VGGCritic"]
 
+BEYOND = 2
+"""Control points outside the image that a cubic B-spline reaches."""
+
 
 @dataclass
 class Generated:
@@ -93,9 +96,12 @@ class ResidualGenerator(nn.Module):
         """The field (B, 2, *shape) of what the blocks' pixels say."""
         if self.knots == 1:
             return self.grow(votes)
-        side = self.knots // self.stem
-        points = F.avg_pool2d(votes, side, ceil_mode=True, count_include_pad=False)
-        return ff.bspline_field(points, self.knots, shape)
+        points = F.avg_pool2d(votes, self.knots // self.stem, ceil_mode=True, count_include_pad=False)
+        for axis in (2, 3):  # beyond the border it goes on as before it: turns and zooms do
+            points = _continued(points, axis)
+        field = ff.bspline_field(points, self.knots, [s + 2 * BEYOND * self.knots for s in shape])
+        first = BEYOND * self.knots
+        return field[:, :, first : first + shape[0], first : first + shape[1]]
 
 
 class VGGCritic(nn.Module):
@@ -118,11 +124,24 @@ class VGGCritic(nn.Module):
             before = after
         dense = [nn.Linear(before * pooled**2, 16 * width), nn.LeakyReLU(0.2), nn.Linear(16 * width, 1)]
         self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), *dense)
+        for layer in self.net:
+            if isinstance(layer, nn.Conv2d):  # PyTorch's own start lets an image fade to nothing in eight layers
+                nn.init.kaiming_normal_(layer.weight, 0.2)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) to (B, 1) logits, float32."""
         logits: Tensor = self.net(image)
         return logits.float()
+
+
+def _continued(points: Tensor, axis: int) -> Tensor:
+    """Control points with `BEYOND` more at either end of an axis, along the line of the outermost two."""
+    last = points.shape[axis] - 1
+    ends = []
+    for edge, inner in ((0, min(1, last)), (last, max(0, last - 1))):
+        at, step = points.narrow(axis, edge, 1), points.narrow(axis, edge, 1) - points.narrow(axis, inner, 1)
+        ends.append([at + k * step for k in range(1, BEYOND + 1)])
+    return torch.cat([*reversed(ends[0]), points, *ends[1]], dim=axis)
 
 
 def _layer(inputs: int, width: int, dilation: int, batch_norm: bool) -> nn.Sequential:

@@ -95,7 +95,7 @@ def jrsnet_compact() -> Recipe:
         "JRS-Net at 128 pixels for two CPU cores",
         system="jrsnet",
         networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
-        options={"unmasked": 0.25, "vgg16": None},
+        options={"unmasked": 0.25, "vgg16": None, "passes": 2},
         structures=("lungs",),
         stages=(first, joint),
         learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
@@ -110,7 +110,7 @@ def jrsnet_noseg_compact() -> Recipe:
         for stage in full.stages
     )
     changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
-    return full.model_copy(update={**changes, "options": {"masked": False, "vgg16": None}})
+    return full.model_copy(update={**changes, "options": {"masked": False, "vgg16": None, "passes": 2}})
 
 
 def dirnet_compact() -> Recipe:
@@ -141,9 +141,10 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
     return Recipe(
         name=name,
         description=description,
-        deform={"p_mild": 0.65, "p_same": 0.05, "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
+        deform={"p_mild": 0.65, "p_same": 0.05, "mild_bend": [0.0, 8.0], "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
         betas=(0.93, 0.999),
         schedule="cosine",
+        schedule_by="part",
         clip=1.0,
         batch=4,
         ema=0.99,
@@ -151,7 +152,14 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
         flat=128,
         augment=_still()
         | {"p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0}
-        | {"p_intensity": 0.9, "contrast": 0.3, "brightness": 0.2, "gamma": 0.5, "p_remap_supervised": 0.5}
+        | {
+            "p_intensity": 0.9,
+            "contrast": 0.3,
+            "brightness": 0.2,
+            "gamma": 0.5,
+            "p_remap_supervised": 0.5,
+            "p_blur": 0.3,
+        }
         | {"noise": 0.05, "p_correlated": 0.4, "correlated": 0.12},
         **what,
     )

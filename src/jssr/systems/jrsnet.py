@@ -57,8 +57,8 @@ class JRSNet(System):
         vgg16: file of VGG16's weights for `features`; None compares this project's own descriptors.
         masked: False never shows a mask to the generators (the paper's JRS-NoSeg, with the term `seg` left out).
         unmasked: share of the pairs whose mask is not shown.
-        passes: times that G is applied; from the second on it sees the floating image as moved so far, and the fields
-            are composed.
+        passes: times that G is applied in use; from the second on it sees the floating image as moved so far, and the
+            fields are composed. In training it is applied once.
     """
 
     makes = {"tau": "G", "segmentation": "G"}
@@ -198,7 +198,7 @@ class _Forward:
         return found
 
     def _g(self) -> Any:
-        return self.system.register(self.y, self.x, self._masks()[1])
+        return self.system.G(self.y, self.x, self._masks()[1])
 
     def _f(self) -> Any:
         return _part(self.system.F)(self.x, self.y, self._masks()[0])
