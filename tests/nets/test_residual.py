@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from jssr.core import field as ff
 from jssr.nets.residual import ResidualGenerator, VGGCritic
 
 
@@ -34,6 +35,16 @@ def test_a_field_of_control_points_is_smooth(size):
     assert field.diff(n=4, dim=2)[:, :, 4:8].abs().max() > 0.1 * field.abs().max()
 
 
+@pytest.mark.parametrize("size", [32, 30])
+def test_a_turn_goes_on_to_the_border(size):
+    """Pixels that all say an affine field, a turn with a zoom, are spread to that field, to the last of them."""
+    p = ff.identity((32, 32))
+    known = torch.cat([0.8 * p[:, :1] - 0.6 * p[:, 1:] + 3, 0.6 * p[:, :1] + 0.8 * p[:, 1:] - 9], dim=1) - p
+    net = ResidualGenerator(width=4, blocks=1, stem=2, knots=8)
+    votes = torch.nn.functional.avg_pool2d(known, 2)  # the middles of the blocks that the votes are of
+    torch.testing.assert_close(net._spread(votes, (size, size)), known[:, :, :size, :size], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("knots", "stem"), [(7, 2), (5, 1), (6, 4), (2, 4)])
 def test_knots_that_fit_no_blocks_are_refused(knots, stem):
     with pytest.raises(ValueError, match="multiple of stem"):
@@ -62,6 +73,16 @@ def test_dilations_widen_the_view():
         net(torch.rand(1, 1, 41, 41), floating, torch.zeros(1, 1, 41, 41)).field[0, 0, 20, 20].backward()
         rows = (floating.grad[0, 0].abs().sum(dim=1) > 0).nonzero()
         assert (rows.min().item(), rows.max().item()) == (20 - reach, 20 + reach)
+
+
+def test_an_image_does_not_fade_in_the_discriminator():
+    """Eight layers keep the size of what they are given to a factor of three; PyTorch's own start does not."""
+    torch.manual_seed(0)
+    critic = VGGCritic()
+    image = torch.randn(2, 1, 32, 32)
+    depth = max(k for k, layer in enumerate(critic.net) if isinstance(layer, torch.nn.Conv2d))
+    without_bias = critic.net[: depth + 1](image) - critic.net[: depth + 1](torch.zeros_like(image))
+    assert 1 / 3 < without_bias.std() < 3
 
 
 def test_the_discriminator_takes_any_size():

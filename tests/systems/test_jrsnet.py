@@ -3,6 +3,7 @@ import torch
 
 from jssr.errors import TrainingError
 from jssr.nets.flow import FlowNetS
+from jssr.nets.residual import Generated
 from jssr.systems.base import Batch
 from jssr.systems.flow import endpoint_error
 from jssr.systems.jrsnet import build, field_error
@@ -55,6 +56,27 @@ def test_the_signs_are_those_that_can_be_minimised():
     data.memo["g"] = type(found)(y.roll(5, dims=2), -data.truth, [1 - p])
     worse = [net.losses(data, "main")[name]().item() for name in names]
     assert all(w > b + 0.05 for w, b in zip(worse, best, strict=True)), worse
+
+
+def test_a_second_pass_sees_what_the_first_has_moved():
+    """A generator that pulls by 3 pixels, then by 1: 4 in all, and where the image has ended it is black."""
+    net, seen = system(passes=2), []
+    y = x = torch.linspace(0, 1, 24).view(1, 1, 24, 1).expand(1, 1, 24, 24)
+
+    class Pull(torch.nn.Module):
+        def forward(self, reference, floating, mask):
+            seen.append(floating)
+            field = torch.zeros(1, 2, 24, 24)
+            field[:, 0] = 3.0 if len(seen) == 1 else 1.0
+            return Generated(floating, field, [floating])
+
+    net.G = Pull()
+    found = net.register(y, x, torch.zeros_like(x))
+    assert len(seen) == 2 and (found.field[:, 0] == 4).all() and not found.field[:, 1].any()
+    torch.testing.assert_close(seen[1][:, :, :21], x[:, :, 3:])
+    assert (seen[1][:, :, 21:] == -1).all()
+    net.passes = 1
+    assert (net.register(y, x, torch.zeros_like(x)).field[:, 0] == 1).all() and len(seen) == 3
 
 
 def test_the_fields_error_is_bounded():
