@@ -1,9 +1,10 @@
-"""Cohorts of real radiographs that `jssr benchmark` can score: `python benchmarks/real_radiographs.py DATA OUT`.
+"""Cohorts of real radiographs, to score and to learn from: `python benchmarks/real_radiographs.py DATA OUT`.
 
 `OUT/visits`: the patients of `cxr_gbc` with several visits; the first listed one is fixed. Masks of both lungs and the
 mediastinum drawn by radiologists. Patient 51 is left out: its two images are one exposure.
 `OUT/made`: radiographs of 40 patients (JSRT), each deformed once as JRS-Net's paper prints it ("large") and once as two
 visits differ ("mild", `jssr.data.deform`), masks and contour points alike. The film itself is fixed.
+`OUT/films`: the same 40 as they are, to train on; of use for what is scored on `visits`, not on `made`.
 `DATA` holds the folders `cxr_gbc` (with its `metadata.csv`) and `cxr_jsrt_mc_sz/JSRT`, as their sources give them.
 """
 
@@ -28,6 +29,7 @@ from jssr.io.points import write_points
 
 SAME_EXPOSURE = "51"
 LUNGS = {"regions": {"lungs": ["lung_right", "lung_left"]}}
+JSRT = {1: "lung_left", 2: "lung_right", 3: "heart"}
 PARTS = ("RL", "LL", "H", "RCLA", "LCLA")
 FRAME = 1024
 """Pixels of the frame that JSRT's contour points are given in; its images here have 256."""
@@ -84,8 +86,20 @@ def make_deformed(data: Path, out: Path, seed: int = 0) -> None:
             marks["film"] = f"{name}/film.csv"
             write_points(points, out / marks["film"])
         cases.append(Case(id=name, images=images, labels=masks, landmarks=marks))
-    names = {1: "lung_left", 2: "lung_right", 3: "heart"}
-    Cohort(name="real-deformed", anchor="film", cases=cases, label_names=names, root=out, **LUNGS).save()
+    Cohort(name="real-deformed", anchor="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
+
+
+def make_films(data: Path, out: Path) -> None:
+    """Radiographs with masks, one a patient."""
+    cases = []
+    for path in sorted((data / "images").glob("*.png")):
+        folder = out / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        write_image(read_image(path), folder / "film.png", np.uint8)
+        write_image(read_image(data / "labels" / path.name, "labels"), folder / "film_labels.png", np.uint8)
+        parts = ({"film": f"{path.stem}/film{part}.png"} for part in ("", "_labels"))
+        cases.append(Case(id=path.stem, split="train", **dict(zip(("images", "labels"), parts, strict=True))))
+    Cohort(name="real-films", anchor="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
 
 
 def contours(folder: Path, name: str, grid: Grid) -> Points | None:
@@ -111,9 +125,10 @@ def there(points: Points, u: torch.Tensor, grid: Grid) -> Points:
 
 
 def main(data: Path, out: Path) -> None:
-    """Make both cohorts."""
+    """Make them all."""
     make_visits(data / "cxr_gbc", out / "visits")
     make_deformed(data / "cxr_jsrt_mc_sz" / "JSRT", out / "made")
+    make_films(data / "cxr_jsrt_mc_sz" / "JSRT", out / "films")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ table() {
 table chests-test
 if [ -n "${DATA:-}" ]; then
     once rays .venv/bin/python benchmarks/real_radiographs.py "$DATA" "$RUNS/rays"
-    table rays/visits
     table rays/made
+    # What phantoms taught, and then real films of other patients and another hospital.
+    prepared rays/films --recipe jrsnet-compact
+    trained chest-runs/jrsnet-films jrsnet-compact --data "$RUNS/rays/films-prepared" \
+        --start-from "$RUNS/chest-runs/jrsnet" --set stages.begin.steps=2000 --set stages.joint.steps=0
+    runs=("$RUNS/chest-runs/jrsnet-films" "${runs[@]}")
+    table rays/visits
 fi
