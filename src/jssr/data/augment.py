@@ -50,6 +50,7 @@ class Augment(BaseModel):
     noise: float = Field(0.10, ge=0, description="largest standard deviation of white noise")
     p_correlated: float = Field(0.3, ge=0, le=1)
     correlated: float = Field(0.08, ge=0, description="largest standard deviation of noise over several voxels")
+    grain: tuple[float, float] = Field((2.0, 5.0), description="of that noise, voxels, least and most")
     p_blur: float = Field(0.15, ge=0, le=1)
     blur: float = Field(0.9, ge=0, description="largest sigma in the plane, voxels")
     p_slices: float = Field(0.2, ge=0, le=1, description="thick slices along the last axis")
@@ -271,8 +272,8 @@ def _but_air(image: Tensor, changed: Tensor) -> Tensor:
 
 
 def _correlated(image: Tensor, how: Augment, dice: Dice) -> Tensor:
-    """Noise with a grain of two to five voxels: white on a coarser grid, then resized."""
-    grain = dice.uniform(2.0, 5.0)
+    """Noise with a grain of several voxels: white on a coarser grid, then resized."""
+    grain = dice.uniform(*how.grain)
     coarse = [max(2, round(s / grain)) for s in image.shape[2:]]
     noise = ff.resize_image(dice.normal((*image.shape[:2], *coarse)), image.shape[2:])
     return _but_air(image, image + noise * dice.uniform(0, how.correlated))

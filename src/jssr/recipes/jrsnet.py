@@ -69,12 +69,12 @@ def jrsnet_compact() -> Recipe:
     """JRS-Net at 128 pixels for two CPU cores. `jssr train jrsnet-compact --data COHORT -o RUN`.
 
     Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
-    seen; a field of B-splines; each image normalised by itself; two thirds of the pairs moved as between two visits,
+    seen; a field of B-splines; each image normalised by itself; most pairs moved as between two visits,
     where the print has only turns of 20 degrees and more; G's image tied to the moving one through its field
     (`tied`), as every other term is also met by a copy of the reference.
     """
     generator: dict[str, Any] = {
-        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 8,
+        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 16,
     }  # fmt: skip
     first = Stage(
         name="begin",
@@ -95,7 +95,7 @@ def jrsnet_compact() -> Recipe:
         "JRS-Net at 128 pixels for two CPU cores",
         system="jrsnet",
         networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
-        options={"unmasked": 0.25, "vgg16": None, "passes": 2},
+        options={"unmasked": 0.5, "vgg16": None, "passes": 2},
         structures=("lungs",),
         stages=(first, joint),
         learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
@@ -141,7 +141,7 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
     return Recipe(
         name=name,
         description=description,
-        deform={"p_mild": 0.65, "p_same": 0.05, "mild_bend": [0.0, 8.0], "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
+        deform={"p_mild": 0.6, "p_same": 0.1, "mild_bend": [0.0, 8.0], "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
         betas=(0.93, 0.999),
         schedule="cosine",
         schedule_by="part",
@@ -160,7 +160,7 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
             "p_remap_supervised": 0.5,
             "p_blur": 0.3,
         }
-        | {"noise": 0.05, "p_correlated": 0.4, "correlated": 0.12},
+        | {"noise": 0.05, "p_correlated": 0.7, "correlated": 0.25, "grain": [4.0, 30.0]},
         **what,
     )
 
