@@ -165,7 +165,7 @@ def info(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.",
+            help="Weights file, run folder, or jssr, the default, for the weights that ship.",
             metavar="[CHECKPOINT]",
         ),
     ] = None,

@@ -26,7 +26,7 @@ NEEDS = ("pair", "labels", "truth")
 BEGIN, JOINT = 4000, 1200
 """Steps of JRS-Net's two stages; the other registers take as many in one."""
 FIELD = 25.0
-"""Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/results.md)."""
+"""Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/results.md, "JRS-Net")."""
 
 
 def jrsnet_paper() -> Recipe:
