@@ -28,6 +28,14 @@ BEGIN, JOINT = 4000, 1200
 FIELD = 25.0
 """Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/results.md, "JRS-Net")."""
 
+VARIED: dict[str, Any] = {
+    "p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0,
+    "p_intensity": 0.9, "contrast": 0.3, "brightness": 0.2, "gamma": 0.5, "p_remap_supervised": 0.5, "p_blur": 0.3,
+    "noise": 0.05, "p_correlated": 0.7, "correlated": 0.25, "grain": [4.0, 30.0],
+}  # fmt: skip
+"""How the compact recipes vary images: real films differ from phantoms in field of view and exposure, and two films of
+a patient in opacities, which noise of a coarse grain stands for."""
+
 
 def jrsnet_paper() -> Recipe:
     """As published: 64 maps, batch normalisation, pairs as printed, Adam 0.93, 10^5 steps at 1e-3. Not trained here.
@@ -69,9 +77,9 @@ def jrsnet_compact() -> Recipe:
     """JRS-Net at 128 pixels for two CPU cores. `jssr train jrsnet-compact --data COHORT -o RUN`.
 
     Blocks of 32 maps on half the size whose dilations see the whole image, without which no turn by 180 degrees can be
-    seen; a field of B-splines; each image normalised by itself; most pairs moved as between two visits,
-    where the print has only turns of 20 degrees and more; G's image tied to the moving one through its field
-    (`tied`), as every other term is also met by a copy of the reference.
+    seen; a field of B-splines; each image normalised by itself; most pairs moved as between two visits, where the print
+    has only turns of 20 degrees and more; G's image tied to the moving one through its field (`tied`), as every other
+    term is also met by a copy of the reference; G applied twice in use.
     """
     generator: dict[str, Any] = {
         "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 16,
@@ -110,7 +118,8 @@ def jrsnet_noseg_compact() -> Recipe:
         for stage in full.stages
     )
     changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
-    return full.model_copy(update={**changes, "options": {"masked": False, "vgg16": None, "passes": 2}})
+    options = {name: value for name, value in full.options.items() if name != "unmasked"} | {"masked": False}
+    return full.model_copy(update={**changes, "options": options})
 
 
 def dirnet_compact() -> Recipe:
@@ -150,17 +159,7 @@ def _compact(name: str, description: str, **what: Any) -> Recipe:
         ema=0.99,
         dims=(2,),
         flat=128,
-        augment=_still()
-        | {"p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0}
-        | {
-            "p_intensity": 0.9,
-            "contrast": 0.3,
-            "brightness": 0.2,
-            "gamma": 0.5,
-            "p_remap_supervised": 0.5,
-            "p_blur": 0.3,
-        }
-        | {"noise": 0.05, "p_correlated": 0.7, "correlated": 0.25, "grain": [4.0, 30.0]},
+        augment=_still() | VARIED,
         **what,
     )
 
