@@ -99,7 +99,7 @@ def test_letters_stand_at_the_four_sides() -> None:
     sides = marked[80:120, :25], marked[80:120, -25:], marked[:25, 80:120], marked[-25:, 80:120]
     assert all(side.any() for side in sides)
     assert not marked[40:160, 40:160].any()
-    unmarked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "flat")
+    unmarked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "image")
     assert (unmarked == 60).all()
 
 

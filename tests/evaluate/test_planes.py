@@ -106,9 +106,10 @@ def test_a_flat_image_is_shown_as_it_is_stored() -> None:
     data = np.arange(12, dtype=np.float32).reshape(4, 3)  # (x, y)
     grid = Grid.of((4, 3), 1.5)
     planes = Planes(grid, width=4)
-    assert planes.names == ("flat",)
-    np.testing.assert_allclose(planes.cut(volume_of(data, grid), "flat"), data.T, atol=1e-5)
-    assert planes.mapped(Displacement(torch.zeros(2, 4, 3), grid), "flat").shape == (3, 4, 2)
+    assert planes.names == ("image",)
+    np.testing.assert_allclose(planes.cut(volume_of(data, grid), "image"), data.T, atol=1e-5)
+    assert [Planes(Grid.of((n, 10), 1.0)).lines for n in (20, 350, 2048)] == [1.0, 10.0, 100.0]
+    assert planes.mapped(Displacement(torch.zeros(2, 4, 3), grid), "image").shape == (3, 4, 2)
 
 
 def test_focus_is_the_middle_of_what_matters() -> None:

@@ -167,7 +167,12 @@ def test_provenance_is_laid_out(tmp_path: Path) -> None:
 def test_a_flat_pair_has_a_report_too(tmp_path: Path) -> None:
     flat = view((20, 18), displacement=Displacement(torch.zeros(2, 20, 18), Grid.of((20, 18), 3.0)))
     write_report(tmp_path / "r.html", title="t", rows=[flat], provenance={}, width=40)
-    assert len(read(tmp_path / "r.html").all("img")) == 3 + 8 + 2
+    page = read(tmp_path / "r.html")
+    assert len(page.all("img")) == 3 + 8 + 2
+    # Of the patient's sides and of planes it can say nothing; 60 mm wide, its grid's lines lie 2 mm apart.
+    told = page.text.partition("aligned to")[2]  # past the styles
+    assert not re.search(r"plane|volume|R and L|flat", told) and "2 mm apart" in told
+    assert "as the fixed image is stored" in told and "half its area" in told
 
 
 def test_an_unwritable_place_keeps_what_was_there(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def _evaluate_case(
             device=model.device, deterministic=model.deterministic, **told,
         )  # fmt: skip
         picture = montage(
-            [StudyRow(phase, one.fixed, one.moving, one.moved)], "flat" if one.fixed.grid.ndim == 2 else "axial"
+            [StudyRow(phase, one.fixed, one.moving, one.moved)], "image" if one.fixed.grid.ndim == 2 else "axial"
         )
         make_folder(pictures / case.id)
         (pictures / picture_name(case.id, phase)).write_bytes(picture)

@@ -47,7 +47,7 @@ def method_rows(
         if goal is not None and moving_labels is not None:
             labels = resample(moving_labels, fixed.grid, field)
             cells.append(figures.contours(grey, goal, planes.cut(labels, plane)))
-        cells.append(figures.deformation_grid(moved, planes.mapped(field, plane), planes.pixel))
+        cells.append(figures.deformation_grid(moved, planes.mapped(field, plane), planes.pixel, planes.lines))
         rows.append(_row(name, [figures.lettered(c, plane, 14) for c in cells], first=not rows))
     return figures.encode(np.concatenate(rows, axis=0))
 

@@ -10,6 +10,7 @@ left of sagittal ones, the head is up.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from jssr.core.volume import Volume
 
 __all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "jacobian_volumes", "window", "window_of"]
 
-Plane = Literal["axial", "coronal", "sagittal", "flat"]
+Plane = Literal["axial", "coronal", "sagittal", "image"]
 Pixels = NDArray[np.float32]
 
 CT_WINDOW = (-160.0, 240.0)
@@ -35,7 +36,7 @@ LETTERS: dict[Plane, tuple[str, str, str, str]] = {
     "axial": ("R", "L", "A", "P"),
     "coronal": ("R", "L", "H", "F"),
     "sagittal": ("A", "P", "H", "F"),
-    "flat": ("", "", "", ""),
+    "image": ("", "", "", ""),
 }
 """What lies on the left, right, top and bottom of each plane's picture."""
 
@@ -44,7 +45,7 @@ _AXES: dict[Plane, NDArray[np.float64]] = {
     "axial": np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float64),
     "coronal": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float64),
     "sagittal": np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], dtype=np.float64),
-    "flat": np.eye(2),
+    "image": np.eye(2),
 }
 
 
@@ -65,8 +66,8 @@ class Planes:
 
     @property
     def names(self) -> tuple[Plane, ...]:
-        """The planes there are: three, or "flat" of a 2D grid, shown as it is stored."""
-        return ("axial", "coronal", "sagittal") if self.grid.ndim == 3 else ("flat",)
+        """The planes there are: three, or "image" of a 2D grid, shown as it is stored."""
+        return ("axial", "coronal", "sagittal") if self.grid.ndim == 3 else ("image",)
 
     @property
     def point(self) -> NDArray[np.float64]:
@@ -80,6 +81,17 @@ class Planes:
         """Millimetres a pixel."""
         low, high = self._box()
         return float((high - low).max() / self.width)
+
+    @property
+    def lines(self) -> float:
+        """Millimetres between the lines of a deformation grid: 15; of a 2D grid, whose millimetres may be pixels, the
+        round number that gives some 20 to 50 lines."""
+        low, high = self._box()
+        if self.grid.ndim == 3:
+            return 15.0
+        most = float((high - low).max()) / 20
+        ten = 10.0 ** math.floor(math.log10(most))
+        return ten * max(step for step in (1, 2, 5) if step * ten <= most)
 
     def sheet(self, plane: Plane) -> Grid:
         """Return the grid of a picture: (width, height[, 1]) pixels, first axis to the right, second downwards."""

@@ -64,6 +64,7 @@ def write_report(
         title=title,
         scans=scans,
         labels=list(dict.fromkeys(key["label"] for scan in scans for key in scan["figures"])),
+        solid=any(view.fixed.grid.ndim == 3 for view in rows),
         fixed_names=list(dict.fromkeys(view.fixed.name for view in rows)),
         provenance=laid_out(provenance),
     )
@@ -98,6 +99,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
         "structures": structures,
         "own": view.own,
         "whole": whole,
+        "solid": planes.grid.ndim == 3,
         "point": _place(planes.point),
         "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
     }

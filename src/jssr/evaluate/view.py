@@ -126,7 +126,8 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
         digits = 0 if high - low >= 20 else 2
         text = f"{caption}. Grey from {low:.{digits}f} to {high:.{digits}f}."
         columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.grey(cuts.grey(v, p))))  # type: ignore[misc]
-    lead = "The same three planes through every image. An organ that stays put from one column to the next is aligned."
+    lead = "The same three planes through every image. " if cuts.planes.grid.ndim == 3 else ""
+    lead += "An organ that stays put from one column to the next is aligned."
     return Block("The scans", lead, cuts.planes.names, columns)
 
 
@@ -174,15 +175,19 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
 
     def grid(plane: Plane) -> figures.Colour:
         mapped = planes.mapped(displacement, plane)
-        return figures.deformation_grid(cuts.grey(view.moved, plane), mapped, planes.pixel)
+        return figures.deformation_grid(cuts.grey(view.moved, plane), mapped, planes.pixel, planes.lines)
 
     def jacobian(plane: Plane) -> figures.Colour:
         beneath = cuts.grey(view.fixed, plane)
         out = figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
         return figures.dimmed(out, beneath, _known(view, cuts, plane, True))
 
-    about_grid = "The moving scan's straight grid, 15 mm apart, as the alignment bends it, over the moved scan."
-    about_jacobian = "Change of volume. Black: the field folds, no tissue can move like that. Dimmed: no data of the "
+    about_grid = (
+        f"The moving scan's straight grid, {planes.lines:g} mm apart, as the alignment bends it, over the moved "
+    )
+    about_grid += "scan."
+    size = "volume" if planes.grid.ndim == 3 else "area"
+    about_jacobian = f"Change of {size}. Black: the field folds, no tissue can move like that. Dimmed: no data of the "
     about_jacobian += "moving scan, the field is continued from its border."
     return [
         _column(planes, "Deformation", about_grid, grid),
