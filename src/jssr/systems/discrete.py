@@ -11,6 +11,9 @@ Both directions are solved and made each other's inverse: u <- (u - w(id + u)) /
 level searches around the first. What is left is below a voxel and is the instance optimisation's (`systems/refine.py`,
 the same code as `--refine`), which the recipe asks for.
 
+Two radiographs have no common place in the patient: there the one affine map that fits best comes first
+(`systems/affine_search.py`), and the levels work on what it leaves.
+
 A displacement that leaves the moving scan costs what the average voxel costs where it is: it is neither sought nor
 shunned.
 """
@@ -30,6 +33,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.descriptors import DESCRIPTORS, described
 from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
+from jssr.systems.affine_search import affine_field, best_affine
 from jssr.systems.base import Alignment, Batch, System, Terms
 
 __all__ = ["Discrete", "Level", "build", "search"]
@@ -100,9 +104,37 @@ class Discrete(System):
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau; see Alignment. A batch of one."""
         whole = self.describe(moving), self.describe(fixed)
-        m, f, moving, fixed, moving_mask, fixed_mask = (
-            ff.pooled(i, self.pool, ceil_mode=True) for i in (*whole, moving, fixed, moving_mask, fixed_mask)
-        )
+        if fixed.ndim == 5:
+            return Alignment(self._field(*whole, moving, fixed, moving_mask, fixed_mask), descriptors=whole)
+        affine = self._affine(*whole, moving, fixed, moving_mask, fixed_mask)
+        start = affine_field(affine, fixed.shape[2:])
+        placed = ff.warp(moving, start)
+        seen = ff.warp(moving_mask, start, padding="zeros")
+        u = self._field(self.describe(placed), whole[1], placed, fixed, seen, fixed_mask)
+        return Alignment(affine_field(affine, fixed.shape[2:], u), descriptors=whole)
+
+    def _affine(self, *images: Tensor) -> Tensor:
+        """`best_affine` of what `_field` takes, for voxels of the images."""
+        m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
+        level = self.flat_levels[0]
+        bodies = fixed_mask * described(fixed), moving_mask * described(moving)
+        both = _costs(m, f, moving_mask, bodies[0], level), _costs(f, m, fixed_mask, bodies[1], level)
+        side = 2 * level.radius + 1
+        affine = best_affine(
+            [cost.view(side, side, *cost.shape[1:]).cpu() for cost, _ in both],
+            [ff.pooled(_padded(body, level), level.cell)[0, 0].cpu() for body in bodies],
+            f.shape[2:], level.cell, level.step,
+        )  # fmt: skip
+        affine[:2, 2] *= self.pool
+        return affine.to(fixed.device)
+
+    def _averaged(self, images: Sequence[Tensor]) -> list[Tensor]:
+        return [ff.pooled(image, self.pool, ceil_mode=True) for image in images]
+
+    def _field(self, *images: Tensor) -> Tensor:
+        """The levels' displacement, for descriptors of the moving and the fixed image, both images and their masks."""
+        shape = images[1].shape[2:]
+        m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
         # Air against air is alike everywhere: cells without anything but air are led by their neighbours.
         body = [mask * described(image) for image, mask in ((fixed, fixed_mask), (moving, moving_mask))]
         n = fixed.ndim - 2
@@ -114,7 +146,7 @@ class Discrete(System):
                 for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
             )
             u, w = _inverse_of_each_other(u, w, level)
-        return Alignment(self._spread(u, whole[0].shape[2:]), descriptors=whole)
+        return self._spread(u, shape)
 
     def _spread(self, u: Tensor, shape: Sequence[int]) -> Tensor:
         """A field of averaged voxels as one of the images' own voxels."""
@@ -156,10 +188,8 @@ def _costs(
     """C (labels, *cells), and the labels (labels, n) in steps."""
     n = fixed.ndim - 2
     step, reach, cell = level.step, level.radius, level.cell
-    more = [-s % cell for s in fixed.shape[2:]]
-    pads = [p for m in reversed(more) for p in (0, m)]
-    f, m = (ff.pooled(F.pad(i, pads, mode="replicate"), step) for i in (fixed, moving))
-    seen_f, seen_m = (ff.pooled(F.pad(i, pads), step) for i in (fixed_mask, moving_mask))
+    f, m = (ff.pooled(_padded(i, level, "replicate"), step) for i in (fixed, moving))
+    seen_f, seen_m = (ff.pooled(_padded(i, level), step) for i in (fixed_mask, moving_mask))
     m, seen_m = F.pad(m, [reach] * (2 * n), mode="replicate"), F.pad(seen_m, [reach] * (2 * n))
     size, stride, pool = f.shape[2:], level.stride, cell // (step * level.stride)
     thin = (slice(None), slice(None), *[slice(None, None, stride)] * n)
@@ -181,6 +211,12 @@ def _costs(
         distance = usual + seen_m[where] * (distance - usual)
         out[k] = (ff.pooled(distance * seen_f, pool) / weight)[0, 0]
     return out, (offsets - reach).to(f)
+
+
+def _padded(image: Tensor, level: Level, mode: str = "constant") -> Tensor:
+    """An image made as large as whole cells."""
+    more = [-s % level.cell for s in image.shape[2:]]
+    return F.pad(image, [p for m in reversed(more) for p in (0, m)], mode=mode)
 
 
 def _inverse_of_each_other(u: Tensor, w: Tensor, level: Level) -> tuple[Tensor, Tensor]:
