@@ -182,6 +182,9 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     shown = run("info", tmp_path / "run" / "weights.safetensors").output
     assert "tiny" in shown and "liver, spleen" in shown
     assert json.loads(run("info", tmp_path / "run", "--json").output)["system"] == "jssr"
+    assert "spacing (mm)" in shown and "pixels a side" not in shown
+    flat = run("info", "jrsnet").output
+    assert "pixels a side" in flat and "spacing (mm)" not in flat
 
 
 def test_phantom_hands_its_options_on(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ def benchmark(
     out: opt.Out,
     run: Annotated[
         list[Path] | None,
-        typer.Option("--run", help="Weights file or run folder of ours, or jssr for the shipped; may be repeated."),
+        typer.Option("--run", help="Weights file or run folder of ours, or jssr or jrsnet; may be repeated."),
     ] = None,
     refined: Annotated[
         list[Path] | None, typer.Option("--refined", help="The same, with --refine steps on each pair.")

@@ -165,7 +165,7 @@ def info(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="Weights file, run folder, or jssr, the default, for the weights that ship.",
+            help="Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.",
             metavar="[CHECKPOINT]",
         ),
     ] = None,
@@ -193,9 +193,11 @@ def info(
         "recipe": recipe.get("name"),
         "description": recipe.get("description"),
         "structures": ", ".join(recipe.get("structures") or ()),
-        "spacing (mm)": recipe.get("spacing"),
-        "window (HU)": recipe.get("window"),
     }
+    if 3 in (recipe.get("dims") or [3]):
+        rows |= {"spacing (mm)": recipe.get("spacing"), "window (HU)": recipe.get("window")}
+    if 2 in (recipe.get("dims") or [3]):
+        rows["pixels a side"] = recipe.get("flat")
     for key, value in {**{k: v for k, v in header.items() if k != "recipe"}, **rows}.items():
         table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
     opt.console().print(table)

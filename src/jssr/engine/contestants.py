@@ -28,7 +28,7 @@ class Contestant:
 
     Attributes:
         name: of the row.
-        source: a weights file or run folder, "jssr" for the shipped weights, "discrete", or a tool.
+        source: a weights file or run folder, "jssr" or "jrsnet" for the shipped weights, "discrete", or a tool.
         refine: steps of instance optimisation, for systems of ours.
     """
 

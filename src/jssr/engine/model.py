@@ -26,7 +26,7 @@ __all__ = [
     "weights_at",
 ]  # fmt: skip
 
-SHIPPED = {"jssr": "jssr-compact.safetensors"}
+SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
 """The weights file in `jssr/weights` of each system that has one."""
 
 UNTRAINED = ("discrete", "rigid")
