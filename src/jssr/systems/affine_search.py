@@ -20,6 +20,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
+from jssr.systems.adam import Adam
 
 __all__ = ["affine_field", "best_affine"]
 
@@ -58,12 +59,11 @@ def best_affine(
         energy = _energy([c.clone() for c in costs], [w.clone() for w in weights], shape, cell, step)
         linear, shift = _starts(energy, costs[0].shape[0] // 2, unit)
         p = torch.cat([linear - torch.eye(2), shift[..., None]], dim=-1).div_(unit).requires_grad_()
-        optimiser = torch.optim.Adam([p], lr=RATE)
+        adam = Adam(p, RATE)
         for k in range(STEPS):
-            optimiser.param_groups[0]["lr"] = RATE * (1 - k / STEPS)
-            optimiser.zero_grad()
-            energy(torch.eye(2) + unit * p[..., :2], unit * p[..., 2]).sum().backward()
-            optimiser.step()
+            adam.rate = RATE * (1 - k / STEPS)
+            value = energy(torch.eye(2) + unit * p[..., :2], unit * p[..., 2]).sum()
+            adam.step(torch.autograd.grad(value, p)[0])
         with torch.no_grad():
             linear, shift = torch.eye(2) + unit * p[..., :2], unit * p[..., 2]
             best = int(energy(linear, shift).argmin())

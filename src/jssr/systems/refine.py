@@ -18,6 +18,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.features import FeatureDistance
 from jssr.losses.similarity import box_mean
 from jssr.losses.smoothness import diffusion
+from jssr.systems.adam import Adam
 
 __all__ = ["Features", "refine"]
 
@@ -68,7 +69,7 @@ def refine(
     where = chosen.flatten().nonzero()[:, 0]
     start = ff.resize_field(tau, shape)
     change = torch.zeros_like(start).requires_grad_()
-    adam = _Adam(change, rate)
+    adam = Adam(change, rate)
     for step in range(steps):
         u = start + _spline(change)
         at = (ff.identity(shape, u) + u)[0].flatten(1).index_select(1, where).t().contiguous()
@@ -80,22 +81,6 @@ def refine(
     with torch.no_grad():
         # Only the change is interpolated: detail of the start finer than the control grid is kept.
         return tau + ff.resize_field(_spline(change), tau.shape[2:])
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) on one tensor: `torch.optim.Adam` with its defaults takes 2 s to import."""
-
-    def __init__(self, parameter: Tensor, rate: float) -> None:
-        self.parameter, self.rate, self.count = parameter, rate, 0
-        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
-
-    @torch.no_grad()
-    def step(self, gradient: Tensor) -> None:
-        self.count += 1
-        self.mean.lerp_(gradient, 0.1)
-        self.square.lerp_(gradient.square(), 0.001)
-        size = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
-        self.parameter.addcdiv_(self.mean, size, value=-self.rate / (1 - 0.9**self.count))
 
 
 def _spline(control: Tensor) -> Tensor:
