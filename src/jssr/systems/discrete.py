@@ -44,6 +44,9 @@ PRIOR = 0.003
 """Price of a squared voxel of displacement, in the unit of C: where the scans say little, a short way is likelier. On
 four CT-MR pairs of thighs the search missed by 7.8 mm without it and 6.4 with it, 5.3 with 0.01; but 0.01 also holds
 back motions of more than some 25 mm."""
+FLAT_PRIOR = 0.0003
+"""The same in 2D, of what the affine map leaves: on 20 validation pairs of phantom radiographs lungs overlap by 89.4 %
+with 0.003, 89.7 with 0.001, 90.6 with 0.0003, 91.5 with 0.0001; landmarks miss by 3.9, 3.8, 3.9 and 4.5 pixels of 256."""
 ROUNDS = 15
 """Of making two fields each other's inverse."""
 
@@ -170,7 +173,7 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
     cost, labels = _costs(moving, fixed, moving_mask, fixed_mask, level)
     cells = cost.shape[1:]
     square = labels.square().sum(dim=1, keepdim=True)
-    flat = cost.flatten(1) + PRIOR * level.step**2 * square
+    flat = cost.flatten(1) + (PRIOR if n == 3 else FLAT_PRIOR) * level.step**2 * square
     u = labels[flat.argmin(dim=0)].T.view(1, n, *cells)
     for theta in THETAS:
         v = box_mean(u, 3)
