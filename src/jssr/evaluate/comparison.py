@@ -13,7 +13,7 @@ from jssr.evaluate.planes import Plane, Planes, focus, window, window_of
 
 __all__ = ["method_rows"]
 
-HEADS = ("moved", "checkerboard with fixed", "outlines: fixed blue, moved orange", "field, lines 15 mm apart")
+HEADS = ("moved", "checkerboard with fixed", "outlines: fixed blue, moved orange", "field, lines {:g} mm apart")
 
 
 def method_rows(
@@ -48,12 +48,12 @@ def method_rows(
             labels = resample(moving_labels, fixed.grid, field)
             cells.append(figures.contours(grey, goal, planes.cut(labels, plane)))
         cells.append(figures.deformation_grid(moved, planes.mapped(field, plane), planes.pixel, planes.lines))
-        rows.append(_row(name, [figures.lettered(c, plane, 14) for c in cells], first=not rows))
+        rows.append(_row(name, [figures.lettered(c, plane, 14) for c in cells], planes.lines, first=not rows))
     return figures.encode(np.concatenate(rows, axis=0))
 
 
-def _row(name: str, cells: Sequence[figures.Colour], first: bool) -> figures.Colour:
+def _row(name: str, cells: Sequence[figures.Colour], lines: float, first: bool) -> figures.Colour:
     heads = HEADS if len(cells) == len(HEADS) else (*HEADS[:2], HEADS[3])
-    titles = [figures.caption(h if first else "", c.shape[1]) for h, c in zip(heads, cells, strict=True)]
+    titles = [figures.caption(h.format(lines) if first else "", c.shape[1]) for h, c in zip(heads, cells, strict=True)]
     titles[0] = figures.caption(name, cells[0].shape[1])
     return np.concatenate([figures.beside(titles, white=True), figures.beside(cells, white=True)], axis=0)
