@@ -141,8 +141,9 @@ def test_build_system_says_what_does_not_fit() -> None:
 
 def test_one_piece_names_structures() -> None:
     plain = recipe().model_dump()
-    with pytest.raises(ValidationError, match="'lungs' is none of the structures"):
-        Recipe.model_validate({**plain, "structures": ("liver",), "one_piece": ("lungs",)})
+    for key in ("one_piece", "two_pieces"):
+        with pytest.raises(ValidationError, match=f"{key}: 'lungs' is none of the structures"):
+            Recipe.model_validate({**plain, "structures": ("liver",), key: ("lungs",)})
 
 
 def test_networks_and_stages_come_together() -> None:
@@ -162,3 +163,4 @@ def test_structures_take_one_piece_along():
     assert load_recipe("jssr-compact", ['structures=["liver"]', "one_piece=[]"]).one_piece == ()
     with pytest.raises(RecipeError, match="none of the structures"):
         load_recipe("jssr-compact", ['structures=["liver"]', 'one_piece=["spleen"]'])
+    assert load_recipe("jrsnet-compact", ['structures=["heart"]']).two_pieces == ()

@@ -246,7 +246,7 @@ def _segmentor(
     if phase in known:
         with model.computing():
             said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
-        plain = largest_parts(said, model.one_piece).argmax(dim=1)
+        plain = largest_parts(said, model.pieces).argmax(dim=1)
         goal = resample(known[phase], pair.grid, pair.transform)
         made = work.alignment.moving_segmentation.argmax(dim=1)
         out.append(CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True)))

@@ -207,7 +207,7 @@ def segment(
             p = said(ready.image.to(device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
-    return Volume(labels_at(largest_parts(p, model.one_piece), ready.grid, scan.grid), scan.grid, "labels", scan.name)
+    return Volume(labels_at(largest_parts(p, model.pieces), ready.grid, scan.grid), scan.grid, "labels", scan.name)
 
 
 def synthesise(
@@ -290,7 +290,7 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
     for name in ("fixed_segmentation", "moving_segmentation", "moved_segmentation"):
         said_of = parts[name]
-        parts[name] = None if said_of is None else largest_parts(said_of, model.one_piece)
+        parts[name] = None if said_of is None else largest_parts(said_of, model.pieces)
     return Alignment(**parts)
 
 

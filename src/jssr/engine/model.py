@@ -63,9 +63,10 @@ class Model:
         return dict(enumerate(self.recipe.structures, start=1))
 
     @property
-    def one_piece(self) -> tuple[int, ...]:
-        """Labels of which the largest connected piece alone is kept."""
-        return tuple(k for k, name in self.label_names.items() if name in self.recipe.one_piece)
+    def pieces(self) -> dict[int, int]:
+        """Labels of which a number of connected pieces alone, the largest, are kept: label to number."""
+        kept = {name: n for n, names in ((2, self.recipe.two_pieces), (1, self.recipe.one_piece)) for name in names}
+        return {k: kept[name] for k, name in self.label_names.items() if name in kept}
 
     def turned(self, fixed: Volume, moving: Volume) -> str:
         """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""

@@ -57,6 +57,10 @@ class Stage(_Model):
         return tuple(dict.fromkeys(part for parts in self.train.values() for part in parts))
 
 
+PIECES = ("one_piece", "two_pieces")
+"""Keys of a recipe that name some of its structures."""
+
+
 class Recipe(_Model):
     """Everything that decides what a training run yields, except the data.
 
@@ -65,7 +69,8 @@ class Recipe(_Model):
         networks: for each part, the arguments of its network; none for a system without training.
         options: arguments of the system itself.
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
-        one_piece: those of them of which only the largest connected piece is kept in use (not in training).
+        one_piece: those of them of which only the largest connected piece is kept in use (not in training);
+            two_pieces: those of which the two largest are, as of organs that come in pairs.
         anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
         moving: the phase that is moved onto it, which every case must have; None takes any other.
         labelled: share of the labelled training cases whose label maps of pairs training may see.
@@ -98,6 +103,7 @@ class Recipe(_Model):
     options: dict[str, JsonValue] = {}
     structures: tuple[str, ...] = ()
     one_piece: tuple[str, ...] = ()
+    two_pieces: tuple[str, ...] = ()
     anchor: str | None = None
     moving: str | None = None
     labelled: float = Field(default=1.0, ge=0, le=1)
@@ -158,9 +164,10 @@ class Recipe(_Model):
             raise ValueError("a recipe with networks needs stages that train them, and the other way round")
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name ({', '.join(names)})")
-        unknown = [name for name in self.one_piece if name not in self.structures]
-        if unknown:
-            raise ValueError(f"one_piece: {unknown[0]!r} is none of the structures")
+        for key in PIECES:
+            unknown = [name for name in getattr(self, key) if name not in self.structures]
+            if unknown:
+                raise ValueError(f"{key}: {unknown[0]!r} is none of the structures")
         self._check_parts("learning_rates", self.learning_rates)
         for stage in self.stages:
             self._check_parts(f"stages.{stage.name}.learning_rates", stage.learning_rates)
@@ -230,8 +237,10 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         if not equals:
             raise RecipeError(f"{text!r}: an override is key=value, for example batch=2")
         _assign(data, key.strip(), _value(value.strip()))
-    if not any(text.partition("=")[0].strip() == "one_piece" for text in overrides):
-        data["one_piece"] = [name for name in data["one_piece"] if name in data["structures"]]
+    given = {text.partition("=")[0].strip() for text in overrides}
+    for key in PIECES:
+        if key not in given:
+            data[key] = [name for name in data[key] if name in data["structures"]]
     return recipe_from(data, ", ".join(overrides))
 
 

@@ -178,5 +178,5 @@ def _synthesised(model: Model, pair: PreparedPair) -> Tensor:
 def _dice(model: Model, image: Tensor, goal: Volume, cohort: Cohort) -> dict[str, float]:
     with model.computing():
         said = model.system.segment(image).float().clone()
-    classes = largest_parts(said, model.one_piece).argmax(dim=1)
+    classes = largest_parts(said, model.pieces).argmax(dim=1)
     return against(classes, goal, model.structures, cohort.structures())

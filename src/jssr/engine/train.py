@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 MAY_CHANGE = {
     "description",
     "one_piece",
+    "two_pieces",
     "refine",
     "descriptor",
     "log_every",

@@ -52,6 +52,7 @@ def jrsnet_paper() -> Recipe:
         networks={"G": generator, "F": generator, "DY": {"width": 64}, "DX": {"width": 64}},
         options={"unmasked": 0.1, "vgg16": None},
         structures=("lungs",),
+        two_pieces=("lungs",),
         deform={},
         stages=(
             Stage(
@@ -105,6 +106,7 @@ def jrsnet_compact() -> Recipe:
         networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
         options={"unmasked": 0.5, "vgg16": None, "passes": 2},
         structures=("lungs",),
+        two_pieces=("lungs",),
         stages=(first, joint),
         learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
     )
