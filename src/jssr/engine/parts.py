@@ -15,9 +15,9 @@ __all__ = ["largest_parts"]
 def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:
     """Give every piece (by faces) of some classes but the largest to the background, as nnU-Net does after training.
 
-    For organs that are one piece of tissue or two, as the recipe says (`one_piece`, `two_pieces`). A scan that shows more
-    of the body than the training data did brings blobs in places the segmentor has never seen, a bladder called liver
-    for example.
+    For organs that are one piece of tissue or two, as the recipe says (`one_piece`, `two_pieces`). A scan that shows
+    more of the body than the training data did brings blobs in places the segmentor has never seen, a bladder called
+    liver for example.
 
     Args:
         probabilities: (1, K, *spatial), class 0 the background.
