@@ -69,3 +69,15 @@ def test_counterparts(tmp_path):
 
 def test_kind_of_image(tmp_path):
     assert said(tmp_path, [case("a")], shape=(8, 8), dims=(3,)) == [("error", "all", "holds 2D images")]
+
+
+def test_pairs_that_are_made_need_one_label_map(tmp_path):
+    needs = frozenset({"pair", "labels"})
+    alone = {"anchor": None, "moving": None, "needs": needs}
+    films = [case("a", ("ct",)), case("b", ("ct",))]
+    assert said(tmp_path, films, made=True, **alone) == []
+    assert [level for level, _, _ in said(tmp_path, films, **alone)] == ["warning"]
+    bare = [case("a", ("ct",), labels=())]
+    assert said(tmp_path, bare, made=True, **alone) == [
+        ("warning", "all", "no training case has a label map, from which mac learns")
+    ]

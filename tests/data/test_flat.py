@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from jssr.core.grid import Grid
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
-from jssr.data.flat import flat_grid, flat_start
+from jssr.data.flat import flat_grid, flat_start, from_start, placed
 from jssr.data.prepare import prepare_image, prepare_pair
 from jssr.errors import ImageError
 
@@ -56,3 +57,22 @@ def test_flat_and_solid_do_not_go_together():
     solid = Volume(torch.rand(1, 8, 8, 8), Grid.of((8, 8, 8)), name="solid")
     with pytest.raises(ImageError, match="solid 3D"):
         prepare_pair(radiograph((30, 30)), solid, 1.0, None)
+
+
+def test_what_a_map_does_beyond_the_start():
+    """Four times the pixels, turned over, somewhere else: the start alone is no deformation, five pixels more are."""
+    fixed = Grid.of((20, 16), 1.0)
+    moving = Grid.of((80, 64), 1.0, (300.0, -40.0), np.array([[-1.0, 0.0], [0.0, 1.0]]))
+    start = flat_start(fixed, moving)
+    whole = start.displacement(fixed)
+    assert whole.u.abs().max() > 100
+    assert from_start(whole, fixed, moving).u.abs().max() < 1e-3
+    at = fixed.world(np.stack(np.meshgrid(np.arange(20), np.arange(16), indexing="ij"), axis=-1))
+    further = Displacement.from_millimetres(start(at + np.array([5.0, 0.0])) - at, fixed)
+    beyond = from_start(further, fixed, moving).u
+    assert torch.allclose(beyond[0], torch.tensor(5.0), atol=1e-3) and beyond[1].abs().max() < 1e-3
+    image = placed(Volume(torch.zeros(1, 80, 64), moving), fixed)
+    np.testing.assert_allclose(image.grid.world([[0, 0], [79, 63]]), start.inverse()(moving.world([[0, 0], [79, 63]])))
+    np.testing.assert_allclose(image.grid.centre, fixed.centre)
+    solid = Grid.of((3, 3, 3))
+    assert from_start(further, solid, solid) is further

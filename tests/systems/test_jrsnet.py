@@ -110,7 +110,7 @@ def test_align_says_what_the_tool_needs():
     assert not torch.equal(said.tau, known.tau)  # the mask is looked at
     assert torch.equal(said.fixed_segmentation, known.fixed_segmentation)  # but not by what is called segmentation
     torch.testing.assert_close(said.fixed_segmentation.sum(dim=1), torch.ones(2, 24, 24))
-    assert said.registered and said.moved_segmentation.shape == (2, 2, 24, 24)
+    assert said.registered and said.moving_segmentation.shape == (2, 2, 24, 24)
     hidden = system(masked=False).eval()
     alone = hidden.align(data.moving, data.fixed, ones, ones)
     assert torch.equal(alone.tau, hidden.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float()).tau)

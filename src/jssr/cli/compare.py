@@ -70,13 +70,13 @@ def benchmark(
     from jssr.engine import benchmark as engine
     from jssr.engine import benchmark_output as output
     from jssr.engine.contestants import BEFORE, contestants_of, run_name
-    from jssr.engine.evaluation import cases_of
+    from jssr.engine.evaluation import cases_of, first_grid
     from jssr.engine.output import check_output
     from jssr.engine.recipe import nearest
     from jssr.engine.rows import failures, rows_markdown
     from jssr.engine.synthesis import TABLE, makers, note_makers, run_synthesis
     from jssr.errors import JssrError
-    from jssr.evaluate.tables import rich_table
+    from jssr.evaluate.tables import PIXELS, rich_table
 
     check_output(out)
     patients = Cohort.load(cohort)
@@ -87,7 +87,7 @@ def benchmark(
     named = {run_name(str(p)): str(p) for p in synthesis or []}
     if len(named) < len(synthesis or []):
         raise JssrError("two runs of --synthesis have one name; name the runs' folders differently")
-    grid = engine.first_grid(patients, cases, fixed or patients.anchor)
+    grid = first_grid(patients, cases, fixed or patients.anchor)
     segmentors, generators = makers(named, grid.ndim)
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
@@ -127,7 +127,7 @@ def benchmark(
         for block in blocks:
             screen.print(rich_table(block))
     if pixels:
-        screen.print(output.PIXELS)
+        screen.print(PIXELS)
     for name, case, phase, why in failed:
         typer.echo(f"warning: {name} failed on {case}, {phase}: {why}", err=True)
     if failed:

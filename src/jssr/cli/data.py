@@ -174,7 +174,8 @@ def check(
     from jssr.engine.recipe import load_recipe
 
     plan = load_recipe(recipe or "jssr-compact", override or [])
-    use = Use(plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims) if recipe else None
+    made = plan.deform is not None
+    use = Use(plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims, made) if recipe else None
     report = check_cohort(Cohort.load(cohort), plan.spacing, progress=not as_json, use=use)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))

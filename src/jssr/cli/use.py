@@ -176,7 +176,7 @@ def _tell(done: Registration, out: Path) -> None:
 
     screen = opt.console()
     results = state_results("pair", Path(done.moving.name).name, done)
-    own = done.truth.fixed_labels is None
+    own = done.truth.fixed_labels is None and "segmentations" in done.result["dice"]
     show_results(screen, results, OWN if own else "")
     result = done.result
     cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MB"

@@ -23,6 +23,7 @@ class Use:
         structures: that its label maps must name.
         needs: of "pair", "labels", "labelled", "paired", as its stages say.
         dims: axes that scans may have.
+        made: its pairs are made of single images.
     """
 
     recipe: str
@@ -31,6 +32,7 @@ class Use:
     structures: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
     dims: tuple[int, ...] = (2, 3)
+    made: bool = False
 
 
 def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
@@ -69,9 +71,10 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
 def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
     """The label maps of pairs: some must be there where a stage draws only such, and they must name the structures."""
     cases = cases_of_split(cohort, "train")
-    both = [c.id for c in cases if len(set(wanted or c.labels) & set(c.labels)) >= 2]
-    if not both:
-        what = f"no training case has label maps of both scans, from which {use.recipe} learns"
+    least = 1 if use.made else 2
+    if not any(len(set(wanted or c.labels) & set(c.labels)) >= least for c in cases):
+        of = "a label map" if use.made else "label maps of both scans"
+        what = f"no training case has {of}, from which {use.recipe} learns"
         yield Finding("error" if "labelled" in use.needs else "warning", "all", what)
         return
     missing = [name for name in use.structures if name not in cohort.structures()]

@@ -7,12 +7,17 @@ of exactly 1, as picture files are read) it is also scaled, so that their longer
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 
+from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine
+from jssr.core.transform import Affine, Displacement
+from jssr.core.volume import Volume
 
-__all__ = ["flat_grid", "flat_start", "seen_spacing", "unknown_spacing"]
+__all__ = ["flat_grid", "flat_start", "from_start", "placed", "seen_spacing", "unknown_spacing"]
 
 
 def unknown_spacing(grid: Grid) -> bool:
@@ -32,6 +37,27 @@ def flat_start(fixed: Grid, moving: Grid) -> Affine:
     matrix[:2, :2] = linear
     matrix[:2, 2] = moving.centre - linear @ fixed.centre
     return Affine(matrix)
+
+
+def placed(moving: Volume, fixed: Grid) -> Volume:
+    """A moving flat image where `flat_start` puts it on the fixed one; a solid one stays where its header has it."""
+    if fixed.ndim == 3:
+        return moving
+    start = flat_start(fixed, moving.grid)
+    return replace(moving, grid=Grid(moving.grid.shape, np.linalg.inv(start.matrix) @ moving.grid.affine))
+
+
+def from_start(displacement: Displacement, fixed: Grid, moving: Grid) -> Displacement:
+    """What a map from fixed to moving space does beyond `flat_start`, so that it leads to where `placed` puts the
+    moving one: scale and handedness of two flat images are no deformation. Of solid images it is the map itself."""
+    if fixed.ndim == 3:
+        return displacement
+    back = np.linalg.inv(flat_start(fixed, moving).matrix)
+    grid = displacement.grid
+    change = torch.from_numpy(np.linalg.inv(grid.affine) @ back @ grid.affine)
+    at = ff.identity(grid.shape)[0].double()
+    there = torch.einsum("ij,jyx->iyx", change[:2, :2], at + displacement.u.double()) + change[:2, 2].view(2, 1, 1)
+    return Displacement((there - at).float(), grid)
 
 
 def flat_grid(image: Grid, pixels: int) -> Grid:

@@ -18,35 +18,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort
-from jssr.data.flat import flat_start
+from jssr.data.flat import flat_start, from_start
 from jssr.data.intensity import limits, normalise, window_for
 from jssr.data.prepare import check_labels
 from jssr.data.rigid import RigidResult, rigid_align
 from jssr.engine.contestants import BEFORE, Contestant, check_contestants, model_of
-from jssr.engine.evaluation import cases_of
+from jssr.engine.evaluation import cases_of, first_grid
 from jssr.engine.fullsize import regularity
 from jssr.engine.infer import prepare, solve, structure_of
 from jssr.engine.output import write_json
 from jssr.engine.provenance import Stopwatch, forget_peak, peak_memory_mb
 from jssr.engine.recipe import Recipe
 from jssr.engine.rows import attempt, check_cohort, check_row, failures, is_measured, keep, note_row
-from jssr.errors import CohortError, ImageError, JssrError, WorkerError
+from jssr.errors import JssrError, WorkerError
 from jssr.evaluate.likeness import likeness as likeness_of
 from jssr.evaluate.metrics import CaseResult, evaluate_pair
 from jssr.evaluate.tables import read_csv, write_csv
 from jssr.io.atomic import make_folder
-from jssr.io.images import read_grid, read_image
+from jssr.io.images import read_image
 from jssr.io.itk_elastix import load
 from jssr.io.points import read_points
 from jssr.io.transforms import write_displacement
 from jssr.processes import in_processes
 from jssr.tools import TOOLS
 
-__all__ = ["aligned", "first_grid", "rigid_of", "run_benchmark", "start_of"]
+__all__ = ["aligned", "rigid_of", "run_benchmark", "start_of"]
 
 
 def run_benchmark(
@@ -103,21 +102,6 @@ def run_benchmark(
         raise JssrError(f"no pair could be measured; the first: {failures(folders, cases)[0][-1]}")
     write_csv(results, out / "results.csv")
     return results
-
-
-def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
-    """The grid of the first of the scans to align to that can be read.
-
-    Raises:
-        CohortError: a case has none; ImageError: none can be read.
-    """
-    lacking = next((case.id for case in cases if phase not in case.images), None)
-    if lacking:
-        raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
-    for case in cases[:-1]:
-        with suppress(ImageError):
-            return read_grid(cohort.path(case.images[phase]))
-    return read_grid(cohort.path(cases[-1].images[phase]))
 
 
 def _done(job: Callable[[Case], None], todo: Sequence[Case], workers: int, folder: Path, anchor: str) -> Iterator[Case]:
@@ -286,7 +270,7 @@ def _measured(
         transform=whole, **known,
     )  # fmt: skip
     if isinstance(whole, Displacement):
-        values["folds"], values["log_jacobian_sd"] = regularity(whole)
+        values["folds"], values["log_jacobian_sd"] = regularity(from_start(whole, y.grid, x.grid))
     return values
 
 

@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jssr.core.transform import Transform
+from jssr.core.transform import Displacement, Transform
 from jssr.data.cohort import Cohort
+from jssr.data.flat import from_start, placed
 from jssr.engine.benchmark import rigid_of, start_of
 from jssr.engine.contestants import BEFORE, Contestant
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown, worse_markdown
-from jssr.evaluate.tables import Summary, markdown, markdown_row, summarise
+from jssr.evaluate.tables import PIXELS, Summary, markdown, markdown_row, summarise
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 
-__all__ = ["PIXELS", "Behind", "table_one", "table_two", "write_figures", "write_tables"]
-
-PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
+__all__ = ["Behind", "table_one", "table_two", "write_figures", "write_tables"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +164,10 @@ def write_figures(
         maps: dict[str, Transform] = {BEFORE[0]: start_of(y, x)}
         maps[BEFORE[1]] = rigid_of(y, x, out / "rigid" / f"{shown}_{phase}.json").transform
         maps |= _fields(out, contestants, shown, phase)
+        if y.grid.ndim == 2:
+            fields = {name: m if isinstance(m, Displacement) else m.displacement(y.grid) for name, m in maps.items()}
+            maps = {name: from_start(field, y.grid, x.grid) for name, field in fields.items()}
+            x, labels = placed(x, y.grid), None if labels is None else placed(labels, y.grid)
         written.append(_write(out / f"figure5_{phase}.png", method_rows(y, x, maps, goal, labels)))
     return written
 

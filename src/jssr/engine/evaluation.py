@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from jssr.core.grid import Grid
 from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.data.cohort import Case, Cohort, Split
+from jssr.data.flat import placed, unknown_spacing
 from jssr.engine.infer import prepare, register, solve
 from jssr.engine.inputs import labels_of
 from jssr.engine.model import Model, fitting_system
@@ -23,13 +26,13 @@ from jssr.engine.registration import Working
 from jssr.engine.scans import study_of
 from jssr.engine.settings import fingerprint, same_settings
 from jssr.engine.study import known_of, state_results
-from jssr.errors import CohortError
+from jssr.errors import CohortError, ImageError, JssrError
 from jssr.evaluate.evaluation_report import picture_name, write_evaluation_report
 from jssr.evaluate.figures import StudyRow, montage
 from jssr.evaluate.metrics import CaseResult, agreement, member, surface_distances
-from jssr.evaluate.tables import Summary, markdown, read_csv, summarise, write_csv
+from jssr.evaluate.tables import PIXELS, Summary, markdown, read_csv, summarise, write_csv
 from jssr.io.atomic import atomic_path, make_folder
-from jssr.io.images import read_image
+from jssr.io.images import read_grid, read_image
 from jssr.processes import in_processes
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "cases_of",
     "against",
     "evaluate_cohort",
+    "first_grid",
     "fitting_cohort",
     "summaries",
     "write_tables",
@@ -127,6 +131,21 @@ def evaluate_cohort(
     return results
 
 
+def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
+    """The grid of the first of the scans to align to that can be read.
+
+    Raises:
+        CohortError: a case has none; ImageError: none can be read.
+    """
+    lacking = next((case.id for case in cases if phase not in case.images), None)
+    if lacking:
+        raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
+    for case in cases[:-1]:
+        with suppress(ImageError):
+            return read_grid(cohort.path(case.images[phase]))
+    return read_grid(cohort.path(cases[-1].images[phase]))
+
+
 def write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
     """Write `tables.md` and `report.html` of an evaluation, and return the tables.
 
@@ -134,9 +153,10 @@ def write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
         JssrError: no evaluation in the folder.
     """
     blocks = summaries(results)
-    with atomic_path(out / "tables.md") as temporary:
-        temporary.write_text(markdown(*blocks), encoding="utf-8")
     told = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    note = f"{PIXELS}\n\n" if told.get("pixels") else ""
+    with atomic_path(out / "tables.md") as temporary:
+        temporary.write_text(note + markdown(*blocks), encoding="utf-8")
     aligned = [r for r in results if r.method not in SEGMENTOR]
     title = f"{told['recipe']} on {told['cohort']}, {told['split']}"
     write_evaluation_report(
@@ -146,7 +166,12 @@ def write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
 
 
 def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
+    pixels = False
+    with suppress(JssrError):  # what cannot be read is said by the case
+        grid = first_grid(cohort, cases, _roles(cohort, cases[0], model)[0])
+        pixels = grid.ndim == 2 and unknown_spacing(grid)
     return {
+        **({"pixels": True} if pixels else {}),
         "cohort": cohort.name,
         "files": fingerprint(cohort, cases),
         "split": split,
@@ -182,7 +207,8 @@ def _evaluate_case(
             device=model.device, deterministic=model.deterministic, **told,
         )  # fmt: skip
         picture = montage(
-            [StudyRow(phase, one.fixed, one.moving, one.moved)], "image" if one.fixed.grid.ndim == 2 else "axial"
+            [StudyRow(phase, one.fixed, placed(one.moving, one.fixed.grid), one.moved)],
+            "image" if one.fixed.grid.ndim == 2 else "axial",
         )
         make_folder(pictures / case.id)
         (pictures / picture_name(case.id, phase)).write_bytes(picture)

@@ -117,12 +117,11 @@ def fullsize(
         None if alignment.moving_segmentation is None else torch.empty(shape, dtype=torch.uint8),
     )
     fill = float(moving.data.min())
-    moved = alignment.moved_segmentation is not None
     classes = {
         name: None if p is None else Classes(p)
         for name, p in (
             ("fixed", alignment.fixed_segmentation),
-            ("moving", alignment.moved_segmentation if moved else alignment.moving_segmentation),
+            ("moving", alignment.moving_segmentation),
         )
     }
     onto = np.linalg.inv(grid.affine) @ whole.rigid.matrix @ whole.field.grid.affine
@@ -147,8 +146,7 @@ def fullsize(
         if out.fixed_labels is not None and classes["fixed"] is not None:
             out.fixed_labels[:, where] = classes["fixed"].at(straight) * known
         if out.moved_labels is not None and classes["moving"] is not None:
-            here = straight if alignment.moved_segmentation is not None else at
-            out.moved_labels[:, where] = classes["moving"].at(here) * (seen & known)
+            out.moved_labels[:, where] = classes["moving"].at(at) * (seen & known)
     return out
 
 

@@ -288,7 +288,7 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
         parts["descriptors"] = tuple(d.float().cpu().clone() for d in said.descriptors)
     if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
-    for name in ("fixed_segmentation", "moving_segmentation", "moved_segmentation"):
+    for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]
         parts[name] = None if said_of is None else largest_parts(said_of, model.pieces)
     return Alignment(**parts)

@@ -13,6 +13,7 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Points, Volume
+from jssr.data.flat import from_start
 from jssr.engine.fullsize import labels_at, regularity
 from jssr.evaluate.metrics import dice, evaluate_pair
 
@@ -66,7 +67,7 @@ def measure(
     last = list(work.maps)[-1]
     transforms[last] = displacement
     states = {name: _of_truth(y, transform, truth) for name, transform in transforms.items()}
-    states[last]["folds"], states[last]["log_jacobian_sd"] = regularity(displacement)
+    states[last]["folds"], states[last]["log_jacobian_sd"] = regularity(from_start(displacement, y.grid, x.grid))
     for name, found in list(work.maps.items())[:-1]:
         states[name]["folds"], states[name]["log_jacobian_sd"] = regularity(found.field)
     return Measures(

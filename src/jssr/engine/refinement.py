@@ -28,9 +28,11 @@ NEAR = 1.02
 """A grid that is coarser by no more than this is taken as it is: what was described on it is not described again."""
 WORSE = 1.03
 """A field whose features are further apart than this, against none, is not taken as the start."""
+NOTHING = 1e-3
+"""A distance of features that is rounding, of images that are the same."""
 LOST = (
-    "The network's field made the scans less alike than no field does; the refinement started without it. Was the "
-    "system trained on such scans?"
+    "The system's field made the scans less alike than no field does; the refinement started without it. Was a "
+    "network trained on such scans?"
 )
 FAR, LITTLE = 1.2, 0.85
 """MIND-SSC further apart than FAR under a system's field, and than LITTLE of what it is without, make that field
@@ -107,7 +109,7 @@ def refine_pair(
     del features
     none = torch.zeros_like(tau)
     apart = unlikeness(there, tau, body, sides[1].mask), unlikeness(there, none, body, sides[1].mask)
-    tau = tau if apart[0] <= WORSE * apart[1] else none
+    tau = tau if apart[0] <= WORSE * apart[1] + NOTHING else none
     mask = body * ff.warp(sides[1].mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
@@ -119,7 +121,7 @@ def refine_pair(
 def _doubts(found: float, before: float, known: bool) -> tuple[str, ...]:
     """What is to be said of a field under which features are `found` apart, without it `before`; `known`: how far is
     usual."""
-    if found > WORSE * before:
+    if found > WORSE * before + NOTHING:
         return (LOST,)
     if known and found > max(FAR, LITTLE * before):
         return (DOUBTFUL.format(found=found, gain=100 * (1 - found / before)),)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
+from jssr.data.flat import from_start, placed
 from jssr.data.prepare import PreparedPair
 from jssr.engine.fullsize import Map
 from jssr.engine.measure import Truth
@@ -155,9 +156,11 @@ class Registration:
             after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
         after |= {"seconds": self.result["seconds"]["total"], "peak_mb": self.result["peak_memory_mb"]}
         return AlignmentView(
-            replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]), self.moving, self.moved,
+            replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]),
+            placed(self.moving, self.fixed.grid), self.moved,
             self.synthesised, self.fixed_segmentation, self.moved_segmentation,
-            displacement=self.displacement, metrics=after, metrics_before=before, warnings=self.result["warnings"],
+            displacement=from_start(self.displacement, self.fixed.grid, self.moving.grid),
+            metrics=after, metrics_before=before, warnings=self.result["warnings"],
             name=name or self.result["moving"]["title"], covered=self.result["covered_percent"] / 100, own=own,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
+from jssr.data.flat import from_start, placed
 from jssr.engine.places import found_again
 from jssr.errors import JssrError
 from jssr.evaluate.report import AlignmentView, write_report
@@ -47,12 +48,14 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
     fixed = found_again(result, "fixed", folder)
     return AlignmentView(
         fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
-        moving_before=moving,
+        moving_before=placed(moving, fixed.grid),
         moved=read_image(folder / "moved.nii.gz"),
         synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
         fixed_seg=_optional(folder / "fixed_segmentation.nii.gz"),
         moved_seg=_optional(folder / "moved_segmentation.nii.gz"),
-        displacement=displacement if isinstance(displacement, Displacement) else None,
+        displacement=from_start(displacement, fixed.grid, moving.grid)
+        if isinstance(displacement, Displacement)
+        else None,
         metrics=after,
         metrics_before=before,
         warnings=result["warnings"],

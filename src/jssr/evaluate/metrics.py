@@ -287,9 +287,9 @@ def plain_warnings(
         )
     folds = after.get("folds", 0.0)
     if folds > 0.1:
-        out.append(f"{folds:.2g} % of the field folds: tissue is turned inside out there (black in the Jacobian map).")
+        out.append(f"{folds:.3g} % of the field folds: tissue is turned inside out there (black in the Jacobian map).")
     if after.get("log_jacobian_sd", 0.0) > 0.5:
-        out.append("Volumes change strongly over short distances. The field is rougher than breathing would make it.")
+        out.append("Sizes change strongly over short distances. The field is rougher than breathing would make it.")
     out += _overlap_warnings(after, before or {})
     worse = [
         f"{split_key(key)[1]} from {100 * value:.1f} to {100 * after[key]:.1f} %"

@@ -30,7 +30,7 @@ MEANINGS = {
     "centre": "Distance between the organ's centres of gravity.",
     "tre": "Mean distance between corresponding landmarks.",
     "folds": "Part of the field where tissue would be turned inside out. Should be near 0.",
-    "log_jacobian_sd": "How unevenly volumes change. Breathing leaves it below about 0.3.",
+    "log_jacobian_sd": "How unevenly sizes change. Breathing leaves it below about 0.3 in 3D.",
     "seconds": "Time from reading the scans to the result; writing it, this page too, comes on top.",
     "peak_mb": "Most memory in use at a time, before the result was written.",
 }

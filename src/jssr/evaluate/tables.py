@@ -18,6 +18,7 @@ from jssr.evaluate.metrics import CaseResult, split_key
 from jssr.io.atomic import atomic_path
 
 __all__ = [
+    "PIXELS",
     "COLUMNS",
     "METRICS",
     "Cell",
@@ -65,6 +66,9 @@ METRICS: Mapping[str, Metric] = {
     "seconds": Metric("Time (s)"),
     "peak_mb": Metric("Peak memory (MB)", 1.0, 0),
 }
+
+
+PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
 
 
 @dataclass(frozen=True)

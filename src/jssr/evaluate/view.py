@@ -116,7 +116,8 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
         shown.append(
             (
                 "Synthesised",
-                "the moved scan in the fixed image's appearance, cut off at the network's window",
+                "the moved scan in the fixed image's appearance"
+                + (", cut off at the network's window" if cuts.planes.grid.ndim == 3 else ""),
                 view.synthesised,
             )
         )

@@ -49,8 +49,7 @@ class Alignment:
     `tau` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
     Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
     *spatial) of the moving and of the fixed image, where the system has made them: the refinement wants them.
-    `synthesised` lies where the moving image does, or on the fixed one already where it is `registered` (JRS-Net, whose
-    `moved_segmentation` is of that image; for others it is the moving one's, moved).
+    `synthesised` lies where the moving image does, or on the fixed one already where it is `registered` (JRS-Net).
     """
 
     tau: Tensor
@@ -59,7 +58,6 @@ class Alignment:
     fixed_segmentation: Tensor | None = None
     descriptors: tuple[Tensor, Tensor] | None = None
     registered: bool = False
-    moved_segmentation: Tensor | None = None
 
 
 class System(nn.Module):

@@ -15,7 +15,7 @@ Two radiographs have no common place in the patient: there the one affine map th
 (`systems/affine_search.py`), and the levels work on what it leaves.
 
 A displacement that leaves the moving scan costs what the average voxel costs where it is: it is neither sought nor
-shunned.
+shunned. (What the coarse level has carried out of it counts, on the finer one, as what lies on the border.)
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class Discrete(System):
             [ff.pooled(_padded(body, level), level.cell)[0, 0].cpu() for body in bodies],
             f.shape[2:], level.cell, level.step,
         )  # fmt: skip
-        affine[:2, 2] *= self.pool
+        # Averaging fills odd sides up: the middle that the map is counted from lies that much further.
+        further = torch.tensor([self.pool * a - b for a, b in zip(f.shape[2:], images[1].shape[2:], strict=True)]) / 2
+        affine[:2, 2] = self.pool * affine[:2, 2] + further - affine[:2, :2] @ further
         return affine.to(fixed.device)
 
     def _averaged(self, images: Sequence[Tensor]) -> list[Tensor]:

@@ -139,7 +139,8 @@ class JRSNet(System):
         fixed_mask: Tensor,
         fixed_structure: Tensor | None = None,
     ) -> Alignment:
-        """tau, G(x) with its mask, and what either image is segmented as by itself; see Alignment.
+        """tau, G(x), and what either image is segmented as by itself; see Alignment. G's mask of G(x) repeats p_y where
+        that is given, and says nothing of the field.
 
         Args:
             fixed_structure: p_y, (B, 1, H, W) in 0..1, where it is known.
@@ -149,9 +150,7 @@ class JRSNet(System):
         if not self.masked:
             return Alignment(found.field, found.image, registered=True)
         made = self.segment(moving), self.segment(fixed)
-        return Alignment(
-            found.field, found.image, *made, registered=True, moved_segmentation=_classes(mask_of(found, fixed))
-        )
+        return Alignment(found.field, found.image, *made, registered=True)
 
     def segment(self, image: Tensor) -> Tensor:
         """Background and structure, (B, 2, H, W), by G of the image with itself and no mask."""
