@@ -5,7 +5,7 @@ C(p, d) is what it costs to move cell p by d, of both directions. For an affine 
     E(A) = sum_p w(p) C(p, A(p) - p) + sum_p w'(p) C'(p, A^-1(p) - p) + lambda mean |A(p) - p|^2
 
 with C read between the displacements that were tried (bicubic: along straight lines it would be least at one of those),
-and as what the average cell costs where it is beyond them. Its least value is sought among all shifts under some zooms
+and as what the average cell costs under all of them beyond. Its least value is sought among all shifts under some zooms
 and turns, and from the best of each by gradient descent. So the search is as wide as that of the costs, and ribs, which
 fit each other one further on, do not hold it in a local minimum.
 """
@@ -91,7 +91,7 @@ def _energy(costs: Sequence[Tensor], weights: Sequence[Tensor], shape: Sequence[
         radius = cost.shape[0] // 2
         w = weight.flatten() / weight.sum().clamp(min=1e-6)
         by_cell = cost.flatten(2).permute(2, 0, 1)[:, None]
-        usual = (by_cell[:, 0, radius, radius] * w).sum()
+        usual = (by_cell.mean(dim=(1, 2, 3)) * w).sum()
         corner = torch.cartesian_prod(*[torch.arange(n) for n in cost.shape[2:]]) * cell
         sides.append((by_cell - usual, (corner + (cell - 1) / 2 - middle) / half, w, radius))
 
