@@ -12,7 +12,7 @@ level searches around the first. What is left is below a voxel and is the instan
 the same code as `--refine`), which the recipe asks for.
 
 Two radiographs have no common place in the patient: there the one affine map that fits best comes first
-(`systems/affine_search.py`), and the levels work on what it leaves.
+(`core/affine_search.py`), and the levels work on what it leaves.
 
 A displacement that leaves the moving scan costs what the average voxel costs where it is: it is neither sought nor
 shunned. (What the coarse level has carried out of it counts, on the finer one, as what lies on the border.)
@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.affine_search import affine_field, best_affine
 from jssr.core.precision import full_precision
 from jssr.losses.descriptors import DESCRIPTORS, described
 from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
-from jssr.systems.affine_search import affine_field, best_affine
 from jssr.systems.base import Alignment, Batch, System, Terms
 
 __all__ = ["Discrete", "Level", "build", "search"]

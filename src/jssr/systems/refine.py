@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.adam import Adam
 from jssr.core.precision import full_precision
 from jssr.losses.features import FeatureDistance
 from jssr.losses.similarity import box_mean
 from jssr.losses.smoothness import diffusion
-from jssr.systems.adam import Adam
 
 __all__ = ["Features", "refine"]
 

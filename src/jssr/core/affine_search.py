@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.adam import Adam
 from jssr.core.precision import full_precision
-from jssr.systems.adam import Adam
 
 __all__ = ["affine_field", "best_affine"]
 

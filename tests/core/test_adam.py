@@ -1,6 +1,6 @@
 import torch
 
-from jssr.systems.adam import Adam
+from jssr.core.adam import Adam
 
 
 def test_it_steps_as_torchs_does_at_a_changing_rate():

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from jssr.core.affine_search import affine_field, best_affine
 from jssr.core.field import compose, identity, smooth, warp
-from jssr.systems.affine_search import affine_field, best_affine
 from jssr.systems.discrete import Discrete
 
 CELL, STEP, RADIUS, SHAPE = 8, 2, 10, (64, 48)
