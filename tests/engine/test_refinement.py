@@ -80,6 +80,22 @@ def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(mode
     assert warnings == ()  # how far apart is usual is known of MIND-SSC alone
 
 
+def test_it_is_said_where_two_films_are_not_alike():
+    film, other = (
+        ff.smooth(torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(s)), 2.0)[0] for s in (1, 2)
+    )
+    grid, discrete = Grid.of((96, 96), 4.0), load_model("discrete")
+
+    def warned(moving):
+        pair = prepare(discrete, Volume(film, grid), Volume(moving, grid))
+        tau = torch.full((1, 2, *pair.grid.shape), 1e-3)
+        return refinement.refine_pair(discrete, Volume(film, grid), Volume(moving, grid), pair, Alignment(tau), 1)[1]
+
+    (warning,) = warned(other)
+    assert "The films look unlike each other" in warning
+    assert warned(-film) == ()
+
+
 @pytest.mark.parametrize(("name", "channels"), [("mind-ssc", 12), ("mind", 6), ("macmind", 18)])
 def test_a_named_descriptor_is_what_is_compared(model, name, channels):
     image = torch.rand(1, 1, 10, 11, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1

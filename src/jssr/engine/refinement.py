@@ -39,6 +39,13 @@ FAR, LITTLE = 1.2, 0.85
 doubtful. Under `discrete`, four or five pairs each: two phases of CT 0.5 to 0.6 (0.6 to 0.8 of it), hearts at two
 times 0.2 to 0.3 (0.8 to 0.9), phantoms in CT and T1 0.9 to 1.3 (0.7 to 0.8); real CT and MR of legs, where the field
 was worse than none, 1.3 to 1.9 (0.9)."""
+FLAT_FAR = 2.5
+"""The same of radiographs under `discrete`: phantoms 1.4 to 2.3; real visits 1.8 to 2.7, of which the four above 2.5
+ended with the least overlap; films turned by 20 to 180 degrees, which it does not find, 2.6 to 3.1."""
+FLAT_DOUBTFUL = (
+    "The films look unlike each other under this field (self-similarities {found:.1f} apart, suspect above 2.5): they "
+    "may lie further from each other, or turned further, than the system reaches. Look at the pictures."
+)
 DOUBTFUL = (
     "The scans look unlike each other (self-similarities {found:.1f} apart, two phases of CT 0.5), and the field "
     "changed that by {gain:.0f} % only: it may follow noise. --system rigid leaves it at the rigid step: compare."
@@ -113,17 +120,18 @@ def refine_pair(
     mask = body * ff.warp(sides[1].mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
-    return Displacement(out.cpu()[0], grid), _doubts(
-        *apart, grid.ndim == 3 and model.recipe.descriptor == "mind-ssc" and bool(start.u.any())
-    )
+    known = model.recipe.descriptor == "mind-ssc" and bool(start.u.any())
+    return Displacement(out.cpu()[0], grid), _doubts(*apart, grid.ndim, known)
 
 
-def _doubts(found: float, before: float, known: bool) -> tuple[str, ...]:
-    """What is to be said of a field under which features are `found` apart, without it `before`; `known`: how far is
-    usual."""
+def _doubts(found: float, before: float, n: int, known: bool) -> tuple[str, ...]:
+    """What is to be said of a field under which features of nD images are `found` apart, without it `before`; `known`:
+    how far is usual."""
     if found > WORSE * before + NOTHING:
         return (LOST,)
-    if known and found > max(FAR, LITTLE * before):
+    if known and n == 2 and found > FLAT_FAR:
+        return (FLAT_DOUBTFUL.format(found=found),)
+    if known and n == 3 and found > max(FAR, LITTLE * before):
         return (DOUBTFUL.format(found=found, gain=100 * (1 - found / before)),)
     return ()
 
