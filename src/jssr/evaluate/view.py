@@ -183,10 +183,7 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
         out = figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
         return figures.dimmed(out, beneath, _known(view, cuts, plane, True))
 
-    about_grid = (
-        f"The moving scan's straight grid, {planes.lines:g} mm apart, as the alignment bends it, over the moved "
-    )
-    about_grid += "scan."
+    about_grid = f"The moving scan's grid, {planes.lines:g} mm apart, as the alignment bends it, over the moved scan."
     size = "volume" if planes.grid.ndim == 3 else "area"
     about_jacobian = f"Change of {size}. Black: the field folds, no tissue can move like that. Dimmed: no data of the "
     about_jacobian += "moving scan, the field is continued from its border."
