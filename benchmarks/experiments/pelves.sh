@@ -5,9 +5,11 @@
 phantoms pelves --anatomy pelvis --paired --patients 40 --seed 1
 phantoms pelves-test --anatomy pelvis --patients 20 --seed 11
 prepared pelves --recipe dual-compact
-for recipe in dual dual-ct dual-mr dual-direct dual-volume; do
-    trained "pelvis-runs/$recipe" "$recipe-compact" --data "$RUNS/pelves-prepared"
+data=(--data "$RUNS/pelves-prepared")
+for recipe in dual dual-ct dual-mr dual-volume; do
+    trained "pelvis-runs/$recipe" "$recipe-compact" "${data[@]}"
 done
+trained pelvis-runs/dual-direct dual-direct-compact "${data[@]}" --set stages.align.steps=900
 runs=("$RUNS"/pelvis-runs/{dual,dual-ct,dual-mr,dual-direct,dual-volume})
 organs=(bladder prostate rectum)
 $JSSR benchmark "$RUNS/pelves-test" --split all -o "$RUNS/pelves-tables" --workers "$WORKERS" "${runs[@]/#/--run=}" \

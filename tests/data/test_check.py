@@ -15,6 +15,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.data.check import CheckReport, check_cohort
 from jssr.data.cohort import Case, Cohort
+from jssr.data.intensity import NO_DATA
 from jssr.io.images import read_image, write_image
 from jssr.io.points import write_points
 
@@ -43,6 +44,19 @@ def test_a_sound_cohort_passes_and_is_described(raw_cohort: Cohort) -> None:
     # 64 x 48 x 20 voxels; the other grid of 330 x 230 x 180 mm is 66 x 46 x 18.
     assert report.estimate is not None and report.estimate.voxels == 64 * 48 * 20
     assert report.estimate.cache_gb == pytest.approx(2 * (64 * 48 * 20 + 66 * 46 * 18) * 3 / 2**30)
+
+
+def test_a_prepared_mr_scan_is_no_ct(cohort: Cohort) -> None:
+    """It is scaled to -1000..1000, and what was not scanned is marked by a number far below."""
+    path = cohort.image(cohort.cases[0], "arterial")
+    volume = read_image(path)
+    scaled = torch.linspace(-1000, 1000, volume.data.numel()).reshape(volume.data.shape).round()
+    scaled[:, :4] = NO_DATA
+    write_image(volume.with_data(scaled), path, "int16")
+    phases = {"arterial": {"modality": "mr"}, "venous": {"modality": "ct"}}
+    (cohort.root / "prepared.json").write_text(json.dumps({"cases": {"a": {"phases": phases}}}))
+    facts = {(s.case, s.phase): s for s in check_cohort(cohort, 5.0).scans}["a", "arterial"]
+    assert facts.modality == "mr" and facts.low > -1000
 
 
 def test_the_report_is_json_and_a_table(raw_cohort: Cohort) -> None:

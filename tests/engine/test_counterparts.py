@@ -92,6 +92,15 @@ def test_a_pair_that_does_not_fit_is_left_out_and_listed(cohort, monkeypatch):
     assert not list((cohort.root / "a").glob("*counterpart.nii.gz"))
 
 
+def test_labels_without_a_structure_in_common_are_not_registered(cohort, monkeypatch, caplog):
+    monkeypatch.setitem(TOOLS, "syn-mi", Tool("syn-mi", "-", True, lambda *s: pytest.fail("it ran"), lambda: None))
+    labels = read_image(cohort.path("a/mr_labels.nii.gz"), "labels")
+    write_image(labels.with_data(labels.data * 0 + 77), cohort.path("a/mr_labels.nii.gz"))
+    with pytest.raises(CohortError, match="no pair fits well enough"):
+        make_counterparts(cohort)
+    assert "a: its label maps have no structure in common" in caplog.text
+
+
 def test_what_is_missing_is_said(cohort):
     with pytest.raises(CohortError, match="no structure 'three'; its labels are one, two"):
         make_counterparts(cohort, ["three"])

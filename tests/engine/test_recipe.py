@@ -94,6 +94,20 @@ def test_bad_overrides_say_what_is_near(text: str, words: list[str]) -> None:
         assert word in str(error.value)
 
 
+def test_options_that_a_recipe_does_not_name_can_be_set_and_the_system_refuses_its_own() -> None:
+    assert build_system(load_recipe("dual-compact", ["options.tile=24"])).tile == 24
+    with pytest.raises(RecipeError, match="dual cannot be built from it .*tyle"):
+        build_system(load_recipe("dual-compact", ["options.tyle=24"]))
+    with pytest.raises(RecipeError, match="did you mean 'similarity'"):
+        load_recipe("macjnet-compact", ["options.similarty=mi"])
+
+
+def test_a_patch_that_the_network_does_not_take_is_refused_at_once() -> None:
+    with pytest.raises(RecipeError, match=r"dual-compact: dual cannot be built .*sizes of at least 44 that 4 divides"):
+        build_system(load_recipe("dual-compact", ["patch=[50,50,50]"]))
+    build_system(load_recipe("dual-volume-compact", ["patch=[50,50,50]"]))  # whole volumes are padded
+
+
 def test_unknown_key_in_a_file_names_the_nearest(tmp_path: Path) -> None:
     data = recipe().model_dump(mode="json")
     data["stages"][1]["wieghts"] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from jssr.core.volume import Volume
 from jssr.data.check_report import CheckReport, Estimate, Finding, Level, ScanFacts
 from jssr.data.check_use import Use, check_use
 from jssr.data.cohort import Case, Cohort
-from jssr.data.intensity import modality_of
+from jssr.data.intensity import NO_DATA, modality_of
 from jssr.data.prepare import check_labels
 from jssr.data.rigid import overlap
+from jssr.data.shelf import modalities_of
 from jssr.errors import JssrError
 from jssr.io.images import read_image
 from jssr.io.points import read_points
@@ -48,8 +49,9 @@ def check_cohort(
     report = CheckReport(cohort.name, len(cohort.cases), {p: counts[p] for p in cohort.phases})
     seen: dict[str, list[tuple[str, str]]] = defaultdict(list)
     grids: list[Grid] = []
+    kinds = modalities_of(cohort)  # what preparation has scaled tells its kind no longer
     for case in track(cohort.cases, "checking", disable=not progress, transient=True):
-        grids += _check_case(cohort, case, report, seen)
+        grids += _check_case(cohort, case, report, seen, kinds)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
     if use is not None:
         report.findings += check_use(cohort, use, report)
@@ -58,7 +60,9 @@ def check_cohort(
     return report
 
 
-def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str, list[tuple[str, str]]]) -> list[Grid]:
+def _check_case(
+    cohort: Cohort, case: Case, report: CheckReport, seen: dict[str, list[tuple[str, str]]], kinds: Mapping[str, str]
+) -> list[Grid]:
     def say(level: Level, what: str) -> None:
         report.findings.append(Finding(level, case.id, what))
 
@@ -81,7 +85,8 @@ def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str,
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
         labels = _check_labels(cohort, case, phase, volume, report)
-        facts = _facts(case, phase, volume, anchor, labels)
+        modality = kinds.get(phase) or modality_of(volume)
+        facts = _facts(case, phase, volume, anchor, labels, modality)
         report.scans.append(facts)
         for level, what in _oddities(facts, volume, anchor):
             say(level, what)
@@ -94,16 +99,19 @@ def _check_case(cohort: Cohort, case: Case, report: CheckReport, seen: dict[str,
     return grids
 
 
-def _facts(case: Case, phase: str, volume: Volume, anchor: Grid | None, labels: tuple[int, ...]) -> ScanFacts:
+def _facts(
+    case: Case, phase: str, volume: Volume, anchor: Grid | None, labels: tuple[int, ...], modality: str
+) -> ScanFacts:
+    known = volume.data[volume.data > NO_DATA] if bool((volume.data > NO_DATA).any()) else volume.data
     return ScanFacts(
         case.id,
         phase,
         volume.grid.shape,
         tuple(round(float(s), 4) for s in volume.grid.spacing),
         _axes(volume.grid),
-        modality_of(volume),
-        float(volume.data.min()),
-        float(volume.data.max()),
+        modality,
+        float(known.min()),
+        float(known.max()),
         _overlap(anchor, volume.grid) if anchor is not None else 1.0,
         labels,
     )

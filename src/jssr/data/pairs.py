@@ -19,6 +19,7 @@ from jssr.data.draws import cases_of_split, generator_of, whose_turn
 from jssr.data.intensity import Window
 from jssr.data.shelf import Shelf
 from jssr.errors import CohortError, GeometryError, TrainingError
+from jssr.io.images import read_grid
 from jssr.systems.base import Batch
 
 __all__ = ["Example", "PairSource"]
@@ -142,6 +143,7 @@ class PairSource:
 
         Raises:
             TrainingError: they will not.
+            ImageError, GeometryError: a counterpart that cannot be read, or lies elsewhere than its scan.
         """
         needs = set(needs)
         if "supervised" in needs and self.labelled_shelf is None:
@@ -152,6 +154,8 @@ class PairSource:
                 f"{self.shelf.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
+        if "paired" in needs:
+            self._check_counterparts()
         if needs & {"labels", "labelled"}:
             self._check_classes()
         if "labelled" in needs and not any(self._taught(case) for case in self.cases):
@@ -160,6 +164,15 @@ class PairSource:
                 f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; no training "
                 f"case has them{hidden}"
             )
+
+    def _check_counterparts(self) -> None:
+        """Each must lie where its scan does; headers tell."""
+        cohort = self.shelf.cohort
+        for case in self.cases:
+            for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
+                file = cohort.path(case.paired[phase])
+                if not read_grid(file).same_as(read_grid(cohort.image(case, phase)), tolerance=0.05):
+                    raise GeometryError(f"{file}: lies on another grid than the {phase} scan whose counterpart it is")
 
     def _check_classes(self) -> None:
         """Label maps must hold some of the structures; the first three labelled cases tell."""

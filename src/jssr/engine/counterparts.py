@@ -184,6 +184,9 @@ def _make(
     other = next(phase for phase in cohort.phases if phase != anchor)
     y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (anchor, other))
     p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (anchor, other))
+    if not any(member(p_y.array, v).any() and member(p_x.array, v).any() for v in values.values()):
+        log.warning("%s: its label maps have no structure in common", case.id)
+        return Made(case.id, 0.0, 0.0, 0.0, 0.0, 0.0, kept=False)
     syn = _syn(y.image, x.image, threads, case.id)
     before, by_syn = (_overlap(p_y, resample(p_x, y.grid, way), values) for way in (None, syn))
     if by_syn < before:  # it has lost its way: what follows begins where the scans were

@@ -266,7 +266,7 @@ def build_system(recipe: Recipe) -> System:
     """Build the untrained system that a recipe describes, on the CPU, from torch's global random state.
 
     Raises:
-        RecipeError: an unknown system, or arguments that its networks do not take.
+        RecipeError: an unknown system, or arguments or a patch that its networks do not take.
     """
     from jssr.systems import SYSTEMS  # systems import torch and MONAI, recipes need neither
 
@@ -274,7 +274,10 @@ def build_system(recipe: Recipe) -> System:
         raise RecipeError(f"recipe {recipe.name}: unknown system {recipe.system!r}{nearest(recipe.system, SYSTEMS)}")
     networks = {part: dict(arguments) for part, arguments in recipe.networks.items()}
     try:
-        return SYSTEMS[recipe.system](networks, dict(recipe.options), 1 + len(recipe.structures))
+        system = SYSTEMS[recipe.system](networks, dict(recipe.options), 1 + len(recipe.structures))
+        if recipe.patch is not None:
+            system.check_patch(recipe.patch)
+        return system
     except (TypeError, ValueError, KeyError) as error:
         raise RecipeError(f"recipe {recipe.name}: {recipe.system} cannot be built from it ({error})") from error
 
@@ -320,6 +323,8 @@ def _find(node: Any, name: str, key: str, data: dict[str, Any], path: list[str])
         raise RecipeError(f"unknown recipe key {key!r}: {'.'.join(path)} is a value and has nothing inside")
     if name in node or name in _optional(data, path):
         return name
+    if path == ["options"] and not difflib.get_close_matches(name, node, n=1, cutoff=0.5):
+        return name  # a recipe need not name all that its system takes; the system says what it does not
     known = dict.fromkeys([*node, *_optional(data, path)])
     raise RecipeError(f"unknown recipe key {key!r}: no {name!r}{' in ' + '.'.join(path) if path else ''}"
                       f"{nearest(name, known)}")  # fmt: skip

@@ -51,6 +51,12 @@ class PatchUNet(nn.Module):
             nn.init.normal_(self.last.weight, 0.0, small)
             nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
+    @classmethod
+    def check(cls, shape: Sequence[int]) -> None:
+        """Raises ValueError for an input of a shape that cannot be."""
+        if any(s < 2 * cls.margin + cls.step or s % cls.step for s in shape):
+            raise ValueError(f"a patch needs sizes of at least 44 that 4 divides, got {tuple(shape)}")
+
     def forward(self, *images: Tensor) -> Tensor:
         """(B, c, *spatial) images, concatenated, to (B, outputs, *spatial - 40), float32.
 
@@ -58,9 +64,7 @@ class PatchUNet(nn.Module):
             ValueError: another size.
         """
         x = torch.cat(images, dim=1)
-        wrong = [s for s in x.shape[2:] if s < 2 * self.margin + self.step or s % self.step]
-        if wrong:
-            raise ValueError(f"a patch needs sizes of at least 44 that 4 divides, got {tuple(x.shape[2:])}")
+        self.check(x.shape[2:])
         skips = []
         for block in self.down:
             x = block(x)
@@ -83,7 +87,8 @@ def _middle(image: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _twice(dim: int, inputs: int, outputs: int) -> nn.Sequential:
     conv, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (Conv3d, nn.BatchNorm3d)}[dim]
+    # In use the statistics are those of about the last hundred patches: ten, the library's, are too few of one each.
     return nn.Sequential(
-        conv(inputs, outputs, 3), norm(outputs), nn.ReLU(inplace=True),
-        conv(outputs, outputs, 3), norm(outputs), nn.ReLU(inplace=True),
+        conv(inputs, outputs, 3), norm(outputs, momentum=0.01), nn.ReLU(inplace=True),
+        conv(outputs, outputs, 3), norm(outputs, momentum=0.01), nn.ReLU(inplace=True),
     )  # fmt: skip

@@ -121,7 +121,7 @@ def jrsnet_noseg_compact() -> Recipe:
     )
     changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
     options = {name: value for name, value in full.options.items() if name != "unmasked"} | {"masked": False}
-    return full.model_copy(update={**changes, "options": options})
+    return full.model_copy(update={**changes, "options": options, "two_pieces": ()})
 
 
 def dirnet_compact() -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,9 @@ class System(nn.Module):
 
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
+
+    def check_patch(self, shape: Sequence[int]) -> None:
+        """Raises ValueError where the system cannot be trained on patches of that shape."""
 
     def begin(self, terms: Collection[str]) -> None:
         """Called before training with all terms that a stage weighs: what they need is read, or found wanting, now."""

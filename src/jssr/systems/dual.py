@@ -18,7 +18,7 @@ volumes. Norms are means over the voxels, displacements in voxels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -59,6 +59,11 @@ class Dual(System):
         if tile < PatchUNet.step or tile % PatchUNet.step:
             raise ValueError(f"a tile is a multiple of 4, got {tile}")
         self.M, self.margin, self.tile = M, margin, tile
+
+    def check_patch(self, shape: Sequence[int]) -> None:
+        """Whole volumes are padded to what fits; patches that nothing is to be added to must fit."""
+        if self.margin:
+            PatchUNet.check(shape)
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """The terms above."""
