@@ -5,12 +5,20 @@
 phantoms pelves --anatomy pelvis --paired --patients 40 --seed 1
 phantoms pelves-test --anatomy pelvis --patients 20 --seed 11
 prepared pelves --recipe dual-compact
+
 data=(--data "$RUNS/pelves-prepared")
+by() {  # by TERM: supervised by that term alone
+    echo --set "stages.begin.weights={\"$1\":1,\"laplace\":0.01,\"size\":0.001}"
+    echo --set "stages.align.weights={\"$1\":1,\"laplace\":0.5,\"size\":0.01}"
+}
 for recipe in dual dual-ct dual-mr dual-volume; do
     trained "pelvis-runs/$recipe" "$recipe-compact" "${data[@]}"
 done
-trained pelvis-runs/dual-direct dual-direct-compact "${data[@]}" --set stages.align.steps=900
-runs=("$RUNS"/pelvis-runs/{dual,dual-ct,dual-mr,dual-direct,dual-volume})
+trained pelvis-runs/volume-ct dual-volume-compact "${data[@]}" $(by fixed_like)
+trained pelvis-runs/volume-mr dual-volume-compact "${data[@]}" $(by moving_like)
+trained pelvis-runs/volume-direct dual-volume-compact "${data[@]}" $(by direct)
+
+runs=("$RUNS"/pelvis-runs/{dual,dual-ct,dual-mr,dual-volume,volume-ct,volume-mr,volume-direct})
 organs=(bladder prostate rectum)
 $JSSR benchmark "$RUNS/pelves-test" --split all -o "$RUNS/pelves-tables" --workers "$WORKERS" "${runs[@]/#/--run=}" \
-    --tool affine --tool syn-mi --tool discrete "${organs[@]/#/--structure=}"
+    --against dual-volume --tool affine --tool syn-mi --tool discrete "${organs[@]/#/--structure=}"

@@ -24,9 +24,10 @@ __all__ = [
 BOTH = {"fixed_like": 0.5, "moving_like": 0.5}
 REGULAR = {"laplace": 0.5, "size": 0.01}
 """lambda_1 and lambda_2 of (4)."""
-REGULAR_COMPACT = {"laplace": 0.01, "size": 0.001}
-"""Under the printed ones, with norms that are means, a network of this size answers one shift for a whole patch: what
-is wrong in its first guesses is rough, and costs more than what is right in them gains."""
+LOOSE = {"laplace": 0.01, "size": 0.001}
+"""What the compact recipes begin with. Under the printed ones, with norms that are means, a network of this size
+answers one shift for a whole patch: what is wrong in its first guesses is rough, and costs more than what is right in
+them gains. Once it finds the motion, the printed ones make the field smooth."""
 EPOCH = 225_000 // 2
 """Steps of the paper's: 225 000 patches in batches of two."""
 ALONE = dict.fromkeys((name for name in Augment.model_fields if name.startswith("p_")), 0.0)
@@ -46,9 +47,9 @@ def dual_paper() -> Recipe:
     augmentation is a flip.
     """
     return _recipe(
-        "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]}, {**BOTH, **REGULAR},
-        12 * EPOCH, batch=2, optimiser="sgd", betas=(0.0, 0.999), learning_rates={"M": 0.01}, schedule="halving",
-        halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0), patch=(68, 68, 68), in_body=True,
+        "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]},
+        _stage("align", 12 * EPOCH, {**BOTH, **REGULAR}), batch=2, optimiser="sgd", betas=(0.0, 0.999),
+        learning_rates={"M": 0.01}, schedule="halving", halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0), patch=(68, 68, 68), in_body=True,
         monitor_every=0, picture_every=0, augment={**ALONE, "flip": True},
     )  # fmt: skip
 
@@ -80,7 +81,7 @@ def dual_volume_compact() -> Recipe:
         "whole-volume register, both modalities",
         BOTH,
         {"form": "unet", "encoder": [16, 24, 32, 32], "decoder": [32, 32, 24, 16], "head": [16], "normalise": True},
-        steps=2000,
+        (1300, 700),
         patch=(64, 64, 32),
         in_body=False,
         picture_every=200,
@@ -93,7 +94,7 @@ def _compact(
     description: str,
     alike: dict[str, float],
     network: dict[str, Any] | None = None,
-    steps: int = 2800,
+    steps: tuple[int, int] = (2000, 600),
     **changes: Any,
 ) -> Recipe:
     settings: dict[str, Any] = {
@@ -111,16 +112,20 @@ def _compact(
         "picture_every": 0,
         "monitor_every": 0,
     }
-    weights = {**alike, **REGULAR_COMPACT}
-    return _recipe(name, description, network or {"widths": [8, 16, 32]}, weights, steps, **{**settings, **changes})
+    stages = tuple(
+        _stage(stage, count, {**alike, **regular})
+        for stage, count, regular in zip(("begin", "align"), steps, (LOOSE, REGULAR), strict=True)
+    )
+    return _recipe(name, description, network or {"widths": [8, 16, 32]}, *stages, **{**settings, **changes})
 
 
-def _recipe(
-    name: str, description: str, network: dict[str, Any], weights: dict[str, float], steps: int, **more: Any
-) -> Recipe:
+def _stage(name: str, steps: int, weights: dict[str, float]) -> Stage:
     needs = ("pair",) if "direct" in weights else ("pair", "paired")
-    stage = Stage(name="align", steps=steps, train={"main": ("M",)}, weights=weights, needs=needs)
+    return Stage(name=name, steps=steps, train={"main": ("M",)}, weights=weights, needs=needs)
+
+
+def _recipe(name: str, description: str, network: dict[str, Any], *stages: Stage, **more: Any) -> Recipe:
     return Recipe(
         name=name, description=description, system="dual", networks={"M": network}, anchor="ct", moving="t2",
-        stages=(stage,), **more,
+        stages=stages, **more,
     )  # fmt: skip
