@@ -153,7 +153,7 @@ def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_pat
 
 def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_path: Path) -> None:
     cohort = Cohort.load(prepared)
-    words = ["anchor=arterial", "moving=venous", "patch=[32,32,32]", "stages.align.steps=1"]
+    words = ["anchor=arterial", "moving=venous", "patch=[32,32,32]", "stages.begin.steps=0", "stages.align.steps=1"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")

@@ -12,10 +12,12 @@ from tiny_jssr import SHAPE, ball, ball_labels, tiny_weights
 import jssr
 from jssr.core import field as ff
 from jssr.core.grid import Grid
+from jssr.core.transform import resample
 from jssr.core.volume import Points, Volume
 from jssr.data.rigid import OverlapError
 from jssr.engine.infer import prepare
 from jssr.engine.model import load_model
+from jssr.engine.reread import view_of
 from jssr.errors import CheckpointError, GeometryError, ImageError, JssrError, OutputError, PointsError
 from jssr.io.images import read_image, write_image
 from jssr.io.transforms import read_transform
@@ -91,6 +93,28 @@ def test_saved_files_fit_together(done, tmp_path):
     back = read_transform(out / "inverse.nii.gz")
     p = np.array([[4.0, -3, 2]])
     assert np.abs(back(read_transform(out / "displacement.nii.gz")(p)) - p).max() < 0.4
+
+
+def test_the_report_outlines_the_label_maps_that_were_given(done, weights, tmp_path):
+    view = done.view()
+    torch.testing.assert_close(view.fixed_seg.data, ball_labels().data)
+    torch.testing.assert_close(view.moving_seg.data, ball_labels((6, 0, 0)).data)
+    expected = resample(ball_labels((6, 0, 0)), done.fixed.grid, done.displacement)
+    torch.testing.assert_close(view.moved_seg.data, expected.data)
+    # Read back from its folder it shows the same, and where the maps are gone the system's own segmentations.
+    for name, volume in (("y", done.fixed), ("x", done.moving), ("py", ball_labels()), ("px", ball_labels((6, 0, 0)))):
+        write_image(volume, tmp_path / f"{name}.nii.gz")
+    given = {f"{side}_labels": tmp_path / f"p{k}.nii.gz" for side, k in (("fixed", "y"), ("moving", "x"))}
+    paths = tmp_path / "y.nii.gz", tmp_path / "x.nii.gz"
+    out = jssr.register(*paths, checkpoint=weights, rigid=False, **given).save(tmp_path / "out", report=False)
+    told = json.loads((out / "result.json").read_text())
+    assert told["fixed"]["labels"] == "../py.nii.gz" and told["moving"]["labels"] == "../px.nii.gz"
+    again = view_of(out)
+    torch.testing.assert_close(again.moving_seg.data, view.moving_seg.data)
+    assert float((again.moved_seg.data != view.moved_seg.data).float().mean()) < 1e-3
+    (tmp_path / "px.nii.gz").unlink()
+    assert view_of(out).moving_seg is None
+    np.testing.assert_array_equal(view_of(out).fixed_seg.array, read_image(out / "fixed_segmentation.nii.gz").array)
 
 
 def test_saving_again_removes_what_the_new_result_does_not_make(done, tmp_path):

@@ -13,20 +13,37 @@ from jssr.errors import ImageError
 from jssr.io.images import read_image
 from jssr.io.names import names_series
 
-__all__ = ["KEPT", "found_again", "located"]
+__all__ = ["KEPT", "found_again", "labels_again", "located"]
 
 KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
 """Where a scan is kept with the result."""
 
 
-def located(result: Mapping[str, Any], scans: Mapping[str, Volume], folder: Path) -> dict[str, Any]:
-    """A result with the way from its folder to the scans ("fixed", "moving"), for wherever both are moved to."""
+def located(
+    result: Mapping[str, Any],
+    scans: Mapping[str, Volume],
+    folder: Path,
+    labels: Mapping[str, Volume | None] | None = None,
+) -> dict[str, Any]:
+    """A result with the way from its folder to the scans ("fixed", "moving") and to their label maps, for wherever both
+    are moved to."""
     out = dict(result)
-    for key, volume in scans.items():
-        path = Path(volume.name)
-        if path.exists() or path.parent.is_dir() and str(path.parent) != ".":
-            out[key] = {**out[key], "path": os.path.relpath(path, folder)}
+    for what, volumes in (("path", scans), ("labels", labels or {})):
+        for key, volume in volumes.items():
+            path = None if volume is None else Path(volume.name)
+            if path is not None and (path.exists() or path.parent.is_dir() and str(path.parent) != "."):
+                out[key] = {**out[key], what: os.path.relpath(path, folder)}
     return out
+
+
+def labels_again(result: Mapping[str, Any], folder: Path) -> tuple[Volume, Volume] | None:
+    """The label maps of the fixed and of the moving scan that a result was measured by; None where they are not both
+    where they were."""
+    paths = [folder / result[key].get("labels", "none") for key in ("fixed", "moving")]
+    if not all(path.is_file() for path in paths):
+        return None
+    fixed, moving = (read_image(path, "labels") for path in paths)
+    return fixed, moving
 
 
 def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from jssr.core.transform import Displacement
+from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume
 from jssr.data.flat import from_start, placed
 from jssr.data.prepare import PreparedPair
@@ -140,7 +140,8 @@ class Registration:
             )
             self.result["peak_memory_mb"] = round(peak_memory_mb())
             scans = {} if how.keep else {"fixed": self.fixed, "moving": self.moving}
-            write_json(located(self.result, scans, how.home or Path(out)), folder / "result.json")
+            labels = {} if how.keep else {"fixed": self.truth.fixed_labels, "moving": self.truth.moving_labels}
+            write_json(located(self.result, scans, how.home or Path(out), labels), folder / "result.json")
         return Path(out)
 
     def view(self, name: str = "", fixed_name: str = "") -> AlignmentView:
@@ -155,10 +156,14 @@ class Registration:
             before |= {f"dice/{k}": v for k, v in segmentations[states[0]].items() if v is not None}
             after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
         after |= {"seconds": self.result["seconds"]["total"], "peak_mb": self.result["peak_memory_mb"]}
+        fixed_seg, moved_seg, moving_seg = self.fixed_segmentation, self.moved_segmentation, None
+        known = self.truth.fixed_labels, self.truth.moving_labels
+        if known[0] is not None and known[1] is not None:  # what the numbers are of
+            fixed_seg, moved_seg, moving_seg = outlines(known[0], known[1], self.displacement)
         return AlignmentView(
             replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]),
             placed(self.moving, self.fixed.grid), self.moved,
-            self.synthesised, self.fixed_segmentation, self.moved_segmentation,
+            self.synthesised, fixed_seg, moved_seg, moving_seg,
             displacement=from_start(self.displacement, self.fixed.grid, self.moving.grid),
             metrics=after, metrics_before=before, warnings=self.result["warnings"],
             name=name or self.result["moving"]["title"], covered=self.result["covered_percent"] / 100, own=own,
@@ -190,6 +195,11 @@ class Registration:
         title = f"{self.result['moving']['title']} aligned to {self.result['fixed']['title']}"
         shown = {k: v for k, v in self.result.items() if k not in ("dice", "warnings")}
         write_report(path, title=title, rows=[self.view()], provenance=shown)
+
+
+def outlines(fixed: Volume, moving: Volume, displacement: Displacement) -> tuple[Volume, Volume, Volume]:
+    """Label maps as a view draws them: the fixed one, the moving one after the alignment, and before it."""
+    return fixed, resample(moving, fixed.grid, displacement), placed(moving, fixed.grid)
 
 
 def _moved_dtype(moving: Volume) -> np.dtype[Any]:

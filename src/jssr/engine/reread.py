@@ -10,7 +10,8 @@ from typing import Any
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.data.flat import from_start, placed
-from jssr.engine.places import found_again
+from jssr.engine.places import found_again, labels_again
+from jssr.engine.registration import outlines
 from jssr.errors import JssrError
 from jssr.evaluate.report import AlignmentView, write_report
 from jssr.io.images import read_image
@@ -46,13 +47,20 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
     fixed = found_again(result, "fixed", folder)
+    known = labels_again(result, folder)
+    fixed_seg, moved_seg, moving_seg = (
+        outlines(*known, displacement)
+        if known is not None and isinstance(displacement, Displacement)
+        else (_optional(folder / "fixed_segmentation.nii.gz"), _optional(folder / "moved_segmentation.nii.gz"), None)
+    )
     return AlignmentView(
         fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
         moving_before=placed(moving, fixed.grid),
         moved=read_image(folder / "moved.nii.gz"),
         synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
-        fixed_seg=_optional(folder / "fixed_segmentation.nii.gz"),
-        moved_seg=_optional(folder / "moved_segmentation.nii.gz"),
+        fixed_seg=fixed_seg,
+        moved_seg=moved_seg,
+        moving_seg=moving_seg,
         displacement=from_start(displacement, fixed.grid, moving.grid)
         if isinstance(displacement, Displacement)
         else None,

@@ -49,8 +49,8 @@ def dual_paper() -> Recipe:
     return _recipe(
         "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]},
         _stage("align", 12 * EPOCH, {**BOTH, **REGULAR}), batch=2, optimiser="sgd", betas=(0.0, 0.999),
-        learning_rates={"M": 0.01}, schedule="halving", halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0), patch=(68, 68, 68), in_body=True,
-        monitor_every=0, picture_every=0, augment={**ALONE, "flip": True},
+        learning_rates={"M": 0.01}, schedule="halving", halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0),
+        patch=(68, 68, 68), in_body=True, monitor_every=0, picture_every=0, augment={**ALONE, "flip": True},
     )  # fmt: skip
 
 
