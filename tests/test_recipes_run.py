@@ -162,7 +162,7 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
     assert told.header["data"]["pairs"]["modalities"] == {"venous": "ct", "arterial": "ct"}
     ct = read_image(prepared / "c0" / "venous.nii.gz")
     mr = ct.with_data(ct.data.clamp(min=0) + 1)
-    assert told.turned(ct, ct) == ""
+    assert told.turned(ct, ct) == "" and set(told.modalities.values()) == {"ct"}
     assert "trained to move ct onto ct; these scans look like mr, to be moved onto ct" in told.turned(ct, mr)
     assert {r.phase for r in read_csv(tmp_path / "ev" / "results.csv")} == {"venous"}
 

@@ -117,6 +117,14 @@ def test_the_report_outlines_the_label_maps_that_were_given(done, weights, tmp_p
     np.testing.assert_array_equal(view_of(out).fixed_seg.array, read_image(out / "fixed_segmentation.nii.gz").array)
 
 
+def test_mr_is_no_surprise_to_weights_that_learned_from_it(model):
+    bright = ball().with_data(ball().data - ball().data.min() + 1)
+    learned = {**model.header, "data": {"pairs": {"modalities": {"venous": "ct", "t1": "mr"}}}}
+    for known, warned in ((model, True), (replace(model, header=learned), False)):
+        told = jssr.register(ball(), bright, checkpoint=known, rigid=False).result["warnings"]
+        assert any("do not look like Hounsfield units" in w for w in told) is warned
+
+
 def test_saving_again_removes_what_the_new_result_does_not_make(done, tmp_path):
     out = done.save(tmp_path / "out", report=False)
     (out / "notes.txt").write_text("mine")

@@ -117,7 +117,8 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
             "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to "
             "show as much of the patient."
         )
-    for volume in (y, x) if y.grid.ndim == 3 else ():
+    expected = "mr" in work.model.modalities.values()
+    for volume in (y, x) if y.grid.ndim == 3 and not expected else ():
         if modality_of(volume) != "ct":
             low, high = float(volume.data.min()), float(volume.data.max())
             out.append(

@@ -68,10 +68,15 @@ class Model:
         kept = {name: n for n, names in ((2, self.recipe.two_pieces), (1, self.recipe.one_piece)) for name in names}
         return {k: kept[name] for k, name in self.label_names.items() if name in kept}
 
+    @property
+    def modalities(self) -> dict[str | None, str]:
+        """Phase to "ct" or "mr" of the pairs that it was trained on; nothing where that is not known."""
+        pairs = (self.header.get("data") or {}).get("pairs") or {}
+        return dict(pairs.get("modalities") or {})
+
     def turned(self, fixed: Volume, moving: Volume) -> str:
         """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
-        pairs = (self.header.get("data") or {}).get("pairs") or {}
-        known: dict[str | None, str] = pairs.get("modalities") or {}
+        known = self.modalities
         wanted = known.get(self.recipe.anchor), known.get(self.recipe.moving)
         found = modality_of(fixed), modality_of(moving)
         if self.recipe.moving is None or None in wanted or wanted == found:
