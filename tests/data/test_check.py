@@ -145,6 +145,23 @@ def test_counterparts_are_opened_too(cohort: Cohort) -> None:
     assert "nowhere.nii.gz" in said
 
 
+def test_a_counterpart_that_looks_like_its_own_scan_is_told(cohort: Cohort) -> None:
+    """CT and MR with their counterparts exchanged."""
+    case = cohort.case("a")
+    for phase in ("venous", "arterial"):
+        scan = read_image(cohort.image(case, phase))
+        mr = scan.with_data((scan.data.clamp(-200, 200) + 200).round())
+        write_image(mr if phase == "arterial" else scan, cohort.image(case, phase), "int16")
+        for kind, like in (("ct", scan), ("mr", mr)):
+            write_image(like, cohort.root / f"{phase}_as_{kind}.nii.gz", "int16")
+    case.paired = {"venous": "venous_as_mr.nii.gz", "arterial": "arterial_as_ct.nii.gz"}
+    assert "counterpart" not in _said(check_cohort(cohort), "warning")
+    case.paired = {"venous": "venous_as_ct.nii.gz", "arterial": "arterial_as_mr.nii.gz"}
+    said = _said(check_cohort(cohort), "warning")
+    assert "the counterpart of venous looks like CT, as venous itself does" in said
+    assert "the counterpart of arterial looks like MR" in said
+
+
 def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_path):
     rng = np.random.default_rng(0)
     cases = []

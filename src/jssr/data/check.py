@@ -69,6 +69,7 @@ def _check_case(
     anchor: Grid | None = None
     grids: list[Grid] = []
     names: dict[str, tuple[str, ...]] = {}
+    seem: dict[str, tuple[str, str | None]] = {}  # what a scan and its counterpart look like
     usual = report.scans[0].shape if report.scans else ()
     for phase in sorted(case.images, key=lambda p: p != cohort.anchor):
         try:
@@ -91,11 +92,15 @@ def _check_case(
         for level, what in _oddities(facts, volume, anchor):
             say(level, what)
         names[phase] = _check_landmarks(cohort, case, phase, volume, report)
-        _check_paired(cohort, case, phase, volume.grid, report)
+        seem[phase] = modality, _check_paired(cohort, case, phase, volume.grid, report)
         _check_truth(cohort, case, phase, anchor, report)
     named = {frozenset(n) for n in names.values() if n}
     if len(named) > 1:
         say("warning", "its phases have landmarks of different names; only common ones can be compared")
+    if not kinds and len({own for own, _ in seem.values()}) > 1:
+        for phase, (own, like) in seem.items():
+            if own == like:
+                say("warning", f"the counterpart of {phase} looks like {own.upper()}, as {phase} itself does")
     return grids
 
 
@@ -179,17 +184,19 @@ def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, repo
     return points.names
 
 
-def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: CheckReport) -> None:
+def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: CheckReport) -> str | None:
+    """What the counterpart of a scan looks like, "ct" or "mr"; None where there is none to look at."""
     if phase not in case.paired:
-        return
+        return None
     try:
         like = read_image(cohort.path(case.paired[phase]))
     except JssrError as error:
         report.findings.append(Finding("error", case.id, str(error)))
-        return
+        return None
     if not like.grid.same_as(grid, tolerance=0.05):
         what = f"{like.name}: lies on another grid than the {phase} scan whose counterpart it is"
         report.findings.append(Finding("error", case.id, what))
+    return modality_of(like)
 
 
 def _check_truth(cohort: Cohort, case: Case, phase: str, anchor: Grid | None, report: CheckReport) -> None:
