@@ -7,7 +7,7 @@ phantoms pelves-test --anatomy pelvis --patients 20 --seed 11
 prepared pelves --recipe dual-compact
 
 data=(--data "$RUNS/pelves-prepared")
-by() {  # by TERM: supervised by that term alone
+by() {  # by TERM: whole volumes, supervised by that term alone
     echo --set "stages.begin.weights={\"$1\":1,\"laplace\":0.01,\"size\":0.001}"
     echo --set "stages.align.weights={\"$1\":1,\"laplace\":0.5,\"size\":0.01}"
 }

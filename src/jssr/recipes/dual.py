@@ -28,13 +28,15 @@ LOOSE = {"laplace": 0.01, "size": 0.001}
 """What the compact recipes begin with. Under the printed ones, with norms that are means, a network of this size
 answers one shift for a whole patch: what is wrong in its first guesses is rough, and costs more than what is right in
 them gains. Once it finds the motion, the printed ones make the field smooth."""
+SOFT = {"laplace": 0.05, "size": 0.005}
+"""What patches end with: they see too little of a bladder to hold its motion under the printed ones."""
 EPOCH = 225_000 // 2
 """Steps of the paper's: 225 000 patches in batches of two."""
 ALONE = dict.fromkeys((name for name in Augment.model_fields if name.startswith("p_")), 0.0)
 """Looks and places as they are."""
 BENT: dict[str, Any] = {
     **ALONE, "flip": True, "p_affine": 0.8, "rotation": 5.0, "scale": [0.9, 1.1], "shift": 4.0,
-    "p_moving_elastic": 1.0, "elastic": 3.0, "elastic_spacing": 12.0,
+    "p_moving_elastic": 0.5, "elastic": 3.0, "elastic_spacing": 12.0,
 }  # fmt: skip
 """A counterpart goes along with every bend of its scan, so that each pair is as many pairs as it is bent; without, a
 whole-volume register learns thirty patients by heart and none beyond."""
@@ -82,8 +84,10 @@ def dual_volume_compact() -> Recipe:
         BOTH,
         {"form": "unet", "encoder": [16, 24, 32, 32], "decoder": [32, 32, 24, 16], "head": [16], "normalise": True},
         (1300, 700),
+        REGULAR,
         patch=(64, 64, 32),
         in_body=False,
+        augment={**BENT, "p_moving_elastic": 1.0},
         picture_every=200,
         monitor_every=100,
     )
@@ -95,6 +99,7 @@ def _compact(
     alike: dict[str, float],
     network: dict[str, Any] | None = None,
     steps: tuple[int, int] = (2000, 600),
+    last: dict[str, float] = SOFT,
     **changes: Any,
 ) -> Recipe:
     settings: dict[str, Any] = {
@@ -114,7 +119,7 @@ def _compact(
     }
     stages = tuple(
         _stage(stage, count, {**alike, **regular})
-        for stage, count, regular in zip(("begin", "align"), steps, (LOOSE, REGULAR), strict=True)
+        for stage, count, regular in zip(("begin", "align"), steps, (LOOSE, last), strict=True)
     )
     return _recipe(name, description, network or {"widths": [8, 16, 32]}, *stages, **{**settings, **changes})
 
