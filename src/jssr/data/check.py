@@ -19,7 +19,7 @@ from jssr.data.cohort import Case, Cohort
 from jssr.data.intensity import NO_DATA, modality_of
 from jssr.data.prepare import check_labels
 from jssr.data.rigid import overlap
-from jssr.data.shelf import modalities_of
+from jssr.data.shelf import check_counterpart, modalities_of
 from jssr.errors import JssrError
 from jssr.io.images import read_image
 from jssr.io.points import read_points
@@ -188,14 +188,13 @@ def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: Ch
     """What the counterpart of a scan looks like, "ct" or "mr"; None where there is none to look at."""
     if phase not in case.paired:
         return None
+    file = cohort.path(case.paired[phase])
     try:
-        like = read_image(cohort.path(case.paired[phase]))
+        like = read_image(file)
+        check_counterpart(file, like.grid, phase, grid)
     except JssrError as error:
         report.findings.append(Finding("error", case.id, str(error)))
         return None
-    if not like.grid.same_as(grid, tolerance=0.05):
-        what = f"{like.name}: lies on another grid than the {phase} scan whose counterpart it is"
-        report.findings.append(Finding("error", case.id, what))
     return modality_of(like)
 
 

@@ -17,7 +17,7 @@ from jssr.data.augment import Augment, Scan, augment_pair, augment_single
 from jssr.data.cohort import Case, Cohort, Split
 from jssr.data.draws import cases_of_split, generator_of, whose_turn
 from jssr.data.intensity import Window
-from jssr.data.shelf import Shelf
+from jssr.data.shelf import Shelf, check_counterpart
 from jssr.errors import CohortError, GeometryError, TrainingError
 from jssr.io.images import read_grid
 from jssr.systems.base import Batch
@@ -171,8 +171,7 @@ class PairSource:
         for case in self.cases:
             for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
                 file = cohort.path(case.paired[phase])
-                if not read_grid(file).same_as(read_grid(cohort.image(case, phase)), tolerance=0.05):
-                    raise GeometryError(f"{file}: lies on another grid than the {phase} scan whose counterpart it is")
+                check_counterpart(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
 
     def _check_classes(self) -> None:
         """Label maps must hold some of the structures; the first three labelled cases tell."""

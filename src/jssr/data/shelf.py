@@ -6,11 +6,13 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jssr.core.grid import Grid
 from jssr.data.augment import Scan
 from jssr.data.cohort import Case, Cohort
 from jssr.data.intensity import NO_DATA, Window, normalise
@@ -18,7 +20,7 @@ from jssr.data.prepare_cohort import PREPARED
 from jssr.errors import CohortError, GeometryError
 from jssr.io.images import read_image
 
-__all__ = ["Shelf", "class_values", "modalities_of", "prepared_flat"]
+__all__ = ["Shelf", "check_counterpart", "class_values", "modalities_of", "prepared_flat"]
 
 
 def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
@@ -118,6 +120,16 @@ class Shelf:
                 if value < len(table):
                     table[value] = index
         return table[labels.clamp(min=0).long()]
+
+
+def check_counterpart(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
+    """Make sure that a counterpart lies where its scan does.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    if not grid.same_as(scan, tolerance=0.05):
+        raise GeometryError(f"{file}: lies on another grid than the {phase} scan whose counterpart it is")
 
 
 def modalities_of(cohort: Cohort) -> dict[str, str]:

@@ -36,14 +36,11 @@ def located(
     return out
 
 
-def labels_again(result: Mapping[str, Any], folder: Path) -> tuple[Volume, Volume] | None:
-    """The label maps of the fixed and of the moving scan that a result was measured by; None where they are not both
-    where they were."""
-    paths = [folder / result[key].get("labels", "none") for key in ("fixed", "moving")]
-    if not all(path.is_file() for path in paths):
-        return None
-    fixed, moving = (read_image(path, "labels") for path in paths)
-    return fixed, moving
+def labels_again(result: Mapping[str, Any], key: str, folder: Path) -> Path | None:
+    """Where the label map of a scan ("fixed" or "moving") is that a result was measured by; None where it is not."""
+    told = result[key].get("labels")
+    path = None if told is None else folder / told
+    return path if path is not None and path.is_file() else None
 
 
 def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:

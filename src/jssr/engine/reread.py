@@ -10,6 +10,7 @@ from typing import Any
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.data.flat import from_start, placed
+from jssr.engine.inputs import labels_of
 from jssr.engine.places import found_again, labels_again
 from jssr.engine.registration import outlines
 from jssr.errors import JssrError
@@ -40,17 +41,17 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
     """What the report shows of one registration, from its files.
 
     Raises:
-        JssrError: missing files.
+        JssrError: missing files, or label maps that lie elsewhere than their scans by now.
     """
     result = result_of(folder)
     moving = found_again(result, "moving", folder)
     before, after = _numbers(result)
     displacement = read_transform(folder / "displacement.nii.gz")
     fixed = found_again(result, "fixed", folder)
-    known = labels_again(result, folder)
+    known = [labels_of(labels_again(result, key, folder), scan) for key, scan in (("fixed", fixed), ("moving", moving))]
     fixed_seg, moved_seg, moving_seg = (
-        outlines(*known, displacement)
-        if known is not None and isinstance(displacement, Displacement)
+        outlines(known[0], known[1], displacement)
+        if known[0] is not None and known[1] is not None and isinstance(displacement, Displacement)
         else (_optional(folder / "fixed_segmentation.nii.gz"), _optional(folder / "moved_segmentation.nii.gz"), None)
     )
     return AlignmentView(

@@ -39,7 +39,7 @@ BENT: dict[str, Any] = {
     "p_moving_elastic": 0.5, "elastic": 3.0, "elastic_spacing": 12.0,
 }  # fmt: skip
 """A counterpart goes along with every bend of its scan, so that each pair is as many pairs as it is bent; without, a
-whole-volume register learns thirty patients by heart and none beyond."""
+whole-volume register learns its patients by heart and nothing beyond."""
 
 
 def dual_paper() -> Recipe:
