@@ -73,12 +73,15 @@ def size_of(text: str) -> str:
 
 
 def system_of(text: str) -> str:
-    """A system of ours or a tool that is there, with its steps of refinement."""
+    """A system of ours, a tool that is there or a trained run, with its steps of refinement."""
     from jssr.tools import TOOLS
+
+    if Path(text).exists():
+        return text
 
     name, plus, steps = text.partition(" + ")
     if name not in ("jssr", "discrete", *TOOLS) or (plus and (name != "jssr" or not steps.isdigit())):
-        known = ", ".join(("jssr", "'jssr + STEPS'", "discrete", *TOOLS))
+        known = ", ".join(("jssr", "'jssr + STEPS'", "discrete", *TOOLS, "the folder of a run"))
         raise argparse.ArgumentTypeError(f"{text!r}: there are {known}")
     if name in TOOLS and TOOLS[name].lacks():
         raise argparse.ArgumentTypeError(f"{name} cannot be used here: {TOOLS[name].lacks()}")

@@ -21,10 +21,10 @@ def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
     )
 
 
-def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), **use):
+def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), values=(), **use):
     cohort = Cohort(name="c", anchor="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
     report = CheckReport("c", len(cases), {})
-    report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0))
+    report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0, values))
     found = check_use(cohort, Use("mac", **{**PAIRS, **use}), report)
     return [(f.level, f.case, f.what.partition(";")[0].partition(":")[0]) for f in found]
 
@@ -48,6 +48,15 @@ def test_label_maps_of_both_scans(tmp_path, needs, level):
     assert said(tmp_path, cases, needs=frozenset({needs})) == [(level, "all", told)]
     assert said(tmp_path, [*cases, case("d")], needs=frozenset({needs})) == []
     assert said(tmp_path, cases, needs=frozenset({"pair"})) == []
+
+
+def test_values_without_a_name(tmp_path):
+    found = said(tmp_path, [case("a")], values=(1, 7), needs=frozenset({"labels"}))
+    assert found == [("error", "a", "ct")]
+    cohort = Cohort(name="c", anchor="ct", cases=[case("a")], label_names={1: "liver"}, root=tmp_path)
+    assert cohort.unnamed((0, 7, 1, 3)) == [3, 7]
+    assert said(tmp_path, [case("a")], values=(1, 7), needs=frozenset({"pair"})) == []
+    assert said(tmp_path, [case("a", split="test"), case("b")], values=(7,), needs=frozenset({"labels"})) == []
 
 
 def test_structures(tmp_path):

@@ -284,6 +284,9 @@ def test_label_maps_without_any_of_the_structures_are_refused(tmp_path: Path) ->
         case.split = "train"
         for path in case.labels.values():
             write_image(volume_of(np.full(SHAPE, 7, np.uint8), Grid.of(SHAPE, 3.0), "labels"), tmp_path / path)
+    with pytest.raises(CohortError, match=r"c0\S+: holds the labels \[7\], which label_names in cohort.json does not"):
+        _source(cohort).check(["labelled"])
+    cohort.label_names[7] = "femur"
     with pytest.raises(TrainingError, match="label maps of c0, c1 hold none of the recipe's structures"):
         _source(cohort).check(["labelled"])
     _source(cohort).check(["pair"])

@@ -150,6 +150,12 @@ def test_levels_of_lapirn_reach_the_same_distance_whatever_the_size():
     assert LapIRNLevel(2, width=4, blocks=1, reach=3.0).reach == 3.0
 
 
+def test_levels_of_lapirn_begin_by_adding_next_to_nothing():
+    system, pair = make("lapirn"), batch()
+    with torch.no_grad():
+        assert Pyramid(system.levels, pair.moving, pair.fixed).field(3).abs().amax() < 1e-2
+
+
 def test_lapirns_finer_terms_leave_frozen_levels_alone():
     system, pair = make("lapirn"), batch()
     system.Phi1.requires_grad_(False)

@@ -159,7 +159,7 @@ def _check_labels(cohort: Cohort, case: Case, phase: str, image: Volume, report:
         report.findings.append(Finding("error", case.id, str(error)))
         return ()
     values = tuple(int(v) for v in torch.unique(labels.data).tolist() if v != 0)
-    unknown = [v for v in values if v not in cohort.label_names]
+    unknown = cohort.unnamed(values)
     if unknown:
         what = f"{labels.name}: holds the labels {unknown}, which label_names does not name; they count as background"
         report.findings.append(Finding("warning", case.id, what))

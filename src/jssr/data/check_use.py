@@ -66,6 +66,17 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
                 yield Finding("warning", case.id, f"{what}; jssr prepare --pairs makes them")
     if use.needs & {"labels", "labelled"}:
         yield from _labels(cohort, use, wanted)
+        yield from _unnamed(cohort, use, report)
+
+
+def _unnamed(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
+    """Values without a name would be learned as background."""
+    train = {case.id for case in cases_of_split(cohort, "train")}
+    for scan in report.scans:
+        unknown = cohort.unnamed(scan.labels)
+        if unknown and scan.case in train:
+            what = f"{scan.phase}: label_names does not name the labels {unknown}, which {use.recipe} would learn as"
+            yield Finding("error", scan.case, f"{what} background")
 
 
 def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -237,6 +238,10 @@ class Cohort(_Entry):
         for region, members in self.regions.items():
             out[region] = tuple(sorted(value_of[m] for m in members if m in value_of))
         return out
+
+    def unnamed(self, values: Iterable[int]) -> list[int]:
+        """Those label values that `label_names` does not name, background apart."""
+        return sorted(int(v) for v in values if v != 0 and v not in self.label_names)
 
 
 def _from_decathlon(content: dict[str, Any], file: Path, phase: str) -> dict[str, Any]:

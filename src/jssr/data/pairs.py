@@ -143,6 +143,7 @@ class PairSource:
 
         Raises:
             TrainingError: they will not.
+            CohortError: a label map holds values without a name.
             ImageError, GeometryError: a counterpart that cannot be read, or lies elsewhere than its scan.
         """
         needs = set(needs)
@@ -174,8 +175,12 @@ class PairSource:
                 check_counterpart(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
 
     def _check_classes(self) -> None:
-        """Label maps must hold some of the structures; the first three labelled cases tell."""
-        taught = [case for case in self.cases if self._taught(case)][:3]
+        """Values of label maps must have names; the first three labelled cases tell whether structures are there."""
+        taught = [case for case in self.cases if self._taught(case)]
+        for case in taught:
+            for phase in dict.fromkeys(phase for pair in self._taught(case) for phase in pair):
+                self.shelf.check_names(case, phase)
+        taught = taught[:3]
         found = [self.shelf.scan(case, phase, True).labels for case in taught for phase in self._taught(case)[0]]
         if found and not any(bool(labels.any()) for labels in found if labels is not None):
             seen = ", ".join(case.id for case in taught)

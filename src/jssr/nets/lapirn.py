@@ -28,6 +28,8 @@ class LapIRNLevel(nn.Module):
         reach: largest displacement along an axis, in voxels of this level. In print it is 0.4 of half the axis, for
             networks that see one size only; a network that learns from patches must not take it from the size.
         attention: an attention gate on the skip connection, as macJNet's register has.
+        small: scale of the field's initial weights; None leaves the library's, with which a level begins by spoiling
+            what the level below has found.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class LapIRNLevel(nn.Module):
         blocks: int = 5,
         reach: float = 16.0,
         attention: bool = False,
+        small: float | None = None,
         dim: int = 3,
     ) -> None:
         super().__init__()
@@ -48,9 +51,10 @@ class LapIRNLevel(nn.Module):
         self.blocks = nn.ModuleList(_PreActivation(dim, width) for _ in range(blocks))
         self.gate = AttentionGate(width, width, dim=dim) if attention else None
         self.up = turned(width, width, 2, stride=2)
-        self.field = nn.Sequential(
-            conv(dim, 2 * width, width), nn.LeakyReLU(0.2), conv(dim, width, dim, bias=False), nn.Softsign()
-        )
+        last = conv(dim, width, dim, bias=False)
+        if small is not None:
+            nn.init.normal_(last.weight, 0.0, small)  # type: ignore[arg-type]
+        self.field = nn.Sequential(conv(dim, 2 * width, width), nn.LeakyReLU(0.2), last, nn.Softsign())
 
     def forward(self, *images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A field in voxels of this level (B, n, *spatial), float32, and the features for the level above.
@@ -72,9 +76,10 @@ class LapIRNLevel(nn.Module):
 
 
 def make_levels(networks: Mapping[str, Mapping[str, Any]], **common: Any) -> tuple[LapIRNLevel, ...]:
-    """The three levels of a pyramid, from each level's numbers; every one reaches 16 voxels of the finest."""
+    """The three levels of a pyramid, from each level's numbers: every one begins by adding next to nothing to the field
+    of the level below, and reaches 16 voxels of the finest."""
     return tuple(
-        LapIRNLevel(inputs=5 if k else 2, **{"reach": 4.0 * 2**k, **common, **networks[part]})
+        LapIRNLevel(inputs=5 if k else 2, **{"reach": 4.0 * 2**k, "small": 1e-5, **common, **networks[part]})
         for k, part in enumerate(LEVELS)
     )
 
