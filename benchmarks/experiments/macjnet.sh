@@ -5,34 +5,51 @@
 
 phantoms ct-mr --patients 64 --seed 21 --phases venous,t1
 phantoms ct-mr-test --patients 20 --seed 31 --phases venous,t1
-prepared ct-mr
+prepared ct-mr --recipe macjnet-compact
 
-data=(--data "$RUNS/ct-mr-prepared" --set 'patch=[80,64,48]')
+data=(--data "$RUNS/ct-mr-prepared")
+of() {  # of SIMILARITY: the register's
+    [ "$1" = macmind ] && return
+    local weight=20
+    [ "$1" = mi ] && weight=3
+    echo --set "options={\"similarity\":\"$1\"}"
+    for level in coarse.weights.sim1 middle.weights.sim2 fine.weights.sim3; do
+        echo --set "stages.$level=$weight"
+    done
+}
+plan() {  # plan COARSE MIDDLE FINE: steps of the register by itself
+    echo --set "stages.coarse.steps=$1" --set "stages.middle.steps=$2" --set "stages.fine.steps=$3"
+}
+from() {  # from SIMILARITY: what the register of that similarity has learned by itself
+    echo --start-from "$RUNS/macjnet-runs/first-$1"
+}
+# The register learns by itself first, once for each similarity. Joint training goes on from there, and so does the
+# register alone for as many steps again.
+for like in macmind mind mi; do
+    trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 200 200 400)
+done
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from macmind) $(plan 0 0 400)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from mind) $(plan 0 0 400)
+for share in 0.3 0.05 0.1 1.0; do
+    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from macmind) $(plan 0 0 0) \
+        --set "labelled=$share"
+done
+trained macjnet-runs/macjnet-mind macjnet-mind-compact "${data[@]}" $(from mind) $(plan 0 0 0)
+trained macjnet-runs/macjnet-mi macjnet-mi-compact "${data[@]}" $(from mi) $(plan 0 0 0)
+trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}"
+
+others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()
-for stage in coarse=300 middle-alone=100 middle=300 fine-alone=200 fine=600; do
+for stage in coarse=200 middle-alone=100 middle=200 fine-alone=200 fine=500; do
     lapirn+=(--set "stages.${stage/=/.steps=}")
 done
-mind=(--set 'options={"similarity":"mind"}')
-for level in coarse.weights.sim1 middle.weights.sim2 fine.weights.sim3; do
-    mind+=(--set "stages.$level=20")
-done
-trained macjnet-runs/macjnet macjnet-compact "${data[@]}"
-trained macjnet-runs/macjnet-mind macjnet-mind-compact "${data[@]}"
-trained macjnet-runs/macjnet-mi macjnet-mi-compact "${data[@]}"
-trained macjnet-runs/register macjnet-register-compact "${data[@]}"
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" "${mind[@]}"
-trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}"
-for share in 0.05 0.1 1.0; do
-    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" --set "labelled=$share"
-done
-set_roles=(--set anchor=venous --set moving=t1)
-trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${data[@]}" "${set_roles[@]}" --set stages.align.steps=1500
-trained macjnet-runs/lapirn-mind lapirn-mind-compact "${data[@]}" "${set_roles[@]}" "${lapirn[@]}"
+trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${others[@]}" --set stages.align.steps=1200
+trained macjnet-runs/lapirn-mind lapirn-mind-compact "${others[@]}" "${lapirn[@]}"
 
-runs=("$RUNS"/macjnet-runs/{macjnet,macjnet-mind,macjnet-mi,register,register-mind,macjnet-0.05,macjnet-0.1,macjnet-1.0,voxelmorph-mind,lapirn-mind})
+runs=("$RUNS"/macjnet-runs/{macjnet-0.3,macjnet-mind,macjnet-mi,register,register-mind,macjnet-0.05,macjnet-0.1,macjnet-1.0,voxelmorph-mind,lapirn-mind})
 $JSSR benchmark "$RUNS/ct-mr-test" --split all -o "$RUNS/macjnet-tables" --workers "$WORKERS" --likeness \
     --structure liver --structure liver_tumour "${runs[@]/#/--run=}" --tool discrete --tool elastix
-for run in macjnet segmentors; do
+for run in macjnet-0.3 segmentors; do
     $JSSR evaluate "$RUNS/ct-mr-test" --split all --checkpoint "$RUNS/macjnet-runs/$run" --workers "$WORKERS" \
         -o "$RUNS/macjnet-segments-$run"
 done

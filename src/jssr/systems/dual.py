@@ -54,7 +54,7 @@ class Dual(System):
     parts = ("M",)
     makes = {"tau": "M"}
 
-    def __init__(self, M: nn.Module, margin: int = 0, tile: int = 60) -> None:
+    def __init__(self, M: nn.Module, margin: int = 0, tile: int = 100) -> None:
         super().__init__()
         if tile < PatchUNet.step or tile % PatchUNet.step:
             raise ValueError(f"a tile is a multiple of 4, got {tile}")
