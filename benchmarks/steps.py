@@ -19,11 +19,13 @@ from jssr.engine.recipe import Recipe, Stage, build_system, load_recipe
 from jssr.systems.base import Batch
 
 
-def batch_of(shape: Sequence[int], classes: int) -> Batch:
-    """One pair and one supervised scan of noise."""
+def batch_of(shape: Sequence[int], classes: int, labelled: bool) -> Batch:
+    """One pair, with label maps or without, and one supervised scan, all of noise."""
     x, y, s = (torch.rand(1, 1, *shape) * 2 - 1 for _ in range(3))
     ones = torch.ones(1, 1, *shape)
-    return Batch(x, y, ones, ones, supervised=s, supervised_labels=torch.randint(0, classes, (1, 1, *shape)))
+    labels = torch.randint(0, classes, (1, 1, *shape))
+    pair = {"moving_labels": labels, "fixed_labels": labels} if labelled else {}
+    return Batch(x, y, ones, ones, supervised=s, supervised_labels=labels, **pair)
 
 
 def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, steps: int) -> float:
@@ -34,12 +36,12 @@ def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, step
         use_channels_last(system)
     took = []
     for _ in range(steps + 1):
-        batch = batch_of(shape, 1 + len(recipe.structures))
+        batch = batch_of(shape, 1 + len(recipe.structures), "labelled" in stage.needs)
         begin = time.perf_counter()
         for player in stage.train:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 terms = system.losses(batch, player)
-                names = ["critic"] if player == "critic" else [n for n in stage.weights if n != "critic"]
+                names = [n for n in stage.weights if n in terms]
                 total = torch.stack([stage.weights[n] * terms[n]() for n in names]).sum()
             total.backward()
         system.zero_grad(set_to_none=True)
@@ -54,12 +56,13 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--fp32-only", action="store_true")
+    parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
     chosen = parser.parse_args()
     keep_freed_memory()
     recipe = load_recipe(chosen.recipe)
     shape = chosen.patch or recipe.patch
     print(f"{recipe.name}, patch {shape}, {torch.get_num_threads()} threads, bf16 in hardware: {cpu_has_bf16()}")
-    for stage in recipe.stages:
+    for stage in (one for one in recipe.stages if chosen.stages is None or one.name in chosen.stages):
         plain = seconds(recipe, stage, shape, False, chosen.steps)
         line = f"{stage.name:10s} float32 {plain:7.2f} s"
         if not chosen.fp32_only:
