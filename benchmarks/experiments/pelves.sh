@@ -16,8 +16,16 @@ for recipe in dual dual-ct dual-mr dual-volume; do
 done
 trained pelvis-runs/volume-ct dual-volume-compact "${data[@]}" $(by fixed_like)
 trained pelvis-runs/volume-mr dual-volume-compact "${data[@]}" $(by moving_like)
+# 2000 steps more: smoothness between the two of the recipe, then the recipe's.
+on() {  # on RUN: goes on from it
+    echo --start-from "$RUNS/pelvis-runs/$1" --set stages.begin.steps=1500 --set stages.align.steps=500
+    echo --set stages.begin.weights.laplace=0.05 --set stages.begin.weights.size=0.005
+}
+trained pelvis-runs/dual-long dual-compact "${data[@]}" $(on dual)
+trained pelvis-runs/dual-volume-long dual-volume-compact "${data[@]}" $(on dual-volume) \
+    --set augment.p_moving_elastic=0.5
 
-runs=("$RUNS"/pelvis-runs/{dual,dual-ct,dual-mr,dual-volume,volume-ct,volume-mr})
+runs=("$RUNS"/pelvis-runs/{dual,dual-ct,dual-mr,dual-long,dual-volume,volume-ct,volume-mr,dual-volume-long})
 organs=(bladder prostate rectum)
 for against in dual-volume dual; do  # the rows are measured once
     $JSSR benchmark "$RUNS/pelves-test" --split all -o "$RUNS/pelves-tables" --workers "$WORKERS" "${runs[@]/#/--run=}" \

@@ -92,24 +92,6 @@ def test_a_network_of_whole_volumes_serves_as_well():
         make(tile=30)
 
 
-def test_a_second_pass_sees_what_the_first_has_moved():
-    """A network that says where its moving image is brighter, in voxels along x: the second reads it warped."""
-
-    class Reads(torch.nn.Module):
-        def forward(self, fixed, moving):
-            return torch.cat([moving, torch.zeros_like(moving), torch.zeros_like(moving)], dim=1)
-
-    system = make({"form": "unet", "encoder": [4, 4], "decoder": [4, 4], "head": [4]}, passes=2)
-    system.M = Reads()
-    ramp = 0.5 * identity((8, 8, 8))[:, :1]  # x / 2
-    found = system.align(ramp, ramp, ramp, ramp).tau[0, 0, :, 0, 0]
-    # By hand at x = 2: the first pass says 1, so that the moved ramp is (2 + 1) / 2 there; the second says 1.5, and the
-    # first said 1.75 at 3.5.
-    assert found[2].item() == pytest.approx(1.5 + 1.75)
-    with pytest.raises(ValueError, match="1 for patches"):
-        make(passes=2)
-
-
 def test_a_counterpart_that_is_missing_is_said():
     pair = batch()
     pair.moving_like = None

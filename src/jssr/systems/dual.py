@@ -36,7 +36,7 @@ from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
 
 __all__ = ["Dual", "build"]
 
-_sample, _warp, _compose = (full_precision(f) for f in (ff.sample, ff.warp, ff.compose))
+_sample = full_precision(ff.sample)
 OUTSIDE = -1.0
 """What a normalised image has where there are no data."""
 
@@ -49,20 +49,16 @@ class Dual(System):
         margin: 0 for networks of whole volumes.
         tile: voxels along the side of a tile's answer in use, of which a patch U-Net's `step` is a divisor; 28 is the
             paper's, larger ones compute less twice.
-        passes: times that a network of whole volumes is applied, in training as in use; from the second on it sees the
-            moving scan as warped so far, and the fields are composed. 1 is the paper's.
     """
 
     parts = ("M",)
     makes = {"tau": "M"}
 
-    def __init__(self, M: nn.Module, margin: int = 0, tile: int = 100, passes: int = 1) -> None:
+    def __init__(self, M: nn.Module, margin: int = 0, tile: int = 100) -> None:
         super().__init__()
-        if passes < 1 or (margin and passes > 1):
-            raise ValueError(f"passes is 1 for patches and 1 or more for whole volumes, got {passes}")
         if tile < PatchUNet.step or tile % PatchUNet.step:
             raise ValueError(f"a tile is a multiple of 4, got {tile}")
-        self.M, self.margin, self.tile, self.passes = M, margin, tile, passes
+        self.M, self.margin, self.tile = M, margin, tile
 
     def check_patch(self, shape: Sequence[int]) -> None:
         """Whole volumes are padded to what fits; patches that nothing is to be added to must fit."""
@@ -99,16 +95,9 @@ class Dual(System):
         """phi of the batch's middle, in voxels."""
         if "phi" not in batch.memo:
             x, y = pair_of(batch)
-            batch.memo["phi"] = self._applied(y, x)
+            batch.memo["phi"] = self.M(y, x).float()
         found: Tensor = batch.memo["phi"]
         return found
-
-    def _applied(self, y: Tensor, x: Tensor) -> Tensor:
-        """phi of a patch's middle or of a whole volume."""
-        phi: Tensor = self.M(y, x).float()
-        for _ in range(self.passes - 1):
-            phi = _compose(phi, self.M(y, _warp(x, phi)).float())
-        return phi
 
     def _positions(self, batch: Batch) -> Tensor:
         """Where in the moving image the middle of the fixed one is read."""
@@ -125,7 +114,7 @@ class Dual(System):
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau; see Alignment."""
         if self.margin == 0:
-            return Alignment(self._applied(fixed, moving))
+            return Alignment(self.M(fixed, moving).float())
         return Alignment(self._tiled(fixed, moving))
 
     def _tiled(self, *images: Tensor) -> Tensor:
@@ -152,7 +141,7 @@ def _known(image: Tensor | None) -> Tensor:
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Dual:
     """Make one from plain data: "M" are `PatchUNet`'s numbers, or `UNet`'s where its "form" is "unet"; options are
-    Dual's "tile" and "passes"."""
+    Dual's "tile"."""
     numbers = {"small": 1e-5, **networks["M"]}
     form = numbers.pop("form", "patch")
     if form == "patch":
