@@ -56,6 +56,8 @@ def test_values_without_a_name(tmp_path):
     cohort = Cohort(name="c", anchor="ct", cases=[case("a")], label_names={1: "liver"}, root=tmp_path)
     assert cohort.unnamed((0, 7, 1, 3)) == [3, 7]
     assert said(tmp_path, [case("a")], values=(1, 7), needs=frozenset({"pair"})) == []
+    others = [case("a", ("ct", "mr", "t1"), ("mr", "t1"))]  # of a phase that the recipe does not read
+    assert said(tmp_path, others, values=(7,), needs=frozenset({"labels"}), anchor="t1") == []
     assert said(tmp_path, [case("a", split="test"), case("b")], values=(7,), needs=frozenset({"labels"})) == []
 
 

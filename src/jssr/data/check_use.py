@@ -66,15 +66,15 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
                 yield Finding("warning", case.id, f"{what}; jssr prepare --pairs makes them")
     if use.needs & {"labels", "labelled"}:
         yield from _labels(cohort, use, wanted)
-        yield from _unnamed(cohort, use, report)
+        yield from _unnamed(cohort, use, wanted, report)
 
 
-def _unnamed(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
+def _unnamed(cohort: Cohort, use: Use, wanted: list[str], report: CheckReport) -> Iterator[Finding]:
     """Values without a name would be learned as background."""
     train = {case.id for case in cases_of_split(cohort, "train")}
     for scan in report.scans:
         unknown = cohort.unnamed(scan.labels)
-        if unknown and scan.case in train:
+        if unknown and scan.case in train and (not wanted or scan.phase in wanted):
             what = f"{scan.phase}: label_names does not name the labels {unknown}, which {use.recipe} would learn as"
             yield Finding("error", scan.case, f"{what} background")
 
