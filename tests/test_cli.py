@@ -179,6 +179,9 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     run("prepare", cohort, "-o", tmp_path / "ready", "--recipe", recipe, "--workers", "1", "--no-rigid")
     run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "run", "--set", "stages.align.steps=2",
         "--accelerator", "cpu")  # fmt: skip
+    again = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--set", "stages.align.steps=1",
+                "--accelerator", "cpu", *("--start-from", tmp_path / "run") * 2).output  # fmt: skip
+    assert again.count("begin with the weights of") == 2
     shown = run("info", tmp_path / "run" / "weights.safetensors").output
     assert "tiny" in shown and "liver, spleen" in shown
     assert json.loads(run("info", tmp_path / "run", "--json").output)["system"] == "jssr"

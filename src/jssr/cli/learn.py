@@ -35,8 +35,8 @@ def train(
     override: opt.Override = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
     start_from: Annotated[
-        Path | None,
-        typer.Option("--start-from", help="Weights to begin with, of the parts that both have.", metavar="RUN"),
+        list[Path] | None,
+        typer.Option("--start-from", help="Weights to begin with, of the parts that both have; repeat.", metavar="RUN"),
     ] = None,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, one a device.")] = 1,
     accelerator: Annotated[Accelerator, typer.Option("--accelerator")] = Accelerator.auto,
@@ -78,11 +78,12 @@ def train(
     torch.manual_seed(plan.seed)
     told: dict[str, object] = {"pairs": _told(cohort), "supervised": _told(labelled)}
     system = build_system(plan)
-    if start_from is not None:
+    for other in start_from or ():
         from jssr.engine.start import start_from as begin
 
-        opt.console().print(f"{', '.join(begin(system, start_from))} begin with the weights of {start_from}")
-        told["started from"] = str(start_from)
+        opt.console().print(f"{', '.join(begin(system, other))} begin with the weights of {other}")
+    if start_from:
+        told["started from"] = [str(other) for other in start_from]
     run(
         plan, system, source, out, resume=resume, devices=devices, accelerator=accelerator.value,
         deterministic=deterministic, data=told,
