@@ -7,8 +7,6 @@ experiment; `--set labelled=0.1` sees a tenth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from jssr.engine.recipe import Recipe, Stage
@@ -99,7 +97,7 @@ def _compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
         learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 2e-3)},
         schedule="cosine", schedule_by="part", warmup_steps=50, clip=1.0, ema=0.995,
         spacing=(4.0, 4.0, 4.0), patch=(64, 48, 48),
-        supervised={"sup": 1.0, "sup_ce": 0.5}, checkpoint_every=100, picture_every=200, monitor_every=100,
+        checkpoint_every=100, picture_every=200, monitor_every=100,
     )  # fmt: skip
 
 
@@ -110,7 +108,6 @@ def _joint(
     steps: tuple[int, int, int],
     alike: float,
     smooth: float,
-    supervised: Mapping[str, float] = MappingProxyType({"sup": 1.0}),
     **more: Any,
 ) -> Recipe:
     """Register and segmentors each for themselves, then in turns."""
@@ -119,14 +116,14 @@ def _joint(
         name="segment",
         steps=segment,
         train={"segmentors": SEGMENTORS},
-        weights={**supervised},
+        weights={"sup": 1.0},
         needs=("labelled",),
     )
     together = Stage(
         name="joint",
         steps=joint,
         train={"register": LEVELS, "segmentors": SEGMENTORS},
-        weights={"sim3": alike, "smooth3": smooth, "label": LABEL, **supervised, "cons": 1.0},
+        weights={"sim3": alike, "smooth3": smooth, "label": LABEL, "sup": 1.0, "cons": 1.0},
         needs=("pair", "labels"),
     )
     return Recipe(

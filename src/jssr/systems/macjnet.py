@@ -13,8 +13,7 @@ s = p where there is one, else what its segmentor says.
 Player "register" moves Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), player "segmentors" M and F (E = sup +
 cons); in its turn the other's result is given. Printed are the squares of (14) summed over the channels and those of
 (15) over the voxels; here both are means, so that the weights serve every size. Where M and F have
-heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ... Not printed: sup_ce, the cross-entropy of what
-sup compares, as nnU-Net trains with.
+heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
 
 Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone.
 """
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.measures import Measure, measure_of
-from jssr.losses.overlap import cross_entropy, one_hot, soft_dice
+from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
@@ -74,10 +73,9 @@ class MacJNet(System):
         return tuple(self.get_submodule(name) for name in LEVELS) if "Phi1" in self.parts else ()
 
     def losses(self, batch: Batch, player: str) -> Terms:
-        """For "register" sim1 to sim3, smooth1 to smooth3 and label; for "segmentors" sup, sup_ce and cons."""
+        """For "register" sim1 to sim3, smooth1 to smooth3 and label; for "segmentors" sup and cons."""
         if player == "segmentors":
-            dice = partial(self._sup, batch, self._overlap_loss)
-            return {"sup": dice, "sup_ce": partial(self._sup, batch, cross_entropy), "cons": partial(self._cons, batch)}
+            return {"sup": partial(self._sup, batch), "cons": partial(self._cons, batch)}
         terms: dict[str, Callable[[], Tensor]] = {"label": partial(self._label, batch)}
         for level in (1, 2, 3):
             terms[f"sim{level}"] = partial(self._sim, batch, level)
@@ -123,22 +121,17 @@ class MacJNet(System):
             said.append(probable)
         return said[0], said[1]
 
-    def _overlap_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return _dice_loss(logits.softmax(dim=1), one_hot(labels, self.classes)).mean()
-
-    def _sup(self, batch: Batch, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """`of` logits and label maps: both modalities' together, the mean over all pairs, those without being 0."""
+    def _sup(self, batch: Batch) -> Tensor:
         known = _labelled(batch)
         x, y = pair_of(batch)
-        total = x.new_zeros(())
         if not bool(known.any()):
-            return total
-        if "scales" not in batch.memo:
-            batch.memo["scales"] = [_part(part).scales(i[known]) for part, i in ((self.M, x), (self.F, y))]
-        for scales, labels in zip(batch.memo["scales"], (batch.moving_labels, batch.fixed_labels), strict=True):
-            truth = there(labels, "label maps")[known]
+            return x.new_zeros(())
+        total = x.new_zeros(())
+        for image, labels, part in ((x, batch.moving_labels, self.M), (y, batch.fixed_labels, self.F)):
+            goal = one_hot(there(labels, "label maps")[known], self.classes)
+            scales = _part(part).scales(image[known])
             weights = [2.0**-k for k in range(scales.shape[1])]
-            losses = [of(scales[:, k], truth) for k in range(scales.shape[1])]
+            losses = [_dice_loss(scales[:, k].softmax(dim=1), goal).mean() for k in range(scales.shape[1])]
             total = total + torch.stack([w * v for w, v in zip(weights, losses, strict=True)]).sum() / sum(weights)
         return total * known.float().mean()
 
