@@ -96,6 +96,22 @@ def test_evaluate_takes_the_system_that_register_takes(cohort, tmp_path):
     assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["system"] == "discrete"
 
 
+def test_evaluate_takes_another_descriptor_and_does_not_mix_it_with_the_first(cohort, tmp_path):
+    words = ("evaluate", cohort, "-o", tmp_path / "e", "--split", "test", "--system", "discrete", "--refine", 0)
+    run(*words)
+    assert "another descriptor" in run(*words, "--descriptor", "macmind", code=2).stderr
+    run(*words[:2], "-o", tmp_path / "m", *words[4:], "--descriptor", "macmind")
+    first, second = (
+        [
+            row.split(",")[-1]
+            for row in (tmp_path / folder / "results.csv").read_text().splitlines()
+            if ",discrete," in row
+        ]
+        for folder in "em"
+    )
+    assert len(first) == len(second) > 0 and first != second
+
+
 def test_evaluate_of_the_rigid_step_alone_has_its_row_once(cohort, tmp_path):
     run("evaluate", cohort, "-o", tmp_path / "e", "--split", "test", "--system", "rigid")
     rows = [line.split(",") for line in (tmp_path / "e" / "results.csv").read_text().splitlines()[1:]]

@@ -20,35 +20,41 @@ of() {  # of SIMILARITY: the register's
 plan() {  # plan COARSE MIDDLE FINE: steps of the register by itself
     echo --set "stages.coarse.steps=$1" --set "stages.middle.steps=$2" --set "stages.fine.steps=$3"
 }
-from() {  # from SIMILARITY: what the register of that similarity has learned by itself
-    echo --start-from "$RUNS/macjnet-runs/first-$1"
+from() {  # from RUN...: their weights first
+    printf -- "--start-from $RUNS/macjnet-runs/first-%s " "$@"
 }
-# The register learns by itself first, once for each similarity. Joint training goes on from there, and so does the
-# register alone for as many steps again.
+joint="$(plan 0 0 0) --set stages.segment.steps=0"
+# Registers and segmentors learn by themselves first, once for each similarity and share of labels. Joint training goes
+# on from a pair of them, the segmentors alone for as many steps, and the register alone for twice as many.
 for like in macmind mind mi; do
     trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 200 200 400)
 done
-trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from macmind) $(plan 0 0 400)
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from mind) $(plan 0 0 400)
 for share in 0.3 0.05 0.1 1.0; do
-    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from macmind) $(plan 0 0 0) \
+    trained "macjnet-runs/first-segmentors-$share" macjnet-segmentors-compact "${data[@]}" \
+        --set stages.segment.steps=800 --set "labelled=$share"
+    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from macmind "segmentors-$share") $joint \
         --set "labelled=$share"
 done
-trained macjnet-runs/macjnet-mind macjnet-mind-compact "${data[@]}" $(from mind) $(plan 0 0 0)
-trained macjnet-runs/macjnet-mi macjnet-mi-compact "${data[@]}" $(from mi) $(plan 0 0 0)
-trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}"
+for like in mind mi; do
+    trained "macjnet-runs/macjnet-$like" "macjnet-$like-compact" "${data[@]}" $(from $like segmentors-0.3) $joint
+done
+trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
+    --set stages.segment.steps=200 --set learning_rates.M=0.002 --set learning_rates.F=0.002
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from macmind) $(plan 0 0 400)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from mind) $(plan 0 0 400)
 
 others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()
-for stage in coarse=200 middle-alone=100 middle=200 fine-alone=200 fine=500; do
+for stage in coarse=200 middle-alone=100 middle=200 fine-alone=200 fine=300; do
     lapirn+=(--set "stages.${stage/=/.steps=}")
 done
-trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${others[@]}" --set stages.align.steps=1200
+trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${others[@]}" --set stages.align.steps=1000
 trained macjnet-runs/lapirn-mind lapirn-mind-compact "${others[@]}" "${lapirn[@]}"
 
 runs=("$RUNS"/macjnet-runs/{macjnet-0.3,macjnet-mind,macjnet-mi,register,register-mind,macjnet-0.05,macjnet-0.1,macjnet-1.0,voxelmorph-mind,lapirn-mind})
 $JSSR benchmark "$RUNS/ct-mr-test" --split all -o "$RUNS/macjnet-tables" --workers "$WORKERS" --likeness \
-    --structure liver --structure liver_tumour "${runs[@]/#/--run=}" --tool discrete --tool elastix
+    --structure liver --structure liver_tumour "${runs[@]/#/--run=}" \
+    --tool discrete --tool discrete:mind --tool discrete:macmind --tool elastix
 for run in macjnet-0.3 segmentors; do
     $JSSR evaluate "$RUNS/ct-mr-test" --split all --checkpoint "$RUNS/macjnet-runs/$run" --workers "$WORKERS" \
         -o "$RUNS/macjnet-segments-$run"

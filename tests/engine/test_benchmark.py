@@ -23,6 +23,7 @@ from jssr.engine.recipe import Stage, build_system
 from jssr.errors import CheckpointError, JssrError
 from jssr.evaluate.tables import read_csv
 from jssr.io.images import read_image
+from jssr.losses.descriptors import DESCRIPTORS
 from jssr.processes import in_processes
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -69,6 +70,19 @@ def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_
     told = (tmp_path / "o" / "tables.md").read_text()
     assert all(title in told for title in ("Centres apart (mm)", "MI (nats)", "SSIM (%)"))
     assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=2).stderr
+
+
+def test_discrete_competes_with_several_descriptors():
+    rows = contestants.contestants_of([], [], ["discrete", "discrete:macmind"], 0)[2:]
+    assert [one.name for one in rows] == ["discrete", "discrete:macmind"]
+    assert [contestants.model_of(one.source).system.describe for one in rows] == [
+        DESCRIPTORS["mind-ssc"],
+        DESCRIPTORS["macmind"],
+    ]
+    with pytest.raises(JssrError, match="no descriptor 'mac'; there are mind-ssc, mind, macmind"):
+        contestants.contestants_of([], [], ["discrete:mac"], 0)
+    with pytest.raises(JssrError, match="macMIND describes 3D images"):
+        contestants.check_contestants(rows, 2)
 
 
 def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):

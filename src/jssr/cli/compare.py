@@ -27,7 +27,8 @@ def benchmark(
         list[str] | None,
         typer.Option(
             "--tool",
-            help="discrete, elastix, affine, syn-mi, syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
+            help="discrete (discrete:mind, discrete:macmind: with another descriptor), elastix, affine, syn-mi, "
+            "syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
             metavar="NAME",
         ),
     ] = None,

@@ -98,6 +98,7 @@ def evaluate(
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
     refine: opt.Refine = None,
+    descriptor: opt.Descriptor = None,
     rigid: opt.Rigid = True,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are honest with 1.")
@@ -127,7 +128,7 @@ def evaluate(
     if system is None and checkpoint is None:
         system = fitting_cohort(patients, cases)
         opt.console().print(f"system: {system}, as jssr register takes for such scans")
-    model = load_model(system, checkpoint, device, deterministic)
+    model = load_model(system, checkpoint, device, deterministic, descriptor and descriptor.value)
     with Progress(console=opt.stderr(), transient=True) as bar:
         task = bar.add_task("evaluating", total=len(cases))
         results = evaluate_cohort(

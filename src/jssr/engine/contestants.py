@@ -12,6 +12,7 @@ from typing import Any
 from jssr.core.grid import dims_in_words
 from jssr.engine.model import UNTRAINED, Model, load_model
 from jssr.errors import JssrError
+from jssr.losses.descriptors import DESCRIPTORS
 from jssr.tools import TOOLS
 
 __all__ = ["BEFORE", "ON", "Contestant", "check_contestants", "contestants_of", "model_of", "run_name"]
@@ -28,7 +29,8 @@ class Contestant:
 
     Attributes:
         name: of the row.
-        source: a weights file or run folder, "jssr" or "jrsnet" for the shipped weights, "discrete", or a tool.
+        source: a weights file or run folder, "jssr" or "jrsnet" for the shipped weights, "discrete", "discrete:" and a
+            descriptor, or a tool.
         refine: steps of instance optimisation, for systems of ours.
     """
 
@@ -74,7 +76,7 @@ def contestants_of(
     Args:
         runs: weights files or run folders of ours, as they are.
         refined: such, with `refine` steps of instance optimisation.
-        tools: of `TOOLS`, and "discrete".
+        tools: of `TOOLS`, "discrete", and "discrete:mind" or the like for another descriptor.
         refine: steps for `refined`.
         alone: it is enough that there is none.
 
@@ -89,8 +91,8 @@ def contestants_of(
     for name in tools:
         if name in BEFORE:
             continue
-        if name in UNTRAINED:
-            found.append(Contestant(name, name, load_model(name).recipe.refine))
+        if _untrained(name):
+            found.append(Contestant(name, name, model_of(name).recipe.refine))
         elif name in TOOLS:
             TOOLS[name].check()
             found.append(Contestant(name, name))
@@ -133,13 +135,30 @@ def run_name(source: str) -> str:
 @lru_cache(maxsize=8)
 def model_of(source: str) -> Model:
     """A system of ours by its source, read once a process; one that ships with weights is known by its name."""
-    return load_model(source) if source in UNTRAINED else load_model(checkpoint=source)
+    if not _untrained(source):
+        return load_model(checkpoint=source)
+    system, _, descriptor = source.partition(":")
+    return load_model(system, descriptor=descriptor or None)
+
+
+def _untrained(source: str) -> bool:
+    """Whether that is a system without weights, perhaps with a descriptor.
+
+    Raises:
+        JssrError: a descriptor that does not exist.
+    """
+    system, chosen, descriptor = source.partition(":")
+    if system == "discrete" and chosen and descriptor not in DESCRIPTORS:
+        raise JssrError(f"{source!r}: no descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
+    return system == "discrete" or source in UNTRAINED
 
 
 def check_contestants(contestants: Sequence[Contestant], n: int) -> None:
     for one in contestants:
         known = TOOLS[one.source].dims if one.is_tool else (2, 3)
         if not one.is_tool and one.name not in BEFORE:
-            known = model_of(one.source).recipe.dims
+            model = model_of(one.source)
+            known = model.recipe.dims
+            model.check_descriptor(n)
         if n not in known:
             raise JssrError(f"{one.name} takes {dims_in_words(known)} images; the scans of this cohort are {n}D")

@@ -178,6 +178,7 @@ def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refin
         "system": model.recipe.system,
         "recipe": model.recipe.name,
         "weights": model.header.get("checksum"),
+        "descriptor": model.recipe.descriptor,
         "refine": refine,
         "rigid": rigid,
     }

@@ -94,8 +94,7 @@ def register(
         if "tau" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
         check_dims(model, y)
-        if y.grid.ndim == 2 and model.recipe.descriptor == "macmind":
-            raise JssrError("macMIND describes 3D images; for radiographs there are --descriptor mind-ssc and mind")
+        model.check_descriptor(y.grid.ndim)
         outline = labels_of(fixed_labels, y) if model.system.reads_structure else None
         if outline is not None and moving_labels is None:
             fixed_labels = None  # the system reads them; there is nothing to measure by

@@ -74,6 +74,15 @@ class Model:
         pairs = (self.header.get("data") or {}).get("pairs") or {}
         return dict(pairs.get("modalities") or {})
 
+    def check_descriptor(self, n: int) -> None:
+        """Make sure that what it compares describes images of n axes.
+
+        Raises:
+            JssrError: it does not.
+        """
+        if n == 2 and self.recipe.descriptor == "macmind":
+            raise JssrError("macMIND describes 3D images; for radiographs there are mind-ssc and mind")
+
     def turned(self, fixed: Volume, moving: Volume) -> str:
         """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
         known = self.modalities
