@@ -24,8 +24,9 @@ LEVELS = ("Phi1", "Phi2", "Phi3")
 SEGMENTORS = ("M", "F")
 ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
 """lambda_sim, lambda_label, lambda_smo."""
-SMOOTH_COMPACT = 10.0
-"""Fields in voxels of the patch, where the authors' smoothness counts fractions of the image."""
+LABEL_COMPACT, SMOOTH_COMPACT = 20.0, 10.0
+"""Fields in voxels of the patch, where the authors' smoothness counts fractions of the image; and beside such a weight
+labels of 2 say nothing."""
 ALIKE_COMPACT = {"macmind": 60.0, "mind": 20.0, "mi": 3.0}
 """Averaging in bins makes a distance smaller: against a shift of two voxels macMIND's rises a third of MIND-SSC's."""
 STEPS = (800, 800, 200)
@@ -44,7 +45,8 @@ def macjnet_paper() -> Recipe:
     levels: dict[str, dict[str, Any]] = {part: {"width": 28} for part in LEVELS}
     segmentors: dict[str, dict[str, Any]] = {part: {"widths": [32, 64, 128, 256, 320]} for part in SEGMENTORS}
     return _joint(
-        "macjnet", "macJNet at the paper's size, binary liver", {**levels, **segmentors}, (30_000,) * 3, ALIKE, SMOOTH,
+        "macjnet", "macJNet at the paper's size, binary liver", {**levels, **segmentors}, (30_000,) * 3,
+        ALIKE, LABEL, SMOOTH,
         options={"similarity": "macmind", "settings": FINE}, structures=("liver",), one_piece=("liver",),
         learning_rates={**dict.fromkeys(LEVELS, 2e-5), **dict.fromkeys(SEGMENTORS, 1e-5)},
         spacing=(2.5, 2.5, 2.5), patch=(128, 128, 96),
@@ -92,7 +94,7 @@ def _compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
     networks: dict[str, dict[str, Any]] = {part: {"width": 12, "blocks": 3} for part in LEVELS}
     networks |= {part: {"widths": [8, 16, 32, 48], "heads": 1} for part in SEGMENTORS}
     return _joint(
-        name, description, networks, STEPS, ALIKE_COMPACT[options["similarity"]], SMOOTH_COMPACT,
+        name, description, networks, STEPS, ALIKE_COMPACT[options["similarity"]], LABEL_COMPACT, SMOOTH_COMPACT,
         options=options, structures=("liver",), one_piece=("liver",),
         learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 6e-3)},
         schedule="cosine", schedule_by="part", warmup_steps=50, clip=1.0, ema=0.995,
@@ -108,6 +110,7 @@ def _joint(
     networks: dict[str, Any],
     steps: tuple[int, int, int],
     alike: float,
+    label: float,
     smooth: float,
     joint_rates: dict[str, float] | None = None,
     **more: Any,
@@ -125,7 +128,7 @@ def _joint(
         name="joint",
         steps=joint,
         train={"register": LEVELS, "segmentors": SEGMENTORS},
-        weights={"sim3": alike, "smooth3": smooth, "label": LABEL, "sup": 1.0, "cons": 1.0},
+        weights={"sim3": alike, "smooth3": smooth, "label": label, "sup": 1.0, "cons": 1.0},
         needs=("pair", "labels"),
         learning_rates=joint_rates or {},
     )
