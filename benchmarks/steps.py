@@ -46,7 +46,7 @@ def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, step
             total.backward()
         system.zero_grad(set_to_none=True)
         took.append(time.perf_counter() - begin)
-    return sum(took[1:]) / steps  # the first one warms up
+    return sum(took[1:]) / steps if steps else took[0]  # the first one warms up
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", nargs="?", default="jssr-compact")
     parser.add_argument("--patch", type=int, nargs=3)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="0 times the first, cold one; enough for the memory")
     parser.add_argument("--fp32-only", action="store_true")
     parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
     chosen = parser.parse_args()
