@@ -186,7 +186,11 @@ def test_warp_images_labels_and_points(cohort, tmp_path):
 def test_check_and_prepare_and_train(cohort, tmp_path):
     assert "0 errors" in run("check", cohort).output
     words = ("check", cohort, "--recipe", "macjnet-compact", "--set", "moving=arterial")
-    assert "label_names lacks" in run(*words).output  # some of its structures are not here
+    run(*words)
+    run(*words, "--set", "labelled=0", code=2)
+    more = ("--set", 'structures=["liver","aorta"]')
+    assert "label_names lacks aorta" in run(*words, *more).output  # some of its structures are not here
+    assert "cannot be built" in run(*words, "--set", "patch=[2,2,2]", code=2).stderr
     assert "no case has a phase t1" in run(*words[:-2], code=2).stderr
     recipe = tmp_path / "tiny.json"
     recipe.write_text(
@@ -198,6 +202,13 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     again = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--set", "stages.align.steps=1",
                 "--accelerator", "cpu", *("--start-from", tmp_path / "run") * 2).output  # fmt: skip
     assert again.count("begin with the weights of") == 2
+    onward = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--resume", "--start-from",
+                 tmp_path / "nowhere", "--accelerator", "cpu").output  # fmt: skip
+    assert "goes on from its own state" in " ".join(onward.split()) and "begin with the weights" not in onward
+    told = json.loads(run("info", tmp_path / "more", "--json").output)["data"]["started from"]
+    assert told == [str(tmp_path / "run")] * 2
+    assert "run jssr prepare" in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", "--set",
+                                     "spacing=[3,4,4]", code=2).stderr  # fmt: skip
     shown = run("info", tmp_path / "run" / "weights.safetensors").output
     assert "tiny" in shown and "liver, spleen" in shown
     assert json.loads(run("info", tmp_path / "run", "--json").output)["system"] == "jssr"

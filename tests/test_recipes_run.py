@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,9 @@ def run(*words: object, code: int = 0) -> str:
     return result.output
 
 
+GRID = ("spacing=[4,4,4]", "patch=[32,32,32]")
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patients, two phases, label maps and counterparts; one patient more than the other."""
@@ -64,7 +68,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_path: Path) -> None:
     plan = load_recipe(name)
-    words = ["anchor=venous", "patch=[32,32,32]", *RECIPES[name]]
+    words = ["anchor=venous", *GRID, *RECIPES[name]]
     words += [f"stages.{stage.name}.steps=1" for stage in plan.stages]
     words += ['structures=["liver","spleen"]', "one_piece=[]"] if plan.structures else []
     words += ["moving=arterial"] if plan.moving else []
@@ -96,7 +100,7 @@ def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_p
 
 def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: Path) -> None:
     """macJNet's table 8: what `evaluate` measures of a segmentor, of either modality."""
-    words = ["anchor=venous", "moving=arterial", "patch=[32,32,32]", 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += [f"stages.{s.name}.steps=1" for s in load_recipe("macjnet-compact").stages]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
@@ -131,7 +135,7 @@ def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: P
 
 def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_path: Path) -> None:
     """The other half of that table: nothing to register, and the monitor and the pictures know it."""
-    words = ["anchor=venous", "moving=arterial", "patch=[32,32,32]", 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += ["stages.segment.steps=2", "monitor_every=1", "picture_every=1", "labelled=1.0"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run(
@@ -153,7 +157,7 @@ def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_pat
 
 def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_path: Path) -> None:
     cohort = Cohort.load(prepared)
-    words = ["anchor=arterial", "moving=venous", "patch=[32,32,32]", "stages.begin.steps=0", "stages.align.steps=1"]
+    words = ["anchor=arterial", "moving=venous", *GRID, "stages.begin.steps=0", "stages.align.steps=1"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
@@ -164,11 +168,18 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
     mr = ct.with_data(ct.data.clamp(min=0) + 1)
     assert told.turned(ct, ct) == "" and set(told.modalities.values()) == {"ct"}
     assert "trained to move ct onto ct; these scans look like mr, to be moved onto ct" in told.turned(ct, mr)
+    assert told.doubt(ct) == "" and "venous.nii.gz looks like mr" in told.doubt(mr)
+    two = replace(told, header={"data": {"pairs": {"modalities": {"venous": "mr", "arterial": "ct"}}}})
+    assert two.doubt(ct) == "" == two.doubt(mr, moving=True)
+    assert told.doubt(mr).endswith("looks like mr") and two.doubt(mr).endswith("--moving takes the other segmentor")
+    assert two.doubt(ct, moving=True).endswith("leave out --moving")
+    shipped = load_model("jssr")
+    assert shipped.doubt(ct) == "" and "was trained on ct" in shipped.doubt(mr)
     assert {r.phase for r in read_csv(tmp_path / "ev" / "results.csv")} == {"venous"}
 
 
 def test_joint_training_goes_on_where_a_pair_teaches_a_player_nothing(prepared: Path, tmp_path: Path) -> None:
-    words = ["anchor=venous", "moving=arterial", "patch=[32,32,32]", 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += [f"stages.{name}.steps=0" for name in ("coarse", "middle", "fine", "segment")]
     words += ["stages.joint.steps=4", "stages.joint.weights.cons=0", "labelled=0.5"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]

@@ -71,6 +71,21 @@ def test_structures(tmp_path):
     ]
 
 
+def test_nothing_to_learn_from(tmp_path):
+    needs = frozenset({"labelled"})
+    assert said(tmp_path, [case("a")], needs=needs, labelled=0.0) == [
+        ("error", "all", "mac is to see no label map (labelled=0) and learns from them")
+    ]
+    assert said(tmp_path, [case("a")], needs=needs, structures=()) == [
+        ("error", "all", "mac learns from label maps and names no structures")
+    ]
+    assert said(tmp_path, [case("a")], names=("liver", "fat"), values=(2,), needs=needs) == [
+        ("error", "all", "the label maps of phase ct hold none of the structures of mac")
+    ]
+    # A phase that is not there is told once, not as label maps that are not there too.
+    assert len(said(tmp_path, [case("a")], moving="t1", needs=needs)) == 1
+
+
 def test_counterparts(tmp_path):
     cases = [case("a", paired={"ct": "x.nii", "mr": "y.nii"}), case("b", paired={"ct": "x.nii"})]
     assert said(tmp_path, cases, needs=frozenset({"paired"})) == [

@@ -211,11 +211,31 @@ def test_what_a_stage_needs_is_looked_for_before_the_first_step(tmp_path: Path, 
     bare = _partly(tmp_path, ())
     with pytest.raises(TrainingError, match="no training case has them"):
         _source(bare).check(["pair", "labelled"])
-    with pytest.raises(TrainingError, match="2 are hidden by the recipe's share"):
+    with pytest.raises(TrainingError, match="share 0 .labelled. hides those of 2 cases; --set labelled=1"):
         _source(cohort, labelled=0.0).check(["labelled"])
     with pytest.raises(TrainingError, match="--supervised"):
         _source(cohort).check(["supervised"])
     _source(cohort).check(["pair", "labels", "labelled"])
+    with pytest.raises(TrainingError, match="names no structures"):
+        _source(cohort, structures=[]).check(["labelled"])
+
+
+def test_each_phase_must_show_something_to_learn(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path, 2, ("venous", "arterial"))
+    for case in cohort.cases:
+        write_image(
+            volume_of(np.zeros(SHAPE, np.uint8), Grid.of(SHAPE, 3.0), "labels"), cohort.path(case.labels["arterial"])
+        )
+    with pytest.raises(TrainingError, match="label maps of phase arterial hold none of the recipe's structures"):
+        _source(cohort, split="train").check(["labels"])
+
+
+def test_how_much_there_is_to_learn_is_told(tmp_path: Path) -> None:
+    source = _source(_partly(tmp_path, ("c0", "c1", "c2", "c3", "c4")), labelled=0.05)
+    assert source.described(["pair", "labels"]) == (
+        "6 training cases; label maps of both scans seen of 1, hidden of 4 more (labelled)"
+    )  # a share shows one at least
+    assert source.described(["pair"]) == ""
 
 
 def test_one_phase_is_moved_and_no_case_may_lack_it(tmp_path: Path) -> None:
@@ -287,7 +307,7 @@ def test_label_maps_without_any_of_the_structures_are_refused(tmp_path: Path) ->
     with pytest.raises(CohortError, match=r"c0\S+: holds the labels \[7\], which label_names in cohort.json does not"):
         _source(cohort).check(["labelled"])
     cohort.label_names[7] = "femur"
-    with pytest.raises(TrainingError, match="label maps of c0, c1 hold none of the recipe's structures"):
+    with pytest.raises(TrainingError, match="label maps of phase arterial hold none of the recipe's structures"):
         _source(cohort).check(["labelled"])
     _source(cohort).check(["pair"])
 

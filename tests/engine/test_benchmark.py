@@ -25,6 +25,7 @@ from jssr.evaluate.tables import read_csv
 from jssr.io.images import read_image
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.processes import in_processes
+from jssr.systems.base import System
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -115,6 +116,16 @@ def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights,
     values = {(r.method, r.phase): r.values["dice/liver"] for r in read_csv(out / "table2.csv")}
     # The venous scan is never synthesised: its column is the same in every row, as in the paper.
     assert values["tiny on tiny", "venous"] == values["tiny on non-synthesis", "venous"]
+
+
+def test_table_two_asks_the_moving_modalitys_segmentor_of_what_is_not_synthesised(
+    cohort, weights, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(System, "segment_moving", lambda self, image: asked.append(1) or self.segment(image))
+    run("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--synthesis", weights)
+    pairs = [phase for case in Cohort.load(cohort).cases for phase in case.images if phase != "venous"]
+    assert len(asked) == len(pairs) > 0
 
 
 def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):

@@ -82,6 +82,8 @@ def test_overrides_reach_every_depth() -> None:
         ("optimiser=lion", ["optimiser", "adam"]),
         ("batch=0", ["batch", "greater than or equal to 1"]),
         ('stages.joint.train.main=["Gee"]', ["'Gee'"]),
+        ('structures=["liver", "liver"]', ["structures", "'liver'", "twice"]),
+        ("patch=[32, 32]", ["patch [32, 32] has 2 axes", "3D"]),
         ("window=[3, 1]", ["window must rise"]),
         ('stages.joint.name="align"', ["same name"]),
     ],
@@ -106,6 +108,28 @@ def test_a_patch_that_the_network_does_not_take_is_refused_at_once() -> None:
     with pytest.raises(RecipeError, match=r"dual-compact: dual cannot be built .*sizes of at least 44 that 4 divides"):
         build_system(load_recipe("dual-compact", ["patch=[50,50,50]"]))
     build_system(load_recipe("dual-volume-compact", ["patch=[50,50,50]"]))  # whole volumes are padded
+    with pytest.raises(RecipeError, match=r"the segmentors need more than 8 voxels along an axis"):
+        build_system(load_recipe("macjnet-compact", ["patch=[8,8,8]"]))
+    build_system(load_recipe("macjnet-compact", ["patch=[8,8,16]"]))
+    build_system(load_recipe("macjnet-register-compact", ["patch=[8,8,8]"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("networks.Phi2.width=8", "one width for all"),
+        ("networks.M.widths=[8,16,32,0]", "widths are at least 1"),
+        ("options.similarity=foo", "unknown similarity 'foo'"),
+        ("options.similarity=mind", "options.settings={}"),
+        ("options.settings.patch=2.5", "odd patch in voxels"),
+        ("options.settings.weights=[0,0]", "positive weight"),
+        ('options.settings.weights=["a"]', "positive weight"),
+    ],
+)
+def test_numbers_that_macjnet_does_not_take_are_refused_at_once(text: str, words: str) -> None:
+    with pytest.raises(RecipeError, match="macjnet cannot be built from it") as error:
+        build_system(load_recipe("macjnet-compact", [text]))
+    assert words in str(error.value)
 
 
 def test_unknown_key_in_a_file_names_the_nearest(tmp_path: Path) -> None:

@@ -14,19 +14,27 @@ def test_parts_of_the_same_name_begin_with_the_weights(tmp_path):
     part = tiny_recipe(networks=networks, structures=(), stages=(stage,), learning_rates=rates)
     torch.manual_seed(9)
     system, alone = build_system(tiny_recipe()), build_system(part)
-    assert start_from(system, weights) == list(system.parts)
+    assert start_from(system, weights, ("liver", "spleen")) == list(system.parts)
     before = {name: value.clone() for name, value in alone.state_dict().items()}
-    assert start_from(alone, weights) == ["Phi"]
+    assert start_from(alone, weights, ()) == ["Phi"]
     now = alone.state_dict()
     assert any(not torch.equal(now[name], value) for name, value in before.items())
     assert all(torch.equal(now[name], system.state_dict()[name]) for name in now)
+
+
+def test_a_segmentor_of_other_structures_is_refused(tmp_path):
+    weights = tiny_weights(tmp_path)
+    with pytest.raises(
+        CheckpointError, match="its segmentor knows liver, spleen, the recipe's structures are liver, aorta"
+    ):
+        start_from(build_system(tiny_recipe()), weights, ("liver", "aorta"))
 
 
 def test_other_shapes_and_other_parts_are_refused(tmp_path):
     weights = tiny_weights(tmp_path)
     networks = {**tiny_recipe().networks, "Phi": {"widths": [6, 4], "convs": [1, 1]}}
     with pytest.raises(CheckpointError, match="its Phi has another shape"):
-        start_from(build_system(tiny_recipe(networks=networks)), weights)
+        start_from(build_system(tiny_recipe(networks=networks)), weights, ("liver", "spleen"))
     other = build_system(
         tiny_recipe(
             system="dual", networks={"M": {"widths": [2, 2, 2]}}, structures=(), learning_rates={"M": 1e-3},
@@ -34,4 +42,4 @@ def test_other_shapes_and_other_parts_are_refused(tmp_path):
         )
     )  # fmt: skip
     with pytest.raises(CheckpointError, match="has the parts G, Phi, S, none of M"):
-        start_from(other, weights)
+        start_from(other, weights, ())

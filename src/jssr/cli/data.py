@@ -171,11 +171,16 @@ def check(
     from jssr.data.check import check_cohort
     from jssr.data.check_use import Use
     from jssr.data.cohort import Cohort
-    from jssr.engine.recipe import load_recipe
+    from jssr.engine.recipe import build_system, load_recipe
 
     plan = load_recipe(recipe or "jssr-compact", override or [])
-    made = plan.deform is not None
-    use = Use(plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims, made) if recipe else None
+    use = None
+    if recipe:
+        build_system(plan)  # a recipe that cannot be built is said before the scans are read
+        made = plan.deform is not None
+        use = Use(
+            plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims, made, plan.labelled
+        )  # fmt: skip
     report = check_cohort(Cohort.load(cohort), plan.spacing, progress=not as_json, use=use)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))

@@ -53,9 +53,12 @@ def train(
     """
     opt.prepare_session(threads, verbose)
     from jssr.data.cohort import Cohort
+    from jssr.engine.checkpoint import has_state
     from jssr.engine.output import check_output
     from jssr.engine.recipe import build_system, load_recipe
     from jssr.engine.sources import source_of
+    from jssr.engine.start import begun
+    from jssr.engine.start import start_from as begin
     from jssr.engine.train import train as run
     from jssr.errors import RecipeError
 
@@ -73,17 +76,23 @@ def train(
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
     source = source_of(plan, cohort, labelled, cache_gb)
     source.check(needs)
+    if seen := source.described(needs):
+        opt.console().print(seen)
     import torch
 
     torch.manual_seed(plan.seed)
     told: dict[str, object] = {"pairs": _told(cohort), "supervised": _told(labelled)}
     system = build_system(plan)
-    for other in start_from or ():
-        from jssr.engine.start import start_from as begin
-
-        opt.console().print(f"{', '.join(begin(system, other))} begin with the weights of {other}")
-    if start_from:
-        told["started from"] = [str(other) for other in start_from]
+    if resume and has_state(out / "checkpoint"):
+        if start_from:
+            opt.console().print(f"{out} goes on from its own state; --start-from was for its first step")
+        told |= begun(out)
+    else:
+        for other in start_from or ():
+            parts = begin(system, other, plan.structures)
+            opt.console().print(f"{', '.join(parts)} begin with the weights of {other}")
+        if start_from:
+            told["started from"] = [str(other) for other in start_from]
     run(
         plan, system, source, out, resume=resume, devices=devices, accelerator=accelerator.value,
         deterministic=deterministic, data=told,

@@ -119,6 +119,8 @@ def segment(
         write_json({str(value): name for value, name in model.label_names.items()}, names_path(target))
     names = ", ".join(f"{value} {name}" for value, name in model.label_names.items())
     opt.console().print(f"{target}: {names}", soft_wrap=True)
+    if doubt := model.doubt(scan, moving):
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def synthesise(

@@ -24,6 +24,7 @@ class Use:
         needs: of "pair", "labels", "labelled", "paired", as its stages say.
         dims: axes that scans may have.
         made: its pairs are made of single images.
+        labelled: share of the label maps that it looks at.
     """
 
     recipe: str
@@ -33,6 +34,7 @@ class Use:
     needs: frozenset[str] = frozenset()
     dims: tuple[int, ...] = (2, 3)
     made: bool = False
+    labelled: float = 1.0
 
 
 def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
@@ -64,8 +66,9 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
             if lacking:
                 what = f"no counterpart of {', '.join(lacking)}, from which {use.recipe} learns"
                 yield Finding("warning", case.id, f"{what}; jssr prepare --pairs makes them")
-    if use.needs & {"labels", "labelled"}:
+    if use.needs & {"labels", "labelled"} and not unknown:
         yield from _labels(cohort, use, wanted)
+        yield from _empty(cohort, use, wanted, report)
         yield from _unnamed(cohort, use, wanted, report)
 
 
@@ -79,6 +82,21 @@ def _unnamed(cohort: Cohort, use: Use, wanted: list[str], report: CheckReport) -
             yield Finding("error", scan.case, f"{what} background")
 
 
+def _empty(cohort: Cohort, use: Use, wanted: list[str], report: CheckReport) -> Iterator[Finding]:
+    """Phases whose label maps hold nothing that is to be learned."""
+    train = {case.id for case in cases_of_split(cohort, "train")}
+    known = cohort.structures()
+    classes = {value for name in use.structures for value in known.get(name, ())}
+    found: dict[str, set[int]] = {}
+    for scan in report.scans:
+        if scan.labels and scan.case in train and (not wanted or scan.phase in wanted):
+            found.setdefault(scan.phase, set()).update(scan.labels)
+    for phase, values in found.items():
+        if classes and not values & classes:
+            what = f"the label maps of phase {phase} hold none of the structures of {use.recipe}"
+            yield Finding("error", "all", f"{what}; do label_names fit the numbers in the files?")
+
+
 def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
     """The label maps of pairs: some must be there where a stage draws only such, and they must name the structures."""
     cases = cases_of_split(cohort, "train")
@@ -87,6 +105,11 @@ def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
         of = "a label map" if use.made else "label maps of both scans"
         what = f"no training case has {of}, from which {use.recipe} learns"
         yield Finding("error" if "labelled" in use.needs else "warning", "all", what)
+        return
+    if "labelled" in use.needs and not use.labelled:
+        yield Finding("error", "all", f"{use.recipe} is to see no label map (labelled=0) and learns from them")
+    if not use.structures:
+        yield Finding("error", "all", f"{use.recipe} learns from label maps and names no structures")
         return
     missing = [name for name in use.structures if name not in cohort.structures()]
     if missing:

@@ -59,8 +59,8 @@ class PairSource:
         augment: how; None leaves the scans alone and crops their middle.
         split: which cases of the cohort. A cohort without splits is used whole. Supervised scans are of "train" then.
         cache_gb: memory for prepared scans of both cohorts together.
-        labelled: share of the split's labelled cases whose label maps of pairs are seen; which, the seed decides, and
-            a larger share holds all of a smaller one.
+        labelled: share of the split's labelled cases whose label maps of pairs are seen, one at least unless it is 0;
+            which, the seed decides, and a larger share holds all of a smaller one.
 
     Raises:
         CohortError: unknown anchor or structure.
@@ -107,7 +107,8 @@ class PairSource:
         self.hidden: frozenset[str] = frozenset()
         taught = [case.id for case in self.cases if self._taught(case)]
         order = torch.randperm(len(taught), generator=generator_of(seed, 5)).tolist()
-        self.hidden = frozenset(taught[k] for k in order[round(labelled * len(taught)) :])
+        seen = max(round(labelled * len(taught)), 1 if labelled else 0)
+        self.hidden = frozenset(taught[k] for k in order[seen:])
         self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
         cases = [] if supervised is None else cases_of_split(supervised, "train")
         self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
@@ -157,14 +158,25 @@ class PairSource:
             )
         if "paired" in needs:
             self._check_counterparts()
-        if needs & {"labels", "labelled"}:
-            self._check_classes()
-        if "labelled" in needs and not any(self._taught(case) for case in self.cases):
-            hidden = f"; {len(self.hidden)} are hidden by the recipe's share (labelled)" if self.hidden else ""
-            raise TrainingError(
-                f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; no training "
-                f"case has them{hidden}"
+        taught = self.taught if needs & {"labels", "labelled"} else []
+        if "labelled" in needs and not taught:
+            why = (
+                f"the share 0 (labelled) hides those of {len(self.hidden)} cases; --set labelled=1 shows them"
+                if self.hidden
+                else "no training case has them"
             )
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; {why}"
+            )
+        if taught:
+            self._check_classes(taught)
+
+    def described(self, needs: Iterable[str]) -> str:
+        """In words, how much there is to learn from label maps of pairs; nothing where that is not asked for."""
+        if not set(needs) & {"labels", "labelled"}:
+            return ""
+        hidden = f", hidden of {len(self.hidden)} more (labelled)" if self.hidden else ""
+        return f"{len(self.cases)} training cases; label maps of both scans seen of {len(self.taught)}{hidden}"
 
     def _check_counterparts(self) -> None:
         """Each must lie where its scan does; headers tell."""
@@ -174,20 +186,26 @@ class PairSource:
                 file = cohort.path(case.paired[phase])
                 check_counterpart(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
 
-    def _check_classes(self) -> None:
-        """Values of label maps must have names; the first three labelled cases tell whether structures are there."""
-        taught = [case for case in self.cases if self._taught(case)]
+    def _check_classes(self, taught: Sequence[Case]) -> None:
+        """Values of label maps must have names, and each phase's must hold some of the structures."""
+        classes = {value for values in self.shelf.values for value in values}
+        if not classes:
+            raise TrainingError("this recipe learns from label maps and names no structures: --set structures='[...]'")
+        found: dict[str, set[int]] = {}
         for case in taught:
             for phase in dict.fromkeys(phase for pair in self._taught(case) for phase in pair):
-                self.shelf.check_names(case, phase)
-        taught = taught[:3]
-        found = [self.shelf.scan(case, phase, True).labels for case in taught for phase in self._taught(case)[0]]
-        if found and not any(bool(labels.any()) for labels in found if labels is not None):
-            seen = ", ".join(case.id for case in taught)
-            raise TrainingError(
-                f"{self.shelf.cohort.root}: the label maps of {seen} hold none of the recipe's structures; do "
-                "label_names in cohort.json fit the numbers in the files?"
-            )
+                found.setdefault(phase, set()).update(self.shelf.label_values(case, phase))
+        for phase, values in found.items():
+            if not values & classes:
+                raise TrainingError(
+                    f"{self.shelf.cohort.root}: the label maps of phase {phase} hold none of the recipe's structures; "
+                    "do label_names in cohort.json fit the numbers in the files?"
+                )
+
+    @property
+    def taught(self) -> list[Case]:
+        """The cases whose label maps training sees."""
+        return [case for case in self.cases if self._taught(case)]
 
     @property
     def examples(self) -> list[Example]:
@@ -230,7 +248,7 @@ class PairSource:
         generator = generator_of(self.seed, 1, index)
         cases = self.cases
         if "labelled" in need:
-            cases = [case for case in cases if self._taught(case)]
+            cases = self.taught
             if not cases:
                 self.check({"labelled"})
         case = cases[whose_turn(self.seed, 2, index, len(cases))]

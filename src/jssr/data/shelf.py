@@ -79,21 +79,23 @@ class Shelf:
             )
         return Scan(scan.image, scan.mask, classes.long()[None, None])
 
-    def check_names(self, case: Case, phase: str) -> None:
-        """Make sure that label_names names each value of a label map: a liver's tumour without a name would be learned
+    def label_values(self, case: Case, phase: str) -> set[int]:
+        """The values of a label map, each of which label_names names: a liver's tumour without a name would be learned
         as background.
 
         Raises:
-            CohortError: it does not.
+            CohortError: a value without a name.
             ImageError: a file that cannot be read.
         """
         file = self.cohort.path(case.labels[phase])
-        unknown = self.cohort.unnamed(torch.unique(read_image(file, "labels").data).tolist())
+        values = set(map(int, torch.unique(read_image(file, "labels").data).tolist()))
+        unknown = self.cohort.unnamed(values)
         if unknown:
             raise CohortError(
                 f"{file}: holds the labels {unknown}, which label_names in cohort.json does not name; they would be "
                 "learned as background"
             )
+        return values
 
     def counterpart(self, case: Case, phase: str) -> Scan:
         """What looks as the other modality does and lies on a scan, normalised to -1..1, with its mask.

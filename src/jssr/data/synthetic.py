@@ -79,6 +79,10 @@ class MadePairs:
         if lacking:
             raise TrainingError(f"pairs that are made (deform) bring no {', '.join(sorted(lacking))}")
 
+    def described(self, needs: Iterable[str]) -> str:
+        """In words, what there is to learn from."""
+        return ""
+
     @property
     def examples(self) -> list[tuple[str, str]]:
         """Case and phase of every image."""

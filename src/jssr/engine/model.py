@@ -74,6 +74,23 @@ class Model:
         pairs = (self.header.get("data") or {}).get("pairs") or {}
         return dict(pairs.get("modalities") or {})
 
+    def doubt(self, scan: Volume, moving: bool = False) -> str:
+        """A warning where a segmentor gets a scan of a modality that it was not trained on, else "".
+
+        Args:
+            moving: the scan goes to the moving modality's segmentor, where the system has one.
+        """
+        known, found = self.modalities, modality_of(scan)
+        if not known and self.recipe.system == "jssr" and self.source.startswith("shipped"):
+            known = {self.recipe.anchor: "ct"}
+        role = self.recipe.moving if moving else self.recipe.anchor
+        taught = {known[role]} if self.recipe.moving is not None and role in known else set(known.values())
+        if not taught or found in taught:
+            return ""
+        other = "; leave out --moving" if moving else "; --moving takes the other segmentor"
+        told = f"This segmentor was trained on {' and '.join(sorted(taught))}; {scan.name} looks like {found}"
+        return told + (other if found in known.values() else "")
+
     def check_descriptor(self, n: int) -> None:
         """Make sure that what it compares describes images of n axes.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from jssr.core.grid import dims_in_words
 from jssr.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -164,6 +165,13 @@ class Recipe(_Model):
             raise ValueError("a recipe with networks needs stages that train them, and the other way round")
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have the same name ({', '.join(names)})")
+        double = next((name for name in self.structures if self.structures.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"structures: {double!r} stands there twice")
+        if self.patch is not None and len(self.patch) not in self.dims:
+            raise ValueError(
+                f"patch {list(self.patch)} has {len(self.patch)} axes; the system takes {dims_in_words(self.dims)}"
+            )
         for key in PIECES:
             unknown = [name for name in getattr(self, key) if name not in self.structures]
             if unknown:

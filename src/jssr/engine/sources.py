@@ -34,7 +34,7 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
         CohortError, TrainingError: as `PairSource` and `MadePairs`, and for radiographs that were prepared for another
             recipe, or not at all.
     """
-    _check_prepared(recipe, cohort)
+    _check_prepared(recipe, cohort, supervised)
     augment = _numbers(Augment, recipe, "augment")
     if recipe.deform is not None:
         return MadePairs(
@@ -47,17 +47,35 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
     )  # fmt: skip
 
 
-def _check_prepared(recipe: Recipe, cohort: Cohort) -> None:
-    """Radiographs must lie on the grid that the recipe works on, and be the kind of image that it takes."""
+def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -> None:
+    """Scans must be of the kind that the recipe takes, and lie on the grid that it works on."""
     n = read_grid(cohort.image(cohort.cases[0], cohort.anchor)).ndim
     if n not in recipe.dims:
         takes = dims_in_words(recipe.dims)
         raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {takes}")
+    if n == 3 and recipe.deform is None:
+        for part in (cohort, supervised):
+            if part is not None:
+                _check_spacing(recipe, part)
     if n == 2 and prepared_flat(cohort) != recipe.flat:
         raise TrainingError(
             f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.flat} pixels; run "
             f"jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
         )
+
+
+def _check_spacing(recipe: Recipe, cohort: Cohort) -> None:
+    """Headers tell: what is trained at one spacing is of no use at another."""
+    for case in cohort.cases:
+        for phase in case.images:
+            file = cohort.image(case, phase)
+            found = read_grid(file).spacing
+            if any(abs(a - b) > 0.01 * b for a, b in zip(found, recipe.spacing, strict=True)):
+                is_, due = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (found, recipe.spacing))
+                raise TrainingError(
+                    f"{file}: has voxels of {is_} mm, recipe {recipe.name} works at {due}; run jssr prepare COHORT -o "
+                    f"PREPARED --recipe {recipe.name}, or say --set 'spacing=[{', '.join(f'{s:.4g}' for s in found)}]'"
+                )
 
 
 def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:

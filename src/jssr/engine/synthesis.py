@@ -159,12 +159,12 @@ def _phase(
     goal = resample(read_image(cohort.path(case.labels[phase]), kind="labels"), pair.grid, pair.transform)
     for s, source in segmentors.items():
         for g, image in images.items():
-            values = _dice(model_of(source), image, goal, cohort)
+            values = _dice(model_of(source), image, goal, cohort, moving=g == AS_IT_IS)
             results.append(CaseResult(case.id, phase, f"{s}{ON}{g}", values))
     if anchor_too and anchor in case.labels:
         goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
         for s, source in segmentors.items():
-            values = _dice(model_of(source), pair.fixed, goal, cohort)
+            values = _dice(model_of(source), pair.fixed, goal, cohort, moving=False)
             results += [CaseResult(case.id, anchor, f"{s}{ON}{g}", values) for g in images]
     return results
 
@@ -175,8 +175,9 @@ def _synthesised(model: Model, pair: PreparedPair) -> Tensor:
     return g * pair.moving_mask + pair.moving * (1 - pair.moving_mask)
 
 
-def _dice(model: Model, image: Tensor, goal: Volume, cohort: Cohort) -> dict[str, float]:
+def _dice(model: Model, image: Tensor, goal: Volume, cohort: Cohort, moving: bool) -> dict[str, float]:
+    """Of a moving scan as it is, the moving modality's segmentor speaks, where there are two."""
     with model.computing():
-        said = model.system.segment(image).float().clone()
+        said = (model.system.segment_moving if moving else model.system.segment)(image).float().clone()
     classes = largest_parts(said, model.pieces).argmax(dim=1)
     return against(classes, goal, model.structures, cohort.structures())

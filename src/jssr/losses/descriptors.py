@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -116,8 +117,11 @@ class MacMIND:
     bins: Bins = field(default_factory=Bins)
 
     def __post_init__(self) -> None:
-        if self.distance < 1 or self.patch < 1 or self.patch % 2 == 0 or not self.weights:
-            raise ValueError(f"macMIND needs a distance, an odd patch and a weight for each scale, got {self}")
+        whole = all(isinstance(size, int) and size > 0 for size in (self.distance, self.patch))
+        if not whole or self.patch % 2 == 0:
+            raise ValueError(f"macMIND needs a distance and an odd patch in voxels, got {self.distance}, {self.patch}")
+        if not self.weights or not all(isinstance(w, int | float) and 0 < w < math.inf for w in self.weights):
+            raise ValueError(f"macMIND needs a positive weight for each scale, got {list(self.weights)}")
 
     @full_precision
     def __call__(self, image: Tensor) -> Tensor:

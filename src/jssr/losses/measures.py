@@ -13,6 +13,7 @@ from jssr.losses.similarity import lncc, mutual_information
 
 __all__ = ["Measure", "measure_of"]
 
+SIMILARITIES = ("macmind", "mind", "mi", "ncc")
 Measure = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
 """(moved, fixed, mask, level) to how unlike they are; level is that of a pyramid, 1 the coarsest, 3 the finest."""
 
@@ -28,6 +29,8 @@ def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Me
     Raises:
         ValueError: another name, or settings that it does not take.
     """
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"unknown similarity {similarity!r}; there are {', '.join(SIMILARITIES)}")
     if similarity == "macmind":
         numbers = dict(settings or {})
         if "weights" in numbers:
@@ -35,11 +38,9 @@ def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Me
         describe = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
         return lambda a, b, mask, level: describe.distance_of(a, b, mask) / (18 * describe.bins.count)
     if settings:
-        raise ValueError(f"{similarity} has no settings, got {', '.join(settings)}")
+        raise ValueError(f"{similarity} takes no settings (--set options.settings={{}}), got {', '.join(settings)}")
     if similarity == "mind":
         return lambda a, b, mask, level: mind_distance(a, b, mask) / 12
     if similarity == "mi":
         return lambda a, b, mask, level: -mutual_information(a, b, mask)
-    if similarity == "ncc":
-        return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)
-    raise ValueError(f"unknown similarity {similarity!r}; there are macmind, mind, mi and ncc")
+    return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)

@@ -36,6 +36,8 @@ class SegNet(nn.Module):
         if classes < 2:
             raise ValueError(f"a segmentor needs a background and at least one class, got {classes}")
         stages = len(widths)
+        if min(widths, default=0) < 1:
+            raise ValueError(f"a segmentor's widths are at least 1, got {list(widths)}")
         if stages < 3 or not 0 <= heads < stages - 1:
             raise ValueError(f"a segmentor of {stages} stages: at least 3, and fewer heads than decoder stages")
         self.net = _DynUNet(

@@ -15,6 +15,7 @@ from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
 __all__ = ["LEVELS", "LapIRNLevel", "make_levels"]
 
 LEVELS = ("Phi1", "Phi2", "Phi3")
+WIDTH = 28
 """Names of the levels, from coarse to fine."""
 
 
@@ -35,7 +36,7 @@ class LapIRNLevel(nn.Module):
     def __init__(
         self,
         inputs: int,
-        width: int = 28,
+        width: int = WIDTH,
         blocks: int = 5,
         reach: float = 16.0,
         attention: bool = False,
@@ -78,6 +79,9 @@ class LapIRNLevel(nn.Module):
 def make_levels(networks: Mapping[str, Mapping[str, Any]], **common: Any) -> tuple[LapIRNLevel, ...]:
     """The three levels of a pyramid, from each level's numbers: every one begins by adding next to nothing to the field
     of the level below, and reaches 16 voxels of the finest."""
+    widths = {networks[part].get("width", WIDTH) for part in LEVELS}
+    if len(widths) > 1 or min(widths) < 1:
+        raise ValueError(f"the levels of a pyramid hand on their features: one width for all, at least 1, not {widths}")
     return tuple(
         LapIRNLevel(inputs=5 if k else 2, **{"reach": 4.0 * 2**k, "small": 1e-5, **common, **networks[part]})
         for k, part in enumerate(LEVELS)

@@ -20,7 +20,7 @@ Without M and F this is the register alone, without Phi1 to Phi3 the segmentors 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,12 @@ class MacJNet(System):
         self.M, self.F, self.measure, self.classes = M, F, measure, classes
         self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
         self.makes = ({"tau": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+
+    def check_patch(self, shape: Sequence[int]) -> None:
+        """The segmentors' coarsest features are normalised over their voxels, which must be several."""
+        least = 0 if self.M is None else _part(self.M).multiple
+        if all(size <= least for size in shape):
+            raise ValueError(f"patch {list(shape)}: the segmentors need more than {least} voxels along an axis")
 
     @property
     def levels(self) -> tuple[nn.Module, ...]:
