@@ -17,10 +17,12 @@ from tiny_jssr import tiny_recipe
 from jssr.core.transform import Affine
 from jssr.data.cohort import Cohort
 from jssr.engine import benchmark, contestants
+from jssr.engine.benchmark_output import write_tables
 from jssr.engine.checkpoint import save_weights
 from jssr.engine.model import load_model
 from jssr.engine.recipe import Stage, build_system
 from jssr.errors import CheckpointError, JssrError
+from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.tables import read_csv
 from jssr.io.images import read_image
 from jssr.losses.descriptors import DESCRIPTORS
@@ -84,6 +86,13 @@ def test_discrete_competes_with_several_descriptors():
         contestants.contestants_of([], [], ["discrete:mac"], 0)
     with pytest.raises(JssrError, match="macMIND describes 3D images"):
         contestants.check_contestants(rows, 2)
+
+
+def test_a_structure_that_no_pair_shows_is_told(tmp_path):
+    rows = [CaseResult("a", "t1", m, {"dice/liver": v}) for m, v in (("initial", 0.5), ("rigid", 0.7), ("x", 0.9))]
+    write_tables(tmp_path, rows, [], "x", structures=("liver", "liver_tumour"))
+    told = (tmp_path / "tables.md").read_text()
+    assert "liver_tumour (in the label maps of no pair)" in told and "liver (in the label" not in told
 
 
 def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):

@@ -36,6 +36,11 @@ RESULTS = [
 ]
 
 
+def test_a_segmentors_table_says_so():
+    rows = [CaseResult("a", "t1", "segmentor", {"dice/liver": 0.9})]
+    assert "| Segmentor: Dice (%), liver ↑ | t1 |" in markdown(summarise(rows, "dice", "liver", segmentor=True))
+
+
 def test_csv_comes_back_exactly(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "metrics.csv"
     values = {"dice/liver": 1 / 3, "hd95/liver": math.inf, "asd/kidney, left": 0.1, "tre": 2.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from jssr.engine.contestants import BEFORE, Contestant
 from jssr.engine.synthesis import split_row
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import Comparison, compare, comparisons_markdown, worse_markdown
-from jssr.evaluate.tables import PIXELS, Summary, markdown, markdown_row, summarise
+from jssr.evaluate.tables import PIXELS, Summary, markdown, markdown_row, summarise, value_of
 from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
@@ -91,8 +92,8 @@ def write_tables(
         behind: what the tables rest on.
     """
     behind = behind or Behind()
-    notes = [PIXELS + "\n"] if behind.pixels else []
-    parts = ["## Table 1: registration\n", *_about(results), *notes, markdown(*table_one(results, structures))]
+    notes = [*_about(results, structures), *([PIXELS + "\n"] if behind.pixels else [])]
+    parts = ["## Table 1: registration\n", *notes, markdown(*table_one(results, structures))]
     if behind.failed:
         parts += ["## What failed, and is in no mean\n", _failed(behind.failed)]
     judged = _decisive(results, structures)
@@ -111,7 +112,7 @@ def write_tables(
     _write(out / "tables.md", "\n".join(parts).encode())
 
 
-def _about(results: Sequence[CaseResult]) -> list[str]:
+def _about(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str]:
     """Of how many scans the tables are, and what could not be measured."""
     pairs = {(r.case, r.phase) for r in results}
     told = (
@@ -122,6 +123,8 @@ def _about(results: Sequence[CaseResult]) -> list[str]:
     lacking = {"dice": "overlap and distances (no scan has labels, and its fixed scan too)",
                "tre": "landmark error (no scan has landmarks, and its fixed scan too)"}  # fmt: skip
     lost = [words for kind, words in lacking.items() if kind not in kinds]
+    seen = {name for name in structures if any(math.isfinite(value_of(r, "dice", name)) for r in results)}
+    lost += [f"{name} (in the label maps of no pair)" for name in structures if name not in seen and "dice" in kinds]
     return [told + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
 
 

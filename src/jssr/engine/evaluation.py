@@ -311,6 +311,7 @@ def summaries(results: list[CaseResult]) -> list[Summary]:
     wanted += [("folds", ""), ("log_jacobian_sd", ""), ("seconds", ""), ("peak_mb", "")]
     blocks = [summarise(aligned, metric, structure) for metric, structure in dict.fromkeys(wanted)]
     if own:
-        blocks += [summarise(own, "dice", structure) for structure in dict.fromkeys((first, "mean"))]
-        blocks += [summarise(own, metric, first) for metric in ("hd95", "recall", "precision", "rvd", "voe")]
+        told = [("dice", structure) for structure in dict.fromkeys((first, "mean"))]
+        told += [(metric, first) for metric in ("hd95", "recall", "precision", "rvd", "voe")]
+        blocks += [summarise(own, metric, structure, segmentor=True) for metric, structure in told]
     return blocks

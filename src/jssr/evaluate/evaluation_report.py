@@ -11,7 +11,7 @@ from typing import Any
 
 from jssr.evaluate.figures import box_plot, figure_png
 from jssr.evaluate.metrics import CaseResult, plain_warnings
-from jssr.evaluate.report import MEANINGS, laid_out, render, shown
+from jssr.evaluate.report import MEANINGS, SEGMENTED, laid_out, render, shown
 from jssr.evaluate.tables import METRICS, Summary, lines, title_of, value_of
 
 __all__ = ["picture_name", "write_evaluation_report"]
@@ -62,7 +62,12 @@ def write_evaluation_report(
         title=title,
         cases=len({p["case"] for p in pairs}),
         tables=[
-            {"title": title_of(s), "meaning": MEANINGS.get(s.metric, ""), "phases": s.phases, "lines": lines(s)}
+            {
+                "title": title_of(s),
+                "meaning": (SEGMENTED if s.segmentor else MEANINGS).get(s.metric, ""),
+                "phases": s.phases,
+                "lines": lines(s),
+            }
             for s in summaries
             if any(cell.n or cell.missed for row in s.cells.values() for cell in row.values())
         ],

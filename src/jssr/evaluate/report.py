@@ -21,7 +21,7 @@ from jssr.evaluate.tables import METRICS, Metric
 from jssr.evaluate.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
 from jssr.io.atomic import atomic_path
 
-__all__ = ["MEANINGS", "AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
+__all__ = ["MEANINGS", "SEGMENTED", "AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
 
 MEANINGS = {
     "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
@@ -34,6 +34,16 @@ MEANINGS = {
     "seconds": "Time from reading the scans to the result; writing it, this page too, comes on top.",
     "peak_mb": "Most memory in use at a time, before the result was written.",
 }
+
+SEGMENTED = {
+    "dice": "Overlap of what the segmentor says with the known label map of the same scan.",
+    "hd95": "95 % of either surface, said and known, lies nearer to the other than this.",
+    "recall": "Part of the known organ that is found.",
+    "precision": "Part of what is said that is the organ.",
+    "rvd": "How far the said volume is from the known one, whichever is the larger: |said / known - 1|.",
+    "voe": "Part of what either of the two holds that the other does not: 1 - intersection / union.",
+}
+"""The same of a segmentor's tables."""
 
 
 def write_report(

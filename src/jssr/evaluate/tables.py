@@ -92,12 +92,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Summary:
-    """A block of the paper's table 1: `cells[method][phase]`, in the units the metric is stored in."""
+    """A block of the paper's table 1: `cells[method][phase]`, in the units the metric is stored in.
+
+    `segmentor`: what a segmentor says is compared with the known labels of one scan, not two scans with each other.
+    """
 
     metric: str
     structure: str
     phases: tuple[str, ...]
     cells: Mapping[str, Mapping[str, Cell]]
+    segmentor: bool = False
 
 
 def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> None:
@@ -168,7 +172,11 @@ def value_of(result: CaseResult, metric: str, structure: str = "") -> float:
 
 
 def summarise(
-    results: Sequence[CaseResult], metric: str, structure: str = "", phases: Sequence[str] | None = None
+    results: Sequence[CaseResult],
+    metric: str,
+    structure: str = "",
+    phases: Sequence[str] | None = None,
+    segmentor: bool = False,
 ) -> Summary:
     """Mean (sd) of one metric per method and phase, plus "all" over every scan where there are several phases.
 
@@ -176,6 +184,7 @@ def summarise(
         results: methods and phases keep the order of their first appearance.
         metric, structure: as in `value_of`.
         phases: which, in which order; None takes all.
+        segmentor: as in `Summary`.
     """
     phases = tuple(phases or dict.fromkeys(r.phase for r in results))
     methods = tuple(dict.fromkeys(r.method for r in results))
@@ -185,7 +194,7 @@ def summarise(
         cells[method] = {p: Cell.of(value_of(r, metric, structure) for r in mine if r.phase == p) for p in phases}
         if len(phases) > 1:
             cells[method]["all"] = Cell.of(value_of(r, metric, structure) for r in mine)
-    return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells)
+    return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells, segmentor)
 
 
 def _format(cell: Cell, metric: Metric, most: int) -> str:
@@ -223,7 +232,7 @@ def title_of(summary: Summary) -> str:
     metric = METRICS.get(summary.metric, Metric(summary.metric))
     arrow = "↑" if metric.more_is_better else "↓"
     of = {"": "", "mean": ", mean of the structures"}.get(summary.structure, f", {summary.structure}")
-    return f"{metric.title}{of} {arrow}"
+    return f"{'Segmentor: ' if summary.segmentor else ''}{metric.title}{of} {arrow}"
 
 
 def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
