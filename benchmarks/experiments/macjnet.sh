@@ -21,7 +21,10 @@ plan() {  # plan COARSE MIDDLE FINE: steps of the register by itself
     echo --set "stages.coarse.steps=$1" --set "stages.middle.steps=$2" --set "stages.fine.steps=$3"
 }
 from() {  # from RUN...: their weights first
-    printf -- "--start-from $RUNS/macjnet-runs/first-%s " "$@"
+    printf -- "--start-from $RUNS/macjnet-runs/%s " "$@"
+}
+rate() {  # rate VALUE: the segmentors'
+    echo --set "learning_rates.M=$1" --set "learning_rates.F=$1"
 }
 joint="$(plan 0 0 0) --set stages.segment.steps=0"
 # Registers and segmentors learn by themselves first, once for each similarity and share of labels. Joint training goes
@@ -29,19 +32,22 @@ joint="$(plan 0 0 0) --set stages.segment.steps=0"
 for like in macmind mind mi; do
     trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 200 200 400)
 done
-for share in 0.3 0.05 0.1 1.0; do
+for share in 0.3 1.0 0.05 0.1; do
     trained "macjnet-runs/first-segmentors-$share" macjnet-segmentors-compact "${data[@]}" \
         --set stages.segment.steps=800 --set "labelled=$share"
-    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from macmind "segmentors-$share") $joint \
-        --set "labelled=$share"
+    trained "macjnet-runs/segmentors-$share" macjnet-segmentors-compact "${data[@]}" $(from "first-segmentors-$share") \
+        --set stages.segment.steps=1000 $(rate 0.004) --set "labelled=$share"
+    trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from first-macmind "segmentors-$share") \
+        $joint --set "labelled=$share"
 done
 for like in mind mi; do
-    trained "macjnet-runs/macjnet-$like" "macjnet-$like-compact" "${data[@]}" $(from $like segmentors-0.3) $joint
+    trained "macjnet-runs/macjnet-$like" "macjnet-$like-compact" "${data[@]}" $(from "first-$like" segmentors-0.3) \
+        $joint --set labelled=0.3
 done
 trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
-    --set stages.segment.steps=200 --set learning_rates.M=0.002 --set learning_rates.F=0.002
-trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from macmind) $(plan 0 0 400)
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from mind) $(plan 0 0 400)
+    --set stages.segment.steps=200 $(rate 0.002) --set labelled=0.3
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 400)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 400)
 
 others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()
