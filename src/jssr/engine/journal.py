@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from jssr.core.field import warp
 from jssr.errors import OutputError
+from jssr.evaluate import figures
 from jssr.io.atomic import atomic_path
 from jssr.systems.base import Alignment, Batch
 
@@ -105,9 +106,9 @@ class Journal:
         for name, value in figures.items():
             self._events.add_scalar(name, value, step)
 
-    def show(self, step: int, image: NDArray[np.uint8]) -> None:
-        """Put a grey picture (height, width) into TensorBoard."""
-        self._events.add_image("pair", image[None], step)
+    def show(self, step: int, image: figures.Colour) -> None:
+        """Put a picture (height, width, 3) into TensorBoard."""
+        self._events.add_image("pair", image, step, dataformats="HWC")
 
     def _append(self, row: Mapping[str, Any]) -> None:
         try:
@@ -127,32 +128,55 @@ class Journal:
             writer.writerows(rows)
 
 
-def picture(batch: Batch, alignment: Alignment) -> NDArray[np.uint8]:
-    """Fixed, moving, synthesised (where made), moved, and the differences to fixed before and after, side by side.
+def picture(batch: Batch, alignment: Alignment, least: int = 200) -> figures.Colour:
+    """Fixed, moving, synthesised (where made), moved, and the differences to fixed before and after, side by side under
+    their names: (height, width, 3).
 
     Of the first pair of the batch, the middle slice along the last axis (the axial one of a scan), the first axis to
-    the right and the second down, as radiologists look at a supine patient. Grey from -1..1 to 0..255.
+    the right and the second down, as radiologists look at a supine patient. Grey from -1..1; what segmentors say is
+    outlined, of the fixed scan blue, of the moving one orange, both over the moved one. A slice is enlarged by a whole
+    number, until its shorter side has `least` pixels.
     """
     if batch.moving is None or batch.fixed is None:
         raise ValueError("the batch has no pair")
-    moved = warp(batch.moving.float(), alignment.tau.float())
-    tiles = [batch.fixed, batch.moving, alignment.synthesised, moved]
-    differences = [(batch.moving - batch.fixed).abs() - 1, (moved - batch.fixed).abs() - 1]
-    return np.concatenate([_grey(tile) for tile in (*tiles, *differences) if tile is not None], axis=1)
+    tau, made = alignment.tau.float(), alignment.synthesised
+    ours, theirs = alignment.fixed_segmentation, alignment.moving_segmentation
+    moved = warp(batch.moving.float(), tau)
+    brought = None if theirs is None else warp(theirs.float(), tau)
+    shown = [("fixed", batch.fixed, ours, None), ("moving", batch.moving, None, theirs)]
+    shown += [] if made is None else [("synthesised", made, None, theirs)]
+    shown += [("moved", moved, ours, brought)]
+    shown += [(f"|{name} - fixed|", (x - batch.fixed).abs() - 1, None, None) for name, x in
+              (("moving", batch.moving), ("moved", moved))]  # fmt: skip
+    return figures.beside([_tile(*one, least) for one in shown])
 
 
-def write_picture(image: NDArray[np.uint8], path: Path) -> None:
-    """Write a grey picture as PNG.
+def _tile(name: str, image: Tensor, blue: Tensor | None, orange: Tensor | None, least: int) -> figures.Colour:
+    """A named slice with two segmentations outlined."""
+    plane = (_slice(image[0]).clamp(-1, 1) + 1) / 2
+    times = -(-least // min(plane.shape))
+
+    def large(values: Tensor) -> NDArray[Any]:
+        return values.numpy().repeat(times, axis=0).repeat(times, axis=1)
+
+    said = [torch.zeros_like(plane) if p is None else _slice(p[0].argmax(dim=0, keepdim=True)) for p in (blue, orange)]
+    tile = figures.contours(large(plane), large(said[0]), large(said[1]))
+    return np.concatenate([figures.caption(name, tile.shape[1]), tile], axis=0)
+
+
+def _slice(image: Tensor) -> Tensor:
+    """(1, *spatial) to its middle slice, (height, width), float32."""
+    plane = image[0].detach().float().cpu()
+    while plane.ndim > 2:
+        plane = plane[..., plane.shape[-1] // 2]
+    return plane.T
+
+
+def write_picture(image: figures.Colour, path: Path) -> None:
+    """Write a picture as PNG.
 
     Raises:
         OutputError: it cannot be written.
     """
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG")
-
-
-def _grey(image: Tensor) -> NDArray[np.uint8]:
-    plane = image[0, 0].detach().float().cpu()
-    while plane.ndim > 2:
-        plane = plane[..., plane.shape[-1] // 2]
-    return ((plane.T.clamp(-1, 1) + 1) * 127.5).round().numpy().astype(np.uint8)
+        temporary.write_bytes(figures.encode(image))
