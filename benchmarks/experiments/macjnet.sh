@@ -45,7 +45,7 @@ for like in mind mi; do
         $joint --set labelled=0.3
 done
 trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
-    --set stages.segment.steps=200 $(rate 0.002) --set labelled=0.3
+    --set stages.segment.steps=200 $(rate 0.0005) --set labelled=0.3
 trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 400)
 trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 400)
 

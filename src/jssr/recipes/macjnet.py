@@ -100,7 +100,7 @@ def _compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
         schedule="cosine", schedule_by="part", warmup_steps=50, clip=1.0, ema=0.995,
         spacing=(4.0, 4.0, 4.0), patch=(64, 48, 48),
         checkpoint_every=100, picture_every=200, monitor_every=100,
-        joint_rates=dict.fromkeys(SEGMENTORS, 2e-3),
+        joint_rates=dict.fromkeys(SEGMENTORS, 5e-4),
     )  # fmt: skip
 
 
