@@ -28,7 +28,7 @@ rate() {  # rate VALUE: the segmentors'
 }
 joint="$(plan 0 0 0) --set stages.segment.steps=0"
 # Registers and segmentors learn by themselves first, once for each similarity and share of labels. Joint training goes
-# on from a pair of them, the segmentors alone for as many steps, and the register alone for twice as many.
+# on from a pair of them, the segmentors alone and the register alone for as many steps.
 for like in macmind mind mi; do
     trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 200 200 400)
 done
@@ -45,9 +45,9 @@ for like in mind mi; do
         $joint --set labelled=0.3
 done
 trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
-    --set stages.segment.steps=200 $(rate 0.0005) --set labelled=0.3
-trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 400)
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 400)
+    --set stages.segment.steps=600 $(rate 0.0005) --set labelled=0.3
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 600)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 600)
 
 others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()

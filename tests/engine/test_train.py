@@ -79,7 +79,8 @@ def test_leaves_what_it_says(tmp_path: Path) -> None:
         "step_0000006.png",
         "step_0000012.png",
     ]
-    assert Image.open(tmp_path / "run" / "pictures" / "step_0000006.png").size == (6 * SIZE, SIZE)
+    side = 17 * SIZE  # of 12 pixels, enlarged to 200 at least; gaps of 6, names of 26
+    assert Image.open(tmp_path / "run" / "pictures" / "step_0000006.png").size == (6 * side + 5 * 6, side + 26)
     loaded, _, info = load_system(tmp_path / "run")
     assert (info["step"], info["steps"], info["averaged"]) == (STEPS, STEPS, True)
     assert (info["precision"], info["data"]) == ("32-true", {"cohort": "discs"})
