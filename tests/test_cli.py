@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tiny_jssr import ball, ball_labels, tiny_recipe  # noqa: E402
 
 import jssr  # noqa: E402
 from jssr.cli import app  # noqa: E402
+from jssr.core.grid import Grid  # noqa: E402
 from jssr.core.transform import Affine  # noqa: E402
 from jssr.core.volume import Points  # noqa: E402
 from jssr.data.cohort import Case, Cohort  # noqa: E402
@@ -209,6 +211,14 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     assert told == [str(tmp_path / "run")] * 2
     assert "run jssr prepare" in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", "--set",
                                      "spacing=[3,4,4]", code=2).stderr  # fmt: skip
+    scan = read_image(tmp_path / "ready" / "c1" / "arterial.nii.gz")
+    affine = scan.grid.affine.copy()
+    affine[0, 3] += 8  # the same shape and spacing, elsewhere
+    write_image(replace(scan, grid=Grid(scan.grid.shape, affine)), Path(scan.name), np.int16)
+    assert (
+        "lies on another grid than the case's venous scan; run jssr prepare"
+        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=2).stderr
+    )
     shown = run("info", tmp_path / "run" / "weights.safetensors").output
     assert "tiny" in shown and "liver, spleen" in shown
     assert json.loads(run("info", tmp_path / "run", "--json").output)["system"] == "jssr"

@@ -56,7 +56,7 @@ def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -
     if n == 3 and recipe.deform is None:
         for part in (cohort, supervised):
             if part is not None:
-                _check_spacing(recipe, part)
+                _check_grids(recipe, part)
     if n == 2 and prepared_flat(cohort) != recipe.flat:
         raise TrainingError(
             f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.flat} pixels; run "
@@ -64,18 +64,24 @@ def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -
         )
 
 
-def _check_spacing(recipe: Recipe, cohort: Cohort) -> None:
-    """Headers tell: what is trained at one spacing is of no use at another."""
+def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
+    """Headers tell: a case's scans lie on one grid, of the recipe's spacing; what is trained at one is of no use at
+    another."""
+    prepare = f"run jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
     for case in cohort.cases:
-        for phase in case.images:
+        grids = {phase: read_grid(cohort.image(case, phase)) for phase in case.images}
+        first = next(iter(grids))
+        for phase, grid in grids.items():
             file = cohort.image(case, phase)
-            found = read_grid(file).spacing
-            if any(abs(a - b) > 0.01 * b for a, b in zip(found, recipe.spacing, strict=True)):
-                is_, due = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (found, recipe.spacing))
+            if any(abs(a - b) > 0.01 * b for a, b in zip(grid.spacing, recipe.spacing, strict=True)):
+                found, due = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (grid.spacing, recipe.spacing))
+                own = ", ".join(f"{s:.4g}" for s in grid.spacing)
                 raise TrainingError(
-                    f"{file}: has voxels of {is_} mm, recipe {recipe.name} works at {due}; run jssr prepare COHORT -o "
-                    f"PREPARED --recipe {recipe.name}, or say --set 'spacing=[{', '.join(f'{s:.4g}' for s in found)}]'"
+                    f"{file}: has voxels of {found} mm, recipe {recipe.name} works at {due}; {prepare}, or say "
+                    f"--set 'spacing=[{own}]'"
                 )
+            if not grid.same_as(grids[first], tolerance=0.05):
+                raise TrainingError(f"{file}: lies on another grid than the case's {first} scan; {prepare}")
 
 
 def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:
