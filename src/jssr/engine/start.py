@@ -51,5 +51,6 @@ def begun(run: Path) -> dict[str, object]:
     """What the header of a run's weights says it began with, to be kept when it goes on."""
     with suppress(CheckpointError):  # stopped before its first weights
         data = read_info(run / "weights.safetensors").get("data") or {}
-        return {key: data[key] for key in ("started from",) if key in data}
+        if "started from" in data:
+            return {"started from": data["started from"]}
     return {}

@@ -15,8 +15,9 @@ from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
 __all__ = ["LEVELS", "LapIRNLevel", "make_levels"]
 
 LEVELS = ("Phi1", "Phi2", "Phi3")
-WIDTH = 28
 """Names of the levels, from coarse to fine."""
+WIDTH = 28
+"""Channels in the authors' code."""
 
 
 class LapIRNLevel(nn.Module):
@@ -24,7 +25,7 @@ class LapIRNLevel(nn.Module):
 
     Args:
         inputs: channels: 2 on the coarsest level, the field of the level below beside them on the others.
-        width: channels throughout; 28 in the authors' code.
+        width: channels throughout, the same on every level of a pyramid.
         blocks: pre-activation residual blocks; 5 in the authors' code.
         reach: largest displacement along an axis, in voxels of this level. In print it is 0.4 of half the axis, for
             networks that see one size only; a network that learns from patches must not take it from the size.

@@ -25,8 +25,8 @@ SEGMENTORS = ("M", "F")
 ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
 """lambda_sim, lambda_label, lambda_smo."""
 LABEL_COMPACT, SMOOTH_COMPACT = 20.0, 10.0
-"""Fields in voxels of the patch, where the authors' smoothness counts fractions of the image; and beside such a weight
-labels of 2 say nothing."""
+"""Fields are in voxels of the patch, where the authors' smoothness counts fractions of the image; labels are weighed
+up with it."""
 ALIKE_COMPACT = {"macmind": 60.0, "mind": 20.0, "mi": 3.0}
 """Averaging in bins makes a distance smaller: against a shift of two voxels macMIND's rises a third of MIND-SSC's."""
 STEPS = (800, 1800, 600)
