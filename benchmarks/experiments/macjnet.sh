@@ -45,9 +45,9 @@ for like in mind mi; do
         $joint --set labelled=0.3
 done
 trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
-    --set stages.segment.steps=600 $(rate 0.0005) --set labelled=0.3
-trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 600)
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 600)
+    --set stages.segment.steps=400 $(rate 0.0005) --set labelled=0.3
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 400)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 400)
 
 others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()

@@ -29,7 +29,7 @@ LABEL_COMPACT, SMOOTH_COMPACT = 20.0, 10.0
 up with it."""
 ALIKE_COMPACT = {"macmind": 60.0, "mind": 20.0, "mi": 3.0}
 """Averaging in bins makes a distance smaller: against a shift of two voxels macMIND's rises a third of MIND-SSC's."""
-STEPS = (800, 1800, 600)
+STEPS = (800, 1800, 400)
 """Of the compact recipes: the register alone, the segmentors alone, both in turns."""
 PRINTED: dict[str, Any] = {"distance": 2, "patch": 5, "weights": [0.7, 0.3]}
 FINE = {**PRINTED, "bins": {"support": 5, "angles": 8, "rings": 2, "slabs": 3}}
