@@ -115,10 +115,9 @@ def write_tables(
 def _about(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str]:
     """Of how many scans the tables are, and what could not be measured."""
     pairs = {(r.case, r.phase) for r in results}
-    told = (
-        f"{len({case for case, _ in pairs})} patients, {len(pairs)} pairs. Mean (sample sd) of pairs; a cell of fewer "
-    )
-    told += "pairs than others of its column says of how many, and is not the best."
+    counted = _counted(len({case for case, _ in pairs}), "patient"), _counted(len(pairs), "pair")
+    told = f"{', '.join(counted)}. Mean (sample sd) of pairs; a cell of fewer pairs than others of its column says of "
+    told += "how many, and is not the best."
     kinds = {key.partition("/")[0] for r in results for key in r.values}
     lacking = {"dice": "overlap and distances (no scan has labels, and its fixed scan too)",
                "tre": "landmark error (no scan has landmarks, and its fixed scan too)"}  # fmt: skip
@@ -126,6 +125,10 @@ def _about(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str
     seen = {name for name in structures if any(math.isfinite(value_of(r, "dice", name)) for r in results)}
     lost += [f"{name} (in the label maps of no pair)" for name in structures if name not in seen and "dice" in kinds]
     return [told + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
