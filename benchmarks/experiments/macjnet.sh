@@ -65,3 +65,5 @@ for run in macjnet-0.3 segmentors; do
     $JSSR evaluate "$RUNS/ct-mr-test" --split all --checkpoint "$RUNS/macjnet-runs/$run" --workers "$WORKERS" \
         -o "$RUNS/macjnet-segments-$run"
 done
+.venv/bin/python benchmarks/macjnet_tables.py "$RUNS/macjnet-tables" "$RUNS/macjnet-segments-segmentors" \
+    "$RUNS/macjnet-segments-macjnet-0.3" > "$RUNS/macjnet-tables/paper.md"
