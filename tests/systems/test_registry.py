@@ -1,5 +1,7 @@
 """What holds for every built-in recipe and its system."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -27,3 +29,10 @@ def test_every_weight_has_one_name_and_averaging_gives_it_back(name):
         with average.applied():
             assert all(torch.equal(value, first[name]) for name, value in system.state_dict().items())
         assert all(torch.equal(value, live[name]) for name, value in system.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "compact" in name])
+def test_a_system_goes_to_another_process_whole(name):
+    system = build_system(RECIPES[name]())
+    again = pickle.loads(pickle.dumps(system))
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in system.state_dict().items()}

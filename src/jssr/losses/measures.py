@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -35,12 +36,26 @@ def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Me
         numbers = dict(settings or {})
         if "weights" in numbers:
             numbers["weights"] = tuple(numbers["weights"])
-        describe = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
-        return lambda a, b, mask, level: describe.distance_of(a, b, mask) / (18 * describe.bins.count)
+        return partial(_macmind, MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))}))
     if settings:
         raise ValueError(f"{similarity} takes no settings (--set options.settings={{}}), got {', '.join(settings)}")
-    if similarity == "mind":
-        return lambda a, b, mask, level: mind_distance(a, b, mask) / 12
-    if similarity == "mi":
-        return lambda a, b, mask, level: -mutual_information(a, b, mask)
-    return lambda a, b, mask, level: lncc(a, b, mask, size=2 * level + 1)
+    return {"mind": _mind, "mi": _mi, "ncc": _ncc}[similarity]
+
+
+# Functions of the module, not of the call: a system goes to other processes whole.
+
+
+def _macmind(describe: MacMIND, a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
+    return describe.distance_of(a, b, mask) / (18 * describe.bins.count)
+
+
+def _mind(a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
+    return mind_distance(a, b, mask) / 12
+
+
+def _mi(a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
+    return -mutual_information(a, b, mask)
+
+
+def _ncc(a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
+    return lncc(a, b, mask, size=2 * level + 1)
