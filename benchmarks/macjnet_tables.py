@@ -8,62 +8,56 @@ table the paired tests that its question asks for.
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jssr.evaluate.metrics import CaseResult
 from jssr.evaluate.statistics import compare, comparisons_markdown
-from jssr.evaluate.tables import Cell, markdown_row, read_csv, value_of
+from jssr.evaluate.tables import lines, markdown_row, read_csv, summarise, title_of
 
-TUMOUR = {"tumour centres mm": ("centre", "liver_tumour"), "tumour Dice %": ("dice", "liver_tumour"),
-          "tumour HD95 mm": ("hd95", "liver_tumour")}  # fmt: skip
-LIVER = {"TRE mm": ("tre", ""), "liver Dice %": ("dice", "liver"), "liver HD95 mm": ("hd95", "liver")}
-IMAGE = {"MI nats": ("mi", ""), "SSIM %": ("ssim", "")}
-ALL = {**TUMOUR, **LIVER, **IMAGE}
-FOLDS = {"folds, per mille": ("folds", "")}
-MASKS = {"Dice %": ("dice", "liver"), "HD95 mm": ("hd95", "liver"), "recall %": ("recall", "liver"),
-         "precision %": ("precision", "liver"), "absolute RVD %": ("rvd", "liver"),
-         "VOE %": ("voe", "liver")}  # fmt: skip
-FACTORS = {"folds": 10.0, **dict.fromkeys(("dice", "ssim", "recall", "precision", "rvd", "voe"), 100.0)}
+Key = tuple[str, str]
+"""Metric and structure."""
+TUMOUR: list[Key] = [(metric, "liver_tumour") for metric in ("centre", "dice", "hd95")]
+LIVER: list[Key] = [("tre", ""), ("dice", "liver"), ("hd95", "liver")]
+IMAGE: list[Key] = [("mi", ""), ("ssim", "")]
+ALL = TUMOUR + LIVER + IMAGE
+MASKS: list[Key] = [(metric, "liver") for metric in ("dice", "hd95", "recall", "precision", "rvd", "voe")]
+DECISIVE: list[Key] = [("dice", "liver"), ("tre", ""), ("centre", "liver_tumour")]
 JOINT = "macjnet-0.3"
-TABLES: dict[str, tuple[Sequence[str], Mapping[str, tuple[str, str]], Sequence[tuple[str, str]]]] = {
+UNTRAINED = ["discrete", "discrete:mind", "discrete:macmind"]
+TABLES: dict[str, tuple[list[str], list[Key], list[tuple[str, str]]]] = {
     "Table 2: beside others": (
-        ["initial", "rigid", "elastix", "voxelmorph-mind", "lapirn-mind", JOINT, "discrete", "discrete:mind",
-         "discrete:macmind"],
-        {**ALL, "seconds": ("seconds", "")},
+        ["initial", "rigid", "elastix", "voxelmorph-mind", "lapirn-mind", JOINT, *UNTRAINED],
+        [*ALL, ("seconds", "")],
         [(JOINT, other) for other in ("elastix", "voxelmorph-mind", "lapirn-mind", "discrete")]
         + [("discrete:macmind", "discrete:mind"), ("discrete:macmind", "discrete")],
     ),
-    "Table 3: similarities, joint": (["rigid", "macjnet-mi", "macjnet-mind", JOINT], ALL,
-                                     [(JOINT, "macjnet-mind"), (JOINT, "macjnet-mi")]),
+    "Table 3: similarities, joint": (
+        ["rigid", "macjnet-mi", "macjnet-mind", JOINT],
+        ALL,
+        [(JOINT, "macjnet-mind"), (JOINT, "macjnet-mi")],
+    ),
     "Table 4: similarities, the register alone": (["register-mind", "register"], ALL, [("register", "register-mind")]),
     "Table 5: joint and the register alone": (["register", JOINT], ALL, [(JOINT, "register")]),
-    "Table 6: folds": (["register-mind", "register", "macjnet-mind", JOINT], FOLDS, []),
-    "Table 7: shares of label maps": (["register", "macjnet-0.05", "macjnet-0.1", JOINT, "macjnet-1.0"],
-                                      {**LIVER, **IMAGE},
-                                      [("macjnet-0.05", "register"), ("macjnet-1.0", JOINT)]),
-}  # fmt: skip
+    "Table 6: folds": (["register-mind", "register", "macjnet-mind", JOINT], [("folds", "")], []),
+    "Table 7: shares of label maps": (
+        ["register", "macjnet-0.05", "macjnet-0.1", JOINT, "macjnet-1.0"],
+        LIVER + IMAGE,
+        [("macjnet-0.05", "register"), ("macjnet-1.0", JOINT)],
+    ),
+}
 """Of each table: rows, columns, and which row is tested against which."""
-DECISIVE = (("dice", "liver"), ("tre", ""), ("centre", "liver_tumour"))
 
 
-def table(results: Sequence[CaseResult], rows: Sequence[str], columns: Mapping[str, tuple[str, str]]) -> str:
-    """Mean (sample sd) of the pairs; a cell of fewer pairs than others says of how many."""
-    lines = [["mean (sd)", *columns], ["---", *["---:"] * len(columns)]]
-    most = max((sum(r.method == row for r in results) for row in rows), default=0)
-    for row in rows:
-        mine = [r for r in results if r.method == row]
-        if mine:
-            cells = [Cell.of(value_of(r, *key) * FACTORS.get(key[0], 1.0) for r in mine) for key in columns.values()]
-            lines.append([row, *(_told(cell, most) for cell in cells)])
-    return "\n".join(map(markdown_row, lines)) + "\n"
-
-
-def _told(cell: Cell, most: int) -> str:
-    if math.isnan(cell.mean):
-        return "-"
-    return f"{cell.mean:.2f} ({cell.sd:.2f})" + (f" of {cell.n}" if cell.n < most else "")
+def table(results: Sequence[CaseResult], rows: Sequence[str], columns: Sequence[Key]) -> str:
+    """Mean (sample sd) of the pairs of one phase, a row for each method, the best of each column bold."""
+    mine = [r for row in rows for r in results if r.method == row]
+    blocks = [summarise(mine, *key) for key in columns]
+    body = []
+    for row in zip(*map(lines, blocks), strict=True):  # of one method, its line in each block
+        body.append([row[0][0][0], *(f"**{text}**" if best else text for _, (text, best) in row)])
+    head = [["mean (sd)", *map(title_of, blocks)], ["---", *["---:"] * len(columns)]]
+    return "\n".join(map(markdown_row, [*head, *body])) + "\n"
 
 
 def tested(results: Sequence[CaseResult], method: str, against: str) -> str:
