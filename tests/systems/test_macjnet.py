@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool3d
 
 from jssr.core.field import identity, resize_field, warp
+from jssr.losses.descriptors import described, mind_ssc
 from jssr.losses.overlap import one_hot, soft_dice
+from jssr.nets.blocks import upsample_to
 from jssr.nets.pyramid import Pyramid
 from jssr.recipes import RECIPES
 from jssr.systems import SYSTEMS
@@ -119,6 +122,29 @@ def test_the_register_learns_across_inverted_contrast():
         adam.step()
     u = resize_field(Pyramid(system.levels, pair.moving, pair.fixed).field(1), (32, 32, 32))
     assert u[0, 0, 13:19, 13:19, 13:19].mean() > 1.5
+
+
+def test_what_the_register_compares_and_is_shown_are_options():
+    with pytest.raises(ValueError, match="costs are of a descriptor, one of mind-ssc, mind, macmind, not 'ncc'"):
+        make(PHI, similarity="mind", costs="ncc")
+    torch.manual_seed(3)
+    shown, plain = make(PHI, similarity="mind", costs="macmind", carried=True), make(PHI, similarity="mind")
+    assert [level.features[0].in_channels for level in shown.levels] == [29, 32, 32]
+    assert [level.features[0].in_channels for level in plain.levels] == [2, 5, 5]
+    image = torch.rand(1, 1, 13, 18, 11)
+    assert shown.align(image, image, image, image).tau.shape == (1, 3, 13, 18, 11)
+    # Carried, without a shift: MIND-SSC of both scans, read aside by the same, where the fixed scan is not air.
+    pair = Batch(*(torch.rand(2, 1, 1, 16, 16, 16) * 2 - 1), *torch.ones(2, 1, 1, 16, 16, 16))
+    pair.fixed[..., :8] = -1.0
+    still = fixed_field(shown, 0.0)
+    torch.manual_seed(7)
+    found = still.losses(pair, "register")["sim1"]()
+    torch.manual_seed(7)
+    aside = (torch.rand(3) - 0.5).view(1, 3, 1, 1, 1).expand(1, 3, 4, 4, 4)
+    x, y = (warp(mind_ssc(avg_pool3d(image, 4)), aside) for image in (pair.moving, pair.fixed))
+    weight = upsample_to(described(pair.fixed), (4, 4, 4))
+    assert 0 < weight.mean() < 1
+    torch.testing.assert_close(found, ((x - y).square().mean(1, keepdim=True) * weight).sum() / weight.sum())
 
 
 def test_align_gives_a_field_and_both_segmentations_of_any_size():

@@ -148,13 +148,18 @@ class MacMIND:
 
     @full_precision
     def distance_of(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Equation (14) of two images (B, 1, *spatial): squared distance summed over channels, mean over the voxels.
+        """Equation (14) of two images (B, 1, *spatial): squared distance summed over channels, mean over the voxels."""
+        return self.apart(self.similarity(a), self.similarity(b), mask)
 
-        Averaging is linear, so that it is done to the difference of the two S, one connection at a time: the memory is
-        that of 18 channels, not of 18 N.
+    @full_precision
+    def apart(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same of two S, (B, 18, *spatial).
+
+        Averaging is linear, so that it is done to their difference, one connection at a time: the memory is that of 18
+        channels, not of 18 N.
         """
-        weight = torch.ones_like(a, dtype=torch.float32) if mask is None else mask.float()
-        energy = self.bins.energy(self.similarity(a) - self.similarity(b), weight)
+        weight = torch.ones_like(a[:, :1], dtype=torch.float32) if mask is None else mask.float()
+        energy = self.bins.energy(a - b, weight)
         return energy / weight.sum().clamp(min=1)
 
 

@@ -77,14 +77,14 @@ class LapIRNLevel(nn.Module):
         return self.reach * unit, x
 
 
-def make_levels(networks: Mapping[str, Mapping[str, Any]], **common: Any) -> tuple[LapIRNLevel, ...]:
+def make_levels(networks: Mapping[str, Mapping[str, Any]], shown: int = 0, **common: Any) -> tuple[LapIRNLevel, ...]:
     """The three levels of a pyramid, from each level's numbers: every one begins by adding next to nothing to the field
-    of the level below, and reaches 16 voxels of the finest."""
+    of the level below, and reaches 16 voxels of the finest. `shown`: channels that each sees beside."""
     widths = {networks[part].get("width", WIDTH) for part in LEVELS}
     if len(widths) > 1 or min(widths) < 1:
         raise ValueError(f"the levels of a pyramid hand on their features: one width for all, at least 1, not {widths}")
     return tuple(
-        LapIRNLevel(inputs=5 if k else 2, **{"reach": 4.0 * 2**k, "small": 1e-5, **common, **networks[part]})
+        LapIRNLevel(shown + (5 if k else 2), **{"reach": 4.0 * 2**k, "small": 1e-5, **common, **networks[part]})
         for k, part in enumerate(LEVELS)
     )
 

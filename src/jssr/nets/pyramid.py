@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,8 +15,10 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.nets.blocks import pad_to_multiple, upsample_to
 
-__all__ = ["Pyramid"]
+__all__ = ["Pyramid", "costs"]
 
+Apart = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
+Describe = Callable[[Tensor], Tensor]
 _warp = full_precision(ff.warp)
 
 
@@ -25,22 +29,24 @@ class Pyramid:
         levels: networks from coarse to fine, as `LapIRNLevel` is called.
         x, y: moving and fixed image (B, 1, *spatial) of any size; padded at their far ends to multiples of 8.
         masks: of both, None where nothing is known.
+        compared: what describes an image, (B, 1, *spatial) to (B, C, *spatial). With it every network is also shown
+            the `costs` of the descriptors of x_l, moved by the level below, and y_l.
     """
 
-    def __init__(self, levels: Sequence[nn.Module], x: Tensor, y: Tensor, *masks: Tensor | None) -> None:
-        self.levels = levels
+    def __init__(
+        self, levels: Sequence[nn.Module], x: Tensor, y: Tensor, *masks: Tensor | None, compared: Describe | None = None
+    ) -> None:
+        self.levels, self.compared = levels, compared
         self.x, self.cut = pad_to_multiple(x, 8)
         self.y = pad_to_multiple(y, 8)[0]
         self.masks = [None if m is None else pad_to_multiple(m, 8)[0] for m in masks]
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def kept(
-        cls, memo: dict[str, Any], levels: Sequence[nn.Module], x: Tensor, y: Tensor, *masks: Tensor | None
-    ) -> Pyramid:
-        """That of a batch, made once and kept in its memo."""
+    def kept(cls, memo: dict[str, Any], *pair: Any, **more: Any) -> Pyramid:
+        """That of a batch, made once of the arguments above and kept in its memo."""
         if "pyramid" not in memo:
-            memo["pyramid"] = cls(levels, x, y, *masks)
+            memo["pyramid"] = cls(*pair, **more)
         found: Pyramid = memo["pyramid"]
         return found
 
@@ -53,15 +59,22 @@ class Pyramid:
         """u_l in voxels of level l."""
         return self._level(level)[0]
 
-    def distance(self, level: int, measure: Callable[[Tensor, Tensor, Tensor | None, int], Tensor]) -> Tensor:
-        """sum_{k <= l} 2^-(l-k) measure[u_l(x_l), y_l, mask, k], everything averaged to level k."""
-        x, y = self.scales[level - 1]
-        moved, mask = _warp(x, self.field(level)), self.mask(level)
-        total = measure(moved, y, mask, level)
-        for k in range(level - 1, 0, -1):
-            moved, y = _half(moved), _half(y)
-            mask = None if mask is None else _half(mask)
-            total = total + 2.0 ** (k - level) * measure(moved, y, mask, k)
+    def distance(self, level: int, apart: Apart, describe: Describe | None = None) -> Tensor:
+        """sum_{k <= l} 2^-(l-k) apart[u_l(x_l), y_l, mask, k], everything averaged to level k.
+
+        Args:
+            apart: of two images, a mask and the level's number.
+            describe: what of an image is compared. With it, apart[u_l(D(x_k)), D(y_k), mask, k]: what describes x is
+                moved, by u_l averaged to level k, in place of x itself; see `_carried`.
+        """
+        field, mask = self.field(level), self.mask(level)
+        moved, total = _warp(self.scales[level - 1][0], field), field.new_zeros(())
+        for k in range(level, 0, -1):
+            x, y = self.scales[k - 1]
+            pair = (moved, y) if describe is None else _carried(describe(x), describe(y), field)
+            total = total + 2.0 ** (k - level) * apart(*pair, mask, k)
+            field, mask = _half(field) / 2, None if mask is None else _half(mask)
+            moved = _half(moved)
         return total
 
     @cached_property
@@ -85,14 +98,54 @@ class Pyramid:
             network = self.levels[level - 1]
             x, y = self.scales[level - 1]
             if level == 1:
-                self._made[level] = network(x, y)
+                self._made[level] = network(x, y, *self._costs(x, y, None))
             else:
                 coarse, features = self._level(level - 1)
                 up = 2 * upsample_to(coarse, x.shape[2:])
-                more, features = network(_warp(x, up), y, up, below=features)
+                more, features = network(_warp(x, up), y, up, *self._costs(x, y, up), below=features)
                 self._made[level] = up + more, features
         return self._made[level]
+
+    @torch.no_grad()
+    def _costs(self, x: Tensor, y: Tensor, up: Tensor | None) -> tuple[Tensor, ...]:
+        if self.compared is None:
+            return ()
+        there, here = self.compared(x), self.compared(y)
+        return (costs(there if up is None else _warp(there, up), here),)
+
+
+@full_precision
+def costs(x: Tensor, y: Tensor) -> Tensor:
+    """How unlike y at a voxel is to x at that voxel and at its neighbours, (B, C, *spatial) both, as registers with a
+    cost volume are shown it: (B, 3^n, *spatial), the displacements -1, 0, 1 along each axis, the last axis fastest.
+
+    Mean squares over the channels and over three voxels along each axis, less their mean over the displacements, in
+    units of the whole's standard deviation.
+    """
+    n = x.ndim - 2
+    around = F.pad(x, [1, 1] * n, mode="replicate")
+    mean = F.avg_pool3d if n == 3 else F.avg_pool2d
+    found = []
+    for start in itertools.product(range(3), repeat=n):
+        beside = around
+        for axis, first in enumerate(start, start=2):
+            beside = beside.narrow(axis, first, x.shape[axis])
+        found.append(mean((beside - y).square().mean(dim=1, keepdim=True), 3, 1, 1, count_include_pad=False))
+    out = torch.cat(found, dim=1)
+    out = out - out.mean(dim=1, keepdim=True)
+    return out / out.square().mean(dim=tuple(range(1, n + 2)), keepdim=True).sqrt().clamp(min=1e-6)
 
 
 def _half(image: Tensor) -> Tensor:
     return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, 2)
+
+
+def _carried(x: Tensor, y: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+    """x moved by the field, and y, both read at one random place within the voxels, the same in every voxel.
+
+    What is read between voxels is a mean of them, in which noise is less: read at the voxels' middles, x would be
+    likest y under a shift of half a voxel along each axis, wherever it belongs. So every shift pays the same.
+    """
+    n = field.shape[1]
+    aside = (torch.rand(n) - 0.5).to(field).view(1, n, *[1] * n)
+    return _warp(x, field + aside), _warp(y, aside.expand_as(field))

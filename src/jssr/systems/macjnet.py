@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
+from jssr.losses.descriptors import DESCRIPTORS, described
 from jssr.losses.measures import Measure, measure_of
 from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.smoothness import diffusion
@@ -50,6 +51,9 @@ class MacJNet(System):
             their heads, (B, heads, K, ...), by `scales`; None for the register alone.
         measure: how unlike two images are, as `measure_of` gives it.
         classes: of the segmentors, background included.
+        carried: compare y's descriptor with that of x, moved, in place of that of x moved (eq. 14 as printed).
+        compared: the descriptor whose costs the register is shown beside the images; None shows the images alone, as
+            in print.
     """
 
     def __init__(
@@ -59,11 +63,14 @@ class MacJNet(System):
         F: nn.Module | None,
         measure: Measure,
         classes: int,
+        carried: bool = False,
+        compared: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         for name, level in zip(LEVELS, levels, strict=bool(levels)):
             self.add_module(name, level)
-        self.M, self.F, self.measure, self.classes = M, F, measure, classes
+        self.M, self.F, self.classes = M, F, classes
+        self.measure, self.carried, self.compared = measure, carried, compared
         self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
         self.makes = ({"tau": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
 
@@ -89,10 +96,17 @@ class MacJNet(System):
         return terms
 
     def _pyramid(self, batch: Batch) -> Pyramid:
-        return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), batch.moving_mask, batch.fixed_mask)
+        x, y = pair_of(batch)
+        mask = batch.fixed_mask
+        if self.carried and mask is not None:
+            mask = mask * described(y)  # air's descriptor is that of its noise
+        return Pyramid.kept(batch.memo, self.levels, x, y, batch.moving_mask, mask, compared=self.compared)
 
     def _sim(self, batch: Batch, level: int) -> Tensor:
-        return self._pyramid(batch).distance(level, self.measure)
+        pyramid = self._pyramid(batch)
+        if self.carried:
+            return pyramid.distance(level, self.measure.apart, self.measure.describe)
+        return pyramid.distance(level, self.measure)
 
     def _smooth(self, batch: Batch, level: int) -> Tensor:
         return diffusion(self._pyramid(batch).field(level))
@@ -160,7 +174,7 @@ class MacJNet(System):
         ]
         if not self.levels:
             return Alignment(torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device), None, said[0], said[1])
-        return Alignment(Pyramid(self.levels, moving, fixed).finest, None, said[0], said[1])
+        return Alignment(Pyramid(self.levels, moving, fixed, compared=self.compared).finest, None, said[0], said[1])
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities of a scan of the fixed modality."""
@@ -209,7 +223,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     Args:
         networks: "Phi1", "Phi2", "Phi3" with `LapIRNLevel`'s numbers (gates are on unless "attention" is false), "M"
             and "F" with `SegNet`'s; either group may be left out.
-        options: "similarity" and "settings" of `measure_of`; "macmind" by default.
+        options: "similarity" and "settings" of `measure_of`, "macmind" by default; "carried" of `MacJNet`; "costs"
+            names the descriptor whose costs the register is shown (`jssr.nets.pyramid.costs`), by default none.
         classes: of the segmentors, background included.
     """
     named = [part for part in LEVELS if part in networks]
@@ -218,6 +233,10 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if "M" in networks:
         from jssr.nets.dynunet import SegNet  # MONAI's network: what does not segment need not load it
     M, F = (SegNet(classes=classes, **networks[part]) if part in networks else None for part in ("M", "F"))
-    measure = measure_of(**{"similarity": "macmind", **options})
-    levels = make_levels(networks, attention=True) if named else ()
-    return MacJNet(levels, M, F, measure, classes)
+    numbers = {"similarity": "macmind", **options}
+    carried, name = numbers.pop("carried", False), numbers.pop("costs", None)
+    if name is not None and name not in DESCRIPTORS:
+        raise ValueError(f"costs are of a descriptor, one of {', '.join(DESCRIPTORS)}, not {name!r}")
+    measure = measure_of(**numbers)
+    levels = make_levels(networks, shown=27 if name else 0, attention=True) if named else ()
+    return MacJNet(levels, M, F, measure, classes, carried, None if name is None else DESCRIPTORS[name])
