@@ -12,7 +12,9 @@ of() {  # of SIMILARITY: the register's
     [ "$1" = macmind ] && return
     local weight=20
     [ "$1" = mi ] && weight=3
-    echo --set "options={\"similarity\":\"$1\"}"
+    local costs=mind-ssc
+    [ "$1" = mi ] && costs=macmind
+    echo --set "options={\"similarity\":\"$1\",\"costs\":\"$costs\",\"carried\":true}"
     for level in coarse.weights.sim1 middle.weights.sim2 fine.weights.sim3; do
         echo --set "stages.$level=$weight"
     done
@@ -23,20 +25,15 @@ plan() {  # plan COARSE MIDDLE FINE: steps of the register by itself
 from() {  # from RUN...: their weights first
     printf -- "--start-from $RUNS/macjnet-runs/%s " "$@"
 }
-rate() {  # rate VALUE: the segmentors'
-    echo --set "learning_rates.M=$1" --set "learning_rates.F=$1"
-}
 joint="$(plan 0 0 0) --set stages.segment.steps=0"
 # Registers and segmentors learn by themselves first, once for each similarity and share of labels. Joint training goes
 # on from a pair of them, the segmentors alone and the register alone for as many steps.
 for like in macmind mind mi; do
-    trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 200 200 400)
+    trained "macjnet-runs/first-$like" macjnet-register-compact "${data[@]}" $(of $like) $(plan 250 250 500)
 done
 for share in 0.3 1.0 0.05 0.1; do
-    trained "macjnet-runs/first-segmentors-$share" macjnet-segmentors-compact "${data[@]}" \
-        --set stages.segment.steps=800 --set "labelled=$share"
-    trained "macjnet-runs/segmentors-$share" macjnet-segmentors-compact "${data[@]}" $(from "first-segmentors-$share") \
-        --set stages.segment.steps=1000 $(rate 0.004) --set "labelled=$share"
+    trained "macjnet-runs/segmentors-$share" macjnet-segmentors-compact "${data[@]}" \
+        --set stages.segment.steps=1200 --set "labelled=$share"
     trained "macjnet-runs/macjnet-$share" macjnet-compact "${data[@]}" $(from first-macmind "segmentors-$share") \
         $joint --set "labelled=$share"
 done
@@ -45,16 +42,16 @@ for like in mind mi; do
         $joint --set labelled=0.3
 done
 trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from segmentors-0.3) \
-    --set stages.segment.steps=400 $(rate 0.0005) --set labelled=0.3
-trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 400)
-trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 400)
+    --set stages.segment.steps=300 --set learning_rates.M=0.0005 --set learning_rates.F=0.0005 --set labelled=0.3
+trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 300)
+trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 300)
 
 others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()
-for stage in coarse=200 middle-alone=100 middle=200 fine-alone=200 fine=300; do
+for stage in coarse=300 middle-alone=100 middle=200 fine-alone=200 fine=500; do
     lapirn+=(--set "stages.${stage/=/.steps=}")
 done
-trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${others[@]}" --set stages.align.steps=1000
+trained macjnet-runs/voxelmorph-mind voxelmorph-mind-compact "${others[@]}" --set stages.align.steps=1300
 trained macjnet-runs/lapirn-mind lapirn-mind-compact "${others[@]}" "${lapirn[@]}"
 
 runs=("$RUNS"/macjnet-runs/{macjnet-0.3,macjnet-mind,macjnet-mi,register,register-mind,macjnet-0.05,macjnet-0.1,macjnet-1.0,voxelmorph-mind,lapirn-mind})

@@ -12,7 +12,8 @@ s = p where there is one, else what its segmentor says.
 
 Player "register" moves Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), player "segmentors" M and F (E = sup +
 cons); in its turn the other's result is given. Printed are the squares of (14) summed over the channels and those of
-(15) over the voxels; here both are means, so that the weights serve every size. Where M and F have
+(15) over the voxels; here both are means, so that the weights serve every size. As printed Phi sees x and y; with
+`costs` also where their descriptors fit, and with `carried` sim moves x's descriptor in place of x. Where M and F have
 heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
 
 Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone.
