@@ -116,6 +116,20 @@ def test_patchgans_receptive_field(layers, field):
     assert rows.max() - rows.min() + 1 == field
 
 
+@pytest.mark.parametrize(("depth", "kernel"), [(2, 3), (3, 3), (3, 5), (4, 5)])
+def test_volumes_thinner_than_the_kernel_have_the_right_gradient_in_bfloat16(depth, kernel):
+    torch.manual_seed(0)
+    layer = Conv3d(6, 8, kernel, padding=kernel // 2)
+    image = torch.randn(1, 6, depth, 5, 4)
+    gradients = []
+    for low in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            layer(image).float().square().mean().backward()
+        gradients.append(layer.weight.grad)
+    assert (gradients[0] - gradients[1]).abs().max() < 0.03 * gradients[0].abs().max()
+
+
 @pytest.mark.parametrize("kind", [Conv3d, ConvTranspose3d])
 def test_the_fast_path_changes_no_result_and_no_gradient(kind):
     torch.manual_seed(0)

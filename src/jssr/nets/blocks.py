@@ -29,10 +29,23 @@ def _doubled(image: Tensor) -> bool:
     )
 
 
+def _misread(input: Tensor, kernel: tuple[int, ...]) -> bool:
+    """Whether oneDNN's bfloat16 convolution would give a wrong gradient of the weights.
+
+    It did, up to NaN, for every volume thinner than the kernel along the first axis, unless one voxel thin (PyTorch
+    2.13, a CPU with AVX512-BF16).
+    """
+    return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and 1 < input.shape[2] < kernel[0]
+
+
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` that stays on the fast path for one small volume on a CPU; the result is the same."""
+    """`nn.Conv3d` that stays on the fast path for one small volume on a CPU; the result is the same. Volumes that CPUs
+    get wrong in bfloat16 are computed in float32."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if _misread(input, self.kernel_size):
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(input.float())
         if _doubled(input):
             return super().forward(input.expand(2, -1, -1, -1, -1))[:1]
         return super().forward(input)
