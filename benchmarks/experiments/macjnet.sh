@@ -12,9 +12,7 @@ of() {  # of SIMILARITY: the register's
     [ "$1" = macmind ] && return
     local weight=20
     [ "$1" = mi ] && weight=3
-    local costs=mind-ssc
-    [ "$1" = mi ] && costs=macmind
-    echo --set "options={\"similarity\":\"$1\",\"costs\":\"$costs\",\"carried\":true}"
+    echo --set "options={\"similarity\":\"$1\",\"costs\":\"mind-ssc\",\"carried\":true}"
     for level in coarse.weights.sim1 middle.weights.sim2 fine.weights.sim3; do
         echo --set "stages.$level=$weight"
     done

@@ -225,7 +225,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
         networks: "Phi1", "Phi2", "Phi3" with `LapIRNLevel`'s numbers (gates are on unless "attention" is false), "M"
             and "F" with `SegNet`'s; either group may be left out.
         options: "similarity" and "settings" of `measure_of`, "macmind" by default; "carried" of `MacJNet`; "costs"
-            names the descriptor whose costs the register is shown (`jssr.nets.pyramid.costs`), by default none.
+            names the descriptor whose costs the register is shown (`jssr.nets.pyramid.costs`), by default none; macMIND
+            beside macMIND has the same settings.
         classes: of the segmentors, background included.
     """
     named = [part for part in LEVELS if part in networks]
@@ -239,5 +240,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if name is not None and name not in DESCRIPTORS:
         raise ValueError(f"costs are of a descriptor, one of {', '.join(DESCRIPTORS)}, not {name!r}")
     measure = measure_of(**numbers)
+    compared = None if name is None else DESCRIPTORS[name]
+    if name == numbers["similarity"] == "macmind":
+        compared = measure.describe  # with its settings
     levels = make_levels(networks, shown=27 if name else 0, attention=True) if named else ()
-    return MacJNet(levels, M, F, measure, classes, carried, None if name is None else DESCRIPTORS[name])
+    return MacJNet(levels, M, F, measure, classes, carried, compared)
