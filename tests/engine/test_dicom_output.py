@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from shutil import copytree
 
 import numpy as np
@@ -95,7 +96,8 @@ def test_align_anonymously(study, weights, tmp_path):
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["study"] == "study" and list(result["phases"]) == ["arterial"]
     for name in ("result.json", "report.html", "results.csv", "arterial/result.json"):
-        assert "Doe" not in (tmp_path / name).read_text()
+        text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", (tmp_path / name).read_text())  # pictures hold any three letters
+        assert "Doe" not in text
 
 
 def test_dicom_results_need_dicom_scans(study, cohort, weights, tmp_path):
