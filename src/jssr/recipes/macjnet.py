@@ -26,7 +26,7 @@ ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
 """lambda_sim, lambda_label, lambda_smo."""
 LABEL_COMPACT, SMOOTH_COMPACT = 20.0, (20.0, 20.0, 60.0)
 """Fields are in voxels of the patch, where the authors' smoothness counts fractions of the image; labels are weighed
-up with it. The levels below may first bring too much: 60 on all of them learns slower."""
+up with it. The levels below may first bring too much: 80 on all of them learned slower."""
 ALIKE_COMPACT = {"macmind": 45.0, "mind": 20.0, "mi": 3.0}
 """Between CT and MR, shifted by one voxel or two, macMIND's distance rises by 0.45 of what MIND-SSC's does."""
 STEPS = (1000, 1200, 300)
