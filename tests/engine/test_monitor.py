@@ -95,6 +95,17 @@ def test_a_collapsed_system_is_seen() -> None:
     assert set(problems(found)) == {"copies", "still", "blank"}
 
 
+def test_one_blank_segmentor_of_two_is_seen() -> None:
+    batch = Blobs().batch(0, PAIR)
+    alignment = collapsed(batch)
+    alignment.fixed_segmentation = alignment.fixed_segmentation.clone()
+    alignment.fixed_segmentation[:, 1, 4:6] = 2.0  # what lies there is no background
+    assert 0 < foreground_fraction(alignment.fixed_segmentation) < 0.5
+    assert "blank" in problems(figures(alignment, batch, MAKES, ALL))
+    alignment.moving_segmentation = alignment.fixed_segmentation
+    assert "blank" not in problems(figures(alignment, batch, MAKES, ALL))
+
+
 def test_what_is_not_trained_yet_is_not_judged() -> None:
     batch = Blobs().batch(0, PAIR)
     assert set(figures(collapsed(batch), batch, MAKES, frozenset({"S"}))) == {"foreground_fraction"}

@@ -30,6 +30,27 @@ def test_a_segmentor_of_other_structures_is_refused(tmp_path):
         start_from(build_system(tiny_recipe()), weights, ("liver", "aorta"))
 
 
+def test_a_register_that_was_shown_other_costs_is_refused(tmp_path):
+    phi = {part: {"width": 4, "blocks": 1} for part in ("Phi1", "Phi2", "Phi3")}
+    stage = {"name": "a", "steps": 1, "train": {"register": list(phi)}, "weights": {"sim3": 1}}
+    same = {
+        "system": "macjnet", "networks": phi, "structures": (), "stages": (stage,),
+        "learning_rates": dict.fromkeys(phi, 1e-3),
+    }  # fmt: skip
+
+    def macmind(distance):
+        return {"similarity": "macmind", "settings": {"distance": distance}, "costs": "macmind"}
+
+    by_mi, by_mac = {"similarity": "mi", "costs": "mind-ssc"}, macmind(1)
+    for options, others in ((by_mi, macmind(1)), (by_mac, by_mi), (by_mac, macmind(2))):
+        system = build_system(tiny_recipe(**same, options=options))
+        weights = tiny_weights(tmp_path, **same, options=others)
+        with pytest.raises(CheckpointError, match="its Phi1 was shown costs of another descriptor"):
+            start_from(system, weights, ())
+        alike = tiny_weights(tmp_path, **same, options={**options, "carried": True})
+        assert start_from(system, alike, ()) == list(phi)
+
+
 def test_other_shapes_and_other_parts_are_refused(tmp_path):
     weights = tiny_weights(tmp_path)
     networks = {**tiny_recipe().networks, "Phi": {"widths": [6, 4], "convs": [1, 1]}}

@@ -116,11 +116,15 @@ def test_patchgans_receptive_field(layers, field):
     assert rows.max() - rows.min() + 1 == field
 
 
-@pytest.mark.parametrize(("depth", "kernel"), [(2, 3), (3, 3), (3, 5), (4, 5)])
-def test_volumes_thinner_than_the_kernel_have_the_right_gradient_in_bfloat16(depth, kernel):
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride"),
+    [((2, 5, 4), 3, 1), ((4, 5, 4), 5, 1), ((5, 1, 2), 3, 2), ((3, 1, 5), 3, 2), ((8, 8, 1), 3, 2)],
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_thin_volumes_have_the_right_gradient_in_bfloat16(shape, kernel, stride, layout):
     torch.manual_seed(0)
-    layer = Conv3d(6, 8, kernel, padding=kernel // 2)
-    image = torch.randn(1, 6, depth, 5, 4)
+    layer = Conv3d(6, 8, kernel, stride=stride, padding=kernel // 2).to(memory_format=layout)
+    image = torch.randn(1, 6, *shape).to(memory_format=layout)
     gradients = []
     for low in (False, True):
         layer.zero_grad()

@@ -1,4 +1,4 @@
-"""Fields, warps and losses are computed in float32, whatever precision the networks run in."""
+"""Warps and losses are computed in float32, and fields kept in it, whatever precision the networks run in."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ The figures come from one alignment of the current batch (`inspect`), so every s
 | --- | --- | --- |
 | `copy_ratio` | mean abs(G(x, y) - y) / mean abs(x - y) inside both masks | below 0.05: the generator copies y |
 | `mean_displacement_voxels` | mean length of tau inside the fixed mask | below 0.01: the field is zero |
-| `foreground_fraction` | voxels of x and y whose likeliest class is not 0 | below 1e-4 or above 0.9999: blank |
+| `foreground_fraction` | foreground by likeliest class, of x or y, the worse | below 1e-4 or above 0.9999: blank |
 | `folded_percent` | voxels whose Jacobian determinant is not positive | above 5: the field folds |
 
 Any figure that is not finite is bad too. The first three say nothing of a batch whose two images are nearly the same.
@@ -127,7 +127,7 @@ def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], traine
         if segmentation is not None
     ]
     if shares and judged("segmentation"):
-        found["foreground_fraction"] = sum(shares) / len(shares)
+        found["foreground_fraction"] = min(shares, key=lambda share: min(share, 1 - share))
     return found
 
 

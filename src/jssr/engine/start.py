@@ -25,8 +25,8 @@ def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> l
         The names of those parts.
 
     Raises:
-        CheckpointError: no such checkpoint, no part in common, one of another shape, or a segmentor of other
-            structures.
+        CheckpointError: no such checkpoint, no part in common, one of another shape or that was shown something else,
+            or a segmentor of other structures.
     """
     other, recipe, _ = load_system(checkpoint)
     common = [part for part in system.parts if part in other.parts]
@@ -38,6 +38,11 @@ def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> l
         knows, wanted = (", ".join(names) or "none" for names in (recipe.structures, structures))
         raise CheckpointError(f"{checkpoint}: its segmentor knows {knows}, the recipe's structures are {wanted}")
     for part in common:
+        if system.guide_of(part) != other.guide_of(part):
+            raise CheckpointError(
+                f"{checkpoint}: its {part} was shown costs of another descriptor than the recipe's; start from a "
+                "run of the same options"
+            )
         try:
             system.get_submodule(part).load_state_dict(other.get_submodule(part).state_dict())
         except RuntimeError as error:

@@ -29,13 +29,15 @@ def _doubled(image: Tensor) -> bool:
     )
 
 
-def _misread(input: Tensor, kernel: tuple[int, ...]) -> bool:
+def _misread(input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> bool:
     """Whether oneDNN's bfloat16 convolution would give a wrong gradient of the weights.
 
-    It did, up to NaN, for every volume thinner than the kernel along the first axis, unless one voxel thin (PyTorch
-    2.13, a CPU with AVX512-BF16).
+    It did, up to NaN, for volumes thinner than the kernel along the first axis, unless one voxel thin, and under a
+    stride for those one voxel thin along another axis (PyTorch 2.13, a CPU with AVX512-BF16).
     """
-    return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and 1 < input.shape[2] < kernel[0]
+    if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    return 1 < input.shape[2] < kernel[0] or (max(stride) > 1 and 1 in input.shape[3:])
 
 
 class Conv3d(nn.Conv3d):
@@ -43,7 +45,7 @@ class Conv3d(nn.Conv3d):
     get wrong in bfloat16 are computed in float32."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if _misread(input, self.kernel_size):
+        if _misread(input, self.kernel_size, self.stride):
             with torch.autocast("cpu", enabled=False):
                 return self.forward(input.float())
         if _doubled(input):

@@ -59,15 +59,18 @@ class Pyramid:
         """u_l in voxels of level l."""
         return self._level(level)[0]
 
-    def distance(self, level: int, apart: Apart, describe: Describe | None = None) -> Tensor:
-        """sum_{k <= l} 2^-(l-k) apart[u_l(x_l), y_l, mask, k], everything averaged to level k.
+    def distance(
+        self, level: int, apart: Apart, describe: Describe | None = None, where: Tensor | None = None
+    ) -> Tensor:
+        """sum_{k <= l} 2^-(l-k) apart[u_l(x_l), y_l, mask, k], everything brought to level k.
 
         Args:
             apart: of two images, a mask and the level's number.
             describe: what of an image is compared. With it, apart[u_l(D(x_k)), D(y_k), mask, k]: what describes x is
                 moved, by u_l averaged to level k, in place of x itself; see `_carried`.
+            where: (B, 1, *spatial) of the fixed image, 1 where it may be compared; everywhere by default.
         """
-        field, mask = self.field(level), self.mask(level)
+        field, mask = self.field(level), self.mask(level, where)
         moved, total = _warp(self.scales[level - 1][0], field), field.new_zeros(())
         for k in range(level, 0, -1):
             x, y = self.scales[k - 1]
@@ -85,11 +88,16 @@ class Pyramid:
             pairs.insert(0, (_half(pairs[0][0]), _half(pairs[0][1])))
         return pairs
 
-    def mask(self, level: int) -> Tensor | None:
-        """Where both scans have data, None where nothing is known of it."""
+    def mask(self, level: int, where: Tensor | None = None) -> Tensor | None:
+        """Where both scans have data, and `where` besides; None where nothing is known of either scan.
+
+        Beyond its ends the moving image counts as it does at them: a field gains nothing by leaving the patch.
+        """
         if not self.masks or any(m is None for m in self.masks):
             return None
         moving, fixed = (upsample_to(m, self.scales[level - 1][0].shape[2:]) for m in self.masks if m is not None)
+        if where is not None:
+            fixed = fixed * upsample_to(pad_to_multiple(where, 8)[0], fixed.shape[2:])
         return _warp(moving, self.field(level).detach()) * fixed
 
     def _level(self, level: int) -> tuple[Tensor, Tensor]:

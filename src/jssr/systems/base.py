@@ -73,6 +73,10 @@ class System(nn.Module):
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
 
+    def guide_of(self, part: str) -> object:
+        """What a part is given besides images, None if nothing: its weights serve only where that is equal."""
+        return None
+
     def check_patch(self, shape: Sequence[int]) -> None:
         """Raises ValueError where the system cannot be trained on patches of that shape."""
 

@@ -75,6 +75,10 @@ class MacJNet(System):
         self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
         self.makes = ({"tau": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
 
+    def guide_of(self, part: str) -> object:
+        """The descriptor whose costs the levels are shown."""
+        return getattr(self.compared, "__self__", self.compared) if part in LEVELS else None  # a macMIND, or a function
+
     def check_patch(self, shape: Sequence[int]) -> None:
         """The segmentors' coarsest features are normalised over their voxels, which must be several."""
         least = 0 if self.M is None else _part(self.M).multiple
@@ -97,16 +101,14 @@ class MacJNet(System):
         return terms
 
     def _pyramid(self, batch: Batch) -> Pyramid:
-        x, y = pair_of(batch)
-        mask = batch.fixed_mask
-        if self.carried and mask is not None:
-            mask = mask * described(y)  # air's descriptor is that of its noise
-        return Pyramid.kept(batch.memo, self.levels, x, y, batch.moving_mask, mask, compared=self.compared)
+        masks = batch.moving_mask, batch.fixed_mask
+        return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), *masks, compared=self.compared)
 
     def _sim(self, batch: Batch, level: int) -> Tensor:
         pyramid = self._pyramid(batch)
         if self.carried:
-            return pyramid.distance(level, self.measure.apart, self.measure.describe)
+            tissue = described(pair_of(batch)[1])  # air's descriptor is that of its noise
+            return pyramid.distance(level, self.measure.apart, self.measure.describe, tissue)
         return pyramid.distance(level, self.measure)
 
     def _smooth(self, batch: Batch, level: int) -> Tensor:
@@ -239,6 +241,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     carried, name = numbers.pop("carried", False), numbers.pop("costs", None)
     if name is not None and name not in DESCRIPTORS:
         raise ValueError(f"costs are of a descriptor, one of {', '.join(DESCRIPTORS)}, not {name!r}")
+    if not isinstance(carried, bool):
+        raise ValueError(f"carried is true or false, not {carried!r}")
     measure = measure_of(**numbers)
     compared = None if name is None else DESCRIPTORS[name]
     if name == numbers["similarity"] == "macmind":
