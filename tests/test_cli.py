@@ -191,7 +191,7 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     run(*words)
     run(*words, "--set", "labelled=0", code=2)
     more = ("--set", 'structures=["liver","aorta"]')
-    assert "label_names lacks aorta" in run(*words, *more).output  # some of its structures are not here
+    assert "label_names lacks aorta" in run(*words, *more, code=2).output  # one of its structures is not here
     assert "cannot be built" in run(*words, "--set", "patch=[2,2,2]", code=2).stderr
     assert "no case has a phase t1" in run(*words[:-2], code=2).stderr
     recipe = tmp_path / "tiny.json"
@@ -217,6 +217,13 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     write_image(replace(scan, grid=Grid(scan.grid.shape, affine)), Path(scan.name), np.int16)
     assert (
         "lies on another grid than the case's venous scan; run jssr prepare"
+        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=2).stderr
+    )
+    write_image(scan, Path(scan.name), np.int16)
+    labels = read_image(tmp_path / "ready" / "c1" / "arterial_labels.nii.gz")
+    write_image(replace(labels, grid=Grid(scan.grid.shape, affine)), Path(labels.name), np.uint8)
+    assert (
+        "arterial_labels.nii.gz: lies on another grid than its image"
         in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=2).stderr
     )
     shown = run("info", tmp_path / "run" / "weights.safetensors").output

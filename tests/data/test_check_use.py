@@ -21,7 +21,7 @@ def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
     )
 
 
-def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), values=(), **use):
+def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), values=(1,), **use):
     cohort = Cohort(name="c", anchor="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
     report = CheckReport("c", len(cases), {})
     report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0, values))
@@ -45,8 +45,10 @@ def test_phases(tmp_path):
 def test_label_maps_of_both_scans(tmp_path, needs, level):
     told = "no training case has label maps of both scans, from which mac learns"
     cases = [case("a", labels=("ct",)), case("b", labels=()), case("c", split="test")]
+    half = [("warning", "all", "training cases with a label map of one scan only")]
     assert said(tmp_path, cases, needs=frozenset({needs})) == [(level, "all", told)]
-    assert said(tmp_path, [*cases, case("d")], needs=frozenset({needs})) == []
+    assert said(tmp_path, [*cases, case("d")], needs=frozenset({needs})) == half
+    assert said(tmp_path, [*cases[1:], case("d")], needs=frozenset({needs})) == []
     assert said(tmp_path, cases, needs=frozenset({"pair"})) == []
 
 
@@ -64,7 +66,7 @@ def test_values_without_a_name(tmp_path):
 def test_structures(tmp_path):
     needs = frozenset({"labels"})
     assert said(tmp_path, [case("a")], structures=("liver", "aorta"), needs=needs) == [
-        ("warning", "all", "label_names lacks aorta of mac")
+        ("error", "all", "label_names lacks aorta of mac")
     ]
     assert said(tmp_path, [case("a")], names=("femur",), needs=needs) == [
         ("error", "all", "label_names lacks liver of mac")
@@ -80,6 +82,9 @@ def test_nothing_to_learn_from(tmp_path):
         ("error", "all", "mac learns from label maps and names no structures")
     ]
     assert said(tmp_path, [case("a")], names=("liver", "fat"), values=(2,), needs=needs) == [
+        ("error", "all", "the label maps of phase ct hold none of the structures of mac")
+    ]
+    assert said(tmp_path, [case("a")], values=(), needs=needs) == [
         ("error", "all", "the label maps of phase ct hold none of the structures of mac")
     ]
     # A phase that is not there is told once, not as label maps that are not there too.

@@ -68,6 +68,9 @@ def test_costs_are_least_where_the_images_fit():
     torch.testing.assert_close(found.square().mean((1, 2, 3, 4)), torch.ones(2))
     alike = torch.ones(1, 3, 8, 8, 8)
     assert (costs(alike, alike) == 0).all()
+    thin = x[..., :2].contiguous()  # a voxel stands for itself along what is too thin for a mean of three
+    found = costs(thin, torch.roll(thin, -1, dims=3))[..., 2:-2, :]
+    assert (found[:, order.index((0, 1, 0))] == found.amin(1)).all()
 
 
 def test_costs_are_of_the_scans_as_the_level_below_left_them():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jssr.core.grid import dims_in_words
-from jssr.data.check_report import CheckReport, Finding, Level
+from jssr.data.check_report import CheckReport, Finding
 from jssr.data.cohort import Cohort
 from jssr.data.draws import cases_of_split
 
@@ -84,12 +84,12 @@ def _unnamed(cohort: Cohort, use: Use, wanted: list[str], report: CheckReport) -
 
 def _empty(cohort: Cohort, use: Use, wanted: list[str], report: CheckReport) -> Iterator[Finding]:
     """Phases whose label maps hold nothing that is to be learned."""
-    train = {case.id for case in cases_of_split(cohort, "train")}
+    labelled = {(case.id, phase) for case in cases_of_split(cohort, "train") for phase in case.labels}
     known = cohort.structures()
     classes = {value for name in use.structures for value in known.get(name, ())}
     found: dict[str, set[int]] = {}
     for scan in report.scans:
-        if scan.labels and scan.case in train and (not wanted or scan.phase in wanted):
+        if (scan.case, scan.phase) in labelled and (not wanted or scan.phase in wanted):
             found.setdefault(scan.phase, set()).update(scan.labels)
     for phase, values in found.items():
         if classes and not values & classes:
@@ -106,6 +106,10 @@ def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
         what = f"no training case has {of}, from which {use.recipe} learns"
         yield Finding("error" if "labelled" in use.needs else "warning", "all", what)
         return
+    halves = [c.id for c in cases if len(set(wanted or c.labels) & set(c.labels)) == 1]
+    if halves and not use.made:
+        what = f"training cases with a label map of one scan only: {len(halves)} (the first is {halves[0]})"
+        yield Finding("warning", "all", f"{what}; their pairs count as without")
     if "labelled" in use.needs and not use.labelled:
         yield Finding("error", "all", f"{use.recipe} is to see no label map (labelled=0) and learns from them")
     if not use.structures:
@@ -113,7 +117,6 @@ def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
         return
     missing = [name for name in use.structures if name not in cohort.structures()]
     if missing:
-        level: Level = "error" if len(missing) == len(use.structures) else "warning"
         known = ", ".join(cohort.structures()) or "none"
         what = f"label_names lacks {', '.join(missing)} of {use.recipe}; it names {known}"
-        yield Finding(level, "all", f"{what}: --set structures='[...]' takes others")
+        yield Finding("error", "all", f"{what}: --set structures='[...]' takes others")

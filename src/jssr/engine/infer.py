@@ -28,7 +28,7 @@ from jssr.engine.provenance import Stopwatch
 from jssr.engine.registration import Registration, Working
 from jssr.errors import JssrError
 from jssr.evaluate.metrics import member
-from jssr.systems.base import Alignment
+from jssr.systems.base import Alignment, System
 
 __all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
 
@@ -194,10 +194,14 @@ def segment(
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
 
     Raises:
-        JssrError: the system has no segmentor; otherwise as `register`.
+        JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
     """
     scan = image_of(image)
     model = segmenting_model(scan, system, checkpoint, device, deterministic)
+    if moving and type(model.system).segment_moving is System.segment_moving:
+        raise JssrError(
+            f"{model.source}: one segmentor serves all scans here; leave out --moving, or name a macJNet run"
+        )
     check_dims(model, scan)
     ready = prepare_image(scan, model.recipe.spacing, model.recipe.window, model.recipe.flat)
     with model.computing():

@@ -65,8 +65,8 @@ def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -
 
 
 def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
-    """Headers tell: a case's scans lie on one grid, of the recipe's spacing; what is trained at one is of no use at
-    another."""
+    """Headers tell: a case's scans and label maps lie on one grid, of the recipe's spacing; what is trained at one is
+    of no use at another."""
     prepare = f"run jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
     for case in cohort.cases:
         grids = {phase: read_grid(cohort.image(case, phase)) for phase in case.images}
@@ -82,6 +82,9 @@ def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
                 )
             if not grid.same_as(grids[first], tolerance=0.05):
                 raise TrainingError(f"{file}: lies on another grid than the case's {first} scan; {prepare}")
+            labels = case.labels.get(phase)
+            if labels is not None and not read_grid(cohort.path(labels)).same_as(grid, tolerance=0.05):
+                raise TrainingError(f"{cohort.path(labels)}: lies on another grid than its image; {prepare}")
 
 
 def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:

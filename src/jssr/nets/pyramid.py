@@ -127,18 +127,20 @@ def costs(x: Tensor, y: Tensor) -> Tensor:
     """How unlike y at a voxel is to x at that voxel and at its neighbours, (B, C, *spatial) both, as registers with a
     cost volume are shown it: (B, 3^n, *spatial), the displacements -1, 0, 1 along each axis, the last axis fastest.
 
-    Mean squares over the channels and over three voxels along each axis, less their mean over the displacements, in
-    units of the whole's standard deviation.
+    Mean squares over the channels and over three voxels along each axis that has them, less their mean over the
+    displacements, in units of the whole's standard deviation.
     """
     n = x.ndim - 2
     around = F.pad(x, [1, 1] * n, mode="replicate")
     mean = F.avg_pool3d if n == 3 else F.avg_pool2d
+    wide = [3 if size > 2 else 1 for size in x.shape[2:]]  # pooling refuses what is thinner than its windows
     found = []
     for start in itertools.product(range(3), repeat=n):
         beside = around
         for axis, first in enumerate(start, start=2):
             beside = beside.narrow(axis, first, x.shape[axis])
-        found.append(mean((beside - y).square().mean(dim=1, keepdim=True), 3, 1, 1, count_include_pad=False))
+        apart = (beside - y).square().mean(dim=1, keepdim=True)
+        found.append(mean(apart, wide, 1, [w // 2 for w in wide], count_include_pad=False))
     out = torch.cat(found, dim=1)
     out = out - out.mean(dim=1, keepdim=True)
     return out / out.square().mean(dim=tuple(range(1, n + 2)), keepdim=True).sqrt().clamp(min=1e-6)

@@ -101,7 +101,7 @@ class System(nn.Module):
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities (B, K, *spatial) of a normalised image. Raises where the system has no segmentor."""
-        raise NotImplementedError(f"{type(self).__name__} has no segmentor")
+        raise NotImplementedError("no segmentor is among its parts")
 
     def segment_moving(self, image: Tensor) -> Tensor:
         """The same of a scan of the moving modality, where the system tells the two apart."""
