@@ -29,7 +29,8 @@ TABLES: dict[str, tuple[list[str], list[Key], list[tuple[str, str]]]] = {
     "Table 2: beside others": (
         ["initial", "rigid", "elastix", "voxelmorph-mind", "lapirn-mind", JOINT, *UNTRAINED],
         [*ALL, ("seconds", "")],
-        [(JOINT, other) for other in ("elastix", "voxelmorph-mind", "lapirn-mind", "discrete")]
+        [(JOINT, other) for other in ("rigid", "elastix", "voxelmorph-mind", "lapirn-mind", "discrete")]
+        + [(other, "rigid") for other in ("voxelmorph-mind", "lapirn-mind")]
         + [("discrete:macmind", "discrete:mind"), ("discrete:macmind", "discrete")],
     ),
     "Table 3: similarities, joint": (
@@ -38,12 +39,16 @@ TABLES: dict[str, tuple[list[str], list[Key], list[tuple[str, str]]]] = {
         [(JOINT, "macjnet-mind"), (JOINT, "macjnet-mi")],
     ),
     "Table 4: similarities, the register alone": (["register-mind", "register"], ALL, [("register", "register-mind")]),
-    "Table 5: joint and the register alone": (["register", JOINT], ALL, [(JOINT, "register")]),
+    "Table 5: joint and the register alone": (
+        ["register-mind", "macjnet-mind", "register", JOINT],
+        ALL,
+        [(JOINT, "register"), ("macjnet-mind", "register-mind")],
+    ),
     "Table 6: folds": (["register-mind", "register", "macjnet-mind", JOINT], [("folds", "")], []),
     "Table 7: shares of label maps": (
         ["register", "macjnet-0.05", "macjnet-0.1", JOINT, "macjnet-1.0"],
         LIVER + IMAGE,
-        [("macjnet-0.05", "register"), ("macjnet-1.0", JOINT)],
+        [("macjnet-0.05", "register"), ("macjnet-0.1", "register"), (JOINT, "macjnet-0.1"), ("macjnet-1.0", JOINT)],
     ),
 }
 """Of each table: rows, columns, and which row is tested against which."""
