@@ -18,7 +18,7 @@ SHA512 = (
     "37dc9688207bcb81b39afe18628488970cecf5f6b3601941508a51c839aeb63e"
     "e38cc023405fd9bd2e634a01a71616eb6d50e6a73410739f6d914a978d11267f"
 )
-VENDOR = Path(__file__).parent / "src" / "jssr" / "view" / "static" / "vendor"
+VENDOR = Path(__file__).parent / "src" / "jssr" / "viewer" / "static" / "vendor"
 
 
 def fetch() -> None:

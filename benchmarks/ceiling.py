@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from jssr.core.transform import resample
-from jssr.data.cohort import Cohort
-from jssr.evaluate.metrics import dice
+from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
+from jssr.metrics.measures import dice
 
 
 def main(folder: Path, split: str = "all") -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from jssr.core import field as ff
-from jssr.data.cohort import Cohort
-from jssr.data.pairs import PairSource
-from jssr.engine.recipe import build_system, load_recipe
-from jssr.evaluate.metrics import dice
+from jssr.io.cohort import Cohort
+from jssr.metrics.measures import dice
+from jssr.recipes.load import build_system, load_recipe
 from jssr.systems.base import Batch
+from jssr.training.pairs import PairSource
 
 STRUCTURES = ("bladder", "prostate", "rectum")
 STEPS, RATE = 150, 0.05

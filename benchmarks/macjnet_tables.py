@@ -11,9 +11,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from jssr.evaluate.metrics import CaseResult
-from jssr.evaluate.statistics import compare, comparisons_markdown
-from jssr.evaluate.tables import lines, markdown_row, read_csv, summarise, title_of
+from jssr.evaluation.statistics import compare, comparisons_markdown
+from jssr.metrics.measures import CaseResult
+from jssr.report.tables import lines, markdown_row, read_csv, summarise, title_of
 
 Key = tuple[str, str]
 """Metric and structure."""

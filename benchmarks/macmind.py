@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from jssr.cli.memory import keep_freed_memory
-from jssr.engine.provenance import peak_memory_mb
+from jssr.io.provenance import peak_memory_mb
 from jssr.losses.descriptors import MacMIND
 
 

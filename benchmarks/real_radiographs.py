@@ -3,7 +3,7 @@
 `OUT/visits`: the patients of `cxr_gbc` with several visits; the first listed one is fixed. Masks of both lungs and the
 mediastinum drawn by radiologists. Patient 51 is left out: its two images are one exposure.
 `OUT/made`: radiographs of 40 patients (JSRT), each deformed once as JRS-Net's paper prints it ("large") and once as two
-visits differ ("mild", `jssr.data.deform`), masks and contour points alike. The film itself is fixed.
+visits differ ("mild", `jssr.training.deform`), masks and contour points alike. The film itself is fixed.
 `OUT/films`: the same 40 as they are, to train on; of use for what is scored on `visits`, not on `made`.
 `DATA` holds the folders `cxr_gbc` (with its `metadata.csv`) and `cxr_jsrt_mc_sz/JSRT`, as their sources give them.
 """
@@ -21,11 +21,12 @@ import torch
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
-from jssr.data.cohort import Case, Cohort
-from jssr.data.deform import Deform, deformed
-from jssr.data.draws import generator_of
+from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.points import write_points
+from jssr.recipes.augmentation import Deform
+from jssr.training.deform import deformed
+from jssr.training.draws import generator_of
 
 SAME_EXPOSURE = "51"
 LUNGS = {"regions": {"lungs": ["lung_right", "lung_left"]}}

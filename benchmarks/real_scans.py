@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from jssr.core import field as ff
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Points, Volume
-from jssr.data.cohort import Case, Cohort
+from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.points import write_points
 

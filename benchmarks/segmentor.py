@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jssr.data.cohort import Cohort
-from jssr.engine.evaluation import cases_of
-from jssr.engine.infer import segment
-from jssr.engine.model import load_model
-from jssr.evaluate.metrics import dice
+from jssr.evaluation.evaluate import cases_of
+from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
+from jssr.metrics.measures import dice
+from jssr.registration.model import load_model
+from jssr.registration.pipeline import segment
 
 
 def main(folder: Path, split: str, weights: list[str]) -> None:

@@ -26,12 +26,12 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
 
     from jssr.cli.memory import keep_freed_memory
     from jssr.core.transform import resample
-    from jssr.engine.benchmark import aligned
-    from jssr.engine.contestants import Contestant
-    from jssr.engine.model import UNTRAINED, load_model, shipped_weights
-    from jssr.engine.provenance import peak_memory_mb
+    from jssr.evaluation.benchmark import aligned
+    from jssr.evaluation.methods import Contestant
     from jssr.io.images import read_image
     from jssr.io.itk_elastix import load
+    from jssr.io.provenance import peak_memory_mb
+    from jssr.registration.model import UNTRAINED, load_model, shipped_weights
 
     keep_freed_memory()
     torch.set_num_threads(threads)
@@ -74,7 +74,7 @@ def size_of(text: str) -> str:
 
 def system_of(text: str) -> str:
     """A system of ours, a tool that is there or a trained run, with its steps of refinement."""
-    from jssr.tools import TOOLS
+    from jssr.peers import TOOLS
 
     if Path(text).exists():
         return text

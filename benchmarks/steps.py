@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import torch
 
 from jssr.cli.memory import keep_freed_memory
-from jssr.engine.hardware import cpu_has_bf16, use_channels_last
-from jssr.engine.recipe import Recipe, Stage, build_system, load_recipe
+from jssr.core.hardware import cpu_has_bf16, use_channels_last
+from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.load import build_system, load_recipe
 from jssr.systems.base import Batch
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from tiny_jssr import ball, ball_labels, tiny_weights
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
-from tiny_jssr import ball, ball_labels, tiny_weights  # noqa: E402
+from jssr.core.volume import Points
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import write_image
+from jssr.io.points import write_points
 
-from jssr.core.volume import Points  # noqa: E402
-from jssr.data.cohort import Case, Cohort  # noqa: E402
-from jssr.io.images import write_image  # noqa: E402
-from jssr.io.points import write_points  # noqa: E402
+pytest_plugins = ("body", "shared")
+"""Fixtures in tests/support."""
 
 
 @pytest.fixture(scope="session")

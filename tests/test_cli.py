@@ -13,20 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_jssr import ball, ball_labels, tiny_recipe
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
-from tiny_jssr import ball, ball_labels, tiny_recipe  # noqa: E402
-
-import jssr  # noqa: E402
-from jssr.cli import app  # noqa: E402
-from jssr.core.grid import Grid  # noqa: E402
-from jssr.core.transform import Affine  # noqa: E402
-from jssr.core.volume import Points  # noqa: E402
-from jssr.data.cohort import Case, Cohort  # noqa: E402
-from jssr.io.images import read_image, write_image  # noqa: E402
-from jssr.io.points import read_points  # noqa: E402
-from jssr.io.transforms import write_affine  # noqa: E402
+import jssr
+from jssr.cli import app
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine
+from jssr.core.volume import Points
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import read_image, write_image
+from jssr.io.points import read_points
+from jssr.io.transforms import write_affine
 
 COMMANDS = (
     "demo", "phantom", "check", "prepare", "train", "register", "align", "segment", "synthesise", "warp", "evaluate",
@@ -244,7 +242,7 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
         case = Case(id="p0001", images={"venous": "v.nii.gz"})
         return Cohort(name="c", anchor="venous", cases=[case], root=tmp_path)
 
-    monkeypatch.setattr("jssr.data.phantom.writer.write_cohort", write)
+    monkeypatch.setattr("jssr.phantom.writer.write_cohort", write)
     shown = run(
         "phantom", tmp_path, "--patients", "3", "--seed", "5", "--shape", "20", "18", "10", "--phases", "t1, venous"
     )
@@ -267,7 +265,7 @@ def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, 
         made.update(names=names, studies=studies, phases=phases)
         return Cohort.load(cohort)
 
-    monkeypatch.setattr("jssr.data.phantom.recolour.write_recoloured", write)
+    monkeypatch.setattr("jssr.phantom.recolour.write_recoloured", write)
     (tmp_path / "names.json").write_text('{"1": "liver"}')
     case = cohort / "c0"
     run("phantom", tmp_path / "out", "--from", case / "venous.nii.gz", case / "venous_labels.nii.gz", "--patients", "2",
@@ -276,13 +274,13 @@ def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, 
 
 
 def test_demo_prints_the_table_and_writes_the_report(weights, cohort, tmp_path, monkeypatch):
-    from jssr.data.phantom.study import Study
+    from jssr.phantom.study import Study
 
     images = {"venous": ball(), "arterial": ball((6, 0, 0))}
     labels = {"venous": ball_labels(), "arterial": ball_labels((6, 0, 0))}
     points = {p: Points(np.array([[x, 0.0, 0]]), ("a",)) for p, x in (("venous", 0.0), ("arterial", 6.0))}
     patient = Study("p0001", "venous", images, labels, points, {}, {1: "liver", 16: "liver_tumour"})
-    monkeypatch.setattr("jssr.data.phantom.study.make_study", lambda seed, index: patient)
+    monkeypatch.setattr("jssr.phantom.study.make_study", lambda seed, index: patient)
     shown = run("demo", "-o", tmp_path / "demo", "--checkpoint", weights).output
     assert "arterial" in shown and "6.00 →" in shown
     assert (tmp_path / "demo" / "report.html").is_file() and (tmp_path / "demo" / "p0001" / "venous.nii.gz").is_file()

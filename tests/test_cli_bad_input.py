@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from tiny_jssr import SHAPE, ball, ball_labels, tiny_recipe, tiny_weights
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
-from tiny_jssr import SHAPE, ball, ball_labels, tiny_recipe, tiny_weights  # noqa: E402
-
-from jssr.cli import app, main  # noqa: E402
-from jssr.core.grid import Grid  # noqa: E402
-from jssr.data.cohort import Case, Cohort  # noqa: E402
-from jssr.io.images import write_image  # noqa: E402
+from jssr.cli import app, main
+from jssr.core.grid import Grid
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import write_image
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +149,7 @@ def test_full_disk(place, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jssr.engine.registration.write_image", full)
+    monkeypatch.setattr("jssr.registration.result.write_image", full)
     fails(place, *register(place, "x.nii.gz", "--no-report"), says=("out", "no space left", "unchanged"))
 
 
@@ -192,7 +188,7 @@ def test_the_unexpected_is_one_line_and_exit_1(place, monkeypatch, capsys):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug\nof two lines")
 
-    monkeypatch.setattr("jssr.engine.checkpoint.read_info", broken)
+    monkeypatch.setattr("jssr.recipes.weights.read_info", broken)
     result = CliRunner().invoke(app, ["info", str(place / "tiny.safetensors")])
     assert result.exit_code == 1
     assert result.stderr == "error: RuntimeError: a bug of two lines (unexpected; `jssr --debug ...` shows where)\n"
@@ -204,7 +200,7 @@ def test_interrupted_is_130(place, monkeypatch):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jssr.engine.infer.register", stopped)
+    monkeypatch.setattr("jssr.registration.pipeline.register", stopped)
     result = CliRunner().invoke(app, [str(w) for w in register(place, "x.nii.gz")])
     assert result.exit_code == 130 and "interrupted" in result.stderr
 

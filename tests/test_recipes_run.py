@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_jssr import ball, ball_labels
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parent / "engine"))
-from tiny_jssr import ball, ball_labels  # noqa: E402
-
-from jssr.cli import app  # noqa: E402
-from jssr.core.grid import Grid  # noqa: E402
-from jssr.core.volume import volume_of  # noqa: E402
-from jssr.data.cohort import Case, Cohort  # noqa: E402
-from jssr.engine.model import load_model  # noqa: E402
-from jssr.engine.recipe import load_recipe  # noqa: E402
-from jssr.evaluate.tables import read_csv  # noqa: E402
-from jssr.io.images import read_image, write_image  # noqa: E402
+from jssr.cli import app
+from jssr.core.grid import Grid
+from jssr.core.volume import volume_of
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import read_image, write_image
+from jssr.recipes.load import load_recipe
+from jssr.registration.model import load_model
+from jssr.report.tables import read_csv
 
 RECIPES = {
     "jssr-compact": [],

@@ -15,22 +15,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from jssr._version import __version__
 
 if TYPE_CHECKING:
     from jssr.core.grid import Grid
     from jssr.core.transform import Affine, Chain, Displacement, Transform, move_points, resample
     from jssr.core.volume import Points, Volume
-    from jssr.data.cohort import Case, Cohort
-    from jssr.engine.infer import register, segment, synthesise
-    from jssr.engine.model import Model, load_model
-    from jssr.engine.registration import Registration
-    from jssr.engine.scans import Study, read_study
-    from jssr.engine.study import StudyAlignment, align
     from jssr.errors import JssrError
+    from jssr.io.cohort import Case, Cohort
     from jssr.io.images import read_image, write_image
     from jssr.io.points import read_points, write_points
+    from jssr.io.study import Study, read_study
     from jssr.io.transforms import read_transform, write_displacement
+    from jssr.registration.model import Model, load_model
+    from jssr.registration.pipeline import register, segment, synthesise
+    from jssr.registration.result import Registration
+    from jssr.registration.study import StudyAlignment, align
 
 _HOME = {
     "Grid": "core.grid",
@@ -42,18 +42,18 @@ _HOME = {
     "resample": "core.transform",
     "Points": "core.volume",
     "Volume": "core.volume",
-    "Case": "data.cohort",
-    "Cohort": "data.cohort",
-    "register": "engine.infer",
-    "segment": "engine.infer",
-    "synthesise": "engine.infer",
-    "Model": "engine.model",
-    "load_model": "engine.model",
-    "Registration": "engine.registration",
-    "Study": "engine.scans",
-    "StudyAlignment": "engine.study",
-    "align": "engine.study",
-    "read_study": "engine.scans",
+    "Case": "io.cohort",
+    "Cohort": "io.cohort",
+    "register": "registration.pipeline",
+    "segment": "registration.pipeline",
+    "synthesise": "registration.pipeline",
+    "Model": "registration.model",
+    "load_model": "registration.model",
+    "Registration": "registration.result",
+    "Study": "io.study",
+    "StudyAlignment": "registration.study",
+    "align": "registration.study",
+    "read_study": "io.study",
     "JssrError": "errors",
     "read_image": "io.images",
     "write_image": "io.images",

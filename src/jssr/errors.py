@@ -5,6 +5,9 @@ The command line prints the message without a traceback and exits with 2; from P
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CheckpointError",
     "CohortError",
@@ -17,6 +20,7 @@ __all__ = [
     "TrainingError",
     "TransformError",
     "WorkerError",
+    "nearest",
 ]
 
 
@@ -70,3 +74,12 @@ class WorkerError(JssrError):
 
 class OutputError(JssrError):
     """An output that cannot be written; what was there before is untouched."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error message that names the known word nearest to `word`, or all where none is near."""
+    known = list(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else "; none is known here"

@@ -17,7 +17,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, coverage, move_points, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import TransformError
-from jssr.io.images import to_sitk
+from jssr.io.itk import to_sitk
 from jssr.io.transforms import write_displacement
 
 

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
-from jssr.io.images import from_sitk, read_grid, read_image, stored_dtype, to_sitk, write_image
+from jssr.io.images import from_sitk, read_grid, read_image, stored_dtype, write_image
+from jssr.io.itk import to_sitk
 
 AXES = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
 GRID = Grid.of((7, 6, 5), (0.8, 1.1, 2.5), (-12.5, 30.25, 900.0), AXES)

@@ -5,10 +5,10 @@ import pickle
 import pytest
 import torch
 
-from jssr.engine.optimise import Average
-from jssr.engine.recipe import build_system
-from jssr.engine.turns import check_fit
 from jssr.recipes import RECIPES
+from jssr.recipes.load import build_system
+from jssr.training.optimisers import Average
+from jssr.training.steps import check_fit
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if "compact" in name])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jssr import __version__
+from jssr._version import __version__
 from jssr.cli import apply, compare, convert, data, demo, learn, study, use, view
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory

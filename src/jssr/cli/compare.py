@@ -66,18 +66,17 @@ def benchmark(
     Example: jssr benchmark cohort -o comparison --run runs/jssr --refined runs/jssr --tool discrete --tool greedy
     """
     opt.prepare_session(threads, verbose)
-    from jssr.data.cohort import Cohort
-    from jssr.data.flat import unknown_spacing
-    from jssr.engine import benchmark as engine
-    from jssr.engine import benchmark_output as output
-    from jssr.engine.contestants import BEFORE, contestants_of, run_name
-    from jssr.engine.evaluation import cases_of, first_grid
-    from jssr.engine.output import check_output
-    from jssr.engine.recipe import nearest
-    from jssr.engine.rows import failures, rows_markdown
-    from jssr.engine.synthesis import TABLE, makers, note_makers, run_synthesis
-    from jssr.errors import JssrError
-    from jssr.evaluate.tables import PIXELS, rich_table
+    from jssr.errors import JssrError, nearest
+    from jssr.evaluation import benchmark as engine
+    from jssr.evaluation import benchmark_report as output
+    from jssr.evaluation.evaluate import cases_of, first_grid
+    from jssr.evaluation.methods import BEFORE, contestants_of, run_name
+    from jssr.evaluation.rows import failures, rows_markdown
+    from jssr.evaluation.synthesis import TABLE, makers, note_makers, run_synthesis
+    from jssr.io.cohort import Cohort
+    from jssr.io.output import check_output
+    from jssr.preprocessing.start2d import unknown_spacing
+    from jssr.report.tables import PIXELS, rich_table
 
     check_output(out)
     patients = Cohort.load(cohort)

@@ -116,7 +116,7 @@ def _write(whole: Transform, out: Path, to: Target, grids: dict[str, Grid]) -> N
     from jssr.core.transform import Affine, Chain, Displacement
     from jssr.errors import OutputError, TransformError
     from jssr.io import foreign
-    from jssr.io.images import WRITABLE
+    from jssr.io.itk import WRITABLE
     from jssr.io.transforms import write_affine, write_displacement
 
     parts = whole.parts if isinstance(whole, Chain) else (whole,)

@@ -12,7 +12,7 @@ import typer
 from jssr.cli import options as opt
 
 if TYPE_CHECKING:
-    from jssr.data.cohort import Cohort
+    from jssr.io.cohort import Cohort
 
 __all__ = ["check", "phantom", "prepare"]
 
@@ -94,8 +94,8 @@ def phantom(
     Example: jssr phantom study --from ct.nii.gz organs.nii.gz --patients 10
     """
     opt.prepare_session(None, verbose)
-    from jssr.data.phantom.writer import write_cohort
     from jssr.errors import JssrError
+    from jssr.phantom.writer import write_cohort
 
     if source is not None and (paired or anatomy is not Anatomy.abdomen or shape is not None):
         raise JssrError("--from takes the CT as it is: leave out --paired, --anatomy and --shape")
@@ -115,11 +115,10 @@ def phantom(
 
 def _phases(text: str | None, anatomy: str) -> tuple[str, ...] | None:
     """The phases of a list with commas; unknown ones are refused before any process is started."""
-    from jssr.data.phantom.pelvic_study import PELVIC_PHASES
-    from jssr.data.phantom.study import CT_PHASES, MR_PHASES
-    from jssr.data.phantom.thorax_study import VISITS
-    from jssr.engine.recipe import nearest
-    from jssr.errors import CohortError
+    from jssr.errors import CohortError, nearest
+    from jssr.phantom.pelvic_study import PELVIC_PHASES
+    from jssr.phantom.study import CT_PHASES, MR_PHASES
+    from jssr.phantom.thorax_study import VISITS
 
     chosen = tuple(p.strip() for p in text.split(",")) if text else None
     known = {"pelvis": PELVIC_PHASES, "thorax": VISITS}.get(anatomy, (*CT_PHASES, *MR_PHASES))
@@ -138,11 +137,11 @@ def _recoloured(
     phases: tuple[str, ...] | None,
     workers: int,
 ) -> Cohort:
-    from jssr.data.phantom.atlas import read_label_names
-    from jssr.data.phantom.recolour import write_recoloured
-    from jssr.data.phantom.study import CT_PHASES
-    from jssr.data.prepare import check_labels
     from jssr.io.images import read_image
+    from jssr.phantom.atlas import read_label_names
+    from jssr.phantom.recolour import write_recoloured
+    from jssr.phantom.study import CT_PHASES
+    from jssr.preprocessing.prepare import check_labels
 
     # What is wrong with the files is said here, before worker processes say it.
     check_labels(read_image(source[1], "labels", 3), read_image(source[0], ndim=3))
@@ -168,10 +167,10 @@ def check(
     Example: jssr check cohort --recipe macjnet-compact --set anchor=ct --set moving=mr
     """
     opt.prepare_session(None, verbose)
-    from jssr.data.check import check_cohort
-    from jssr.data.check_use import Use
-    from jssr.data.cohort import Cohort
-    from jssr.engine.recipe import build_system, load_recipe
+    from jssr.cohorts.check import check_cohort
+    from jssr.cohorts.check_use import Use
+    from jssr.io.cohort import Cohort
+    from jssr.recipes.load import build_system, load_recipe
 
     plan = load_recipe(recipe or "jssr-compact", override or [])
     use = None
@@ -226,17 +225,17 @@ def prepare(
     Example: jssr prepare cohort -o prepared
     """
     opt.prepare_session(None, verbose)
-    from jssr.data.cohort import Cohort
-    from jssr.data.prepare_cohort import prepare_cohort
-    from jssr.engine.recipe import load_recipe
+    from jssr.cohorts.prepare import prepare_cohort
     from jssr.errors import JssrError
+    from jssr.io.cohort import Cohort
+    from jssr.recipes.load import load_recipe
 
     plan = load_recipe(recipe)
     if spacing is not None and not all(0.1 <= s <= 100 for s in spacing):
         raise JssrError(f"--spacing: 0.1 to 100 mm along each axis, got {' '.join(f'{s:g}' for s in spacing)}")
     source = Cohort.load(cohort)
     if pairs:
-        from jssr.engine.counterparts import check_pairs
+        from jssr.cohorts.paired import check_pairs
 
         check_pairs(source, structure)
     done = prepare_cohort(
@@ -256,7 +255,7 @@ def prepare(
 
 
 def _make_pairs(done: Cohort, structures: list[str] | None, least_dice: float | None, threads: int) -> None:
-    from jssr.engine.counterparts import LEAST_DICE, make_counterparts, training_cases
+    from jssr.cohorts.paired import LEAST_DICE, make_counterparts, training_cases
 
     with opt.progress() as bar:
         task = bar.add_task("pairs", total=len(training_cases(done)))

@@ -31,12 +31,12 @@ def demo(
     """
     opt.prepare_session(threads, verbose)
     from jssr.cli.tables import show_results, warn
-    from jssr.data.cohort import Case, Cohort
-    from jssr.data.phantom.study import ANCHOR, make_study
-    from jssr.data.phantom.writer import regions_of, write_study
-    from jssr.engine.model import load_model
-    from jssr.engine.scans import study_of
-    from jssr.engine.study import align
+    from jssr.io.cohort import Case, Cohort
+    from jssr.io.study import study_of
+    from jssr.phantom.study import ANCHOR, make_study
+    from jssr.phantom.writer import regions_of, write_study
+    from jssr.registration.model import load_model
+    from jssr.registration.study import align
 
     model = load_model("jssr", checkpoint, device)
     with opt.Stages(3 * 8 + 3).shown() as stages:

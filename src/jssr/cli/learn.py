@@ -11,7 +11,7 @@ import typer
 from jssr.cli import options as opt
 
 if TYPE_CHECKING:
-    from jssr.data.cohort import Cohort
+    from jssr.io.cohort import Cohort
 
 __all__ = ["evaluate", "info", "report", "train"]
 
@@ -52,15 +52,15 @@ def train(
     Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
     """
     opt.prepare_session(threads, verbose)
-    from jssr.data.cohort import Cohort
-    from jssr.engine.checkpoint import has_state
-    from jssr.engine.output import check_output
-    from jssr.engine.recipe import build_system, load_recipe
-    from jssr.engine.sources import source_of
-    from jssr.engine.start import begun
-    from jssr.engine.start import start_from as begin
-    from jssr.engine.train import train as run
     from jssr.errors import RecipeError
+    from jssr.io.cohort import Cohort
+    from jssr.io.output import check_output
+    from jssr.recipes.load import build_system, load_recipe
+    from jssr.training.checkpoint import has_state
+    from jssr.training.initial_weights import begun
+    from jssr.training.initial_weights import start_from as begin
+    from jssr.training.loop import train as run
+    from jssr.training.sources import source_of
 
     check_output(out)
     plan = load_recipe(recipe, override or [])
@@ -127,10 +127,10 @@ def evaluate(
     opt.prepare_session(threads, verbose)
     from rich.progress import Progress
 
-    from jssr.data.cohort import Cohort
-    from jssr.engine.evaluation import cases_of, evaluate_cohort, fitting_cohort, summaries
-    from jssr.engine.model import load_model
-    from jssr.evaluate.tables import rich_table
+    from jssr.evaluation.evaluate import cases_of, evaluate_cohort, fitting_cohort, summaries
+    from jssr.io.cohort import Cohort
+    from jssr.registration.model import load_model
+    from jssr.report.tables import rich_table
 
     patients = Cohort.load(cohort)
     cases = cases_of(patients, split)
@@ -160,9 +160,9 @@ def report(
     Example: jssr report aligned
     """
     opt.prepare_session(None, verbose)
-    from jssr.engine.evaluation import write_tables
-    from jssr.engine.reread import rewrite_report
-    from jssr.evaluate.tables import read_csv, rich_table
+    from jssr.evaluation.evaluate import write_tables
+    from jssr.registration.reload import rewrite_report
+    from jssr.report.tables import read_csv, rich_table
 
     if (folder / "evaluation.json").is_file():
         for summary in write_tables(folder, read_csv(folder / "results.csv")):
@@ -190,8 +190,8 @@ def info(
 
     from rich.table import Table
 
-    from jssr.engine.checkpoint import read_info
-    from jssr.engine.model import weights_at
+    from jssr.recipes.weights import read_info
+    from jssr.registration.model import weights_at
 
     path = weights_at(checkpoint or "jssr")
     header = read_info(path)
@@ -223,7 +223,7 @@ def _told(cohort: Cohort | None) -> dict[str, object] | None:
     """Plain words on a cohort for the checkpoint's header."""
     if cohort is None:
         return None
-    from jssr.data.shelf import modalities_of
+    from jssr.cohorts.prepared import modalities_of
 
     told = {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
     return {**told, "modalities": modalities_of(cohort)}

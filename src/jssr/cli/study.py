@@ -48,8 +48,8 @@ def series(
     """
     opt.prepare_session(None, verbose)
     from jssr.cli.tables import series_rows, show_series
-    from jssr.engine.scans import read_study
     from jssr.errors import ImageError
+    from jssr.io.study import read_study
 
     found = read_study(study, phases_of(phase), leave or ())
     if not found.series:
@@ -94,10 +94,10 @@ def align(
     """
     opt.prepare_session(threads, verbose)
     from jssr.cli.tables import show_results, show_series, warn
-    from jssr.engine import study as engine
-    from jssr.engine.dicom_output import study_sources
-    from jssr.engine.output import check_output
-    from jssr.engine.scans import anonymous_study, read_study
+    from jssr.io.output import check_output
+    from jssr.io.study import anonymous_study, read_study
+    from jssr.registration import study as engine
+    from jssr.registration.dicom import study_sources
 
     check_output(out)
     found = read_study(study, phases_of(phase), leave or (), by_folder=not anonymise)

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jssr.evaluate.metrics import CaseResult
-from jssr.evaluate.tables import METRICS, value_of
+from jssr.metrics.measures import CaseResult
+from jssr.report.tables import METRICS, value_of
 
 if TYPE_CHECKING:
-    from jssr.data.phases import Named
-    from jssr.engine.study import StudyAlignment
+    from jssr.io.dicom.phases import Named
+    from jssr.registration.study import StudyAlignment
 
 __all__ = ["series_rows", "show_results", "show_series", "warn"]
 

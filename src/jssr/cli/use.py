@@ -10,7 +10,7 @@ import typer
 from jssr.cli import options as opt
 
 if TYPE_CHECKING:
-    from jssr.engine.registration import Registration
+    from jssr.registration.result import Registration
 
 __all__ = ["OWN", "STAGES", "register", "segment", "synthesise"]
 
@@ -56,16 +56,16 @@ def register(
     Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 40
     """
     opt.prepare_session(threads, verbose)
-    from jssr.engine import infer
-    from jssr.engine.output import check_output
-    from jssr.engine.registration import Saving
-    from jssr.engine.scans import anonymous, named_in
+    from jssr.io.output import check_output
+    from jssr.io.study import anonymous, named_in
+    from jssr.registration import pipeline as infer
+    from jssr.registration.result import Saving
 
     check_output(out)
     structures = named_in(fixed_labels.parent) if fixed_labels is not None else None
     headers = None
     if dicom:  # takes half a second to import
-        from jssr.engine.dicom_output import sources_of
+        from jssr.registration.dicom import sources_of
 
         headers = sources_of(fixed, moving, anonymise)
     scans = (anonymous(fixed, "fixed"), anonymous(moving, "moving")) if anonymise else (fixed, moving)
@@ -100,11 +100,11 @@ def segment(
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
     """
     opt.prepare_session(threads, verbose)
-    from jssr.engine import infer
-    from jssr.engine.inputs import image_of
-    from jssr.engine.model import segmenting_model
-    from jssr.engine.output import check_output, write_json
     from jssr.io.images import write_image
+    from jssr.io.output import check_output, write_json
+    from jssr.registration import pipeline as infer
+    from jssr.registration.inputs import image_of
+    from jssr.registration.model import segmenting_model
 
     target = image_path(out, "segmentation.nii.gz")
     check_output(target.parent)
@@ -143,8 +143,8 @@ def synthesise(
     Example: jssr synthesise arterial.nii.gz venous.nii.gz -o arterial_as_venous.nii.gz
     """
     opt.prepare_session(threads, verbose)
-    from jssr.engine import infer
     from jssr.io.images import write_image
+    from jssr.registration import pipeline as infer
 
     target = image_path(out, "synthesised.nii.gz")
     with opt.Stages(2).shown() as stages:
@@ -159,14 +159,14 @@ def synthesise(
 
 def image_path(out: Path, name: str) -> Path:
     """The file meant by -o: itself, or `name` in a folder."""
-    from jssr.io.images import WRITABLE
+    from jssr.io.itk import WRITABLE
 
     return out if out.name.lower().endswith(WRITABLE) else out / name
 
 
 def names_path(image: Path) -> Path:
     """Where the names of a label map's numbers are written: organs.nii.gz has them in organs.json."""
-    from jssr.io.images import WRITABLE
+    from jssr.io.itk import WRITABLE
 
     ending = next(e for e in WRITABLE if image.name.lower().endswith(e))
     return image.with_name(image.name[: -len(ending)] + ".json")
@@ -174,7 +174,7 @@ def names_path(image: Path) -> Path:
 
 def _tell(done: Registration, out: Path) -> None:
     from jssr.cli.tables import show_results
-    from jssr.engine.study import state_results
+    from jssr.registration.study import state_results
 
     screen = opt.console()
     results = state_results("pair", Path(done.moving.name).name, done)

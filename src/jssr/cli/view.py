@@ -39,7 +39,7 @@ def view(
 
     from jssr.errors import JssrError
     from jssr.io.atomic import make_folder
-    from jssr.view.server import STATIC, create_app
+    from jssr.viewer.server import STATIC, create_app
 
     if not (STATIC / "vendor" / "niivue.umd.js").is_file():
         raise JssrError(

@@ -28,7 +28,8 @@ from jssr.core.transform import Affine, Displacement
 from jssr.errors import TransformError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
-from jssr.io.images import quiet, read_grid
+from jssr.io.images import read_grid
+from jssr.io.itk import quiet
 from jssr.io.itk_elastix import field_of, itk_image, modules
 
 __all__ = [

@@ -24,7 +24,7 @@ from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
-from jssr.io.images import WRITABLE, grid_of, quiet, to_sitk, write_sitk
+from jssr.io.itk import WRITABLE, grid_of, quiet, to_sitk, write_sitk
 
 __all__ = ["displacement_of", "read_transform", "write_affine", "write_displacement"]
 

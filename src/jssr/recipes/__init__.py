@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.engine.recipe import Recipe
 from jssr.recipes import baselines, dual, jrsnet, jssr, macjnet, untrained
+from jssr.recipes.config import Recipe
 
 __all__ = ["RECIPES"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jssr.data.augment import Augment
-from jssr.engine.recipe import Recipe, Stage
+from jssr.recipes.augmentation import Augment
+from jssr.recipes.config import Recipe, Stage
 
 __all__ = [
     "dual_compact",

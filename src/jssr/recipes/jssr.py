@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jssr.engine.recipe import Recipe, Stage
+from jssr.recipes.config import Recipe, Stage
 
 __all__ = [
     "jsegr_compact",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jssr.engine.recipe import Recipe, Stage
+from jssr.recipes.config import Recipe, Stage
 
 __all__ = [
     "macjnet_compact",

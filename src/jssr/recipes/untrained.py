@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jssr.engine.recipe import Recipe
+from jssr.recipes.config import Recipe
 
 __all__ = ["discrete", "rigid"]
 

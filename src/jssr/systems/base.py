@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Alignment", "Batch", "System", "Terms", "pair_of", "there"]
+__all__ = ["Alignment", "Batch", "System", "Terms", "named_tensors", "pair_of", "there"]
 
 Terms = Mapping[str, Callable[[], Tensor]]
 
@@ -130,3 +130,15 @@ def pair_of(batch: Batch) -> tuple[Tensor, Tensor]:
         ValueError: the batch has no pair.
     """
     return there(batch.moving, "a moving image"), there(batch.fixed, "a fixed image")
+
+
+def named_tensors(system: System, parts: Collection[str]) -> dict[str, Tensor]:
+    """Weights and buffers of some parts, by their name in the system ("G.conv.weight"); the tensors themselves, each
+    under its first name."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in system.state_dict().items():
+        if name.split(".", 1)[0] in parts and (value.numel() == 0 or value.data_ptr() not in seen):
+            seen.add(value.data_ptr())
+            found[name] = value
+    return found

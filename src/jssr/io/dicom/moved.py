@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from jssr import __version__
+from jssr._version import __version__
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
 from jssr.io.dicom.headers import ACQUISITION

@@ -17,7 +17,7 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, find_series, listed
-from jssr.io.images import quiet
+from jssr.io.itk import quiet
 from jssr.io.names import names_series
 
 __all__ = ["read_series", "series_at"]

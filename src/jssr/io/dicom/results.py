@@ -14,7 +14,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import DeformableSpatialRegistrationStorage, ExplicitVRLittleEndian, generate_uid
 
-from jssr import __version__
+from jssr._version import __version__
 from jssr.core.grid import Grid, GridError
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume

@@ -1,0 +1,1 @@
+"""Cohorts checked, prepared, and paired with counterparts."""

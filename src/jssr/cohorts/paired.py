@@ -1,0 +1,270 @@
+"""Counterparts of the scans of a pair, made by careful registration: the training data of `dual` (Cao et al. 2018).
+
+Both scans of a training pair are registered by SyN with mutual information, and then by demons on their label maps, as
+the paper's section 3 has it. Where SyN makes the label maps fit worse than before, the demons begin without it. Through
+the map found each scan is brought onto the other: what looks as one modality and lies on the other. Pairs whose organs
+still do not fit are left out, and a table says which and why.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from jssr.cohorts.prepare import COUNTERPARTS, PREPARED
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Chain, Displacement, resample
+from jssr.core.volume import Volume
+from jssr.errors import CohortError, JssrError
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import read_image, write_image
+from jssr.io.itk import to_sitk
+from jssr.io.transforms import displacement_of
+from jssr.metrics.measures import dice, member
+from jssr.metrics.measures import regularity as folds_of
+from jssr.peers import TOOLS
+from jssr.preprocessing.intensity import NO_DATA
+
+__all__ = ["Made", "check_pairs", "make_counterparts", "training_cases"]
+
+LEAST_DICE, MOST_FOLDS = 0.80, 0.5
+STEPS, SIGMA_VOXELS = 100, 1.0
+REPORT, MARKER = "counterparts.csv", COUNTERPARTS
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a pair: mean Dice of the labels before, after SyN and after demons, the worst structure's after
+    demons; folded cells in per cent."""
+
+    case: str
+    before: float
+    syn: float
+    demons: float
+    worst: float
+    folds: float
+    kept: bool
+
+
+def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
+    """Make sure that counterparts can be made of a cohort, prepared or not yet.
+
+    Args:
+        cohort: two phases, with label maps of both in every training case.
+        structures: whose labels lead; None takes all that the cohort names.
+
+    Returns:
+        Structure to label values.
+
+    Raises:
+        CohortError: other than two phases, a pair without label maps, an unknown structure.
+        JssrError: ANTs is not installed.
+    """
+    lacks = TOOLS["syn-mi"].lacks()
+    if lacks:
+        raise JssrError(f"counterparts need ANTs: {lacks}")
+    if len(cohort.phases) != 2:
+        raise CohortError(f"{cohort.root}: counterparts need two phases, not {', '.join(cohort.phases)}")
+    known = cohort.structures()
+    unknown = [name for name in structures or () if name not in known]
+    if unknown:
+        raise CohortError(f"{cohort.root}: no structure {unknown[0]!r}; its labels are {', '.join(known)}")
+    for case in training_cases(cohort):
+        if not set(cohort.phases) <= set(case.images) or not set(cohort.phases) <= set(case.labels):
+            both = " or ".join(cohort.phases)
+            raise CohortError(f"{cohort.root}: case {case.id} lacks a scan or a label map of {both}")
+    return {name: known[name] for name in structures or known}
+
+
+def training_cases(cohort: Cohort) -> list[Case]:
+    """Those of the split "train", all where there are no splits: in use no counterpart is needed."""
+    return cohort.split("train") if any(case.split for case in cohort.cases) else list(cohort.cases)
+
+
+def make_counterparts(
+    cohort: Cohort,
+    structures: Sequence[str] | None = None,
+    least_dice: float = LEAST_DICE,
+    most_folds: float = MOST_FOLDS,
+    threads: int = 1,
+    on_case: Callable[[Made], None] | None = None,
+) -> list[Made]:
+    """Give every training pair of a prepared cohort its counterparts, in place: `paired` of `cohort.json`.
+
+    Writes ID/PHASE_counterpart.nii.gz and ID/counterparts.json as each pair is done (what is there for the same files
+    and settings is not done again), `counterparts.csv`, and the cohort without the training pairs that were rejected.
+    Pairs that have counterparts of their own, as phantoms have, are left alone.
+
+    Args:
+        cohort: prepared: both scans of a case on one grid.
+        structures: whose labels lead; None takes all that the cohort names.
+        least_dice, most_folds: what a pair must reach to be kept: mean Dice, and per cent of folded cells at most.
+        threads: of SyN; with one it repeats bit for bit.
+        on_case: called with each pair when it is done.
+
+    Raises:
+        CohortError: as `check_pairs`, or no pair that fits.
+        JssrError: ANTs is not installed.
+    """
+    values = check_pairs(cohort, structures)
+    done = []
+    for case in training_cases(cohort):
+        if set(cohort.phases) <= set(case.paired) and not (cohort.root / case.id / MARKER).is_file():
+            continue
+        made = _kept_or_made(cohort, case, values, threads, (least_dice, most_folds))
+        done.append(made)
+        if on_case is not None:
+            on_case(made)
+    return _finished(cohort, done)
+
+
+def _finished(cohort: Cohort, done: list[Made]) -> list[Made]:
+    with atomic_path(cohort.root / REPORT) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([f.name for f in fields(Made)])
+        writer.writerows(astuple(made) for made in done)
+    good, bad = ({made.case for made in done if made.kept is kept} for kept in (True, False))
+    _note(cohort, good)
+    if done and not good:
+        raise CohortError(f"{cohort.root}: no pair fits well enough to learn from; see {REPORT}")
+    cohort.model_copy(update={"cases": [case for case in cohort.cases if case.id not in bad]}).save()
+    return done
+
+
+def _note(cohort: Cohort, good: set[str]) -> None:
+    """prepared.json says how a counterpart is stored: as the scan that it was made of."""
+    file = cohort.root / PREPARED
+    if not file.is_file():
+        return
+    told = json.loads(file.read_text(encoding="utf-8"))
+    first, second = cohort.phases
+    for name in good:
+        phases = told["cases"][name]["phases"]
+        told["cases"][name]["paired"] = {first: phases[second], second: phases[first]}
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _kept_or_made(
+    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], threads: int, limits: tuple[float, float]
+) -> Made:
+    """What was made of a pair before, where files and settings are the same; else it is made now."""
+    marker = make_folder(cohort.root / case.id) / MARKER
+    case.paired.clear()
+    told = [cohort.files_of(case), sorted((name, list(v)) for name, v in values.items()), limits, STEPS, SIGMA_VOXELS]
+    fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        old = json.loads(marker.read_text(encoding="utf-8"))
+        if old["fingerprint"] == fingerprint and all(cohort.path(p).is_file() for p in old["paired"].values()):
+            case.paired.update(old["paired"])
+            return Made(**old["made"])
+    marker.unlink(missing_ok=True)
+    made = _make(cohort, case, values, threads, limits)
+    with atomic_path(marker) as temporary:
+        content = {"fingerprint": fingerprint, "made": asdict(made), "paired": dict(case.paired)}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def _make(
+    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], threads: int, limits: tuple[float, float]
+) -> Made:
+    anchor = cohort.anchor
+    other = next(phase for phase in cohort.phases if phase != anchor)
+    y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (anchor, other))
+    p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (anchor, other))
+    if not any(member(p_y.array, v).any() and member(p_x.array, v).any() for v in values.values()):
+        log.warning("%s: its label maps have no structure in common", case.id)
+        return Made(case.id, 0.0, 0.0, 0.0, 0.0, 0.0, kept=False)
+    syn = _syn(y.image, x.image, threads, case.id)
+    before, by_syn = (_overlap(p_y, resample(p_x, y.grid, way), values) for way in (None, syn))
+    if by_syn < before:  # it has lost its way: what follows begins where the scans were
+        syn = Affine.identity(3).displacement(y.grid)
+    after = resample(p_x, y.grid, syn)
+    # A point goes through the demons first: they move the warped labels onto the fixed ones.
+    whole = Chain(_demons(p_y, after, values), syn).displacement(y.grid)
+    moved = resample(p_x, y.grid, whole)
+    by_demons, worst = _overlap(p_y, moved, values), _overlap(p_y, moved, values, np.nanmin)
+    folds = folds_of(whole).folds
+    kept = by_demons >= limits[0] and folds <= limits[1]
+    if kept:
+        for phase, scan, grid, way in ((anchor, x, y.grid, whole), (other, y, x.grid, whole.inverse(x.grid))):
+            name = f"{case.id}/{phase}_counterpart.nii.gz"
+            write_image(scan.moved(grid, way), cohort.root / name, "int16")
+            case.paired[phase] = name
+    numbers = {"before": before, "syn": by_syn, "demons": by_demons, "worst": worst, "folds": folds}
+    return Made(case=case.id, kept=kept, **{name: round(value, 4) for name, value in numbers.items()})
+
+
+def _syn(fixed: Volume, moving: Volume, threads: int, name: str) -> Displacement:
+    try:
+        return TOOLS["syn-mi"].run(fixed, moving, Affine.identity(3), threads).displacement(fixed.grid)
+    except Exception as error:  # whatever ANTs stops with: one pair must not take the others with it
+        log.warning("%s: SyN stopped (%s); the demons begin without it", name, error)
+        return Affine.identity(3).displacement(fixed.grid)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A prepared scan without its mark for no data, and where it has data."""
+
+    image: Volume
+    mask: Volume
+
+    @classmethod
+    def of(cls, stored: Volume) -> _Scan:
+        known = stored.data > NO_DATA
+        low = float(stored.data[known].min()) if bool(known.any()) else 0.0
+        filled = torch.where(known, stored.data.float(), low)
+        return cls(stored.with_data(filled), stored.with_data(known.float()))
+
+    @property
+    def grid(self) -> Grid:
+        return self.image.grid
+
+    def moved(self, grid: Grid, way: Displacement) -> Volume:
+        """Through a map, as a prepared scan again."""
+        known = resample(self.mask, grid, way, fill=0.0).data > 0.5
+        moved = resample(self.image, grid, way)
+        return moved.with_data(torch.where(known, moved.data.round(), float(NO_DATA)))
+
+
+def _overlap(
+    fixed: Volume, moved: Volume, values: Mapping[str, Sequence[int]], of: Callable[[list[float]], float] = np.nanmean
+) -> float:
+    return float(of([dice(member(fixed.array, v), member(moved.array, v)) for v in values.values()]))
+
+
+def _demons(fixed: Volume, moving: Volume, values: Mapping[str, Sequence[int]]) -> Displacement:
+    """Diffeomorphic demons (Vercauteren et al. 2007) on label maps made smooth, on one grid."""
+    images = [sitk.SmoothingRecursiveGaussian(_levels(v, values), _sigma(v)) for v in (fixed, moving)]
+    demons = sitk.DiffeomorphicDemonsRegistrationFilter()
+    demons.SetNumberOfIterations(STEPS)
+    demons.SetSmoothDisplacementField(True)
+    demons.SetStandardDeviations(SIGMA_VOXELS)
+    return displacement_of(demons.Execute(*images), Path("demons"))
+
+
+def _levels(labels: Volume, values: Mapping[str, Sequence[int]]) -> sitk.Image:
+    """Each structure a grey level of its own."""
+    levels = torch.zeros(labels.grid.shape)
+    for k, members in enumerate(values.values(), start=1):
+        for value in members:
+            levels[labels.data[0] == value] = float(k)
+    return to_sitk(levels[None].numpy(), labels.grid)
+
+
+def _sigma(volume: Volume) -> float:
+    return 0.7 * float(volume.grid.spacing.mean())

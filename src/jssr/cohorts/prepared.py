@@ -1,0 +1,67 @@
+"""What `jssr prepare` noted of a cohort."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jssr.cohorts.prepare import PREPARED
+from jssr.core.grid import Grid
+from jssr.errors import CohortError, GeometryError
+from jssr.io.cohort import Cohort
+
+__all__ = ["check_counterpart", "class_values", "modalities_of", "prepared_flat"]
+
+
+def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
+    """The label values of each structure, in order; structure i becomes class i + 1.
+
+    Raises:
+        CohortError: the cohort knows no structure of that name; the message lists those it knows.
+    """
+    known = cohort.structures()
+    for name in structures:
+        if name not in known:
+            raise CohortError(f"{cohort.root}: no structure {name!r}; its labels are {', '.join(known) or 'not named'}")
+    return [known[name] for name in structures]
+
+
+def check_counterpart(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
+    """Make sure that a counterpart lies where its scan does.
+
+    Raises:
+        GeometryError: it does not.
+    """
+    if not grid.same_as(scan, tolerance=0.05):
+        raise GeometryError(f"{file}: lies on another grid than the {phase} scan whose counterpart it is")
+
+
+def modalities_of(cohort: Cohort) -> dict[str, str]:
+    """Phase to "ct", "mr" or "radiograph", as preparation found them; nothing for a cohort that was not prepared."""
+    notes = notes_of(cohort, "phases")
+    return {
+        phase: str(told["modality"]) for case in notes.values() for phase, told in case.items() if "modality" in told
+    }
+
+
+def prepared_flat(cohort: Cohort) -> int | None:
+    """Pixels along each side of the grid that radiographs were prepared onto; None for a cohort that was not."""
+    try:
+        found = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8")).get("flat")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return int(found) if isinstance(found, int) else None
+
+
+def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What prepared.json says of each scan ("phases") or counterpart ("paired"); nothing for a cohort that was not
+    prepared."""
+    try:
+        told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))
+        return {case: entry.get(part) or {} for case, entry in told["cases"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CohortError(f"{cohort.root / PREPARED}: is not what jssr prepare writes; prepare again") from error

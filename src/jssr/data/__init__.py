@@ -1,1 +1,0 @@
-"""Cohorts, pairs, preparation and the phantom."""

@@ -1,1 +1,0 @@
-"""Recipes, training, checkpoints and inference."""

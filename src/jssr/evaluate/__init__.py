@@ -1,1 +1,0 @@
-"""Metrics, tables, figures and the report."""

@@ -1,0 +1,1 @@
+"""Systems and peers on the pairs of a cohort, measured alike."""

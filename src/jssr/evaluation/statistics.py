@@ -1,0 +1,172 @@
+"""Is one method better than another? Paired tests and intervals over patients, never over scans; and how many pairs it
+leaves worse than another does.
+
+The scans of one patient share anatomy and anchor: they are averaged first, and what is compared are patients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, wilcoxon
+
+from jssr.metrics.measures import CaseResult
+from jssr.report.tables import METRICS, Metric, markdown_row, value_of
+
+__all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
+
+RESAMPLES = 10_000
+TOLERANCE = 1e-5
+"""In the unit a metric is stored in: a thousandth of a per cent of overlap, a hundredth of a micrometre."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`method` minus `against`, over the patients that both have.
+
+    Attributes:
+        n: patients.
+        difference: mean of the patients' differences, in the unit the metric is stored in.
+        low, high: 95 % percentile bootstrap interval of that mean; NaN of one patient.
+        p: two-sided Wilcoxon signed-rank test; 1 where no patient differs.
+        p_holm: corrected after Holm for all comparisons of one call.
+    """
+
+    method: str
+    against: str
+    metric: str
+    structure: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float = math.nan
+
+
+def compare(
+    results: Sequence[CaseResult], against: str, metric: str, structure: str = "", seed: int = 0
+) -> list[Comparison]:
+    """Compare every other method with one.
+
+    Args:
+        results: of several methods on the same scans.
+        against: the method that the others are compared with.
+        metric, structure: as in `value_of`.
+        seed: of the bootstrap.
+
+    Returns:
+        One comparison per method, in the order of their first appearance, over the patients of whom both have the same
+        scans; those without any left out.
+    """
+    there = _patients(results, against, metric, structure)
+    found = []
+    for method in dict.fromkeys(r.method for r in results):
+        if method == against:
+            continue
+        mine = _patients(results, method, metric, structure)
+        common = [case for case in mine if case in there and mine[case].keys() == there[case].keys()]
+        if not common:
+            continue
+        differences = np.array([_mean(mine[case]) - _mean(there[case]) for case in common])
+        low, high = _interval(differences, seed)
+        p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+        found.append(
+            Comparison(method, against, metric, structure, len(common), float(differences.mean()), low, high, p)
+        )
+    return _holm(found)
+
+
+def worsened(
+    results: Sequence[CaseResult], before: str, metric: str, structure: str = ""
+) -> dict[str, tuple[int, int]]:
+    """Of each other method how many pairs are worse than by `before`, and of how many: those that both measured.
+
+    Values within `TOLERANCE` are the same: maps that move nothing differ by as much as they are stored with.
+
+    Args:
+        results, metric, structure: as in `compare`.
+        before: the method that the others are held against.
+    """
+    start = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == before}
+    sign = -1 if METRICS.get(metric, Metric(metric)).more_is_better else 1
+    found: dict[str, tuple[int, int]] = {}
+    for method in dict.fromkeys(r.method for r in results if r.method != before):
+        mine = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
+        pairs = [(v, start[k]) for k, v in mine.items() if not math.isnan(v) and not math.isnan(start.get(k, math.nan))]
+        if pairs:
+            found[method] = sum(sign * after > sign * first + TOLERANCE for after, first in pairs), len(pairs)
+    return found
+
+
+def worse_markdown(results: Sequence[CaseResult], before: str, wanted: Sequence[tuple[str, str]]) -> str:
+    """Print `worsened` as one Markdown table, a column for each (metric, structure); empty where nothing was measured.
+
+    A distance that is infinite, of a structure that was missed, is worse than any other.
+    """
+    columns = {key: worsened(results, before, *key) for key in dict.fromkeys(wanted)}
+    columns = {key: counts for key, counts in columns.items() if counts}
+    if not columns:
+        return ""
+    titles = [METRICS.get(m, Metric(m)).title.partition(" (")[0] + (f", {s}" if s else "") for m, s in columns]
+    lines = [["pairs worse than " + before, *titles], ["---"] + ["---:"] * len(titles)]
+    for method in dict.fromkeys(m for counts in columns.values() for m in counts):
+        cells = [counts.get(method) for counts in columns.values()]
+        lines.append([method, *("-" if cell is None else "{} of {}".format(*cell) for cell in cells)])
+    return "\n".join(map(markdown_row, lines)) + "\n"
+
+
+def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, dict[str, float]]:
+    """Each patient's value by phase; patients with a scan that was not measured or missed are left out."""
+    values: dict[str, dict[str, float]] = {}
+    for result in results:
+        if result.method == method:
+            values.setdefault(result.case, {})[result.phase] = value_of(result, metric, structure)
+    return {case: v for case, v in values.items() if all(math.isfinite(value) for value in v.values())}
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return float(np.mean(list(values.values())))
+
+
+def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    if len(differences) < 2:
+        return math.nan, math.nan  # one patient tells nothing of the others
+    if np.ptp(differences) == 0:
+        return float(differences.mean()), float(differences.mean())
+    rng = np.random.default_rng(seed)
+    found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _holm(found: list[Comparison]) -> list[Comparison]:
+    """Multiply the k-th smallest of m p-values by m - k + 1, and keep them rising."""
+    order = sorted(range(len(found)), key=lambda i: found[i].p)
+    out, highest = list(found), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(found) - rank) * found[i].p))
+        out[i] = replace(found[i], p_holm=highest)
+    return out
+
+
+def comparisons_markdown(blocks: Sequence[Sequence[Comparison]]) -> str:
+    """Print comparisons as Markdown tables, one for each metric."""
+    out = []
+    for block in (b for b in blocks if b):
+        first = block[0]
+        about = METRICS.get(first.metric, Metric(first.metric))
+        of = f", {first.structure}" if first.structure else ""
+        lines = [
+            f"| {about.title}{of}: minus {first.against} | mean difference | 95 % interval | n | p | p (Holm) |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for c in block:
+            values = [f"{v * about.factor:+.{about.decimals}f}" for v in (c.difference, c.low, c.high)]
+            interval = f"{values[1]} to {values[2]}" if math.isfinite(c.low) else "-"
+            lines.append(f"| {c.method} | {values[0]} | {interval} | {c.n} | {c.p:.2g} | {c.p_holm:.2g} |")
+        out.append("\n".join(lines))
+    return "\n\n".join(out) + "\n"

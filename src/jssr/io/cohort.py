@@ -1,0 +1,291 @@
+"""The cohort file: which scans belong to which patient, and what is known of them.
+
+`cohort.json` stands in the folder that holds the files; every path in it is relative to that folder. The `dataset.json`
+of the Medical Segmentation Decathlon (Antonelli et al. 2022) is read as a cohort of one labelled phase.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from jssr.errors import CohortError
+from jssr.io.atomic import atomic_path
+from jssr.io.digest import digest
+from jssr.io.names import names_series
+from jssr.io.pictures import cohort_of_pictures, picture_folders
+
+__all__ = ["Case", "Cohort", "cases_of_split"]
+
+Split = Literal["train", "validation", "test", ""]
+# Keys that people put into such files and that nothing here depends on; they are kept under `meta`.
+TOLERATED = {"age", "comment", "description", "licence", "license", "notes", "reference", "release", "sex", "version"}
+_TUMOURS = ("cancer", "liver_tumour", "tumour", "tumor")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    meta: dict[str, Any] = Field(default_factory=dict)
+    """Anything else worth keeping (seeds, ages, licence); never read by the program."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        loose = {k: v for k, v in values.items() if k in TOLERATED and k not in cls.model_fields}
+        if not loose:
+            return values
+        rest = {k: v for k, v in values.items() if k not in loose}
+        return {**rest, "meta": {**loose, **(rest.get("meta") or {})}}
+
+
+class Case(_Entry):
+    """One patient. The dictionaries go from a phase (or modality) to a path relative to the cohort's folder."""
+
+    id: str = Field(min_length=1)
+    split: Split = ""
+    images: dict[str, str]
+    labels: dict[str, str] = Field(default_factory=dict)
+    landmarks: dict[str, str] = Field(default_factory=dict)
+    truth: dict[str, str] = Field(default_factory=dict)
+    """Phantoms only: displacement from the anchor's grid to that phase's scan (millimetres, LPS)."""
+    paired: dict[str, str] = Field(default_factory=dict)
+    """For cohorts of two modalities: what looks as the other modality does and lies on that phase's scan, on its grid;
+    training of `dual` alone needs it."""
+
+    @field_validator("images", "labels", "landmarks", "truth", "paired")
+    @classmethod
+    def _inside(cls, paths: dict[str, str]) -> dict[str, str]:
+        for path in paths.values():
+            normal = os.path.normpath(path).replace(os.sep, "/")
+            if (
+                not path
+                or PurePosixPath(path).is_absolute()
+                or Path(path).is_absolute()
+                or normal.split("/")[0] == ".."
+            ):
+                raise ValueError(f'path "{path}" leaves the folder; paths are relative to the cohort file')
+        return paths
+
+    @model_validator(mode="after")
+    def _known_phases(self) -> Case:
+        if not self.images:
+            raise ValueError(f"case {self.id} has no images")
+        for part in ("labels", "landmarks", "truth", "paired"):
+            for phase in getattr(self, part):
+                if phase not in self.images:
+                    known = ", ".join(self.images)
+                    raise ValueError(
+                        f'case {self.id} has {part} for phase "{phase}" but no image of it; it has images of {known}'
+                    )
+        return self
+
+
+class Cohort(_Entry):
+    """A folder of patients.
+
+    `anchor` is the phase that the others are aligned to, and every case has it. A region joins several named labels
+    into one structure for evaluation.
+    """
+
+    name: str = Field(min_length=1)
+    anchor: str = Field(min_length=1)
+    cases: list[Case] = Field(min_length=1)
+    label_names: dict[int, str] = Field(default_factory=dict)
+    regions: dict[str, list[str]] = Field(default_factory=dict)
+    root: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Cohort:
+        seen: set[str] = set()
+        for case in self.cases:
+            if case.id in seen:
+                raise ValueError(f'two cases have the id "{case.id}"')
+            seen.add(case.id)
+            if self.anchor not in case.images:
+                raise ValueError(
+                    f'case {case.id} has no image of the anchor phase "{self.anchor}"; it has {", ".join(case.images)}'
+                )
+        names = list(self.label_names.values())
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f'two labels have the name "{twice[0]}"')
+        for region, members in self.regions.items():
+            unknown = [m for m in members if m not in names]
+            if unknown or not members:
+                what = f'names the unknown label "{unknown[0]}"' if unknown else "is empty"
+                raise ValueError(f'region "{region}" {what}; the labels are {", ".join(names) or "none"}')
+        return self
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], supervised_phase: str = "venous") -> Cohort:
+        """Read `cohort.json`, or the Decathlon's `dataset.json`, of a folder (or that file itself); or make a cohort of
+        a folder of radiographs with masks (`jssr.io.pictures`).
+
+        Args:
+            folder: the cohort's folder.
+            supervised_phase: what to call the one phase of a Decathlon data set.
+
+        Raises:
+            CohortError: no such file, not JSON, unknown keys, duplicate ids, a case without the anchor, labels of a
+                phase without an image, a path that leaves the folder.
+        """
+        folder = Path(folder)
+        file = folder if folder.is_file() else folder / "cohort.json"
+        if not file.is_file() and (folder / "dataset.json").is_file():
+            file = folder / "dataset.json"
+        if not file.is_file() and picture_folders(folder) is not None:
+            return cls.model_validate({**cohort_of_pictures(folder), "root": folder})
+        if not file.is_file():
+            raise CohortError(
+                f"{folder}: holds no cohort.json and no dataset.json, nor images/ with masks/; is it a cohort's folder?"
+            )
+        try:
+            content = json.loads(file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise CohortError(f"{file}: is not readable JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise CohortError(f"{file}: must hold a JSON object with name, anchor and cases")
+        if "training" in content and "cases" not in content:
+            content = _from_decathlon(content, file, supervised_phase)
+        try:
+            return cls.model_validate({**content, "root": file.parent})
+        except ValidationError as error:
+            raise CohortError(f"{file}: {_first(error)}") from error
+
+    def save(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write `cohort.json` into a folder (default: the cohort's own) atomically and return its path.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        file = Path(self.root if folder is None else folder) / "cohort.json"
+        content = self.model_dump(mode="json")
+        for entry in (content, *content["cases"]):
+            for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "split"):
+                if key in entry and not entry[key]:
+                    del entry[key]
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return file
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Every phase that some case has, the anchor first, then in the order of the file."""
+        return tuple(dict.fromkeys([self.anchor, *(p for case in self.cases for p in case.images)]))
+
+    def path(self, relative: str) -> Path:
+        """The file that a path of a case means."""
+        return self.root / relative
+
+    def files_of(self, case: Case) -> list[list[str]]:
+        """Path and digest of every file of a case that exists: changes when one of them does."""
+        told: list[list[str]] = []
+        for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
+            for name in part.values():
+                path = self.path(name)
+                with suppress(OSError):
+                    told.append([name, digest(path.parent if names_series(path) else path)])
+        return told
+
+    def split(self, name: Split) -> list[Case]:
+        """The cases of a split, in the order of the file; an unknown or empty split gives an empty list."""
+        return [case for case in self.cases if case.split == name]
+
+    def case(self, id: str) -> Case:
+        """The case of an id.
+
+        Raises:
+            CohortError: there is none.
+        """
+        for case in self.cases:
+            if case.id == id:
+                return case
+        raise CohortError(f'{self.root}: has no case "{id}"; the first of its {len(self.cases)} is {self.cases[0].id}')
+
+    def image(self, case: Case, phase: str) -> Path:
+        """The image file of a phase of a case.
+
+        Raises:
+            CohortError: the case has no such phase.
+        """
+        if phase not in case.images:
+            raise CohortError(f'{self.root}: case {case.id} has no phase "{phase}"; it has {", ".join(case.images)}')
+        return self.path(case.images[phase])
+
+    def check_phases(self, *phases: str) -> None:
+        """Make sure that phases exist somewhere in the cohort.
+
+        Raises:
+            CohortError: one does not; the message lists those that do.
+        """
+        for phase in phases:
+            if phase not in self.phases:
+                raise CohortError(f'{self.root}: no case has a phase "{phase}"; there are {", ".join(self.phases)}')
+
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """What to evaluate: each structure's label values. A region stands in the place of the label of its name."""
+        value_of = {name: value for value, name in sorted(self.label_names.items()) if value != 0}
+        out: dict[str, tuple[int, ...]] = {name: (value,) for name, value in value_of.items()}
+        for region, members in self.regions.items():
+            out[region] = tuple(sorted(value_of[m] for m in members if m in value_of))
+        return out
+
+    def unnamed(self, values: Iterable[int]) -> list[int]:
+        """Those label values that `label_names` does not name, background apart."""
+        return sorted(int(v) for v in values if v != 0 and v not in self.label_names)
+
+
+def _from_decathlon(content: dict[str, Any], file: Path, phase: str) -> dict[str, Any]:
+    """The Decathlon's description as a cohort; its test images have no labels and are left out."""
+    try:
+        modality = content.get("modality", {})
+        if len(modality) > 1:
+            raise CohortError(f"{file}: holds {len(modality)} modalities in one file; split its images into 3D first")
+        names = {int(value): str(name) for value, name in content["labels"].items() if int(value) != 0}
+        cases = [
+            {
+                "id": PurePosixPath(entry["image"]).name.removesuffix(".gz").removesuffix(".nii"),
+                "split": "train",
+                "images": {phase: str(PurePosixPath(entry["image"]))},
+                "labels": {phase: str(PurePosixPath(entry["label"]))},
+            }
+            for entry in content["training"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CohortError(f"{file}: is not a Decathlon dataset.json ({type(error).__name__}: {error})") from error
+    by_lower = {name.lower(): name for name in names.values()}
+    tumours = [by_lower[t] for t in _TUMOURS if t in by_lower]
+    regions = {by_lower["liver"]: [by_lower["liver"], *tumours]} if "liver" in by_lower and tumours else {}
+    return {
+        "name": str(content.get("name") or file.parent.name),
+        "anchor": phase,
+        "cases": cases,
+        "label_names": names,
+        "regions": regions,
+    }
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in words."""
+    one = error.errors()[0]
+    where = ".".join(str(part) for part in one["loc"])
+    message = str(one["msg"]).removeprefix("Value error, ")
+    if one["type"] == "extra_forbidden":
+        return f'unknown key "{where}"; keep extra information under "meta"'
+    if one["type"] == "missing":
+        return f'the key "{where}" is missing'
+    return f"{where}: {message}" if where and one["type"] != "value_error" else message
+
+
+def cases_of_split(cohort: Cohort, split: Split) -> list[Case]:
+    """The cases of a split, or all where the cohort has no splits."""
+    return cohort.split(split) if any(c.split for c in cohort.cases) else list(cohort.cases)

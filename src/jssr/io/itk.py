@@ -1,0 +1,97 @@
+"""Arrays with their grids as SimpleITK images, and image files written by ITK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from jssr.core.grid import Grid, GridError
+from jssr.errors import ImageError, OutputError
+from jssr.io.atomic import atomic_path
+from jssr.io.header import check_file
+from jssr.io.packing import pack_file
+from jssr.io.radiographs import check_picture
+
+__all__ = ["WRITABLE", "grid_of", "quiet", "to_sitk", "write_sitk"]
+
+
+def to_sitk(array: NDArray[np.generic], grid: Grid) -> sitk.Image:
+    """Make a SimpleITK image of an array (C, *grid.shape); several channels become a vector image."""
+    channels_last = np.moveaxis(array, 0, -1)
+    several = array.shape[0] > 1
+    axes = tuple(range(grid.ndim))[::-1]
+    ordered = channels_last.transpose(*axes, grid.ndim) if several else channels_last[..., 0].T
+    image = sitk.GetImageFromArray(np.ascontiguousarray(ordered), isVector=several)
+    image.SetOrigin(grid.origin.tolist())
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetDirection(grid.direction.ravel().tolist())
+    return image
+
+
+def grid_of(image: sitk.Image, name: str | os.PathLike[str] = "image") -> Grid:
+    """Where a SimpleITK image lies.
+
+    Raises:
+        ImageError: a geometry that cannot be an image's.
+    """
+    try:
+        return Grid.of(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    except GridError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def write_sitk(image: sitk.Image, path: Path) -> None:
+    """Write a SimpleITK image atomically and make sure that all of it arrived.
+
+    Raises:
+        OutputError: unknown ending, NaN, unwritable folder or full disk.
+    """
+    if not path.name.lower().endswith(WRITABLE):
+        raise OutputError(f"{path}: unknown kind of image file; end its name in one of {', '.join(WRITABLE)}")
+    if path.name.lower().endswith(".png"):
+        check_picture(image, path)
+    values = sitk.GetArrayViewFromImage(image)
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
+    try:
+        with atomic_path(path) as temporary, quiet():
+            _write_whole(image, temporary)
+    except (RuntimeError, ImageError) as error:
+        raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+
+
+def _write_whole(image: sitk.Image, path: Path) -> None:
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    packed = name.endswith(".gz")
+    plain = path.with_name(path.name[: -len(".gz")]) if packed else path
+    try:
+        sitk.WriteImage(image, str(plain), useCompression=False)
+        check_file(plain)  # ITK leaves a short NIfTI on a full disk and says nothing
+        if packed:
+            pack_file(plain, path)
+    finally:
+        if packed:
+            plain.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ITK's warnings off the terminal; what matters of them is checked here and said in words."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")

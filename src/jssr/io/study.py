@@ -1,0 +1,155 @@
+"""A patient's scans: by phase, with what is known of them, from files named by phase, a cohort or DICOM."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jssr.core.volume import Points, Volume
+from jssr.errors import CohortError, ImageError, JssrError, nearest
+from jssr.io.cohort import Case, Cohort
+from jssr.io.dicom import find_series
+from jssr.io.dicom.phases import Named, name_phases
+from jssr.io.images import read_image
+from jssr.io.itk import WRITABLE
+
+__all__ = ["Image", "Study", "anonymous", "anonymous_study", "named_in", "read_study", "study_of"]
+
+Image = Volume | str | os.PathLike[str]
+_KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
+_NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
+"""Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
+DICOM_FOLDER = "jssr_dicom"
+"""Where results as DICOM are written: no scans of the study."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The scans of one patient by phase, and what is known of them.
+
+    `structures` says which label values make which structure; None takes each value under its number. `series` is what
+    was found where the scans are DICOM, those that are left out too.
+    """
+
+    name: str
+    images: dict[str, Image]
+    labels: dict[str, Image] = field(default_factory=dict)
+    landmarks: dict[str, Points | Path] = field(default_factory=dict)
+    structures: Mapping[str, Sequence[int]] | None = None
+    series: tuple[Named, ...] = ()
+
+    def check(self, anchor: str) -> None:
+        """Make sure that there is an anchor and something to align to it.
+
+        Raises:
+            CohortError: there is not.
+        """
+        found = f" ({', '.join(self.images)}; jssr series shows why)" if self.series else ""
+        if anchor not in self.images:
+            raise CohortError(f'{self.name}: has no phase "{anchor}"{nearest(anchor, self.images)}{found}')
+        if len(self.images) < 2:
+            raise CohortError(f"{self.name}: has only one scan ({anchor}); there is nothing to align to it{found}")
+
+
+def anonymous(image: Image, name: str) -> Volume:
+    """A scan under a name that tells nothing of where it came from."""
+    return replace(image if isinstance(image, Volume) else read_image(image), name=f"anonymous {name}")
+
+
+def anonymous_study(study: Study) -> Study:
+    """A study whose scans are read and go by their phases, and which tells nothing of the patient."""
+    return replace(study, name="study", images={p: anonymous(i, p) for p, i in study.images.items()}, series=())
+
+
+def study_of(cohort: Cohort, case: Case) -> Study:
+    """A case of a cohort as a study."""
+    return Study(
+        case.id,
+        {phase: cohort.path(p) for phase, p in case.images.items()},
+        {phase: cohort.path(p) for phase, p in case.labels.items()},
+        {phase: cohort.path(p) for phase, p in case.landmarks.items()},
+        cohort.structures() or None,
+    )
+
+
+def read_study(
+    folder: str | os.PathLike[str],
+    chosen: Mapping[str, str] | None = None,
+    left: Collection[str] = (),
+    by_folder: bool = True,
+) -> Study:
+    """Find the scans of a patient in a folder.
+
+    Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz` and `venous_landmarks.csv` where
+    known; a `cohort.json` in the folder above names the labels), or DICOM, whose series `jssr.io.dicom.phases` names.
+
+    Args:
+        chosen: of DICOM, phase to series (number, UID or its beginning), instead of what is guessed.
+        left: of DICOM, series to leave out.
+        by_folder: of DICOM, the names of folders may be those of phases.
+
+    Raises:
+        ImageError: no such folder, no scans in it, scans of several patients, or no such series.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: no such folder; a study is a folder of scans named by phase")
+    if (folder / "cohort.json").is_file():
+        cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
+        raise ImageError(f"{folder}: is a whole cohort; align one of its cases ({cases} ...), or use jssr evaluate")
+    images: dict[str, Any] = {}
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    # Beside volumes a picture is a picture of them; alone they are radiographs.
+    volumes = [p for p in files if p.suffix.lower() != ".png"]
+    for path in volumes if any(_stem(p) is not None for p in volumes) else files:
+        stem = _stem(path)
+        if stem is not None and not stem.endswith(_KNOWN):
+            if stem in images:
+                raise ImageError(f"{folder}: holds two scans named {stem!r} ({images[stem].name} and {path.name})")
+            images[stem] = path
+    series = () if images else _dicom(folder, chosen or {}, left, by_folder)
+    if (chosen or left) and not series:
+        raise ImageError(f"{folder}: holds no DICOM series to name or leave out")
+    images |= {one.phase: folder / one.series.uid for one in series if one.phase}
+    if not images and not series:
+        raise ImageError(f"{folder}: holds no scans; name them by phase (venous.nii.gz, arterial.nii.gz ...)")
+    labels: dict[str, Image] = {}
+    landmarks: dict[str, Points | Path] = {}
+    for phase in images:
+        for ending in WRITABLE:
+            if (folder / f"{phase}_labels{ending}").is_file():
+                labels[phase] = folder / f"{phase}_labels{ending}"
+        if (folder / f"{phase}_landmarks.csv").is_file():
+            landmarks[phase] = folder / f"{phase}_landmarks.csv"
+    return Study(folder.resolve().name, images, labels, landmarks, named_in(folder), series)
+
+
+def _stem(path: Path) -> str | None:
+    """The phase that an image file is named by."""
+    for ending in WRITABLE:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return None
+
+
+def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
+    """The structures that the cohort names to which a case's folder belongs; None where there is no cohort."""
+    try:
+        return Cohort.load(folder.resolve().parent).structures() or None
+    except JssrError:
+        return None
+
+
+def _dicom(folder: Path, chosen: Mapping[str, str], left: Collection[str], by_folder: bool) -> tuple[Named, ...]:
+    """The series of a DICOM study by phase."""
+    found = [s for s in find_series(folder, localizers=True) if DICOM_FOLDER not in s.paths[0].parts]
+    homes = {s.uid: s.paths[0].relative_to(folder).parts for s in found}
+    told = {uid: p[0].lower() for uid, p in homes.items() if by_folder and len(p) > 1 and _NAME.fullmatch(p[0])}
+    try:
+        return tuple(name_phases(found, chosen, left, told))
+    except ImageError as error:
+        raise ImageError(f"{folder}: {error}") from None

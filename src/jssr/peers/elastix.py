@@ -1,0 +1,111 @@
+"""elastix (Klein et al. 2010; the package itk-elastix): rigid, affine and B-spline with mutual information, and what
+the paper of JRS-Net sets for radiographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Chain, Displacement, Transform
+from jssr.core.volume import Volume
+from jssr.io.itk_elastix import field_of, itk_image, load, modules
+from jssr.peers.base import Tool, missing
+
+__all__ = ["TOOLS"]
+
+STAGES = ("rigid", "affine", "bspline")
+RESOLUTIONS = 4
+GRID_MM = 16.0
+FLAT_GRIDS_MM = (80.0, 40.0, 20.0, 10.0, 5.0)
+FLAT_SHRINK = (4, 3, 2, 1, 1)
+FILM_MM = 360.0
+"""The longer side of a radiograph whose pixels have no millimetres."""
+COMMON: dict[str, tuple[str, ...]] = {
+    # Without the bending energy of the toolbox's B-spline map, which took most of the time and crashed at times.
+    "Registration": ("MultiResolutionRegistration",),
+    "Metric": ("AdvancedMattesMutualInformation",),
+    "NumberOfSpatialSamples": ("4096",),
+    "AutomaticTransformInitialization": ("false",),
+    "RandomSeed": ("1",),
+    "WriteResultImage": ("false",),
+}
+
+
+def _run(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
+    if fixed.grid.ndim == 2:
+        return _flat(stages, fixed, moving, start, threads)
+    settings = [(stage, RESOLUTIONS, GRID_MM, COMMON) for stage in stages]
+    return Displacement.from_millimetres(_found(settings, fixed, moving, threads), fixed.grid)
+
+
+def _flat(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
+    """The paper's settings: affine, then normalised mutual information and B-splines of 80 to 5 mm.
+
+    The moving image is put where `start` has it, and both are given as films of `FILM_MM` where a pixel is of no size.
+    """
+    side = float((np.array(fixed.grid.shape) * fixed.grid.spacing).max())
+    scale = np.diag([FILM_MM / side] * 2 + [1.0]) if (fixed.grid.spacing == 1.0).all() else np.eye(3)
+    there = Grid(moving.grid.shape, scale @ np.linalg.inv(start.matrix) @ moving.grid.affine)
+    here = Grid(fixed.grid.shape, scale @ fixed.grid.affine)
+    y, x = Volume(fixed.data, here), Volume(moving.data, there)
+    levels = len(FLAT_GRIDS_MM)
+    splines = {
+        "Metric": ("NormalizedMutualInformation",),
+        "FinalGridSpacingInPhysicalUnits": (str(FLAT_GRIDS_MM[-1]),),
+        "GridSpacingSchedule": tuple(str(g / FLAT_GRIDS_MM[-1]) for g in FLAT_GRIDS_MM for _ in range(2)),
+        "ImagePyramidSchedule": tuple(str(s) for s in FLAT_SHRINK for _ in range(2)),
+    }
+    settings = [("affine", RESOLUTIONS, GRID_MM, COMMON)]
+    if "bspline" in stages:
+        settings.append(("bspline", levels, FLAT_GRIDS_MM[-1], {**COMMON, **splines}))
+    field = Displacement.from_millimetres(_found(settings, y, x, threads), here)
+    return Chain(Displacement(field.u, fixed.grid), start)
+
+
+def _found(
+    settings: Sequence[tuple[str, int, float, dict[str, tuple[str, ...]]]], fixed: Volume, moving: Volume, threads: int
+) -> NDArray[np.float64]:
+    """Run elastix with one map after the other: the displacement, LPS millimetres, (*fixed shape, n)."""
+    parameters, registration = modules()
+    n = fixed.grid.ndim
+    chosen = parameters.elastixParameterObject.New()
+    for stage, levels, spacing, more in settings:
+        chosen.AddParameterMap({**dict(chosen.GetDefaultParameterMap(stage, levels, spacing)), **more})
+    method = getattr(registration, f"itkElastixRegistrationMethodIF{n}IF{n}").New()
+    y, x = (itk_image(volume.array, volume.grid) for volume in (fixed, moving))
+    method.SetFixedImage(y)
+    method.SetMovingImage(x)
+    method.SetParameterObject(chosen)
+    method.SetLogToConsole(False)
+    method.SetNumberOfThreads(threads)
+    method.UpdateLargestPossibleRegion()
+    return field_of(method.GetTransformParameterObject(), x, n)
+
+
+TOOLS = (
+    Tool(
+        "elastix",
+        f"its default parameter maps {', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions, "
+        f"4096 samples, final grid of {GRID_MM:g} mm; radiographs: affine, then B-splines of 80 to 5 mm by normalised "
+        "mutual information (Mahapatra et al. 2018)",
+        True,
+        lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
+        missing("itk"),
+        (2, 3),
+        load=load,
+        package="itk-elastix",
+    ),
+    Tool(
+        "affine",
+        "elastix's default parameter maps rigid and affine, likewise",
+        True,
+        lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
+        missing("itk"),
+        (2, 3),
+        load=load,
+        package="itk-elastix",
+    ),
+)

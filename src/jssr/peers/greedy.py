@@ -1,0 +1,51 @@
+"""greedy (Yushkevich et al.; the package picsl-greedy): rigid, then greedy diffeomorphic registration."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from io import StringIO
+
+import numpy as np
+import SimpleITK as sitk
+
+from jssr.core.transform import Affine, Chain, Displacement, Transform
+from jssr.core.volume import Volume
+from jssr.io.itk import grid_of, to_sitk
+from jssr.peers.base import Tool, missing
+
+__all__ = ["TOOLS"]
+
+RIGID = "-a -dof 6 -ia-identity -m NMI -n 40x10"
+"""The package's own quick start. With 12 degrees of freedom and NCC it mirrored a T1 MR onto a CT."""
+DEFORMABLE = "-n 100x50x10"
+RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def _run(metric: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
+    from picsl_greedy import Greedy3D
+
+    images = {"fixed": to_sitk(fixed.data.numpy(), fixed.grid), "moving": to_sitk(moving.data.numpy(), moving.grid)}
+    greedy, quiet = Greedy3D(), StringIO()
+    common = f"-V 0 -threads {threads} -i fixed moving"
+    greedy.execute(f"{common} {RIGID} -o affine", out=quiet, err=quiet, affine=None, **images)
+    greedy.execute(f"{common} -m {metric} {DEFORMABLE} -it affine -o warp", out=quiet, err=quiet, warp=None)
+    # The matrix maps fixed to moving points in RAS; the warp is in LPS millimetres on the fixed grid, and comes first.
+    matrix = RAS @ np.asarray(greedy["affine"], dtype=np.float64) @ RAS
+    warp = greedy["warp"]
+    vectors = sitk.GetArrayViewFromImage(warp).transpose(2, 1, 0, 3)
+    return Chain(Displacement.from_millimetres(vectors, grid_of(warp)), Affine(matrix))
+
+
+def _tool(name: str, metric: str) -> Tool:
+    return Tool(
+        name,
+        f"rigid ({RIGID}), then deformable (-m {metric} {DEFORMABLE})",
+        True,
+        lambda fixed, moving, rigid, threads: _run(metric, fixed, moving, threads),
+        missing("picsl_greedy"),
+        load=lambda: import_module("picsl_greedy"),
+        package="picsl-greedy",
+    )
+
+
+TOOLS = (_tool("greedy", "NCC 4x4x4"), _tool("greedy-mi", "NMI"))

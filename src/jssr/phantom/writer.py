@@ -1,0 +1,235 @@
+"""Phantom studies on disk: a cohort folder, written patient by patient by a few processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jssr.core.processes import in_processes
+from jssr.core.transform import Displacement
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import write_image
+from jssr.io.itk import to_sitk, write_sitk
+from jssr.io.points import write_points
+from jssr.phantom.pelvic_study import PELVIC_PHASES, PELVIC_SHAPE, make_pelvic_study
+from jssr.phantom.study import (
+    CT_PHASES,
+    MR_PHASES,
+    SHAPE,
+    Population,
+    Study,
+    check_phases,
+    check_scans,
+    default_phases,
+    make_study,
+)  # fmt: skip
+from jssr.phantom.thorax_study import PIXELS, VISITS, make_thorax_study
+
+__all__ = ["SPLITS", "regions_of", "write_cohort", "write_studies", "write_study"]
+
+SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+REGIONS = {"liver": ["liver", "liver_tumour"], "lungs": ["lung_right", "lung_left"]}
+_TRUTH_STEP_MM = 2.0**-8
+"""Written truth is rounded to this: far below any voxel, and the files shrink to a fraction."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a worker needs to make study number i; plain values, so that it can be sent to another process."""
+
+    make: Callable[..., Study]
+    arguments: dict[str, Any]
+    folder: str
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        return write_study(self.make(index, **self.arguments), Path(self.folder))
+
+
+def write_cohort(
+    out: str | os.PathLike[str],
+    patients: int,
+    seed: int,
+    population: Population = "target",
+    shape: Sequence[int] | None = None,
+    phases: Sequence[str] | None = None,
+    slice_thickness: float | None = None,
+    splits: Mapping[str, float] | None = None,
+    workers: int = 2,
+    progress: bool = True,
+    reference_mm: float | None = None,
+    paired: bool = False,
+    anatomy: Literal["abdomen", "pelvis", "thorax"] = "abdomen",
+) -> Cohort:
+    """Make phantom patients and write them as a cohort with its truth.
+
+    The bytes of a patient's files depend on `seed` and the patient's number alone, not on how many patients or workers
+    there are. Memory is that of one patient per worker. `cohort.json` comes last: where it stands, the cohort is whole.
+
+    Args:
+        out: folder to write to; files of the same names are replaced.
+        patients: how many.
+        seed: the cohort's.
+        anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says; a thorax is
+            taken as radiographs.
+        population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
+        splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
+            for the target population and all train for the supervised one.
+        workers: processes; 1 works in this one.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no patients, or arguments that `make_study` refuses.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    if patients < 1 or workers < 1:
+        raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
+    details: dict[str, Any] = {"seed": seed, "reference_mm": reference_mm, "paired": paired}
+    if anatomy == "pelvis":
+        if population != "target" or slice_thickness is not None:
+            raise ValueError("a pelvis has no supervised population and no slice thickness of its own")
+        details |= {"phases": tuple(phases or PELVIC_PHASES[:2]), "shape": tuple(shape or PELVIC_SHAPE)}
+        check_scans(details["phases"], PELVIC_PHASES, details["shape"], paired)
+        return write_studies(
+            out, "phantom-pelvis", _make_pelvis, details, patients, splits or SPLITS, workers, progress
+        )
+    if anatomy == "thorax":
+        if population != "target" or slice_thickness is not None or shape is not None or paired:
+            raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without population, slices or pairs")
+        visits = tuple(phases or VISITS[:3])
+        check_phases(visits, VISITS)
+        made = {"seed": seed, "reference_mm": reference_mm, "phases": visits}
+        return write_studies(out, "phantom-thorax", _make_thorax, made, patients, splits or SPLITS, workers, progress)
+    details |= {"population": population, "slice_thickness": slice_thickness}
+    details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
+    check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
+    splits = splits or (SPLITS if population == "target" else {"train": 1.0})
+    name = "phantom" if population == "target" else "phantom-supervised"
+    return write_studies(out, name, _make, details, patients, splits, workers, progress)
+
+
+def _make(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_study(seed, index, **arguments)
+
+
+def _make_pelvis(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_pelvic_study(seed, index, **arguments)
+
+
+def _make_thorax(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_thorax_study(seed, index, **arguments)
+
+
+def write_studies(
+    out: str | os.PathLike[str],
+    name: str,
+    make: Callable[..., Study],
+    arguments: Mapping[str, Any],
+    count: int,
+    splits: Mapping[str, float],
+    workers: int = 2,
+    progress: bool = True,
+) -> Cohort:
+    """Write `make(0, **arguments)` to `make(count - 1, **arguments)` as a cohort.
+
+    Args:
+        out: folder.
+        name: the cohort's name.
+        make: a function of a module (workers import it).
+        arguments: its further arguments.
+        count: number of studies.
+        splits: split -> share of the studies, in order.
+        workers: processes.
+        progress: show a progress bar.
+    """
+    folder = make_folder(out)
+    recipe = _Recipe(make, dict(arguments), str(folder))
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress) as bar:
+        task = bar.add_task(f"phantom: {folder.name}", total=count)
+        entries: dict[int, dict[str, Any]] = {}
+        for index, entry in in_processes(recipe, range(count), workers, steady=True):
+            if not entries:
+                # A cohort that is being rewritten is not whole; until something new is there, the old one stays.
+                (folder / "cohort.json").unlink(missing_ok=True)
+            entries[index] = entry
+            bar.advance(task)
+    names = _splits(splits, count)
+    cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]
+    cohort = Cohort(
+        name=name,
+        anchor=entries[0]["anchor"],
+        cases=cases,
+        label_names=entries[0]["label_names"],
+        regions=regions_of(entries[0]["label_names"]),
+        root=folder,
+        meta={k: v for k, v in arguments.items() if isinstance(v, (str, int, float, tuple, type(None)))},
+    )
+    cohort.save(folder)
+    return cohort
+
+
+def regions_of(label_names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Those of `REGIONS` all of whose labels there are."""
+    return {region: list(of) for region, of in REGIONS.items() if set(of) <= set(label_names.values())}
+
+
+def write_study(study: Study, folder: Path) -> dict[str, Any]:
+    """Write one study into `folder/<id>` and return its entry: plain values for `Case`, anchor and label names.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    place = make_folder(folder / study.id)
+    case: dict[str, Any] = {
+        "id": study.id,
+        "meta": study.info,
+        "images": {},
+        "labels": {},
+        "landmarks": {},
+        "truth": {},
+        "paired": {},
+    }
+    for phase, image in study.images.items():
+        ending, kind = (".png", np.uint16) if image.grid.ndim == 2 else (".nii.gz", np.int16)
+        case["images"][phase] = f"{study.id}/{phase}{ending}"
+        write_image(image, place / f"{phase}{ending}", kind)
+        case["labels"][phase] = f"{study.id}/{phase}_labels{ending}"
+        write_image(study.labels[phase], place / f"{phase}_labels{ending}", np.uint8)
+        if len(study.images) > 1:
+            case["landmarks"][phase] = f"{study.id}/{phase}_landmarks.csv"
+            write_points(study.landmarks[phase], place / f"{phase}_landmarks.csv")
+    for phase, image in study.paired.items():
+        case["paired"][phase] = f"{study.id}/{phase}_paired.nii.gz"
+        write_image(image.with_data(image.data.to(torch.int16)), place / f"{phase}_paired.nii.gz", np.int16)
+    for phase, displacement in study.truth.items():
+        case["truth"][phase] = f"{study.id}/{phase}_displacement.nii.gz"
+        _write_truth(displacement, place / f"{phase}_displacement.nii.gz")
+    with atomic_path(place / "phantom.json") as temporary:
+        temporary.write_text(json.dumps(study.info, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {"case": case, "anchor": study.anchor, "label_names": study.label_names}
+
+
+def _write_truth(displacement: Displacement, path: Path) -> None:
+    vectors = np.round(displacement.millimetres() / _TRUTH_STEP_MM) * np.float32(_TRUTH_STEP_MM)
+    image = to_sitk(np.moveaxis(vectors.astype(np.float32), -1, 0), displacement.grid)
+    image.SetMetaData("ITK_FileNotes", "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))")
+    write_sitk(image, path)
+
+
+def _splits(shares: Mapping[str, float], count: int) -> list[str]:
+    """A split for each study, in order: shares are cut off cumulatively, so none is lost to rounding."""
+    total = sum(shares.values())
+    if total <= 0 or min(shares.values()) < 0:
+        raise ValueError(f"shares of the splits must be positive, got {dict(shares)}")
+    ends = np.round(np.cumsum(list(shares.values())) / total * count).astype(int)
+    names = list(shares)
+    return [names[int(np.searchsorted(ends, i, side="right"))] for i in range(count)]

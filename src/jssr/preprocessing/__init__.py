@@ -1,0 +1,1 @@
+"""From a scan as it came to what a system is given."""

@@ -1,0 +1,134 @@
+"""Where the networks work: one grid per patient, and every scan put onto it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, coverage, resample
+from jssr.core.volume import Volume
+from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, modality_of, normalise, window_for
+from jssr.preprocessing.orientation import canonical
+from jssr.preprocessing.rigid import shrink
+
+__all__ = ["Ready", "put", "ready", "working_grid"]
+
+MARGIN = 12.0
+"""mm kept around the body and beyond the common field of view."""
+_COARSE = 8.0
+_LEAST = 48.0
+"""mm; a crop that would leave less along an axis is not made along that axis."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """One scan, averaged to about the working resolution, and how it lies.
+
+    `volume` holds its own units with air (or the minimum) where there is no data; `mask` 1 where there is, None where
+    there is data everywhere. `limits` become -1 and 1. `transform` takes points of the anchor's space to the scan's.
+    """
+
+    volume: Volume
+    mask: Volume | None
+    full: Grid
+    limits: Window
+    modality: Modality
+    transform: Affine
+
+
+def ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+    """Clean a scan, bring its axes into canonical order and average it to about `spacing` mm.
+
+    Raises:
+        ValueError: nothing in the scan but one value.
+    """
+    volume = canonical(volume)  # the networks know one orientation only
+    modality = modality_of(volume)
+    mask = data_mask(volume.data, modality)
+    ends = limits(torch.where(mask, volume.data, float("nan")), window_for(volume, window))
+    kept: Volume | None = None
+    if not bool(mask.all()):
+        air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
+        volume = volume.with_data(torch.where(mask, volume.data, air))
+        kept = shrink(Volume(mask.float(), volume.grid, name=volume.name), spacing)
+    return Ready(shrink(volume, spacing), kept, volume.grid, ends, modality, transform)
+
+
+def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Read a scan on the working grid.
+
+    Returns:
+        image in its own units and mask, (1, 1, *grid.shape) float32. Without data the image repeats air.
+    """
+    air = float(scan.volume.data.min())
+    image = resample(scan.volume, grid, scan.transform, fill=air).data[None]
+    mask = coverage(grid, scan.full, scan.transform)[None].float()
+    if scan.mask is not None:
+        mask = mask * (resample(scan.mask, grid, scan.transform, fill=0.0).data[None] > 0.5)
+    return image, mask
+
+
+def working_grid(
+    anchor: Ready, others: Sequence[Ready], spacing: Sequence[float] | float, common: bool = True
+) -> tuple[Grid, list[str]]:
+    """The grid that all scans of a patient are put onto: the anchor's axes in canonical order, `spacing` mm, cropped.
+
+    Cropped to the bodies, and (with `common`) to the field of view that all scans share, as far as a box can and with a
+    margin. An axis along which too little would remain is left whole.
+
+    Returns:
+        the grid, and warnings in words.
+    """
+    whole = anchor.full.respaced(spacing)
+    coarse = anchor.full.respaced(_COARSE)
+    body = _body(anchor, coarse)
+    shared = np.ones(coarse.shape, dtype=bool)
+    for other in others:
+        body |= _body(other, coarse)
+        shared &= coverage(coarse, other.full, other.transform)[0].numpy()
+    wanted = [_box(body, coarse)]
+    warnings = []
+    if common and others:
+        if shared.any():
+            wanted.append(_box(shared, coarse))
+        else:
+            warnings.append("the scans have no field of view that all of them share; nothing was cropped to it")
+    low = np.max([w[0] for w in wanted], axis=0)
+    high = np.min([w[1] for w in wanted], axis=0)
+    start, stop = np.zeros(whole.ndim, dtype=int), np.array(whole.shape)
+    step, edge = whole.spacing, anchor.full.index(whole.origin) * anchor.full.spacing
+    for axis in range(whole.ndim):
+        if high[axis] - low[axis] < _LEAST:
+            continue
+        # Boxes are in mm along the anchor's axes from its first voxel; voxel i of `whole` lies at edge + i * step.
+        start[axis] = max(0, int(np.floor((low[axis] - MARGIN - edge[axis]) / step[axis])))
+        stop[axis] = min(whole.shape[axis], int(np.ceil((high[axis] + MARGIN - edge[axis]) / step[axis])) + 1)
+    return whole.cropped(tuple(start.tolist()), tuple((stop - start).tolist())), warnings
+
+
+def _body(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
+    """The largest connected thing that is not air, on a coarse grid."""
+    small = shrink(scan.volume, _COARSE)
+    # -190 HU for CT: fat counts, foam and clothes do not. MR: a tenth of the range.
+    window = (-250.0, 350.0) if scan.modality == "ct" else scan.limits
+    data = normalise(resample(small, grid, scan.transform).data[0], window)
+    solid = (data > -0.8).numpy()
+    parts, count = ndimage.label(solid)
+    if count == 0:
+        return np.ones(grid.shape, dtype=bool)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(parts == sizes.argmax())
+
+
+def _box(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First and last edges of a mask in mm along the axes, from the outer edge of the grid's first voxel."""
+    index = np.argwhere(mask)
+    return index.min(axis=0) * grid.spacing, (index.max(axis=0) + 1) * grid.spacing

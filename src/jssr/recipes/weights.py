@@ -1,0 +1,199 @@
+"""Weights for use: one safetensors file, and in its header (key "jssr") the recipe, the system, the version, how it was
+trained and scored, and a SHA-256 of the tensors. Never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from jssr._version import __version__
+from jssr.errors import CheckpointError, RecipeError
+from jssr.io.atomic import atomic_path
+from jssr.recipes.config import Recipe
+from jssr.recipes.load import build_system, recipe_from
+from jssr.systems.base import System, named_tensors
+
+__all__ = [
+    "FORMAT",
+    "HEADER",
+    "copy_into",
+    "load_system",
+    "plain_tensors",
+    "read_info",
+    "save_tensors",
+    "save_weights",
+    "sync",
+    "tensors_checksum",
+]
+
+FORMAT = 1
+
+
+HEADER = "jssr"
+
+
+def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, independent of the order and of the file's layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(
+    path: Path,
+    system: System,
+    recipe: Recipe,
+    info: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    parts: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Write weights for use and return the header.
+
+    Args:
+        path: ends in .safetensors.
+        info: plain data to keep beside the weights: step, scores, data.
+        dtype: float16 or bfloat16 halves the file; computation is in float32 again after loading.
+        parts: those to keep; all by default. Inference needs no discriminator.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    kept = tuple(part for part in system.parts if parts is None or part in parts)
+    tensors = plain_tensors(named_tensors(system, kept), dtype)
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "system": recipe.system,
+        "parts": list(kept),
+        "checksum": tensors_checksum(tensors),
+        "recipe": recipe.model_dump(mode="json"),
+        **(info or {}),
+    }
+    with atomic_path(path) as temporary:
+        save_tensors(tensors, temporary, {HEADER: json.dumps(header)})
+    return header
+
+
+def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a weights file, without its tensors.
+
+    Raises:
+        CheckpointError: missing, truncated, not safetensors, not one of ours, or written by a later version.
+    """
+    path = _find(Path(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        header = json.loads(metadata[HEADER])
+        later = header["format"] > FORMAT
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is corrupt, truncated or no safetensors file ({error})") from None
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{path}: is a safetensors file, but no jssr checkpoint (no valid header)") from None
+    if later:
+        raise CheckpointError(f"{path}: was written by jssr {header.get('version')}; upgrade jssr to read it")
+    return dict(header)
+
+
+def load_system(path: str | os.PathLike[str], system: str | None = None) -> tuple[System, Recipe, dict[str, Any]]:
+    """Build the system of a weights file, or of a run's folder, on the CPU in evaluation mode.
+
+    Args:
+        path: the file, or the folder of a training run.
+        system: its name, where only that one will do.
+
+    Returns:
+        The system, its recipe and the file's header.
+
+    Raises:
+        CheckpointError: as `read_info`; another system than asked; tensors that are damaged or do not fit.
+    """
+    path = _find(Path(path))
+    header = read_info(path)
+    if system is not None and header.get("system") != system:
+        raise CheckpointError(f"{path}: is a checkpoint of {header.get('system')!r}, not of {system!r}")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is corrupt or truncated ({error})") from None
+    if tensors_checksum(tensors) != header.get("checksum"):
+        raise CheckpointError(f"{path}: is damaged, its weights do not match their checksum; copy or download it again")
+    try:
+        recipe = recipe_from(header.get("recipe"), str(path))
+        # Parts that were left out of the file, a discriminator as a rule, are not built for use either.
+        stored = {part: args for part, args in recipe.networks.items() if part in header.get("parts", recipe.networks)}
+        built = build_system(recipe.model_copy(update={"networks": stored}))
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})") from None
+    copy_into(named_tensors(built, header.get("parts", built.parts)), tensors, path)
+    return built.eval(), recipe, header
+
+
+def _find(path: Path) -> Path:
+    """The weights file meant by a path; refuses what is missing, empty or a pickle before anything reads it."""
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    # A pickle starts with 0x80 and a zip with PK; a safetensors file with a length, which may too, and then a brace.
+    pickled = start[:1] == b"\x80" or start[:4] == b"PK\x03\x04"
+    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl") or (pickled and start[8:9] != b"{"):
+        raise CheckpointError(
+            f"{path}: is a PyTorch pickle, which can run code when loaded; jssr reads .safetensors only: convert it"
+        )
+    return path
+
+
+def plain_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU, each with its own memory, floating ones in `dtype`."""
+    plain = {}
+    for name, value in tensors.items():
+        to = dtype if dtype is not None and value.is_floating_point() else value.dtype
+        copy = torch.empty(value.shape, dtype=to)  # also undoes channels-last, which safetensors cannot hold
+        plain[name] = copy.copy_(value.detach())
+    return plain
+
+
+def copy_into(into: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    missing, extra = sorted(set(into) - set(tensors)), sorted(set(tensors) - set(into))
+    if missing or extra:
+        name = (missing or extra)[0]
+        raise CheckpointError(f"{source}: is of another network, {name} is {'missing' if missing else 'not known'}")
+    with torch.no_grad():
+        for name, value in into.items():
+            if value.shape != tensors[name].shape:
+                shapes = f"{tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+                raise CheckpointError(f"{source}: is of another network size, {name} is {shapes}")
+            value.copy_(tensors[name])
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    try:
+        path.write_bytes(save(tensors, metadata))  # its own writer leaves a file that nobody else may read
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""The life of one pair, from two scans to a result."""

@@ -1,0 +1,243 @@
+"""A trained system with its recipe, ready to be used on a device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jssr.core.hardware import choose_precision
+from jssr.core.volume import Volume
+from jssr.errors import CheckpointError, JssrError
+from jssr.losses.descriptors import DESCRIPTORS
+from jssr.preprocessing.intensity import modality_of
+from jssr.recipes.config import Recipe
+from jssr.recipes.load import build_system, load_recipe
+from jssr.recipes.weights import load_system
+from jssr.systems.base import System
+
+__all__ = [
+    "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "shipped_weights",
+    "weights_at",
+]  # fmt: skip
+
+SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
+"""The weights file in `jssr/weights` of each system that has one."""
+
+UNTRAINED = ("discrete", "rigid")
+"""Systems without weights; each has a recipe of its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A system in evaluation mode.
+
+    Attributes:
+        system: on `device`.
+        recipe: by which it was trained.
+        header: of its weights file.
+        source: that file, as the user knows it.
+        device: "cpu", "cuda", "cuda:1", "mps".
+        deterministic: only algorithms that give the same bits each time.
+    """
+
+    system: System
+    recipe: Recipe
+    header: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    device: str = "cpu"
+    deterministic: bool = False
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the segmentor's labels 1, 2, ..."""
+        return self.recipe.structures
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        return dict(enumerate(self.recipe.structures, start=1))
+
+    @property
+    def pieces(self) -> dict[int, int]:
+        """Labels of which a number of connected pieces alone, the largest, are kept: label to number."""
+        kept = {name: n for n, names in ((2, self.recipe.two_pieces), (1, self.recipe.one_piece)) for name in names}
+        return {k: kept[name] for k, name in self.label_names.items() if name in kept}
+
+    @property
+    def modalities(self) -> dict[str | None, str]:
+        """Phase to "ct" or "mr" of the pairs that it was trained on; nothing where that is not known."""
+        pairs = (self.header.get("data") or {}).get("pairs") or {}
+        return dict(pairs.get("modalities") or {})
+
+    def doubt(self, scan: Volume, moving: bool = False) -> str:
+        """A warning where a segmentor gets a scan of a modality that it was not trained on, else "".
+
+        Args:
+            moving: the scan goes to the moving modality's segmentor, where the system has one.
+        """
+        known, found = self.modalities, modality_of(scan)
+        if not known and self.recipe.system == "jssr" and self.source.startswith("shipped"):
+            known = {self.recipe.anchor: "ct"}
+        role = self.recipe.moving if moving else self.recipe.anchor
+        taught = {known[role]} if self.recipe.moving is not None and role in known else set(known.values())
+        if not taught or found in taught:
+            return ""
+        other = "; leave out --moving" if moving else "; --moving takes the other segmentor"
+        told = f"This segmentor was trained on {' and '.join(sorted(taught))}; {scan.name} looks like {found}"
+        return told + (other if found in known.values() else "")
+
+    def check_descriptor(self, n: int) -> None:
+        """Make sure that what it compares describes images of n axes.
+
+        Raises:
+            JssrError: it does not.
+        """
+        if n == 2 and self.recipe.descriptor == "macmind":
+            raise JssrError("macMIND describes 3D images; for radiographs there are mind-ssc and mind")
+
+    def turned(self, fixed: Volume, moving: Volume) -> str:
+        """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
+        known = self.modalities
+        wanted = known.get(self.recipe.anchor), known.get(self.recipe.moving)
+        found = modality_of(fixed), modality_of(moving)
+        if self.recipe.moving is None or None in wanted or wanted == found:
+            return ""
+        told = f"This system was trained to move {wanted[1]} onto {wanted[0]}"
+        return f"{told}; these scans look like {found[1]}, to be moved onto {found[0]}."
+
+    @property
+    def precision(self) -> str:
+        """What the networks compute in."""
+        kind = torch.device(self.device).type
+        return choose_precision("auto", kind) if kind in ("cpu", "cuda") else "32-true"
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Without gradients, in the model's precision, deterministic if asked for."""
+        kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        cast = torch.autocast(torch.device(self.device).type, dtype=kind, enabled=kind is not None)
+        with self._repeatable(), torch.inference_mode(), cast:
+            yield
+
+    @contextmanager
+    def _repeatable(self) -> Iterator[None]:
+        # On a CPU everything used here repeats bit for bit as it is, and the switch itself costs seconds: it loads
+        # torch's compiler.
+        if not self.deterministic or torch.device(self.device).type == "cpu":
+            yield
+            return
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def weights_at(source: str | os.PathLike[str]) -> Path:
+    """A weights file or a run's folder; the name of a system whose weights ship, where nothing here bears it, is those.
+
+    Raises:
+        CheckpointError: the package lacks them.
+    """
+    ships = os.fspath(source) in SHIPPED and not Path(source).exists()
+    return shipped_weights(os.fspath(source)) if ships else Path(source)
+
+
+def shipped_weights(system: str) -> Path:
+    """The weights that come with the package.
+
+    Raises:
+        CheckpointError: none ship for this system.
+    """
+    path = _shipped(system) if system in SHIPPED else None
+    if path is None or not path.is_file():
+        raise CheckpointError(
+            f"no weights ship for system {system!r}; pass a checkpoint of your own (--checkpoint FILE)"
+        )
+    return path
+
+
+def _shipped(system: str) -> Path:
+    return Path(str(files("jssr"))) / "weights" / SHIPPED[system]
+
+
+def load_model(
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+    descriptor: str | None = None,
+) -> Model:
+    """Load a system for use.
+
+    Args:
+        system: its name; None takes the checkpoint's, or "jssr" without one.
+        checkpoint: a weights file or a run's folder, or the name of a system whose weights ship; None takes the
+            system's shipped weights. A `Model` is returned as it is.
+        device: where its networks run.
+        deterministic: only algorithms that give the same bits each time.
+        descriptor: what the instance optimisation compares, and "discrete" searches with; None takes the recipe's.
+
+    Raises:
+        ValueError: an unknown descriptor.
+        CheckpointError: no such file, a damaged one, one of another system, or none that ships.
+        JssrError: a device that this machine does not have.
+    """
+    if descriptor is not None and descriptor not in DESCRIPTORS:
+        raise ValueError(f"unknown descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
+    if isinstance(checkpoint, Model):
+        return replace(checkpoint, recipe=_comparing(checkpoint.recipe, descriptor)) if descriptor else checkpoint
+    if system in UNTRAINED:
+        if checkpoint is not None:
+            raise CheckpointError(f"{checkpoint}: {system} takes no weights; leave out the checkpoint or the system")
+        recipe = _comparing(load_recipe(str(system)), descriptor)
+        return _ready(build_system(recipe), recipe, {}, f"{system}, without training", device, deterministic)
+    path = weights_at(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
+    built, recipe, header = load_system(path, system)
+    source = f"shipped {path.name}" if path in map(_shipped, SHIPPED) else str(path)
+    return _ready(built, _comparing(recipe, descriptor), header, source, device, deterministic)
+
+
+def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
+    """The recipe with another descriptor, for the search too where the system is one."""
+    if descriptor is None:
+        return recipe
+    searches = {"descriptor": descriptor} if recipe.system == "discrete" else {}
+    return recipe.model_copy(update={"descriptor": descriptor, "options": {**recipe.options, **searches}})
+
+
+def fitting_system(*scans: Volume) -> str:
+    """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
+    return "jssr" if all(modality_of(scan) == "ct" for scan in scans) else "discrete"
+
+
+def segmenting_model(
+    scan: Volume,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    device: str = "cpu",
+    deterministic: bool = False,
+) -> Model:
+    """`load_model` for a single scan: with neither a system nor a checkpoint "jssr", of radiographs "jrsnet"."""
+    if system is None and checkpoint is None:
+        system = "jssr" if scan.grid.ndim == 3 else "jrsnet"
+    return load_model(system, checkpoint, device, deterministic)
+
+
+def _ready(
+    system: System, recipe: Recipe, header: dict[str, Any], source: str, device: str, deterministic: bool
+) -> Model:
+    """Put a system on its device."""
+    try:
+        system = system.to(device)
+        float(torch.zeros(1, device=device).add(1))  # "meta" is a device and computes nothing
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise JssrError(f"device {device!r} cannot be used on this machine ({error}); try --device cpu") from None
+    return Model(system.eval(), recipe, header, source, device, deterministic)

@@ -1,0 +1,108 @@
+"""Results read back from their folder, for a new report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jssr.core.transform import Displacement
+from jssr.core.volume import Volume
+from jssr.errors import JssrError
+from jssr.io.images import read_image
+from jssr.io.transforms import read_transform
+from jssr.preprocessing.start2d import from_start, placed
+from jssr.registration.inputs import labels_of
+from jssr.registration.locations import found_again, labels_again
+from jssr.registration.result import outlines
+from jssr.report.html import AlignmentView, write_report
+
+__all__ = ["result_of", "rewrite_report", "view_of"]
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Write `report.html` of a registration's or a study's folder again and return its path.
+
+    Raises:
+        JssrError: no result in the folder, or a scan that is no longer where it was.
+    """
+    result = result_of(folder)
+    phases = list(result.get("phases", ()))
+    rows = [view_of(folder / phase, phase, result["anchor"]) for phase in phases] if phases else [view_of(folder)]
+    title = f"{result['study']}: aligned to {result['anchor']}" if phases else rows[0].name
+    shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "measures")}
+    path = folder / "report.html"
+    write_report(path, title=title, rows=rows, provenance=shown)
+    return path
+
+
+def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView:
+    """What the report shows of one registration, from its files.
+
+    Raises:
+        JssrError: missing files, or label maps that lie elsewhere than their scans by now.
+    """
+    result = result_of(folder)
+    moving = found_again(result, "moving", folder)
+    before, after = _numbers(result)
+    displacement = read_transform(folder / "displacement.nii.gz")
+    fixed = found_again(result, "fixed", folder)
+    known = [labels_of(labels_again(result, key, folder), scan) for key, scan in (("fixed", fixed), ("moving", moving))]
+    fixed_seg, moved_seg, moving_seg = (
+        outlines(known[0], known[1], displacement)
+        if known[0] is not None and known[1] is not None and isinstance(displacement, Displacement)
+        else (_optional(folder / "fixed_segmentation.nii.gz"), _optional(folder / "moved_segmentation.nii.gz"), None)
+    )
+    return AlignmentView(
+        fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
+        moving_before=placed(moving, fixed.grid),
+        moved=read_image(folder / "moved.nii.gz"),
+        synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
+        fixed_seg=fixed_seg,
+        moved_seg=moved_seg,
+        moving_seg=moving_seg,
+        displacement=from_start(displacement, fixed.grid, moving.grid)
+        if isinstance(displacement, Displacement)
+        else None,
+        metrics=after,
+        metrics_before=before,
+        warnings=result["warnings"],
+        name=name or result["moving"].get("title", Path(moving.name).name),
+        covered=result["covered_percent"] / 100,
+        own="labels" not in result["dice"] and "segmentations" in result["dice"],
+    )
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What `result.json` of a result's folder holds.
+
+    Raises:
+        JssrError: there is none.
+    """
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JssrError(f"{folder}: holds no readable result.json; is it what register or align wrote?") from error
+    return dict(content)
+
+
+def _optional(path: Path, labels: bool = True) -> Volume | None:
+    return read_image(path, "labels" if labels else "image") if path.is_file() else None
+
+
+def _numbers(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """The measures of the first and of the last state, as the report takes them."""
+    states: dict[str, dict[str, float | None]] = {
+        name: {f"dice/{k}": v for k, v in values.items()}
+        for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
+    }
+    for name, values in result.get("measures", {}).items():
+        states[name] = {**states.get(name, {}), **values}
+    if not states:
+        states = {"initial": {}, "network": {}}
+    clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
+    before, after = clean[0], clean[-1]
+    after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
+    after |= {"seconds": result["seconds"]["total"], "peak_mb": result["peak_memory_mb"]}
+    return before, after

@@ -1,0 +1,193 @@
+"""The result of a registration: as objects and as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from jssr.core.transform import Displacement, resample
+from jssr.core.volume import Volume
+from jssr.io.images import stored_dtype, write_image
+from jssr.io.output import output_folder, write_json
+from jssr.io.provenance import Stopwatch, peak_memory_mb
+from jssr.io.transforms import write_displacement
+from jssr.preprocessing.start2d import from_start, placed
+from jssr.registration.locations import KEPT, located
+from jssr.registration.measures import Truth
+from jssr.registration.working import Working
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.headers import Sources
+    from jssr.report.html import AlignmentView
+
+__all__ = ["OUTPUTS", "Registration", "Saving"]
+
+DICOM_OUTPUTS = (
+    "jssr_dicom/moved/????.dcm", "jssr_dicom/fixed/????.dcm", "jssr_dicom/deformation.dcm",
+    "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm",
+)  # fmt: skip
+OUTPUTS = (
+    "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
+    "moved_segmentation.nii.gz", "result.json", "report.html", *KEPT.values(),
+    *DICOM_OUTPUTS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a result is written, where that is not as usual.
+
+    Attributes:
+        dicom: the headers of the two series (`jssr.registration.dicom.sources_of`), for `jssr_dicom/`.
+        name: of the moving scan, for what DICOM describes; its own by default.
+        keep: also the two scans, as `kept_fixed.nii.gz` and `kept_moving.nii.gz`, and nothing of where they were.
+        home: where the folder will be in the end, if that is elsewhere.
+    """
+
+    dicom: Sources | None = None
+    name: str = ""
+    keep: bool = False
+    home: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A moving scan aligned to a fixed one.
+
+    Attributes:
+        fixed, moving: the scans as given.
+        moved: the moving image on the fixed grid, in its own intensities; its minimum where it has no data.
+        displacement: the whole map (rigid part included) on the fixed grid, fixed to moving space.
+        inverse: the opposite map on the moving grid.
+        covered: (1, *fixed shape) bool, where the moving scan has data.
+        synthesised: the moving scan, aligned, in the fixed scan's appearance, on the fixed grid; None where not made.
+        fixed_segmentation, moved_segmentation: label maps on the fixed grid; None where not made.
+        result: what `result.json` holds.
+        states: numbers of each state ("initial", "rigid", "network", "refined") from known labels and landmarks.
+        work: what was found on the network's grid.
+        truth: the labels and landmarks that were given.
+    """
+
+    fixed: Volume
+    moving: Volume
+    moved: Volume
+    displacement: Displacement
+    inverse: Displacement
+    covered: Tensor
+    synthesised: Volume | None
+    fixed_segmentation: Volume | None
+    moved_segmentation: Volume | None
+    result: dict[str, Any]
+    states: dict[str, dict[str, float]]
+    work: Working
+    truth: Truth = field(default_factory=Truth)
+
+    def save(self, out: str | os.PathLike[str], report: bool = True, how: Saving | None = None) -> Path:
+        """Write the files of `docs` into a folder: all of them or none.
+
+        Files of an earlier result that this one does not make are removed.
+
+        Args:
+            out: the folder.
+            report: also `report.html`.
+            how: what else is wanted.
+
+        Raises:
+            OutputError: the folder cannot be written, or the disk is full; what was there stays.
+        """
+        how, watch = how or Saving(), Stopwatch()
+        with output_folder(out, OUTPUTS) as folder:
+            # Compression takes most of the time and frees the interpreter, for the report for example.
+            with watch.stage("write"), ThreadPoolExecutor(2) as pool:
+                jobs = [pool.submit(job) for job in self._jobs(folder, how.keep)]
+                if report:
+                    self._report(folder / "report.html")
+                if how.dicom is not None:
+                    from jssr.registration.dicom import write_dicom
+
+                    write_dicom(self, how.dicom, folder / "jssr_dicom", how.name or Path(self.moving.name).name)
+                for job in jobs:
+                    job.result()
+            self.result["seconds"] |= {k: round(v, 3) for k, v in watch.seconds.items()}
+            self.result["seconds"]["total"] = round(
+                sum(v for k, v in self.result["seconds"].items() if k != "total"), 3
+            )
+            self.result["peak_memory_mb"] = round(peak_memory_mb())
+            scans = {} if how.keep else {"fixed": self.fixed, "moving": self.moving}
+            labels = {} if how.keep else {"fixed": self.truth.fixed_labels, "moving": self.truth.moving_labels}
+            write_json(located(self.result, scans, how.home or Path(out), labels), folder / "result.json")
+        return Path(out)
+
+    def view(self, name: str = "", fixed_name: str = "") -> AlignmentView:
+        """What the report shows of it, under these names for the scans."""
+        from jssr.report.html import AlignmentView
+
+        states = list(self.states)
+        before, after = dict(self.states[states[0]]), dict(self.states[states[-1]])
+        segmentations = self.result["dice"].get("segmentations", {})
+        own = self.truth.fixed_labels is None and bool(segmentations)
+        if own:
+            before |= {f"dice/{k}": v for k, v in segmentations[states[0]].items() if v is not None}
+            after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
+        after |= {"seconds": self.result["seconds"]["total"], "peak_mb": self.result["peak_memory_mb"]}
+        fixed_seg, moved_seg, moving_seg = self.fixed_segmentation, self.moved_segmentation, None
+        known = self.truth.fixed_labels, self.truth.moving_labels
+        if known[0] is not None and known[1] is not None:  # what the numbers are of
+            fixed_seg, moved_seg, moving_seg = outlines(known[0], known[1], self.displacement)
+        return AlignmentView(
+            replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]),
+            placed(self.moving, self.fixed.grid), self.moved,
+            self.synthesised, fixed_seg, moved_seg, moving_seg,
+            displacement=from_start(self.displacement, self.fixed.grid, self.moving.grid),
+            metrics=after, metrics_before=before, warnings=self.result["warnings"],
+            name=name or self.result["moving"]["title"], covered=self.result["covered_percent"] / 100, own=own,
+        )  # fmt: skip
+
+    def _jobs(self, folder: Path, keep: bool) -> list[Callable[[], None]]:
+        fields = {"displacement": self.displacement, "inverse": self.inverse}
+        volumes = {
+            "synthesised": self.synthesised,
+            "fixed_segmentation": self.fixed_segmentation,
+            "moved_segmentation": self.moved_segmentation,
+            **({"kept_fixed": self.fixed, "kept_moving": self.moving} if keep else {}),
+        }
+        jobs: list[Callable[[], None]] = [
+            lambda name=name, u=u: write_displacement(u, folder / f"{name}.nii.gz")  # type: ignore[misc]
+            for name, u in fields.items()
+        ]
+        jobs.append(lambda: write_image(self.moved, folder / "moved.nii.gz", _moved_dtype(self.moving)))
+        jobs += [
+            lambda name=name, v=v: write_image(v, folder / f"{name}.nii.gz")  # type: ignore[misc]
+            for name, v in volumes.items()
+            if v is not None
+        ]
+        return jobs
+
+    def _report(self, path: Path) -> None:
+        from jssr.report.html import write_report
+
+        title = f"{self.result['moving']['title']} aligned to {self.result['fixed']['title']}"
+        shown = {k: v for k, v in self.result.items() if k not in ("dice", "warnings")}
+        write_report(path, title=title, rows=[self.view()], provenance=shown)
+
+
+def outlines(fixed: Volume, moving: Volume, displacement: Displacement) -> tuple[Volume, Volume, Volume]:
+    """Label maps as a view draws them: the fixed one, the moving one after the alignment, and before it."""
+    return fixed, resample(moving, fixed.grid, displacement), placed(moving, fixed.grid)
+
+
+def _moved_dtype(moving: Volume) -> np.dtype[Any]:
+    """The moving file's own integer type, where rounding to it is below a thousandth of the range; else float32."""
+    spread = float(moving.data.max()) - float(moving.data.min())
+    try:
+        stored = stored_dtype(moving.name) if Path(moving.name).is_file() else np.dtype("float32")
+    except Exception:  # a name that is no file after all
+        stored = np.dtype("float32")
+    return stored if np.issubdtype(stored, np.integer) and spread > 1000 else np.dtype("float32")

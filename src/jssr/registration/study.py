@@ -1,0 +1,166 @@
+"""A patient's study aligned: every scan to one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any, Literal
+
+from jssr.core.volume import Volume
+from jssr.io.dicom.headers import Sources
+from jssr.io.images import read_image
+from jssr.io.output import output_folder, write_json
+from jssr.io.study import Image, Study, read_study
+from jssr.metrics.measures import CaseResult
+from jssr.registration.model import Model, load_model
+from jssr.registration.pipeline import register
+from jssr.registration.result import OUTPUTS, Registration, Saving
+
+__all__ = ["StudyAlignment", "align", "known_of", "state_results"]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyAlignment:
+    """Every scan of a study aligned to the anchor: a `Registration` by phase."""
+
+    name: str
+    anchor: str
+    registrations: dict[str, Registration]
+
+    @property
+    def results(self) -> list[CaseResult]:
+        """Numbers of each state of each phase."""
+        return [r for phase, one in self.registrations.items() for r in state_results(self.name, phase, one)]
+
+    def save(
+        self,
+        out: str | os.PathLike[str],
+        report: bool = True,
+        dicom: Mapping[str, Sources] | None = None,
+        keep: bool = False,
+    ) -> Path:
+        """Write a folder per phase, `results.csv`, `result.json` and `report.html`: all of it or nothing.
+
+        Args:
+            out: the folder.
+            report: also the report.
+            dicom: for each phase the headers of its series and the anchor's, to write `PHASE/jssr_dicom/` as well.
+            keep: as `Saving` has it.
+
+        Raises:
+            OutputError: the folder cannot be written; what was there stays.
+        """
+        from jssr.report.tables import write_csv
+
+        known = [f"{escape(phase)}/{name}" for phase in self.registrations for name in OUTPUTS]
+        with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
+            for phase, one in self.registrations.items():
+                how = Saving((dicom or {}).get(phase), phase, keep, Path(out) / phase)
+                one.save(folder / phase, report=False, how=how)
+            write_csv(self.results, folder / "results.csv")
+            write_json(self.summary(), folder / "result.json")
+            if report:
+                from jssr.report.html import write_report
+
+                rows = [one.view(phase, self.anchor) for phase, one in self.registrations.items()]
+                write_report(
+                    folder / "report.html",
+                    title=f"{self.name}: aligned to {self.anchor}",
+                    rows=rows,
+                    provenance=self.summary(),
+                )
+        return Path(out)
+
+    def summary(self) -> dict[str, Any]:
+        """What `result.json` of the study holds."""
+        first = next(iter(self.registrations.values()))
+        keys = ("covered_percent", "folds_percent", "log_jacobian_sd", "peak_memory_mb", "warnings")
+        return {
+            "study": self.name,
+            "anchor": self.anchor,
+            **{key: first.result[key] for key in ("convention", "system", "weights", "provenance")},
+            "phases": {
+                phase: {key: one.result[key] for key in keys} | {"seconds": one.result["seconds"]["total"]}
+                for phase, one in self.registrations.items()
+            },
+        }
+
+
+def align(
+    study: Study | Mapping[str, Image] | str | os.PathLike[str],
+    anchor: str = "venous",
+    *,
+    system: str | None = None,
+    checkpoint: str | os.PathLike[str] | Model | None = None,
+    refine: int | None = None,
+    rigid: bool = True,
+    descriptor: str | None = None,
+    initial: Literal["geometry", "centre"] = "geometry",
+    device: str = "cpu",
+    deterministic: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+) -> StudyAlignment:
+    """Align every scan of a patient to the anchor.
+
+    Args:
+        study: scans by phase, or a folder (see `read_study`). Labels and landmarks beside the scans are measured.
+        anchor: the phase that stays.
+        system, checkpoint, refine, rigid, descriptor, initial, device, deterministic: as in `register`.
+        on_stage: called with phase and stage.
+
+    Raises:
+        CohortError: no such phase, or nothing to align; otherwise as `register`.
+    """
+    if isinstance(study, Mapping):
+        study = Study("study", dict(study))
+    elif not isinstance(study, Study):
+        study = read_study(study)
+    study.check(anchor)
+    chosen = system is not None or checkpoint is not None
+    model = load_model(system, checkpoint, device, deterministic, descriptor) if chosen else None
+    fixed = study.images[anchor]
+    fixed = fixed if isinstance(fixed, Volume) else read_image(fixed)
+    done: dict[str, Registration] = {}
+    for phase, moving in study.images.items():
+        if phase == anchor:
+            continue
+
+        def told(stage: str, phase: str = phase) -> None:
+            if on_stage is not None:
+                on_stage(f"{phase}: {stage}")
+
+        done[phase] = register(
+            fixed, moving, checkpoint=model, refine=refine, rigid=rigid, descriptor=descriptor, initial=initial,
+            structures=study.structures, device=device, deterministic=deterministic, on_stage=told,
+            **known_of(study, anchor, phase, model is not None and model.system.reads_structure),
+        )  # fmt: skip
+    return StudyAlignment(study.name, anchor, done)
+
+
+def known_of(study: Study, anchor: str, phase: str, alone: bool = False) -> dict[str, Any]:
+    """The labels and landmarks of a pair, as `register` takes them, where both scans have them; the anchor's labels
+    `alone` for systems that read them."""
+    known: dict[str, Any] = {}
+    for what, held in (("labels", study.labels), ("landmarks", study.landmarks)):
+        if anchor in held and phase in held:
+            known |= {f"fixed_{what}": held[anchor], f"moving_{what}": held[phase]}
+    if alone and anchor in study.labels:
+        known["fixed_labels"] = study.labels[anchor]
+    return known
+
+
+def state_results(case: str, phase: str, one: Registration) -> list[CaseResult]:
+    """The numbers of each state of a registration; without known labels those of the system's own segmentations."""
+    found = []
+    own = one.result["dice"].get("segmentations", {}) if one.truth.fixed_labels is None else {}
+    for state, values in one.states.items():
+        dice = {f"dice/{name}": float("nan") if v is None else v for name, v in own.get(state, {}).items()}
+        last = state == list(one.states)[-1]
+        cost = (
+            {"seconds": one.result["seconds"]["total"], "peak_mb": float(one.result["peak_memory_mb"])} if last else {}
+        )
+        found.append(CaseResult(case, phase, state, {**dice, **values}, **cost))
+    return found

@@ -1,0 +1,1 @@
+"""Pictures, tables and self-contained pages of results."""

@@ -1,0 +1,125 @@
+"""The report of an evaluation: tables, the spread, and the pairs that want looking at, worst first, with pictures."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jssr.metrics.measures import CaseResult, plain_warnings
+from jssr.report.figures import box_plot, figure_png
+from jssr.report.html import MEANINGS, SEGMENTED, laid_out, render, shown
+from jssr.report.tables import METRICS, Summary, lines, title_of, value_of
+
+__all__ = ["picture_name", "write_evaluation_report"]
+
+WORST = 4
+
+
+def picture_name(case: str, phase: str) -> str:
+    """The file of a pair's picture, in a folder a case."""
+    return f"{case}/{phase}.png"
+
+
+def write_evaluation_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    results: Sequence[CaseResult],
+    summaries: Sequence[Summary],
+    pictures: Path,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the report, atomically.
+
+    Args:
+        path: the HTML file.
+        title: the heading.
+        results: of registrations, every state of every pair; the first method counts as before, the last as after.
+        summaries: the tables.
+        pictures: folder with `picture_name` of each pair; those that are missing are left out.
+        provenance: what was evaluated, and how.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    pairs = _pairs(results)
+    metric, structure = _judge(results)
+    known = [p for p in pairs if math.isfinite(p["judged"])]
+    known.sort(key=lambda p: p["judged"], reverse=not METRICS[metric].more_is_better)
+    unknown = [p for p in pairs if not math.isfinite(p["judged"]) and known]
+    picked = [(p, "could not be judged") for p in unknown[:WORST]]
+    picked += [(p, f"worst {i + 1}" if i else "worst") for i, p in enumerate(known[:WORST])]
+    if len(known) // 2 >= WORST:
+        picked.append((known[len(known) // 2], "in the middle"))
+    plot = "" if metric != "dice" else _data(figure_png(box_plot(results, metric, structure), 110))
+    render(
+        path,
+        "evaluation.html.j2",
+        title=title,
+        cases=len({p["case"] for p in pairs}),
+        tables=[
+            {
+                "title": title_of(s),
+                "meaning": (SEGMENTED if s.segmentor else MEANINGS).get(s.metric, ""),
+                "phases": s.phases,
+                "lines": lines(s),
+            }
+            for s in summaries
+            if any(cell.n or cell.missed for row in s.cells.values() for cell in row.values())
+        ],
+        plot=plot,
+        judged=f"{METRICS[metric].title}{', ' + _of(structure) if structure else ''}",
+        shown=[{**p, "place": place, "value": shown(metric, p["judged"]), "picture": _picture(pictures, p)}
+               for p, place in picked],
+        columns=[METRICS[m].title + (f", {_of(s)}" if s else "") for m, s in _columns(results)],
+        pairs=pairs,
+        provenance=laid_out(provenance),
+    )  # fmt: skip
+
+
+def _pairs(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
+    """Before and after of every pair."""
+    metric, structure = _judge(results)
+    states: dict[tuple[str, str], list[CaseResult]] = {}
+    for result in results:
+        states.setdefault((result.case, result.phase), []).append(result)
+    out = []
+    for (case, phase), found in states.items():
+        before, after = found[0], found[-1]
+        cells = []
+        for m, s in _columns(results):
+            texts = [shown(m, value_of(r, m, s)) for r in (before, after)]
+            cells.append(texts[1] if texts[0] == shown(m, None) else " → ".join(texts))
+        out.append(
+            {"case": case, "phase": phase, "cells": cells, "judged": value_of(after, metric, structure),
+             "warnings": plain_warnings(after.values, before.values)}
+        )  # fmt: skip
+    return out
+
+
+def _judge(results: Sequence[CaseResult]) -> tuple[str, str]:
+    """What pairs are put in order by: the mean overlap, or the landmarks where there are no labels."""
+    labels = any(key.startswith("dice/") for r in results for key in r.values)
+    return ("dice", "mean") if labels else ("tre", "")
+
+
+def _columns(results: Sequence[CaseResult]) -> list[tuple[str, str]]:
+    wanted = (("dice", "liver"), ("dice", "mean"), ("hd95", "mean"), ("tre", ""), ("folds", ""), ("seconds", ""))
+    return [w for w in wanted if any(not math.isnan(value_of(r, *w)) for r in results)]
+
+
+def _of(structure: str) -> str:
+    return "mean of the structures" if structure == "mean" else structure
+
+
+def _picture(folder: Path, pair: Mapping[str, Any]) -> str:
+    path = folder / picture_name(pair["case"], pair["phase"])
+    return _data(path.read_bytes()) if path.is_file() else ""
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

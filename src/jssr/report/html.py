@@ -1,0 +1,193 @@
+"""The report: one HTML file that shows an alignment to eyes, offline, on screen and on paper.
+
+It holds everything inside (pictures as data URIs, styles inline, no script) and forbids itself to load anything, by a
+content security policy. All text that comes from outside, file names first, is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from jssr.io.atomic import atomic_path
+from jssr.metrics.measures import plain_warnings, split_key
+from jssr.report.planes import Planes, focus
+from jssr.report.tables import METRICS, Metric
+from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
+
+__all__ = ["MEANINGS", "SEGMENTED", "AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
+
+MEANINGS = {
+    "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
+    "hd95": "95 % of either organ surface lies nearer to the other than this.",
+    "asd": "Mean distance between the two organ surfaces.",
+    "centre": "Distance between the organ's centres of gravity.",
+    "tre": "Mean distance between corresponding landmarks.",
+    "folds": "Part of the field where tissue would be turned inside out. Should be near 0.",
+    "log_jacobian_sd": "How unevenly sizes change. Breathing leaves it below about 0.3 in 3D.",
+    "seconds": "Time from reading the scans to the result; writing it, this page too, comes on top.",
+    "peak_mb": "Most memory in use at a time, before the result was written.",
+}
+
+SEGMENTED = {
+    "dice": "Overlap of what the segmentor says with the known label map of the same scan.",
+    "hd95": "95 % of either surface, said and known, lies nearer to the other than this.",
+    "recall": "Part of the known organ that is found.",
+    "precision": "Part of what is said that is the organ.",
+    "rvd": "How far the said volume is from the known one, whichever is the larger: |said / known - 1|.",
+    "voe": "Part of what either of the two holds that the other does not: 1 - intersection / union.",
+}
+"""The same of a segmentor's tables."""
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    rows: Sequence[AlignmentView],
+    provenance: Mapping[str, Any],
+    width: int = 420,
+) -> None:
+    """Write a self-contained report, atomically.
+
+    Args:
+        path: the HTML file.
+        title: the heading, for example the study's name.
+        rows: the moving scans, in the order to show them.
+        provenance: what made the result (versions, weights and checksum, device, seconds, commands). Nested mappings
+            and lists are laid out.
+        width: pixels of the longest side of each picture.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    scans = [_scan(view, width) for view in rows]
+    render(
+        path,
+        "report.html.j2",
+        title=title,
+        scans=scans,
+        labels=list(dict.fromkeys(key["label"] for scan in scans for key in scan["figures"])),
+        solid=any(view.fixed.grid.ndim == 3 for view in rows),
+        fixed_names=list(dict.fromkeys(view.fixed.name for view in rows)),
+        provenance=laid_out(provenance),
+    )
+
+
+def render(path: str | os.PathLike[str], template: str, **values: Any) -> None:
+    """Write a page of one of the templates, atomically; what is put in is escaped.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("jssr.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    html = environment.get_template(template).render(**values)
+    with atomic_path(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
+    """Everything that the template shows of one scan."""
+    given = list(view.warnings)
+    told = [w for w in plain_warnings(view.metrics, view.metrics_before, view.covered) if w not in given]
+    structures, whole = _tables(view)
+    planes = Planes(view.fixed.grid, view.at or focus(view.fixed_seg or view.fixed), width)
+    cuts = Cuts(planes)
+    return {
+        "name": view.name or view.moving_before.name,
+        "warnings": given + told,
+        "figures": key_figures(view),
+        "structures": structures,
+        "own": view.own,
+        "whole": whole,
+        "solid": planes.grid.ndim == 3,
+        "point": _place(planes.point),
+        "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
+    }
+
+
+def _place(point: NDArray[np.float64]) -> str:
+    """A point in the patient's words: "R 29, A 166, H 359"."""
+    sides = zip(("LR", "PA", "HF"), point, strict=False)
+    return ", ".join(f"{ends[int(x < 0)]} {abs(x):.0f}" for ends, x in sides)
+
+
+def shown(metric: str, value: float | None, unit: bool = False) -> str:
+    """A number as the tables print it."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "missed"
+    about = METRICS.get(metric, Metric(metric))
+    text = f"{value * about.factor:.{about.decimals}f}"
+    return f"{text} {_unit(about)}".rstrip() if unit else text
+
+
+def _unit(about: Metric) -> str:
+    return about.title.partition("(")[2].rstrip(")")
+
+
+def key_figures(view: AlignmentView) -> list[dict[str, str]]:
+    """The three or four numbers that stand at the head of a scan."""
+    structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
+    main = "liver" if "liver" in structures else (structures[0] if structures else "")
+    wanted = (
+        [("dice", f"Dice, {main}{', by its own segmentation' if view.own else ''}", f"dice/{main}")] if main else []
+    )
+    wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
+    return [
+        {
+            "label": label,
+            "before": shown(metric, view.metrics_before[key]) if key in view.metrics_before else "",
+            "after": shown(metric, view.metrics[key], unit=True),
+        }
+        for metric, label, key in wanted
+        if key in view.metrics
+    ]
+
+
+def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """The table by structure and the list of numbers of the whole scan."""
+    keys = list(dict.fromkeys([*view.metrics, *view.metrics_before]))
+    named = [split_key(k) for k in keys]
+    metrics = list(dict.fromkeys(m for m, s in named if s))
+    both = (view.metrics_before, view.metrics) if view.metrics_before else (view.metrics,)
+    lines = [
+        [structure] + [shown(m, values.get(f"{m}/{structure}")) for m in metrics for values in both]
+        for structure in dict.fromkeys(s for _, s in named if s)
+    ]
+    about = [(METRICS.get(m, Metric(m)).title, MEANINGS.get(m, "")) for m in metrics]
+    whole = [
+        {
+            "name": METRICS.get(m, Metric(m)).title,
+            "before": shown(m, view.metrics_before.get(m)),
+            "after": shown(m, view.metrics.get(m)),
+            "meaning": MEANINGS.get(m, ""),
+        }
+        for m, s in named
+        if not s
+    ]
+    return {"metrics": about, "lines": lines, "paired": len(both) == 2}, whole
+
+
+def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:
+    """Nested provenance as (name, lines) pairs."""
+    out: list[tuple[str, list[str]]] = []
+    for key, value in mapping.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            out += laid_out(value, f"{name}: ")
+        elif isinstance(value, (list, tuple)):
+            out.append((name, [str(v) for v in value]))
+        else:
+            out.append((name, [f"{value:.4g}" if isinstance(value, float) else str(value)]))
+    return out

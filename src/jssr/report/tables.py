@@ -1,0 +1,306 @@
+"""Results as files and as tables: one CSV line per number, and mean (sd) per phase as the paper prints its table 1."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table as RichTable
+
+from jssr.errors import JssrError
+from jssr.io.atomic import atomic_path
+from jssr.metrics.measures import CaseResult, split_key
+
+__all__ = [
+    "PIXELS",
+    "COLUMNS",
+    "METRICS",
+    "Cell",
+    "Metric",
+    "Summary",
+    "deficit_left",
+    "lines",
+    "markdown",
+    "markdown_row",
+    "read_csv",
+    "rich_table",
+    "summarise",
+    "title_of",
+    "tre_ratio",
+    "value_of",
+    "write_csv",
+]
+
+COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
+
+
+class Metric(NamedTuple):
+    """How a metric is printed: its title, the factor to the printed unit, decimals, and whether more is better."""
+
+    title: str
+    factor: float = 1.0
+    decimals: int = 2
+    more_is_better: bool = False
+
+
+METRICS: Mapping[str, Metric] = {
+    "dice": Metric("Dice (%)", 100.0, 2, True),
+    "hd95": Metric("HD95 (mm)"),
+    "asd": Metric("ASD (mm)"),
+    "centre": Metric("Centres apart (mm)"),
+    "recall": Metric("Recall (%)", 100.0, 2, True),
+    "precision": Metric("Precision (%)", 100.0, 2, True),
+    "rvd": Metric("RVD (%)", 100.0),
+    "voe": Metric("VOE (%)", 100.0),
+    "tre": Metric("TRE (mm)"),
+    "mi": Metric("MI (nats)", 1.0, 3, True),
+    "ssim": Metric("SSIM (%)", 100.0, 2, True),
+    "folds": Metric("Folds (%)", 1.0, 3),
+    "log_jacobian_sd": Metric("sd log Jacobian", 1.0, 3),
+    "seconds": Metric("Time (s)"),
+    "peak_mb": Metric("Peak memory (MB)", 1.0, 0),
+}
+
+
+PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and sample standard deviation over `n` cases (sd 0 for one). Left out of both: `missed`, structures found in
+    one of the two scans only (infinite distance), and those empty in both."""
+
+    mean: float
+    sd: float
+    n: int
+    missed: int = 0
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Cell:
+        values = [v for v in values if not math.isnan(v)]
+        finite = [v for v in values if math.isfinite(v)]
+        mean = statistics.fmean(finite) if finite else math.nan
+        sd = statistics.stdev(finite) if len(finite) > 1 else (0.0 if finite else math.nan)
+        return cls(mean, sd, len(finite), len(values) - len(finite))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A block of the paper's table 1: `cells[method][phase]`, in the units the metric is stored in.
+
+    `segmentor`: what a segmentor says is compared with the known labels of one scan, not two scans with each other.
+    """
+
+    metric: str
+    structure: str
+    phases: tuple[str, ...]
+    cells: Mapping[str, Mapping[str, Cell]]
+    segmentor: bool = False
+
+
+def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> None:
+    """Write one line per number (columns `COLUMNS`), atomically. Whole-scan metrics have an empty structure.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for result in results:
+            head = (result.case, result.phase, result.method)
+            for key, value in result.values.items():
+                metric, structure = split_key(key)
+                writer.writerow((*head, structure, metric, repr(float(value))))
+            for metric in ("seconds", "peak_mb"):
+                writer.writerow((*head, "", metric, repr(float(getattr(result, metric)))))
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
+    """Read what `write_csv` wrote, in its order.
+
+    Raises:
+        JssrError: missing file, other columns, or a value that is no number.
+    """
+    gathered: dict[tuple[str, str, str], dict[str, float]] = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise JssrError(
+                    f"{path}: is damaged or no table of results (its columns must be {', '.join(COLUMNS)}); "
+                    "delete it to have the case done again"
+                )
+            for row in reader:
+                key = f"{row['metric']}/{row['structure']}" if row["structure"] else row["metric"]
+                values = gathered.setdefault((row["case"], row["phase"], row["method"]), {})
+                values[key] = _number(row["value"], path, reader.line_num)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise JssrError(f"{path}: cannot be read as a table of results ({error})") from error
+    results = []
+    for head, values in gathered.items():
+        seconds, peak_mb = values.pop("seconds", math.nan), values.pop("peak_mb", math.nan)
+        results.append(CaseResult(*head, values, seconds, peak_mb))
+    return results
+
+
+def _number(text: str | None, path: str | os.PathLike[str], line: int) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise JssrError(f"{path}: line {line}: {text!r} is not a number") from None
+
+
+def value_of(result: CaseResult, metric: str, structure: str = "") -> float:
+    """Look up one number; nan where it was not measured.
+
+    The structure "mean" is the mean over all structures of the case, those empty in both scans left out. A missed one
+    makes a mean distance infinite: it cannot be left out without flattering the method.
+    """
+    if metric in ("seconds", "peak_mb"):
+        return float(getattr(result, metric))
+    if structure != "mean":
+        return float(result.values.get(f"{metric}/{structure}" if structure else metric, math.nan))
+    values = [v for key, v in result.values.items() if split_key(key)[0] == metric and not math.isnan(v)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def summarise(
+    results: Sequence[CaseResult],
+    metric: str,
+    structure: str = "",
+    phases: Sequence[str] | None = None,
+    segmentor: bool = False,
+) -> Summary:
+    """Mean (sd) of one metric per method and phase, plus "all" over every scan where there are several phases.
+
+    Args:
+        results: methods and phases keep the order of their first appearance.
+        metric, structure: as in `value_of`.
+        phases: which, in which order; None takes all.
+        segmentor: as in `Summary`.
+    """
+    phases = tuple(phases or dict.fromkeys(r.phase for r in results))
+    methods = tuple(dict.fromkeys(r.method for r in results))
+    cells: dict[str, dict[str, Cell]] = {}
+    for method in methods:
+        mine = [r for r in results if r.method == method and r.phase in phases]
+        cells[method] = {p: Cell.of(value_of(r, metric, structure) for r in mine if r.phase == p) for p in phases}
+        if len(phases) > 1:
+            cells[method]["all"] = Cell.of(value_of(r, metric, structure) for r in mine)
+    return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells, segmentor)
+
+
+def _format(cell: Cell, metric: Metric, most: int) -> str:
+    missed = f", {cell.missed} missed" if cell.missed else ""
+    missed += f", of {cell.n}" if 0 < cell.n < most - cell.missed else ""
+    if not cell.n:
+        return f"-{missed}"
+    mean, sd = (f"{v * metric.factor:.{metric.decimals}f}" for v in (cell.mean, cell.sd))
+    return f"{mean} ({sd}){missed}" if cell.n > 1 else f"{mean}{missed}"  # one value has no spread
+
+
+def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
+    """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest.
+    A method that missed more than others, or was measured on fewer, is no winner: its mean is of the easier ones."""
+    best: dict[str, set[str]] = {}
+    pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
+    for phase in summary.phases:
+        there = {method: row[phase] for method, row in summary.cells.items() if row[phase].n}
+        most = max((cell.n for cell in there.values()), default=0)
+        least = min((cell.missed for cell in there.values() if cell.n == most), default=0)
+        whole = {method: cell for method, cell in there.items() if cell.n == most and cell.missed == least}
+        means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in whole.items()}
+        winners = {m for m, v in means.items() if v == pick(means.values())}
+        best[phase] = winners if len(winners) < len(means) else set()
+    return best
+
+
+def _most(summary: Summary, phase: str) -> int:
+    """Values of the method that has most, missed ones included."""
+    return max(row[phase].n + row[phase].missed for row in summary.cells.values())
+
+
+def title_of(summary: Summary) -> str:
+    """What a summary is of, with an arrow to where it is better."""
+    metric = METRICS.get(summary.metric, Metric(summary.metric))
+    arrow = "↑" if metric.more_is_better else "↓"
+    of = {"": "", "mean": ", mean of the structures"}.get(summary.structure, f", {summary.structure}")
+    return f"{'Segmentor: ' if summary.segmentor else ''}{metric.title}{of} {arrow}"
+
+
+def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
+    """A summary as text: for each method its name, then mean (sd) of each phase; each with whether it is the best."""
+    metric = METRICS.get(summary.metric, Metric(summary.metric))
+    best = _best(summary, metric)
+    return [
+        [(method, False), *((_format(row[p], metric, _most(summary, p)), method in best[p]) for p in summary.phases)]
+        for method, row in summary.cells.items()
+    ]
+
+
+def _lines(summary: Summary, bold: str) -> list[list[str]]:
+    return [[bold.format(text) if best else text for text, best in line] for line in lines(summary)]
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def markdown(*summaries: Summary) -> str:
+    """Print summaries as Markdown tables, mean (sd) of the cases, the best of each column bold."""
+    blocks = []
+    for summary in summaries:
+        head = [title_of(summary), *summary.phases]
+        rows = [head, ["---"] + ["---:"] * len(summary.phases), *_lines(summary, "**{}**")]
+        blocks.append("\n".join(map(markdown_row, rows)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def rich_table(summary: Summary) -> RichTable:
+    """Print a summary for the terminal."""
+    table = RichTable(title=title_of(summary), title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for phase in summary.phases:
+        table.add_column(phase, justify="right")
+    for line in _lines(summary, "[bold]{}[/bold]"):
+        table.add_row(line[0].replace("[", r"\["), *line[1:])
+    return table
+
+
+def _paired(
+    results: Sequence[CaseResult], before: str, after: str, metric: str, structure: str
+) -> tuple[list[float], list[float]]:
+    """Values of two methods over the scans in which both have a finite one."""
+    values = {
+        method: {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
+        for method in (before, after)
+    }
+    first, last = values[before], values[after]
+    common = [k for k in first if k in last and math.isfinite(first[k]) and math.isfinite(last[k])]
+    return [first[k] for k in common], [last[k] for k in common]
+
+
+def deficit_left(results: Sequence[CaseResult], before: str, after: str, structure: str = "liver") -> float:
+    """Return what a method leaves of the initial Dice deficit: (100 - mean Dice after) / (100 - mean Dice before).
+
+    Means run over all phases and the scans that both methods have. The paper leaves (100 - 95.46) / (100 - 90.51) =
+    0.48. nan without a scan in common or without a deficit.
+    """
+    first, last = _paired(results, before, after, "dice", structure)
+    deficit = 1.0 - statistics.fmean(first) if first else 0.0
+    return (1.0 - statistics.fmean(last)) / deficit if deficit > 0 else math.nan
+
+
+def tre_ratio(results: Sequence[CaseResult], before: str, after: str) -> float:
+    """Return mean landmark error after / before, over the scans that both methods have; nan where there is none."""
+    first, last = _paired(results, before, after, "tre", "")
+    initial = statistics.fmean(first) if first else 0.0
+    return statistics.fmean(last) / initial if initial > 0 else math.nan

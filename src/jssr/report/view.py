@@ -1,0 +1,226 @@
+"""One aligned scan, and the blocks of pictures that the report shows of it: the scans, what they look like over one
+another before and after, the organs and the deformation."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jssr.core.transform import Displacement
+from jssr.core.volume import Volume
+from jssr.report import figures
+from jssr.report.planes import Plane, Planes, jacobian_volumes, window, window_of
+
+__all__ = ["AlignmentView", "Block", "Cuts", "field_block", "overlay_block", "scans_block"]
+
+Painted = Callable[[Plane], "figures.Colour"]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentView:
+    """One moving scan beside the fixed one, every volume on (or convertible to) the fixed grid's space.
+
+    `metrics` and `metrics_before` are as `evaluate_pair` gives them, with "seconds" and "peak_mb" where known; `name`
+    (a phase or a file) is the heading, by default the moving volume's. `moving_seg` is the moving scan's segmentation
+    before the alignment, `own` says that overlaps are of the system's own segmentations, `covered` the fraction of the
+    fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
+    middle of the segmentation, else of the body).
+
+    Where the moving scan has no data the overlays show the fixed image, dimmed: its grid and the displacement tell.
+    """
+
+    fixed: Volume
+    moving_before: Volume
+    moved: Volume
+    synthesised: Volume | None = None
+    fixed_seg: Volume | None = None
+    moved_seg: Volume | None = None
+    moving_seg: Volume | None = None
+    displacement: Displacement | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics_before: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    name: str = ""
+    covered: float | None = None
+    at: tuple[float, ...] | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Images of one cell; `before` is empty where there is nothing to switch."""
+
+    alt: str
+    after: str
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    caption: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Block:
+    title: str
+    lead: str
+    planes: tuple[str, ...]
+    columns: list[Column]
+    switches: bool = False
+    legend: bool = False
+
+
+class Cuts:
+    """Pictures of a view's volumes, each plane cut once: most stand in several columns."""
+
+    def __init__(self, planes: Planes) -> None:
+        self.planes = planes
+        self._kept: dict[tuple[int, Plane], NDArray[Any]] = {}
+        self._windows: dict[int, tuple[float, float]] = {}
+
+    def window(self, volume: Volume) -> tuple[float, float]:
+        """The grey range of an image."""
+        if id(volume) not in self._windows:
+            self._windows[id(volume)] = window_of(volume)
+        return self._windows[id(volume)]
+
+    def grey(self, volume: Volume, plane: Plane) -> NDArray[Any]:
+        """An image windowed to 0..1."""
+        return self._once(volume, plane, lambda: window(self.planes.cut(volume, plane), self.window(volume)))
+
+    def labels(self, volume: Volume, plane: Plane) -> NDArray[Any]:
+        """A label map, or an image as it is."""
+        return self._once(volume, plane, lambda: self.planes.cut(volume, plane))
+
+    def _once(self, volume: Volume, plane: Plane, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        key = (id(volume), plane)  # the view keeps its volumes alive, so ids stay theirs
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
+def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
+    shown = [
+        ("Fixed", view.fixed.name, view.fixed),
+        ("Moving", "before alignment, on the fixed image's grid", view.moving_before),
+        ("Moved", "the same scan after alignment, in its own intensities", view.moved),
+    ]
+    if view.synthesised is not None:
+        shown.append(
+            (
+                "Synthesised",
+                "the moved scan in the fixed image's appearance"
+                + (", cut off at the network's window" if cuts.planes.grid.ndim == 3 else ""),
+                view.synthesised,
+            )
+        )
+    columns = []
+    for title, caption, volume in shown:
+        low, high = cuts.window(volume)
+        digits = 0 if high - low >= 20 else 2
+        text = f"{caption}. Grey from {low:.{digits}f} to {high:.{digits}f}."
+        columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.grey(cuts.grey(v, p))))  # type: ignore[misc]
+    lead = "The same three planes through every image. " if cuts.planes.grid.ndim == 3 else ""
+    lead += "An organ that stays put from one column to the next is aligned."
+    return Block("The scans", lead, cuts.planes.names, columns)
+
+
+def overlay_block(view: AlignmentView, cuts: Cuts) -> Block:
+    captions = {
+        "checkerboard": "Fixed and moving in turn. Edges should run on across the squares.",
+        "fusion": "Fixed in red, moving in cyan: grey where they agree, coloured rims where they do not.",
+        "difference": "Red where the moving scan is brighter, blue where it is darker. Differences in contrast stay; "
+        "double rims show what is out of place.",
+        "edges": "Edges of the moving scan in orange over the fixed one. They should lie on its borders.",
+    }
+
+    def laid(name: str, other: Volume, after: bool) -> Painted:
+        def paint(plane: Plane) -> figures.Colour:
+            known = _known(view, cuts, plane, after)
+            return figures.overlay(name, cuts.grey(view.fixed, plane), cuts.grey(other, plane), known)
+
+        return paint
+
+    columns = []
+    for name, caption in captions.items():
+        after, before = laid(name, view.moved, True), laid(name, view.moving_before, False)
+        columns.append(_column(cuts.planes, name.capitalize(), caption, after, before))
+    lead = "The fixed and the moving scan over one another, before and after the alignment. Dimmed: no data of the "
+    lead += "moving scan."
+    return Block("Laid over one another", lead, cuts.planes.names, columns, switches=True)
+
+
+def field_block(view: AlignmentView, cuts: Cuts) -> Block | None:
+    columns = []
+    if view.fixed_seg is not None and view.moved_seg is not None:
+        columns.append(_contour_column(view, view.fixed_seg, view.moved_seg, cuts))
+    if view.displacement is not None:
+        columns += _deformation_columns(view, view.displacement, cuts)
+    if not columns:
+        return None
+    lead = "Where the organs lie and how the tissue was moved to bring them there."
+    switches = any(picture.before for column in columns for picture in column.pictures)
+    return Block("Organs and deformation", lead, cuts.planes.names, columns, switches, view.displacement is not None)
+
+
+def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: Cuts) -> list[Column]:
+    planes = cuts.planes
+    log_det, folds = jacobian_volumes(displacement)
+
+    def grid(plane: Plane) -> figures.Colour:
+        mapped = planes.mapped(displacement, plane)
+        return figures.deformation_grid(cuts.grey(view.moved, plane), mapped, planes.pixel, planes.lines)
+
+    def jacobian(plane: Plane) -> figures.Colour:
+        beneath = cuts.grey(view.fixed, plane)
+        out = figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
+        return figures.dimmed(out, beneath, _known(view, cuts, plane, True))
+
+    about_grid = f"The moving scan's grid, {planes.lines:g} mm apart, as the alignment bends it, over the moved scan."
+    size = "volume" if planes.grid.ndim == 3 else "area"
+    about_jacobian = f"Change of {size}. Black: the field folds, no tissue can move like that. Dimmed: no data of the "
+    about_jacobian += "moving scan, the field is continued from its border."
+    return [
+        _column(planes, "Deformation", about_grid, grid),
+        _column(planes, "Log Jacobian", about_jacobian, jacobian),
+    ]
+
+
+def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> NDArray[np.bool_]:
+    """Where the moving scan has data, after the alignment or before; everywhere after one that left no field."""
+    grid = view.moving_before.grid if view.displacement is not None or not after else view.moved.grid
+    return cuts.planes.covered(grid, plane, view.displacement if after else None)
+
+
+def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, cuts: Cuts) -> Column:
+    def drawn(seg: Volume) -> Painted:
+        return lambda plane: figures.contours(
+            cuts.grey(view.fixed, plane),
+            cuts.labels(fixed_seg, plane),
+            cuts.labels(seg, plane),
+        )
+
+    caption = "Outlines of the fixed scan's organs in blue, the moving scan's in orange, white where they coincide."
+    before = drawn(view.moving_seg) if view.moving_seg is not None else None
+    return _column(cuts.planes, "Contours", caption, drawn(moved_seg), before)
+
+
+def _column(planes: Planes, title: str, caption: str, after: Painted, before: Painted | None = None) -> Column:
+    pictures = []
+    for plane in planes.names:
+        both = [
+            _data_uri(figures.lettered(paint(plane), plane)) if paint is not None else "" for paint in (after, before)
+        ]
+        pictures.append(Picture(f"{title}, {plane}", *both))
+    return Column(title, caption, pictures)
+
+
+def _data_uri(picture: figures.Colour) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(figures.encode(picture, "JPEG")).decode("ascii")

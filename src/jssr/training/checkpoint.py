@@ -1,0 +1,147 @@
+"""Checkpoints: safetensors and JSON, never pickle.
+
+Two kinds:
+- weights for use, one file: the tensors, and in the safetensors header (key "jssr") the recipe, the system, the
+  version, how it was trained and scored, and a SHA-256 of the tensors;
+- the state of a run, a folder `RUN/checkpoint` with weights, optimiser moments and averages as safetensors and
+  `state.json` with the step and a SHA-256 of each file. It replaces its predecessor as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from jssr._version import __version__
+from jssr.errors import CheckpointError, OutputError
+from jssr.io.atomic import make_folder
+from jssr.recipes.weights import FORMAT, copy_into, plain_tensors, save_tensors, sync
+from jssr.systems.base import System, named_tensors
+from jssr.training.optimisers import Average
+
+__all__ = ["State", "has_state", "load_state", "save_state"]
+
+
+@dataclass
+class State:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done.
+        scaler: state of the fp16 loss scaler, empty without one.
+        seconds: spent training so far.
+    """
+
+    step: int
+    scaler: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def save_state(folder: Path, state: State, system: System, optimiser: Optimizer, average: Average | None) -> None:
+    """Write the state of a run to `folder`. Whenever the process dies, one whole state is there to be found.
+
+    Raises:
+        OutputError: it cannot be written; the last state stays.
+    """
+    make_folder(folder.parent)
+    fresh, old = folder.with_name(f".{folder.name}.new"), _old(folder)
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        save_tensors(plain_tensors(named_tensors(system, system.parts)), fresh / "weights.safetensors")
+        save_tensors(plain_tensors(_moments(system, optimiser)), fresh / "optimiser.safetensors")
+        if average is not None:
+            save_tensors(plain_tensors(average.tensors), fresh / "average.safetensors")
+        data = {
+            "format": FORMAT,
+            "version": __version__,
+            "step": state.step,
+            "seconds": state.seconds,
+            "scaler": state.scaler,
+            "average_updates": average.updates if average is not None else {},
+            "files": {file.name: _file_checksum(file) for file in sorted(fresh.iterdir())},
+        }
+        (fresh / "state.json").write_text(json.dumps(data, indent=2), encoding="utf-8")
+        sync(fresh / "state.json")
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.replace(old)
+        fresh.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{folder}: the checkpoint cannot be written ({error}); the last one stays") from error
+
+
+def has_state(folder: Path) -> bool:
+    """Whether there is a state to resume from."""
+    return folder.is_dir() or _old(folder).is_dir()
+
+
+def load_state(folder: Path, system: System, optimiser: Optimizer, average: Average | None) -> State:
+    """Put a saved state into a system, its optimiser and its averages.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it is of another system.
+    """
+    # Only a crash between the two renames of `save_state` leaves the old folder alone.
+    folder = folder if folder.is_dir() else _old(folder)
+    try:
+        data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        for name, checksum in data["files"].items():
+            if _file_checksum(folder / name) != checksum:
+                raise CheckpointError(f"{folder / name}: is damaged, it does not match its checksum")
+        weights = load_file(folder / "weights.safetensors")
+        moments = load_file(folder / "optimiser.safetensors")
+        averaged = load_file(folder / "average.safetensors") if average is not None else {}
+        state = State(int(data["step"]), dict(data["scaler"]), float(data["seconds"]))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: is no whole checkpoint of a run ({error})") from None
+    copy_into(named_tensors(system, system.parts), weights, folder)
+    _set_moments(system, optimiser, moments)
+    if average is not None:
+        average.load(averaged, data["average_updates"])
+    return state
+
+
+def _moments(system: System, optimiser: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as tensors named "G.conv.weight.exp_avg"."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in system.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _set_moments(system: System, optimiser: Optimizer, moments: Mapping[str, Tensor]) -> None:
+    parameters = dict(system.named_parameters())
+    optimiser.state.clear()
+    for full, value in moments.items():
+        name, _, key = full.rpartition(".")
+        parameter = parameters[name]
+        if value.shape == parameter.shape:  # a moment: lives where and as its parameter does
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimiser.state[parameter][key] = value
+
+
+def _file_checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")

@@ -1,0 +1,342 @@
+"""The one training loop, for every system: stages, steps, and in each step a turn of every player (`engine.turns`).
+
+Randomness inside a step (dropout and the like) is seeded with (recipe seed, step, process), batches depend on the step
+alone and so do the learning rates; hence a resumed run needs weights, moments and averages, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from jssr.core.hardware import choose_precision, device_type, use_channels_last
+from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.load import recipe_from
+from jssr.recipes.weights import save_weights
+from jssr.systems.base import Batch, System
+from jssr.training import checkpoint
+from jssr.training.log import Journal, picture, write_picture
+from jssr.training.monitor import Monitor, inspect, look
+from jssr.training.optimisers import Average, make_optimiser
+from jssr.training.prefetch import Feed, Source
+from jssr.training.steps import NotFinite, Turns, broadcast, check_fit
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+MAY_CHANGE = {
+    "description",
+    "one_piece",
+    "two_pieces",
+    "refine",
+    "descriptor",
+    "log_every",
+    "monitor_every",
+    "picture_every",
+    "checkpoint_every",
+}
+"""Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
+OnPicture = Callable[[int, System, Path], None]
+
+
+def train(
+    recipe: Recipe,
+    system: System,
+    source: Source,
+    out: Path,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
+    deterministic: bool = False,
+    progress: bool = True,
+    workers: int | None = None,
+    data: Mapping[str, Any] | None = None,
+    on_picture: OnPicture | None = None,
+) -> System:
+    """Train a system by a recipe; everything the run leaves lies in `out`.
+
+    Leaves `recipe.json`, `losses.csv`, `tensorboard/`, `pictures/`, `warnings.json` (if any), `checkpoint/` (to resume
+    from) and `weights.safetensors` (to use; the averaged weights where the recipe averages).
+
+    Args:
+        system: untrained, or with weights to start from. It is trained in place.
+        source: of batches.
+        resume: continue from `out/checkpoint`, or begin where there is none.
+        devices: processes, one per device; above 1 the calling script is started again for each (as torchrun does).
+        deterministic: only algorithms that give the same bits each time. On a CPU all have one; on a GPU torch warns
+            of those that have none.
+        progress: show a bar.
+        workers: threads that make batches ahead; default 0 on a CPU, whose cores are busy anyway, and 4 elsewhere.
+        data: plain words on the training data for the checkpoint's header.
+        on_picture: called as (step, system, folder) in place of writing the standard picture of the first pair.
+
+    Returns:
+        The system, in evaluation mode, with the averaged weights where the recipe averages.
+
+    Raises:
+        TrainingError: the recipe does not fit the system, a loss or gradient is not finite, `out` has another run,
+            or the accelerator is not there.
+        Interrupted: training was stopped; the state is saved.
+        CheckpointError: the state to resume from is damaged.
+        OutputError: `out` cannot be written.
+    """
+    device = device_type(accelerator)
+    fabric, precision = _fabric(recipe, accelerator, devices)
+    fabric.launch()
+    with _algorithms(deterministic, strict=device == "cpu"):
+        run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
+        run.on_picture = on_picture
+        feed_workers = workers if workers is not None else (0 if device == "cpu" else 4)
+        feed = Feed(source, recipe.accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
+        run.begin(resume)
+        run.play(feed, progress)
+    return run.end()
+
+
+class _Run:
+    """One run: what it trains, how far it is, and what it does in a step."""
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, system: System, out: Path, info: Mapping[str, Any]) -> None:
+        self.fabric, self.recipe, self.out = fabric, recipe, Path(out)
+        self.system = system
+        self.figures = check_fit(recipe, system)
+        system.begin(
+            {term for stage in recipe.stages if stage.steps for term, weight in stage.weights.items() if weight}
+        )
+        last = recipe.channels_last
+        if info["precision"] != "32-true" if last is None else last:
+            use_channels_last(system)
+        system.to(fabric.device)
+        if fabric.world_size > 1:
+            broadcast(system.state_dict().values())
+        self.average = None if recipe.ema is None else Average(system, recipe.ema)
+        self.turns = Turns(fabric, recipe, system, make_optimiser(recipe, system), self.average)
+        self.monitor = Monitor(self.out / "warnings.json")
+        self.journal: Journal | None = None
+        self.on_picture: OnPicture | None = None
+        self.state = checkpoint.State(step=0)
+        self.info = dict(info)
+
+    # Beginning and end
+
+    def begin(self, resume: bool) -> None:
+        """Make or take up the folder; the same weights in every process."""
+        folder = self.out / "checkpoint"
+        there = checkpoint.has_state(folder)
+        if there and not resume:
+            raise TrainingError(f"{self.out}: already holds a training run; resume it or choose another folder")
+        if there:
+            self._same_recipe()
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            make_folder(self.out)
+            with atomic_path(self.out / "recipe.json") as temporary:
+                temporary.write_text(self.recipe.model_dump_json(indent=2), encoding="utf-8")
+        if there:
+            self.state = checkpoint.load_state(folder, self.system, self.turns.optimiser, self.average)
+            if self.turns.scaler is not None and self.state.scaler:
+                self.turns.scaler.load_state_dict(self.state.scaler)
+            self.monitor.resume(self.state.step)
+            log.info("resumed %s after step %d of %d", self.out, self.state.step, self.recipe.steps)
+
+    def end(self) -> System:
+        """The system, ready for use."""
+        if self.average is not None:
+            self.average.settle()
+        self.system.requires_grad_(True)
+        return self.system.eval()
+
+    def _same_recipe(self) -> None:
+        path = self.out / "recipe.json"
+        try:
+            # As a recipe of today: keys that came later have the values that they had without being named.
+            before = recipe_from(json.loads(path.read_text(encoding="utf-8")), str(path)).model_dump(mode="json")
+        except (OSError, ValueError, RecipeError) as error:
+            raise CheckpointError(f"{path}: cannot be read, so the run cannot be resumed ({error})") from None
+        now = self.recipe.model_dump(mode="json")
+        changed = sorted(key for key in {*before, *now} - MAY_CHANGE if before.get(key) != now.get(key))
+        if changed:
+            raise TrainingError(
+                f"{self.out}: cannot be resumed with another recipe ({', '.join(changed)} changed); "
+                "choose another folder"
+            )
+
+    # The loop
+
+    def play(self, feed: Feed, progress: bool) -> None:
+        """Make all steps that are left."""
+        first = self.fabric.is_global_zero
+        recipe, started = self.recipe, self.state.step
+        journal = Journal(self.out, self.figures, recipe.steps, started, progress) if first else None
+        self.journal = journal
+        alone = self.fabric.world_size == 1  # several processes would not stop at the same step
+        with journal or nullcontext(), _stoppable(alone) as stopped:
+            since = time.perf_counter()
+            for step, stage, batches in feed.over(_plan(recipe, started)):
+                figures = self.turn(step, stage, batches)
+                now = time.perf_counter()
+                self.state.step, self.state.seconds = step + 1, self.state.seconds + now - since
+                if journal is not None:
+                    journal.add(stage.name, figures, now - since)
+                    self.look_after(stage, batches[0], stopped())
+                if stopped():
+                    raise Interrupted(f"{self.out}: stopped after step {step + 1} and saved; resume to continue")
+                since = time.perf_counter()
+        self.fabric.barrier()
+
+    def turn(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
+        """Play a step; the run's warnings tell how it ended, if it did."""
+        try:
+            return self.turns.play(step, stage, batches)
+        except NotFinite as error:
+            if self.fabric.is_global_zero:
+                self.monitor.say("nan", step + 1, str(error))
+            raise
+
+    # What is written on the way, by the first process
+
+    def look_after(self, stage: Stage, batch: Batch, stopped: bool) -> None:
+        """Log, watch, draw and save after a step, each where it is due."""
+        recipe, done = self.recipe, self.state.step
+        assert self.journal is not None
+        save = stopped or _due(recipe.checkpoint_every, done) or done == recipe.first_step(stage) + stage.steps
+        if save or _due(recipe.log_every, done):
+            self.journal.flush(done, stage.name)
+        batch.memo.clear()
+        if _due(recipe.monitor_every, done):
+            with self._as_used():
+                found = inspect(self.system, batch, _trained(recipe, stage))
+            self.monitor.update(done, found)
+            self.journal.scalars(done, {f"monitor/{name}": value for name, value in found.items()})
+        if _due(recipe.picture_every, done):
+            self.draw(batch)
+        if save:
+            self.save()
+
+    def draw(self, batch: Batch) -> None:
+        """Write the picture of the step, of the batch's first pair."""
+        folder = self.out / "pictures"
+        with self._as_used():
+            if self.on_picture is not None:
+                self.on_picture(self.state.step, self.system, make_folder(folder))
+            elif batch.moving is not None and batch.fixed is not None:
+                image = picture(batch, look(self.system, batch))
+                write_picture(image, folder / f"step_{self.state.step:07d}.png")
+                assert self.journal is not None
+                self.journal.show(self.state.step, image)
+
+    def save(self) -> None:
+        """Write the state to resume from, then the weights to use."""
+        state = self.state
+        if self.turns.scaler is not None:
+            state.scaler = self.turns.scaler.state_dict()
+        checkpoint.save_state(self.out / "checkpoint", state, self.system, self.turns.optimiser, self.average)
+        info = {
+            "step": state.step,
+            "steps": self.recipe.steps,
+            "seconds": round(state.seconds, 1),
+            "steps_per_second": round(state.step / max(state.seconds, 1e-9), 4),
+            "device": str(self.fabric.device.type),
+            "processes": self.fabric.world_size,
+            "torch": str(torch.__version__),
+            "averaged": self.average is not None,
+            **self.info,
+            "warnings": self.monitor.warnings,
+        }
+        with self.average.applied() if self.average is not None else nullcontext():
+            save_weights(self.out / "weights.safetensors", self.system, self.recipe, info)
+
+    @contextmanager
+    def _as_used(self) -> Iterator[None]:
+        averaged: AbstractContextManager[None] = self.average.applied() if self.average is not None else nullcontext()
+        with averaged, self.fabric.autocast():
+            yield
+
+
+def _fabric(recipe: Recipe, accelerator: str, devices: int) -> tuple[Fabric, str]:
+    """Fabric, and the precision that it computes in."""
+    if device_type(accelerator) == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(f"accelerator {accelerator!r}: torch sees no GPU here; train on 'cpu'")
+    precision: Any = choose_precision(recipe.precision, accelerator)
+    strategy = "ddp" if devices > 1 else "auto"
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision), precision
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise TrainingError(f"accelerator {accelerator!r} with {devices} devices in {precision}: {error}") from error
+
+
+def _plan(recipe: Recipe, start: int) -> Iterator[tuple[int, Stage]]:
+    everything = (stage for stage in recipe.stages for _ in range(stage.steps))
+    return ((step, stage) for step, stage in enumerate(everything) if step >= start)
+
+
+def _trained(recipe: Recipe, stage: Stage) -> frozenset[str]:
+    """Parts that this stage or one before it trains."""
+    until = recipe.stages.index(stage) + 1
+    return frozenset(part for earlier in recipe.stages[:until] if earlier.steps for part in earlier.parts)
+
+
+def _due(every: int, done: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+@contextmanager
+def _algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
+    """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
+    settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, fill = torch.backends.cudnn.benchmark, settings.fill_uninitialized_memory
+    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and said on every run.
+    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=not strict)
+        # It writes NaN into every new array first, to find code that reads it unset: time without use here.
+        settings.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        settings.fill_uninitialized_memory = fill
+
+
+@contextmanager
+def _stoppable(active: bool) -> Iterator[Callable[[], bool]]:
+    """Within the block an interrupt (Ctrl-C, SIGTERM) is only noted, so that the step is finished and the state saved;
+    a second one acts at once."""
+    asked = threading.Event()
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,343 @@
+"""Batches for training: which scans meet in which step, cut to one shape and augmented.
+
+What a step gets depends on the seed and the step alone: no loader has a state, so that a resumed run goes on exactly
+where it was and any number of processes or threads can draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jssr.cohorts.prepared import check_counterpart
+from jssr.errors import CohortError, GeometryError, TrainingError
+from jssr.io.cohort import Case, Cohort, Split, cases_of_split
+from jssr.io.images import read_grid
+from jssr.preprocessing.intensity import Window
+from jssr.recipes.augmentation import Augment
+from jssr.systems.base import Batch
+from jssr.training.augment import Scan, augment_pair, augment_single
+from jssr.training.cache import Shelf
+from jssr.training.draws import generator_of, whose_turn
+
+__all__ = ["Example", "PairSource"]
+
+NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
+_MULTIPLE = 16
+_AROUND = 12
+"""Voxels around a patch that its turning and bending may bring in."""
+AIR = -0.95
+"""Of a normalised image: darker voxels are no body."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One ordered pair of a case."""
+
+    case: str
+    moving: str
+    fixed: str
+
+
+class PairSource:
+    """Where training gets its batches.
+
+    Args:
+        cohort: prepared; the pairs.
+        supervised: prepared labelled scans of another population; None where no stage needs them.
+        structures: names of the classes 1, 2, ... of all label maps.
+        anchor: the phase that is fixed; None draws any ordered pair of a case's phases.
+        moving: the phase that is moved; None takes any but the anchor.
+        window: HU that become -1..1.
+        patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
+        in_body: a patch's middle is a random voxel of the fixed scan's body, so that it may reach beyond the scan;
+            otherwise patches lie inside the scan.
+        batch: pairs in a batch, and as many supervised scans.
+        seed: of everything that is drawn.
+        augment: how; None leaves the scans alone and crops their middle.
+        split: which cases of the cohort. A cohort without splits is used whole. Supervised scans are of "train" then.
+        cache_gb: memory for prepared scans of both cohorts together.
+        labelled: share of the split's labelled cases whose label maps of pairs are seen, one at least unless it is 0;
+            which, the seed decides, and a larger share holds all of a smaller one.
+
+    Raises:
+        CohortError: unknown anchor or structure.
+        TrainingError: no case of that split has two phases.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        supervised: Cohort | None,
+        structures: Sequence[str],
+        anchor: str | None,
+        window: Window,
+        patch: Sequence[int] | None = None,
+        batch: int = 1,
+        seed: int = 0,
+        augment: Augment | None = None,
+        split: Split = "train",
+        cache_gb: float = 4.0,
+        labelled: float = 1.0,
+        moving: str | None = None,
+        in_body: bool = False,
+    ) -> None:
+        try:
+            cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
+        except CohortError as error:
+            raise CohortError(f"{error}; name them with --set anchor=PHASE, --set moving=PHASE") from None
+        self.patch = None if patch is None else tuple(int(s) for s in patch)
+        self.anchor, self.moving, self.size, self.seed, self.augment = anchor, moving, batch, seed, augment
+        self.in_body = in_body
+        room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
+        # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
+        named = any(case.labels for case in cohort.cases)
+        self.shelf = Shelf(cohort, window, structures if named else (), room)
+        self.cases = [c for c in cases_of_split(cohort, split) if self._choices(c)]
+        if moving is not None:
+            lacking = [c.id for c in cases_of_split(cohort, split) if not {anchor, moving} <= set(c.images)]
+            if lacking:
+                raise TrainingError(
+                    f"{cohort.root}: {moving} is to be moved onto {anchor}, but case {', '.join(lacking)} has not both"
+                )
+        if not self.cases:
+            raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
+        self.hidden: frozenset[str] = frozenset()
+        taught = [case.id for case in self.cases if self._taught(case)]
+        order = torch.randperm(len(taught), generator=generator_of(seed, 5)).tolist()
+        seen = max(round(labelled * len(taught)), 1 if labelled else 0)
+        self.hidden = frozenset(taught[k] for k in order[seen:])
+        self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
+        cases = [] if supervised is None else cases_of_split(supervised, "train")
+        self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
+        if supervised is not None and not self.labelled:
+            raise TrainingError(f"{supervised.root}: the supervised cohort has no labelled training scans")
+
+    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"})) -> Batch:
+        """The batch of a step, a function of the seed and the step alone.
+
+        Args:
+            step: from 0. Cases come in a new random order in each round through them.
+            need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them),
+                "paired" (counterparts of both scans) and "supervised".
+
+        Raises:
+            ValueError: an unknown need.
+            TrainingError: supervised scans, labelled pairs or counterparts are needed and there are none.
+        """
+        if need - NEEDS:
+            raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
+        out = Batch()
+        if need - {"supervised"}:
+            self._add(out, [self._pair(step * self.size + i, need) for i in range(self.size)])
+        if "supervised" in need:
+            scans = [self._single(step * self.size + i) for i in range(self.size)]
+            scans = _one_shape(scans)
+            out.supervised = torch.cat([s.image for s in scans])
+            out.supervised_labels = torch.cat([s.labels for s in scans if s.labels is not None])
+        return out
+
+    def check(self, needs: Iterable[str]) -> None:
+        """Make sure that stages with these needs find what they need.
+
+        Raises:
+            TrainingError: they will not.
+            CohortError: a label map holds values without a name.
+            ImageError, GeometryError: a counterpart that cannot be read, or lies elsewhere than its scan.
+        """
+        needs = set(needs)
+        if "supervised" in needs and self.labelled_shelf is None:
+            raise TrainingError("this recipe learns from labelled scans; name a cohort of them with --supervised")
+        unpaired = [c.id for c in self.cases if any(set(pair) - set(c.paired) for pair in self._choices(c))]
+        if "paired" in needs and unpaired:
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
+                f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
+            )
+        if "paired" in needs:
+            self._check_counterparts()
+        taught = self.taught if needs & {"labels", "labelled"} else []
+        if "labelled" in needs and not taught:
+            why = (
+                f"the share 0 (labelled) hides those of {len(self.hidden)} cases; --set labelled=1 shows them"
+                if self.hidden
+                else "no training case has them"
+            )
+            raise TrainingError(
+                f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; {why}"
+            )
+        if taught:
+            self._check_classes(taught)
+
+    def described(self, needs: Iterable[str]) -> str:
+        """In words, how much there is to learn from label maps of pairs; nothing where that is not asked for."""
+        if not set(needs) & {"labels", "labelled"}:
+            return ""
+        hidden = f", hidden of {len(self.hidden)} more (labelled)" if self.hidden else ""
+        return f"{len(self.cases)} training cases; label maps of both scans seen of {len(self.taught)}{hidden}"
+
+    def _check_counterparts(self) -> None:
+        """Each must lie where its scan does; headers tell."""
+        cohort = self.shelf.cohort
+        for case in self.cases:
+            for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
+                file = cohort.path(case.paired[phase])
+                check_counterpart(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
+
+    def _check_classes(self, taught: Sequence[Case]) -> None:
+        """Values of label maps must have names, and each phase's must hold some of the structures."""
+        classes = {value for values in self.shelf.values for value in values}
+        if not classes:
+            raise TrainingError("this recipe learns from label maps and names no structures: --set structures='[...]'")
+        found: dict[str, set[int]] = {}
+        for case in taught:
+            for phase in dict.fromkeys(phase for pair in self._taught(case) for phase in pair):
+                found.setdefault(phase, set()).update(self.shelf.label_values(case, phase))
+        for phase, values in found.items():
+            if not values & classes:
+                raise TrainingError(
+                    f"{self.shelf.cohort.root}: the label maps of phase {phase} hold none of the recipe's structures; "
+                    "do label_names in cohort.json fit the numbers in the files?"
+                )
+
+    @property
+    def taught(self) -> list[Case]:
+        """The cases whose label maps training sees."""
+        return [case for case in self.cases if self._taught(case)]
+
+    @property
+    def examples(self) -> list[Example]:
+        """Every ordered pair of the split, in a fixed order: for validation."""
+        return [Example(c.id, moving, fixed) for c in self.cases for moving, fixed in self._choices(c)]
+
+    def example(self, index: int, labels: bool = False) -> Batch:
+        """One pair as it is: not augmented, the middle cut out. With its labels where asked for and there."""
+        chosen = self.examples[index]
+        case = self.shelf.cohort.case(chosen.case)
+        pair = self._read(case, chosen.moving, chosen.fixed, labels)
+        out = Batch()
+        self._add(out, [tuple(self._cut(list(pair), None))])
+        return out
+
+    def _add(self, out: Batch, pairs: list[tuple[Scan, ...]]) -> None:
+        each = len(pairs[0])  # moving and fixed, and their counterparts where these are asked for
+        every = _one_shape([scan for pair in pairs for scan in pair])
+        moving, fixed = every[0::each], every[1::each]
+        scans = [*moving, *fixed]
+        if each > 2:
+            out.moving_like, out.fixed_like = (torch.cat([s.image for s in every[k::each]]) for k in (2, 3))
+        out.moving, out.fixed = (torch.cat([s.image for s in side]) for side in (moving, fixed))
+        out.moving_mask, out.fixed_mask = (torch.cat([s.mask for s in side]) for side in (moving, fixed))
+        if any(s.labels is not None for s in scans):
+            out.moving_labels, out.fixed_labels = (
+                torch.cat(
+                    [torch.zeros_like(s.image, dtype=torch.int64) if s.labels is None else s.labels for s in side]
+                )
+                for side in (moving, fixed)
+            )
+            out.labelled = torch.tensor([s.labels is not None for s in moving])
+
+    def _choices(self, case: Case) -> list[tuple[str, str]]:
+        """The ordered pairs (moving, fixed) of a case."""
+        fixed = list(case.images) if self.anchor is None else [p for p in [self.anchor] if p in case.images]
+        return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
+
+    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
+        generator = generator_of(self.seed, 1, index)
+        cases = self.cases
+        if "labelled" in need:
+            cases = self.taught
+            if not cases:
+                self.check({"labelled"})
+        case = cases[whose_turn(self.seed, 2, index, len(cases))]
+        choices = self._taught(case) if "labelled" in need else self._choices(case)
+        moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
+        labels = bool(need & {"labels", "labelled"})
+        scans = list(self._read(case, moving, fixed, labels))
+        if "paired" in need:
+            scans += [self.shelf.counterpart(case, phase) for phase in (moving, fixed)]
+            if any(scan.image.shape != scans[0].image.shape for scan in scans):
+                raise GeometryError(f"{self.shelf.cohort.root}: a counterpart of case {case.id} lies on another grid")
+        if self.augment is None:
+            return tuple(self._cut(scans, None))
+        # A patch from within a scan is turned with what surrounds it, and cut out then.
+        more = _AROUND if self.in_body else 0
+        a, b, *beside = self._cut(scans, generator, more)
+        turned = augment_pair(a, b, self.augment, generator, beside)
+        inner = [s - 2 * more for s in a.image.shape[2:]]
+        return tuple(_window(scan, [more] * len(inner), inner) for scan in turned)
+
+    def _single(self, index: int) -> Scan:
+        self.check({"supervised"})
+        assert self.labelled_shelf is not None
+        generator = generator_of(self.seed, 3, index)
+        case, phase = self.labelled[whose_turn(self.seed, 4, index, len(self.labelled))]
+        scan = self._cut([self.labelled_shelf.scan(case, phase, True)], generator if self.augment else None)[0]
+        return augment_single(scan, self.augment, generator) if self.augment else scan
+
+    def _taught(self, case: Case) -> list[tuple[str, str]]:
+        """Those of which both scans have a label map that training may see."""
+        if case.id in self.hidden:
+            return []
+        return [(m, f) for m, f in self._choices(case) if {m, f} <= set(case.labels)]
+
+    def _read(self, case: Case, moving: str, fixed: str, labels: bool) -> tuple[Scan, Scan]:
+        """Both scans; with their label maps if asked for and both have one that may be seen."""
+        labels = labels and (moving, fixed) in self._taught(case)
+        a, b = self.shelf.scan(case, moving, labels), self.shelf.scan(case, fixed, labels)
+        if a.image.shape != b.image.shape:
+            raise GeometryError(
+                f"{self.shelf.cohort.root}: case {case.id}, {moving} and {fixed} lie on different grids; "
+                "run jssr prepare on the cohort first"
+            )
+        return a, b
+
+    def _cut(self, scans: list[Scan], generator: torch.Generator | None, more: int = 0) -> list[Scan]:
+        """Crop and pad scans of one shape alike, at a random place (the middle without a generator), with `more` voxels
+        around."""
+        shape = scans[0].image.shape[2:]
+        wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+        wanted = tuple(s + 2 * more for s in wanted)
+        if self.in_body and generator is not None and len(scans) > 1:
+            first = [m - w // 2 for m, w in zip(_somewhere(scans[1], generator), wanted, strict=True)]
+            return [_window(scan, first, wanted) for scan in scans]
+        first = []
+        for have, want in zip(shape, wanted, strict=True):
+            spare = have - want
+            random = int(torch.randint(max(spare, 0) + 1, (), generator=generator)) if generator else spare // 2
+            first.append(random if spare > 0 else spare // 2)
+        return [_window(scan, first, wanted) for scan in scans]
+
+
+def _somewhere(scan: Scan, generator: torch.Generator) -> list[int]:
+    """A random voxel of the body; the middle where there is none."""
+    body = (scan.image[0, 0] > AIR).nonzero()
+    if not len(body):
+        return [s // 2 for s in scan.image.shape[2:]]
+    found: list[int] = body[int(torch.randint(len(body), (), generator=generator))].tolist()
+    return found
+
+
+def _one_shape(scans: list[Scan]) -> list[Scan]:
+    """Pad scans at their far ends to the largest of them, so that they make one batch."""
+    wanted = tuple(max(s.image.shape[axis] for s in scans) for axis in range(2, scans[0].image.ndim))
+    return [_window(s, [0] * len(wanted), wanted) for s in scans]
+
+
+def _window(scan: Scan, first: Sequence[int], shape: Sequence[int]) -> Scan:
+    """The part of a scan that begins at voxel `first` (may be negative) and has `shape`; no data beyond the scan."""
+    have = scan.image.shape[2:]
+    if tuple(shape) == tuple(have) and not any(first):
+        return scan
+    pads: list[int] = []
+    for size, start, want in zip(reversed(have), reversed(list(first)), reversed(list(shape)), strict=True):
+        pads += [-start, start + want - size]  # negative padding crops
+
+    def cut(tensor: Tensor, value: float) -> Tensor:
+        return F.pad(tensor, pads, value=value)
+
+    return Scan(cut(scan.image, -1.0), cut(scan.mask, 0.0), None if scan.labels is None else cut(scan.labels, 0))

@@ -1,0 +1,88 @@
+"""Batches in the order of the steps, on the device, made ahead by threads where that pays."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from jssr.recipes.config import Stage
+from jssr.systems.base import Batch
+
+__all__ = ["Feed", "Source"]
+
+
+class Source(Protocol):
+    """Where batches come from."""
+
+    def batch(self, step: int, need: frozenset[str]) -> Batch:
+        """The batch of a step, with what `need` names of "pair", "labels" and "supervised", on the CPU.
+
+        It depends on `step` and the source's own seed alone, never on earlier calls, so that a resumed run has no
+        state of a loader to restore; and it may be called from several threads.
+        """
+        ...
+
+
+class Feed:
+    """Draws what one process needs in each step.
+
+    Args:
+        source: of batches.
+        accumulate: batches per step.
+        rank, world: this process among all; every process draws batches of its own.
+        device: that they are moved to.
+        workers: threads that make batches ahead; with 0 they are made when asked for.
+    """
+
+    def __init__(
+        self, source: Source, accumulate: int, rank: int, world: int, device: torch.device, workers: int = 0
+    ) -> None:
+        self.source, self.accumulate = source, accumulate
+        self.rank, self.world = rank, world
+        self.device, self.workers = device, workers
+
+    def draw(self, step: int, stage: Stage) -> list[Batch]:
+        """The batches of a step, still on the CPU."""
+        first = (step * self.world + self.rank) * self.accumulate
+        need = frozenset[str](stage.needs)
+        return [self.source.batch(first + k, need) for k in range(self.accumulate)]
+
+    def over(self, plan: Iterable[tuple[int, Stage]]) -> Iterator[tuple[int, Stage, list[Batch]]]:
+        """Go through (step, stage) pairs; yields them with their batches on the device."""
+        if not self.workers:
+            for step, stage in plan:
+                yield step, stage, self._moved(self.draw(step, stage))
+            return
+        waiting: deque[tuple[int, Stage, Future[list[Batch]]]] = deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
+        try:
+            for step, stage in plan:
+                waiting.append((step, stage, pool.submit(self.draw, step, stage)))
+                if len(waiting) > self.workers:
+                    yield self._next(waiting)
+            while waiting:
+                yield self._next(waiting)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _next(
+        self, waiting: deque[tuple[int, Stage, Future[list[Batch]]]]
+    ) -> tuple[int, Stage, list[Batch]]:  # fmt: skip
+        step, stage, future = waiting.popleft()
+        return step, stage, self._moved(future.result())
+
+    def _moved(self, batches: list[Batch]) -> list[Batch]:
+        return [_to_device(batch, self.device) for batch in batches]
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch) if isinstance(getattr(batch, f.name), Tensor)}
+    pin = device.type == "cuda"  # only pinned memory is copied while the GPU computes
+    moved = {name: (t.pin_memory() if pin else t).to(device, non_blocking=pin) for name, t in tensors.items()}
+    return replace(batch, memo={}, **moved)

@@ -1,0 +1,136 @@
+"""Batches of pairs that are made: a radiograph and the same one deformed, in a known way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from jssr.errors import TrainingError
+from jssr.io.cohort import Case, Cohort, Split, cases_of_split
+from jssr.preprocessing.intensity import Window
+from jssr.recipes.augmentation import Augment, Deform
+from jssr.systems.base import Batch
+from jssr.training.augment import Scan, augment_single
+from jssr.training.cache import Shelf
+from jssr.training.deform import deformed
+from jssr.training.draws import generator_of, whose_turn
+
+__all__ = ["MadePairs"]
+
+_LOOKS = ("p_intensity", "p_slices", "p_blur", "p_noise", "p_correlated", "p_cut", "p_remap", "p_remap_supervised")
+_MOVES = ("p_affine", "p_elastic")
+
+
+class MadePairs:
+    """Where training on known deformations gets its batches. It stands in for `PairSource`.
+
+    The fixed image is a radiograph of the cohort (moved, zoomed and bent, where `augment` says so), the moving one is
+    the same deformed; each then has a look of its own. What a zoom leaves outside the fixed image the moving one can
+    show: two visits differ in their fields of view, and a black border would tell how an image was moved.
+
+    Args:
+        cohort: prepared, of flat images on grids of one size. Every labelled phase of every case counts.
+        structures: names of the classes 1, 2, ... of its label maps.
+        window: HU that become -1..1, for images that are CT.
+        deform: how the moving images are made.
+        batch: pairs in a batch.
+        seed: of everything that is drawn.
+        augment: how images are varied; None leaves them as they are.
+        split: which cases; a cohort without splits is used whole.
+        cache_gb: memory for prepared images.
+
+    Raises:
+        CohortError: an unknown structure.
+        TrainingError: no labelled image.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        structures: Sequence[str],
+        window: Window,
+        deform: Deform,
+        batch: int = 1,
+        seed: int = 0,
+        augment: Augment | None = None,
+        split: Split = "train",
+        cache_gb: float = 4.0,
+    ) -> None:
+        self.shelf = Shelf(cohort, window, structures, int(cache_gb * 2**30))
+        self.images = [(c, phase) for c in cases_of_split(cohort, split) for phase in c.images if phase in c.labels]
+        if not self.images:
+            raise TrainingError(f"{cohort.root}: split {split!r} has no image with a label map to make pairs of")
+        self.deform, self.size, self.seed = deform, batch, seed
+        self.looks = augment and augment.model_copy(update=dict.fromkeys(_MOVES, 0.0))
+        self.moves = augment and augment.model_copy(update=dict.fromkeys(_LOOKS, 0.0))
+
+    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"})) -> Batch:
+        """The batch of a step, a function of the seed and the step alone: pairs, their label maps and `truth`."""
+        return _joined([self._pair(step * self.size + i) for i in range(self.size)])
+
+    def check(self, needs: Iterable[str]) -> None:
+        """Make sure that stages with these needs find what they need.
+
+        Raises:
+            TrainingError: they will not.
+        """
+        lacking = set(needs) - {"pair", "labels", "labelled", "truth"}
+        if lacking:
+            raise TrainingError(f"pairs that are made (deform) bring no {', '.join(sorted(lacking))}")
+
+    def described(self, needs: Iterable[str]) -> str:
+        """In words, what there is to learn from."""
+        return ""
+
+    @property
+    def examples(self) -> list[tuple[str, str]]:
+        """Case and phase of every image."""
+        return [(case.id, phase) for case, phase in self.images]
+
+    def example(self, index: int, labels: bool = False) -> Batch:
+        """An image and the same deformed, neither varied otherwise; always the same of an index."""
+        case, phase = self.images[index]
+        return _joined([self._made(case, phase, generator_of(self.seed, 13, index), varied=False)])
+
+    def _pair(self, index: int) -> tuple[Scan, Scan, torch.Tensor]:
+        case, phase = self.images[whose_turn(self.seed, 12, index, len(self.images))]
+        return self._made(case, phase, generator_of(self.seed, 11, index), varied=True)
+
+    def _made(
+        self, case: Case, phase: str, generator: torch.Generator, varied: bool
+    ) -> tuple[Scan, Scan, torch.Tensor]:
+        """Moving and fixed image, and the field from the fixed one to the moving one."""
+        more = self.shelf.scan(case, phase, True)
+        size = more.image.shape[2:]
+        margin = max(size) // 2
+        more = _mapped(more, lambda data, outside: F.pad(data, [margin] * 4, value=outside))
+        if varied and self.moves is not None:
+            more = augment_single(more, self.moves, generator)
+        fixed = _mapped(more, lambda data, _: data[:, :, margin : margin + size[0], margin : margin + size[1]])
+        assert fixed.labels is not None and more.labels is not None
+        how = deformed(fixed.labels, self.deform, generator)
+        mask = (how.apply(more.mask, margin=margin) > 0.5).float()
+        image = torch.where(mask > 0, how.apply(more.image, outside=-1.0, margin=margin), -1.0)
+        moving = Scan(image, mask, how.apply(more.labels.float(), "nearest", margin=margin).round().long())
+        if varied and self.looks is not None:
+            moving, fixed = (augment_single(scan, self.looks, generator) for scan in (moving, fixed))
+        return moving, fixed, how.undone()
+
+
+def _mapped(scan: Scan, change: Callable[[torch.Tensor, float], torch.Tensor]) -> Scan:
+    """All parts of a scan changed alike; with each the value that stands for nothing in it."""
+    labels = None if scan.labels is None else change(scan.labels, 0)
+    return Scan(change(scan.image, -1.0), change(scan.mask, 0.0), labels)
+
+
+def _joined(pairs: list[tuple[Scan, Scan, torch.Tensor]]) -> Batch:
+    moving, fixed, fields = zip(*pairs, strict=True)
+    images, masks, labels = (
+        [torch.cat([getattr(scan, part) for scan in side]) for side in (moving, fixed)]
+        for part in ("image", "mask", "labels")
+    )
+    out = Batch(images[0], images[1], masks[0], masks[1], labels[0], labels[1])
+    out.labelled, out.truth = torch.ones(len(pairs), dtype=torch.bool), torch.cat(fields)
+    return out

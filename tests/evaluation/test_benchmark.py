@@ -1,0 +1,231 @@
+"""`jssr benchmark`: contestants, table 1, table 2, resuming, what is refused."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from oracle import run, table
+from tiny_jssr import tiny_recipe
+
+from jssr.core.processes import in_processes
+from jssr.core.transform import Affine
+from jssr.errors import CheckpointError, JssrError
+from jssr.evaluation import benchmark
+from jssr.evaluation import methods as contestants
+from jssr.evaluation.benchmark_report import write_tables
+from jssr.io.cohort import Cohort
+from jssr.io.images import read_image
+from jssr.losses.descriptors import DESCRIPTORS
+from jssr.metrics.measures import CaseResult
+from jssr.recipes.config import Stage
+from jssr.recipes.load import build_system
+from jssr.recipes.weights import save_weights
+from jssr.registration.model import load_model
+from jssr.report.tables import read_csv
+from jssr.systems.base import System
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, weights, tools, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    words = ["benchmark", cohort, "-o", out, "--split", "all", "--tool", "oracle"]
+    run(*words)
+    first = table(out)
+    assert [method for method, case in first if case == "c0"] == ["initial", "rigid", "oracle"]
+    assert first["oracle", "c0"].values["dice/liver"] > 0.9 > first["initial", "c0"].values["dice/liver"]
+    assert first["initial", "c0"].values["tre"] == pytest.approx(6.0, abs=0.01)
+    assert first["oracle", "c0"].values["tre"] < 0.3
+    assert first["oracle", "c0"].seconds > 0 and first["oracle", "c0"].values["folds"] == 0
+    matrix = np.array(json.loads((out / "rigid" / "c0_arterial.json").read_text())["matrix"])
+    assert matrix.shape == (4, 4)
+
+    was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
+    run(*words, "--run", weights, "--refined", weights, "--refine", 2, "--tool", "discrete", "--against", "oracle")
+    second = table(out)
+    assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was  # not done again
+    assert {m for m, _ in second} == {"initial", "rigid", "tiny", "tiny + 2", "discrete", "oracle"}
+    assert second["discrete", "c1"].seconds > second["rigid", "c1"].seconds > 0
+    told = (out / "tables.md").read_text()
+    assert "## Table 1" in told and "minus oracle" in told and "## Table 2" not in told
+    assert "| pairs worse than rigid | Dice, liver | Dice, mean | TRE |" in told and "| discrete |" in told
+    for name in ("figure4.png", "figure5_arterial.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_path):
+    words = ["benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--likeness"]
+    run(*words, "--structure", "liver")
+    found = table(tmp_path / "o")
+    before, after = (next(r for (m, _), r in found.items() if m == name) for name in ("initial", "oracle"))
+    case = next(c for c in Cohort.load(cohort).cases if c.split == "test")
+    y, x = (read_image(cohort / case.images[phase]) for phase in ("venous", "arterial"))
+    alike = benchmark._likeness(y, x, Affine.identity())
+    assert (before.values["mi"], before.values["ssim"]) == pytest.approx((alike["mi"], alike["ssim"]), abs=1e-6)
+    itself = benchmark._likeness(y, y, Affine.identity())
+    assert itself["ssim"] == pytest.approx(1) and itself["mi"] > alike["mi"]
+    assert before.values["centre/liver"] > 3 > 1 > after.values["centre/liver"]
+    told = (tmp_path / "o" / "tables.md").read_text()
+    assert all(title in told for title in ("Centres apart (mm)", "MI (nats)", "SSIM (%)"))
+    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=2).stderr
+
+
+def test_discrete_competes_with_several_descriptors():
+    rows = contestants.contestants_of([], [], ["discrete", "discrete:macmind"], 0)[2:]
+    assert [one.name for one in rows] == ["discrete", "discrete:macmind"]
+    assert [contestants.model_of(one.source).system.describe for one in rows] == [
+        DESCRIPTORS["mind-ssc"],
+        DESCRIPTORS["macmind"],
+    ]
+    with pytest.raises(JssrError, match="no descriptor 'mac'; there are mind-ssc, mind, macmind"):
+        contestants.contestants_of([], [], ["discrete:mac"], 0)
+    with pytest.raises(JssrError, match="macMIND describes 3D images"):
+        contestants.check_contestants(rows, 2)
+
+
+def test_a_structure_that_no_pair_shows_is_told(tmp_path):
+    rows = [CaseResult("a", "t1", m, {"dice/liver": v}) for m, v in (("initial", 0.5), ("rigid", 0.7), ("x", 0.9))]
+    write_tables(tmp_path, rows, [], "x", structures=("liver", "liver_tumour"))
+    told = (tmp_path / "tables.md").read_text()
+    assert "liver_tumour (in the label maps of no pair)" in told and "liver (in the label" not in told
+
+
+def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):
+    calls = []
+    real = benchmark.rigid_align
+    monkeypatch.setattr(benchmark, "rigid_align", lambda y, x: calls.append(1) or real(y, x))
+    run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--tool", "discrete")
+    assert len(calls) == 1
+
+
+def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, tmp_path):
+    torch.manual_seed(1)
+    other = tiny_recipe(
+        name="alone",
+        networks={"S": tiny_recipe().networks["S"]},
+        system="vnet",
+        stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),),
+        learning_rates={"S": 1e-3},
+    )
+    save_weights(tmp_path / "alone.safetensors", build_system(other), other)
+    out = tmp_path / "out"
+    words = ["benchmark", cohort, "-o", out, "--split", "test"]
+    run(*words, "--synthesis", weights, "--synthesis", tmp_path / "alone.safetensors")
+    with (out / "table2.csv").open() as file:
+        found = {(r["method"], r["phase"]) for r in csv.DictReader(file) if r["metric"] == "dice"}
+    on = {f"{s} on {g}" for s in ("tiny", "alone") for g in ("non-synthesis", "tiny")}
+    assert found == {(m, p) for m in on for p in ("arterial", "venous")}
+    told = (out / "tables.md").read_text()
+    assert "### Segmentor: tiny" in told and "### Segmentor: alone" in told
+    values = {(r.method, r.phase): r.values["dice/liver"] for r in read_csv(out / "table2.csv")}
+    # The venous scan is never synthesised: its column is the same in every row, as in the paper.
+    assert values["tiny on tiny", "venous"] == values["tiny on non-synthesis", "venous"]
+
+
+def test_table_two_asks_the_moving_modalitys_segmentor_of_what_is_not_synthesised(
+    cohort, weights, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(System, "segment_moving", lambda self, image: asked.append(1) or self.segment(image))
+    run("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--synthesis", weights)
+    pairs = [phase for case in Cohort.load(cohort).cases for phase in case.images if phase != "venous"]
+    assert len(asked) == len(pairs) > 0
+
+
+def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):
+    recipe = tiny_recipe(networks={"S": tiny_recipe().networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
+                         stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
+    save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=2)
+    assert "has no register" in said.stderr
+    said = run("register", cohort / "c0/venous.nii.gz", cohort / "c0/arterial.nii.gz", "-o", tmp_path / "p",
+               "--checkpoint", tmp_path / "v.safetensors", code=2)  # fmt: skip
+    assert "has no register" in said.stderr and not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to compare"),
+        (("--tool", "gone"), "gone cannot be used here: it has left"),
+        (("--tool", "deads"), "is no tool"),
+        (("--tool", "oracle", "--tool", "oracle"), "two contestants are called 'oracle'"),
+        (("--tool", "oracle", "--against", "oracel"), "did you mean 'oracle'"),
+        (("--tool", "oracle", "--fixed", "delay"), "no 'delay'"),
+        (("--tool", "oracle", "--split", "tests"), "unknown split"),
+        (("--tool", "oracle", "--picture", "c7"), "c7"),
+        (("--run", "nowhere.safetensors"), "nowhere"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_any_work(cohort, tools, tmp_path, words, said):
+    out = tmp_path / "out"
+    assert said in run("benchmark", cohort, "-o", out, *words, code=2).stderr
+    assert not (out / "cases" / "initial").exists()
+
+
+def test_names_that_would_be_taken_for_others_are_refused(cohort, weights, tools, tmp_path):
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test")
+    for name in ("oracle", "initial", "a on b", "x y", "x_y"):
+        shutil.copy(weights, tmp_path / f"{name}.safetensors")
+    for name in ("oracle", "initial", "a on b"):
+        said = run(*words, "--run", tmp_path / f"{name}.safetensors", code=2).stderr
+        assert f"{name!r} cannot be the name of a row" in said
+    both = [word for name in ("x y", "x_y") for word in ("--run", tmp_path / f"{name}.safetensors")]
+    assert "two contestants are called 'x_y'" in run(*words, *both, code=2).stderr
+    again = ("--synthesis", weights, "--synthesis", weights)
+    assert "two runs of --synthesis have one name" in run(*words, *again, code=2).stderr
+
+
+def test_names_of_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert contestants.run_name("weights.safetensors") == tmp_path.name
+    assert contestants.run_name("runs/mine/weights.safetensors") == "mine"
+    assert contestants.run_name("runs/mine") == "mine"
+    assert contestants.Contestant("a/b + 3", "x").folder == "a_b_+_3"
+    with pytest.raises(JssrError):
+        contestants.contestants_of([], [], [], 1)
+
+
+def test_the_shipped_weights_have_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    contestants.model_of.cache_clear()
+    found = contestants.contestants_of(["jssr"], [], ["rigid"], 1)
+    assert [(one.name, one.source) for one in found[2:]] == [("jssr", "jssr")]  # rigid is always there
+    assert found[2].identity()["weights"] == load_model("jssr").header["checksum"]
+    contestants.model_of.cache_clear()
+    (tmp_path / "jssr").mkdir()  # a run of that name comes first
+    with pytest.raises(CheckpointError):
+        contestants.contestants_of(["jssr"], [], [], 1)
+
+
+def test_a_contestant_has_a_process_of_its_own():
+    ((item, found),) = in_processes(partial(_process, 0), [3], 1, apart=True)
+    assert item == 3 and found != os.getpid()
+    ((_, found),) = in_processes(partial(_process, 0), [3], 1)
+    assert found == os.getpid()
+
+
+def test_a_worker_that_is_told_to_end_takes_no_other_case(tmp_path):
+    with pytest.raises(JssrError, match="a worker ended before its work was done"):
+        list(in_processes(partial(_ended, tmp_path), ["first", "second"], 1, apart=True))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "first cleaned"]
+
+
+def _process(_, item):
+    return os.getpid()
+
+
+def _ended(folder, item):
+    (folder / item).touch()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    finally:
+        (folder / f"{item} cleaned").touch()

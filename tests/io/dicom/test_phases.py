@@ -1,0 +1,190 @@
+"""Which series is which phase: descriptions, contrast agent, order in time, the user's word; what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jssr.errors import ImageError
+from jssr.io.dicom.phases import name_phases
+from jssr.io.dicom.series import SeriesInfo, Slice
+
+PLACE = {"position": np.zeros(3), "axes": np.eye(3)[:2], "pixel": (1.0, 1.0), "size": (8, 8), "samples": 1, "frames": 1}
+
+
+def one(number, description="", time="", **given):
+    """A CT series of ten slices, taken at `time` minutes past ten."""
+    slice_ = {**PLACE, **{k: given.pop(k) for k in ("samples", "frames", "position") if k in given}}
+    told = {
+        "uid": f"1.2.3.{number}", "description": description, "modality": "CT", "n_slices": 10,
+        "acquisition_time": f"20200102 10{time}00" if time else "", "paths": (Path("x"),), "patient_id": "p",
+        "number": number, "slices": (Slice(Path("x"), "1", **slice_),), "image_type": frozenset({"ORIGINAL"}),
+    }  # fmt: skip
+    return SeriesInfo(**{**told, **given})
+
+
+def phases(*found, **how):
+    return {n.series.number: n.phase for n in name_phases(found, **how)}
+
+
+@pytest.mark.parametrize(
+    ("description", "phase"),
+    [
+        ("Abd NATIV 5.0 B30f", "uncontrast"),
+        ("ABD W/O CONTRAST", "uncontrast"),
+        ("non-contrast", "uncontrast"),
+        ("Abdomen arteriell 3mm", "arterial"),
+        ("LIVER ART 2.5", "arterial"),
+        ("portal venous 3.0", "venous"),
+        ("portovenös", "venous"),
+        ("PV phase", "venous"),
+        ("Delayed 5 min", "delay"),
+        ("excretory", "delay"),
+        ("chest portable", "series2"),
+        ("CT AP 5mm", "series2"),
+        ("alternative recon", "series2"),
+        ("C-spine", "series2"),
+        ("ABD INTRAVENOUS CONTRAST 5.0", "series2"),
+        ("ABD W/WO 5.0", "series2"),
+        ("with and without contrast", "series2"),
+        ("Complain of pain", "series2"),
+        ("late arterial", "arterial"),
+        ("spaet", "delay"),
+        ("arterial and venous", "series2"),
+    ],
+)
+def test_descriptions(description, phase):
+    assert phases(one(2, description, "10"), one(9, "topogram", localizer=True)) == {2: phase, 9: ""}
+
+
+def test_an_examination_s_protocol_tells_nothing():
+    found = one(2, "a", "10", protocol="Abd w/o contrast"), one(3, "b", "12", protocol="Abd w/o contrast")
+    assert phases(*found) == {2: "series2", 3: "series3"}
+    assert phases(found[0]) == {2: "uncontrast"}  # alone it does
+
+
+@pytest.mark.parametrize(("delay", "phase"), [(25, "arterial"), (49, "arterial"), (70, "venous"), (180, "delay")])
+def test_seconds_after_the_contrast_agent(delay, phase):
+    (named,) = name_phases([one(2, "3.0 mm", "10", contrast="agent", delay=float(delay))])
+    assert (named.phase, named.why, named.sure) == (phase, f"{delay} s after the contrast agent", True)
+
+
+def test_order_in_time():
+    four = [one(n, time=str(10 + n)) for n in (2, 3, 4, 5)]
+    named = name_phases(four)
+    assert [n.phase for n in named] == ["uncontrast", "arterial", "venous", "delay"]
+    assert not any(n.sure for n in named)
+    assert phases(*four[:3]) == {2: "series2", 3: "series3", 4: "series4"}  # three could be any three
+    assert phases(one(2), one(3), one(4), one(5)) == {n: f"series{n}" for n in (2, 3, 4, 5)}  # no times
+
+
+def test_order_between_known_phases():
+    found = one(2, "native", "10"), one(3, time="12"), one(4, time="13"), one(5, "delayed", "20")
+    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous", 5: "delay"}
+    found = one(2, "native", "10"), one(3, time="12")
+    assert phases(*found) == {2: "uncontrast", 3: "venous"}
+    found = one(2, "native", "10"), one(3, time="12"), one(4, time="13")
+    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous"}
+    found = one(2, time="10"), one(3, "arterial", "12")
+    assert phases(*found) == {2: "uncontrast", 3: "arterial"}
+
+
+def test_no_contrast_agent_beside_series_with_one():
+    found = one(2, time="10", contrast=None), one(3, time="12", contrast="X"), one(4, time="13", contrast="X")
+    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous"}
+
+
+def test_mr_by_sequence():
+    found = one(2, "t1_vibe_fs", modality="MR"), one(3, "T2 HASTE", modality="MR"), one(4, "ADC", modality="MR")
+    assert phases(*found) == {2: "t1", 3: "t2", 4: "adc"}
+    found = one(2, "t1 vibe arterial", modality="MR"), one(3, "t1 vibe venous", modality="MR")
+    assert phases(*found) == {2: "t1_arterial", 3: "t1_venous"}
+
+
+def test_one_reconstruction_of_each_acquisition():
+    soft = one(4, "venous 3", "10", kernel="B30f", n_slices=80)
+    sharp = one(3, "lung 1", "10", kernel="B70f", n_slices=300)
+    thick = one(5, "venous 8", "10", kernel="B30f", n_slices=30)
+    named = name_phases([sharp, soft, thick])
+    assert [n.phase for n in named] == ["", "venous", ""]
+    assert named[0].why == "of the same acquisition as series 4, which serves better"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"localizer": True}, "scout"),
+        ({"samples": 3}, "in colour"),
+        ({"frames": 9}, "multi-frame"),
+        ({"position": None}, "without a place"),
+        ({"image_type": frozenset({"DERIVED", "MIP"})}, "reformat"),
+    ],
+)
+def test_what_is_no_scan_is_left_out(given, why):
+    named = name_phases([one(2, "venous", "10"), one(3, "arterial", "11", **given)])
+    assert (named[0].phase, named[1].phase) == ("venous", "") and why in named[1].why
+
+
+def test_two_that_look_like_one_phase():
+    named = name_phases([one(2, "venous", "10"), one(3, "pv", "11")])
+    assert [n.phase for n in named] == ["venous", ""]
+    assert named[1].why == 'looks like venous ("pv"), which series 2 is'
+
+
+def test_the_user_decides():
+    found = one(2, "arterial", "10"), one(3, "venous", "11"), one(4, "delay", "12")
+    assert phases(*found, chosen={"venous": "2"}, left=["4"]) == {2: "venous", 3: "", 4: ""}
+    assert phases(*found, chosen={"early": "1.2.3.2"}) == {2: "early", 3: "venous", 4: "delay"}
+    with pytest.raises(ImageError, match="no series are called '7'"):
+        name_phases(found, chosen={"venous": "7"})
+    with pytest.raises(ImageError, match="series 2: is named twice"):
+        name_phases(found, chosen={"venous": "2", "arterial": "2"})
+    with pytest.raises(ImageError, match="3 series are called '1.2'"):
+        name_phases(found, left=["1.2"])
+
+
+def test_folders_name_their_only_scan():
+    found = one(2, "arterial", "10"), one(3, "venous", "11")
+    folders = {"1.2.3.2": "baseline", "1.2.3.3": "followup"}
+    assert phases(*found, folders=folders) == {2: "baseline", 3: "followup"}
+    assert phases(*found, folders=dict.fromkeys(folders, "export")) == {2: "arterial", 3: "venous"}
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_several_patients(position):
+    known = ["7", "19610203", "Doe^Jane"]
+    other = [*known[:position], "other", *known[position + 1 :]]
+    with pytest.raises(ImageError, match="scans of 2 patients"):
+        name_phases([one(2, patient=tuple(known)), one(3, patient=tuple(other))])
+    unknown = [*known[:position], "", *known[position + 1 :]]
+    assert phases(one(2, patient=tuple(known)), one(3, patient=("7", "19610203", "DOE^JANE^")))
+    assert phases(one(2, patient=tuple(known)), one(3, patient=tuple(unknown)))  # a tag that one lacks is no other name
+
+
+def test_two_examinations_are_named_each_by_itself():
+    words = (("arterial", "10"), ("portal venous", "11"))
+    first = [one(n, d, t) for n, (d, t) in enumerate(words, 2)]
+    second = [one(n, d, acquisition_time=f"20210909 10{t}00") for n, (d, t) in enumerate(words, 7)]
+    assert phases(*first, *second) == {2: "arterial", 3: "venous", 7: "arterial_20210909", 8: "venous_20210909"}
+
+
+def test_no_phase_twice():
+    named = name_phases(
+        [one(3, "a", "10"), one(3, "b", "11", uid="1.9"), one(4, "c", "12", uid="1.8")], {"series3": "4"}
+    )
+    assert [n.phase for n in named] == ["series3_2", "series3_3", "series3"]
+
+
+def test_zeroed_times_are_no_acquisition():
+    found = [one(n, d, acquisition_time="20200101 000000") for n, d in ((2, "arterial"), (3, "venous"), (4, "native"))]
+    assert phases(*found) == {2: "arterial", 3: "venous", 4: "uncontrast"}
+
+
+def test_bolus_monitoring_is_left_out():
+    found = one(2, "Monitoring", "10", contrast="x", delay=10.0), one(3, "3 mm", "11", contrast="x", delay=35.0)
+    assert phases(*found) == {2: "", 3: "arterial"}
+    assert phases(one(2, "dyn post1", "10", modality="MR"), one(3, "different TE", "11", modality="MR")) == {
+        2: "series2", 3: "series3",
+    }  # fmt: skip

@@ -1,0 +1,194 @@
+"""Cohort files: good ones mean what they say, bad ones are refused with one clear line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jssr.errors import CohortError
+from jssr.io.cohort import Case, Cohort
+
+GOOD = {
+    "name": "phantom",
+    "anchor": "venous",
+    "cases": [
+        {
+            "id": "p0001",
+            "split": "train",
+            "images": {"arterial": "p0001/arterial.nii.gz", "venous": "p0001/venous.nii.gz"},
+            "labels": {"venous": "p0001/venous_labels.nii.gz"},
+            "landmarks": {"venous": "p0001/venous_landmarks.csv"},
+            "truth": {"arterial": "p0001/arterial_displacement.nii.gz"},
+        },
+        {"id": "p0002", "split": "test", "images": {"venous": "p0002/venous.nii.gz", "delay": "p0002/delay.nii.gz"}},
+    ],
+    "label_names": {"1": "liver", "2": "spleen", "16": "liver_tumour"},
+    "regions": {"liver": ["liver", "liver_tumour"]},
+}
+
+
+def write(folder, content, name="cohort.json"):
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def changed(**changes):
+    return {**json.loads(json.dumps(GOOD)), **changes}
+
+
+def changed_case(**changes):
+    content = changed()
+    content["cases"][0].update(changes)
+    return content
+
+
+def refused(folder, words):
+    with pytest.raises(CohortError, match=words) as caught:
+        Cohort.load(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_load(tmp_path):
+    cohort = Cohort.load(write(tmp_path, GOOD))
+    assert (cohort.name, cohort.anchor, len(cohort.cases)) == ("phantom", "venous", 2)
+    assert cohort.label_names == {1: "liver", 2: "spleen", 16: "liver_tumour"}
+    assert [c.id for c in cohort.split("test")] == ["p0002"] and cohort.split("validation") == []
+    assert cohort.path(cohort.cases[0].truth["arterial"]) == tmp_path / "p0001" / "arterial_displacement.nii.gz"
+    assert cohort.phases == ("venous", "arterial", "delay")
+    assert cohort.case("p0002").labels == {}
+    assert Cohort.load(tmp_path / "cohort.json") == cohort
+
+
+def test_regions_take_the_place_of_their_label(tmp_path):
+    cohort = Cohort.load(write(tmp_path, GOOD))
+    assert cohort.structures() == {"liver": (1, 16), "spleen": (2,), "liver_tumour": (16,)}
+
+
+def test_save_and_load(tmp_path):
+    cohort = Cohort(
+        name="mine",
+        anchor="venous",
+        cases=[Case(id="a", images={"venous": "a.nii.gz"}, meta={"seed": 3})],
+        label_names={4: "kidney_left"},
+        root=tmp_path / "new",
+    )
+    file = cohort.save()
+    assert file == tmp_path / "new" / "cohort.json"
+    assert Cohort.load(tmp_path / "new") == cohort
+    text = json.loads(file.read_text())
+    assert text["label_names"] == {"4": "kidney_left"} and "root" not in text
+
+
+def test_known_extras_are_kept(tmp_path):
+    content = changed_case(sex="F", meta={"seed": 1})
+    content["licence"] = "CC BY"
+    cohort = Cohort.load(write(tmp_path, content))
+    assert cohort.meta == {"licence": "CC BY"} and cohort.cases[0].meta == {"sex": "F", "seed": 1}
+
+
+def test_missing_phase_and_case_are_named(tmp_path):
+    cohort = Cohort.load(write(tmp_path, GOOD))
+    with pytest.raises(CohortError, match='no case has a phase "portal"; there are venous, arterial, delay'):
+        cohort.check_phases("venous", "portal")
+    with pytest.raises(CohortError, match='p0002 has no phase "arterial"; it has venous, delay'):
+        cohort.image(cohort.cases[1], "arterial")
+    assert cohort.image(cohort.cases[1], "delay") == tmp_path / "p0002" / "delay.nii.gz"
+    with pytest.raises(CohortError, match='no case "p9"'):
+        cohort.case("p9")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not readable JSON"),
+        ("[]", "must hold a JSON object"),
+        (changed(anchors="venous"), 'unknown key "anchors"'),
+        (changed(cases=[]), "at least 1 item"),
+        (changed(anchor="portal"), 'p0001 has no image of the anchor phase "portal"; it has arterial, venous'),
+        (changed(cases=[GOOD["cases"][1]] * 2), 'two cases have the id "p0002"'),
+        (changed(regions={"liver": ["liver", "cyst"]}), 'unknown label "cyst"; the labels are liver, spleen'),
+        (changed(regions={"liver": []}), "is empty"),
+        (changed(label_names={"1": "liver", "2": "liver"}), 'two labels have the name "liver"'),
+        (changed(label_names={"one": "liver"}), "label_names"),
+        (changed_case(split="training"), "split"),
+        (changed_case(images={}), "p0001 has no images"),
+        (changed_case(labels={"portal": "a.nii.gz"}), 'labels for phase "portal".*images of arterial, venous'),
+        (changed_case(truth={"delay": "a.nii.gz"}), 'truth for phase "delay"'),
+        (changed_case(images={"venous": "../a.nii.gz"}), "leaves the folder"),
+        (changed_case(images={"venous": "b/../../a.nii.gz"}), "leaves the folder"),
+        (changed_case(images={"venous": "/etc/a.nii.gz"}), "leaves the folder"),
+        (changed_case(images={"venous": ""}), "leaves the folder"),
+        (changed_case(weight=3), 'unknown key "cases.0.weight"'),
+        ({k: v for k, v in GOOD.items() if k != "anchor"}, 'the key "anchor" is missing'),
+    ],
+)
+def test_bad_files(tmp_path, content, words):
+    refused(write(tmp_path, content), words)
+
+
+def test_no_cohort_there(tmp_path):
+    refused(tmp_path, "holds no cohort.json and no dataset.json")
+    refused(tmp_path / "nowhere", "holds no cohort.json")
+
+
+DECATHLON = {
+    "name": "Liver",
+    "description": "Liver and cancer segmentation",
+    "licence": "CC-BY-SA 4.0",
+    "tensorImageSize": "3D",
+    "modality": {"0": "CT"},
+    "labels": {"0": "background", "1": "liver", "2": "cancer"},
+    "numTraining": 2,
+    "training": [
+        {"image": "./imagesTr/liver_0.nii.gz", "label": "./labelsTr/liver_0.nii.gz"},
+        {"image": "./imagesTr/liver_1.nii.gz", "label": "./labelsTr/liver_1.nii.gz"},
+    ],
+    "test": ["./imagesTs/liver_132.nii.gz"],
+}
+
+
+def test_decathlon(tmp_path):
+    cohort = Cohort.load(write(tmp_path, DECATHLON, "dataset.json"))
+    assert (cohort.name, cohort.anchor) == ("Liver", "venous")
+    assert [c.id for c in cohort.split("train")] == ["liver_0", "liver_1"]
+    assert cohort.image(cohort.cases[0], "venous") == tmp_path / "imagesTr" / "liver_0.nii.gz"
+    assert cohort.cases[1].labels == {"venous": "labelsTr/liver_1.nii.gz"}
+    assert cohort.label_names == {1: "liver", 2: "cancer"}
+    assert cohort.structures() == {"liver": (1, 2), "cancer": (2,)}
+    assert Cohort.load(tmp_path, supervised_phase="t1").anchor == "t1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"modality": {"0": "T1", "1": "T2"}}, "2 modalities in one file"),
+        ({"labels": ["liver"]}, "not a Decathlon dataset.json"),
+        ({"training": [{"image": "./a.nii.gz"}]}, "KeyError: 'label'"),
+        ({"training": []}, "at least 1 item"),
+        ({"training": [{"image": "../a.nii.gz", "label": "b.nii.gz"}]}, "leaves the folder"),
+    ],
+)
+def test_bad_decathlon(tmp_path, changes, words):
+    refused(write(tmp_path, {**DECATHLON, **changes}, "dataset.json"), words)
+
+
+def test_a_folder_of_radiographs_with_masks_is_a_cohort(tmp_path):
+    for name, values in (("a", (0, 1, 2)), ("b", (0, 1)), ("c", None)):
+        for part in ("images", "masks"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            if part == "images" or values:
+                pixels = np.resize(np.array(values or (3, 9), np.uint8), (6, 5)) * (9 if part == "images" else 1)
+                Image.fromarray(pixels).save(tmp_path / part / f"{name}.png")
+    (tmp_path / "images" / "notes.txt").write_text("not a picture")
+    cohort = Cohort.load(tmp_path)
+    assert [case.id for case in cohort.cases] == ["a", "b"]  # c has no mask
+    assert cohort.cases[0].labels == {"radiograph": "masks/a.png"}
+    assert cohort.structures() == {"label_1": (1,), "label_2": (2,), "lungs": (1, 2)}
+    (tmp_path / "masks" / "a.png").unlink()
+    assert Cohort.load(tmp_path).structures() == {"lungs": (1,)}
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(CohortError, match="no file in images/ has one of its name in masks/"):
+        Cohort.load(tmp_path)

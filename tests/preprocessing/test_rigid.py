@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine
+from jssr.core.volume import Volume, volume_of
+from jssr.errors import GeometryError
+from jssr.io.itk import to_sitk
+from jssr.preprocessing.rigid import OverlapError, mutual_information, overlap, rigid_align, shrink
+
+
+def _off(found: Affine, true: Affine, grid: Grid) -> tuple[float, float]:
+    """Degrees and millimetres (at the middle of the grid) between two rigid motions."""
+    extra = found.matrix @ np.linalg.inv(true.matrix)
+    angle = np.degrees(np.arccos(np.clip((np.trace(extra[:3, :3]) - 1) / 2, -1, 1)))
+    return float(angle), float(np.linalg.norm(found(grid.centre) - true(grid.centre)))
+
+
+def _true_motion() -> Affine:
+    c, s = np.cos(np.radians(6.0)), np.sin(np.radians(6.0))
+    return Affine(np.array([[c, -s, 0, 9.0], [s, c, 0, -7.0], [0, 0, 1, 12.0], [0, 0, 0, 1.0]]))
+
+
+def _placed(volume: Volume, motion: Affine) -> Volume:
+    """The same voxels elsewhere: what a header with another position says."""
+    return Volume(volume.data, Grid(volume.grid.shape, motion.matrix @ volume.grid.affine), name=volume.name)
+
+
+def _shift(*mm: float) -> Affine:
+    matrix = np.eye(4)
+    matrix[:3, 3] = mm
+    return Affine(matrix)
+
+
+def test_recovers_a_known_motion_between_phases_and_says_the_same_twice(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    result = rigid_align(fixed, moving)
+    degrees, mm = _off(result.transform, _true_motion(), fixed.grid)
+    assert degrees < 0.5 and mm < 0.5
+    assert result.accepted and not result.warnings
+    assert result.metric > result.before
+    again = rigid_align(fixed, moving)
+    assert np.array_equal(result.transform.matrix, again.transform.matrix)
+
+
+def test_the_matrix_is_what_simpleitk_resamples_with(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    found = rigid_align(fixed, moving, iterations=150).transform.matrix
+    transform = sitk.AffineTransform(found[:3, :3].ravel().tolist(), found[:3, 3].tolist())
+    images = [to_sitk(v.data.numpy(), v.grid) for v in (fixed, moving)]
+
+    def likeness(t: sitk.Transform) -> float:
+        moved = sitk.GetArrayFromImage(sitk.Resample(images[1], images[0], t, sitk.sitkLinear, -1000.0))
+        still = sitk.GetArrayFromImage(images[0])
+        inner = (slice(8, -8),) * 3
+        return float(np.corrcoef(still[inner].ravel(), moved[inner].ravel())[0, 1])
+
+    assert likeness(transform) > 0.93
+    assert likeness(transform) > max(likeness(sitk.Transform()), likeness(transform.GetInverse())) + 0.05
+
+
+def test_a_far_off_header_is_found_back(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    away = _shift(45.0, -30.0, -80.0)
+    result = rigid_align(fixed, _placed(moving, away), iterations=200)
+    degrees, mm = _off(result.transform, Affine(away.matrix @ _true_motion().matrix), fixed.grid)
+    assert degrees < 0.7 and mm < 1.0
+
+
+def test_no_overlap_is_refused_unless_centres_may_be_used(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    away = _shift(0.0, 0.0, 2000.0)
+    lost = _placed(moving, away)
+    with pytest.raises(OverlapError, match="does not overlap") as error:
+        rigid_align(fixed, lost)
+    assert isinstance(error.value, GeometryError) and "\n" not in str(error.value)
+    result = rigid_align(fixed, lost, initial="centre", iterations=200)
+    degrees, mm = _off(result.transform, Affine(away.matrix @ _true_motion().matrix), fixed.grid)
+    assert degrees < 0.7 and mm < 1.0
+
+
+def test_a_short_field_of_view_with_inverted_contrast(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    slab = Volume(300 - moving.data[..., 8:20].clamp(-200, 300), moving.grid.cropped((0, 0, 8), (60, 46, 12)))
+    result = rigid_align(fixed, slab)
+    degrees, mm = _off(result.transform, _true_motion(), fixed.grid)
+    assert degrees < 1.0 and mm < 1.5
+
+
+def test_noise_is_not_aligned(study: tuple[Volume, Volume]) -> None:
+    fixed, moving = study
+    noise = np.random.default_rng(3).normal(0, 300, moving.grid.shape).astype(np.float32)
+    result = rigid_align(fixed, volume_of(noise, moving.grid), iterations=40)
+    assert not result.accepted
+    assert "next to nothing in common" in result.warnings[0]
+
+
+def test_shrink_averages_blocks_and_keeps_the_place() -> None:
+    grid = Grid.of((4, 4, 3), (1.0, 1.0, 4.0), (10.0, 0.0, 0.0))
+    data = torch.arange(48).float().view(1, 4, 4, 3)
+    small = shrink(Volume(data, grid), 2.0)
+    assert small.grid.shape == (2, 2, 3)
+    np.testing.assert_allclose(small.grid.spacing, [2, 2, 4])
+    np.testing.assert_allclose(small.grid.origin, [10.5, 0.5, 0])
+    assert float(small.data[0, 0, 0, 0]) == np.mean([0, 3, 12, 15])
+
+
+def test_shrink_leaves_a_coarse_volume_alone() -> None:
+    volume = Volume(torch.zeros(1, 4, 4, 4), Grid.of((4, 4, 4), 3.0))
+    assert shrink(volume, 4.0) is volume
+
+
+def test_overlap_is_the_covered_share() -> None:
+    grid = Grid.of((20, 20, 20), 1.0)
+    assert overlap(grid, grid) == 1.0
+    assert overlap(grid, Grid.of((20, 20, 20), 1.0, (10.0, 0.0, 0.0))) == 0.5
+    assert overlap(grid, Grid.of((20, 20, 20), 1.0, (100.0, 0.0, 0.0))) == 0.0
+
+
+def test_mutual_information_of_equal_and_of_unrelated_values() -> None:
+    a = (torch.arange(24_000) % 24).float() / 12 - 1 + 1 / 24
+    surplus = 23 * 23 / (2 * 24_000)
+    assert mutual_information(a, a) == pytest.approx(math.log(24) - surplus, abs=1e-6)
+    shuffled = a[torch.randperm(len(a), generator=torch.Generator().manual_seed(0))]
+    assert mutual_information(a, shuffled) < 0.003

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from jssr.core.grid import Grid
+from jssr.core.volume import volume_of
+from jssr.registration import model as subject
+from jssr.registration.model import SHIPPED, load_model, segmenting_model, shipped_weights, weights_at
+
+
+def scan(shape):
+    return volume_of(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), Grid.of(shape))
+
+
+@pytest.mark.parametrize("system", SHIPPED)
+def test_what_ships_is_there_with_its_card(system):
+    path = shipped_weights(system)
+    assert path.with_suffix(".md").is_file()
+    for found in (load_model(system), load_model(checkpoint=system)):
+        assert found.recipe.system == found.header["system"] == system
+        assert found.source == f"shipped {path.name}"
+
+
+def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert weights_at("jssr") == shipped_weights("jssr")
+    (tmp_path / "jssr").mkdir()
+    assert weights_at("jssr").resolve() == (tmp_path / "jssr").resolve()
+    assert str(weights_at("elsewhere")) == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "taken"),
+    [
+        ((4, 4, 4), (None, None), ("jssr", None)),
+        ((4, 4), (None, None), ("jrsnet", None)),
+        ((4, 4), ("jssr", None), ("jssr", None)),
+        ((4, 4), (None, "run"), (None, "run")),
+    ],
+)
+def test_a_single_scan_is_labelled_by_what_knows_its_kind(shape, given, taken, monkeypatch):
+    monkeypatch.setattr(subject, "load_model", lambda system, checkpoint, *_: (system, checkpoint))
+    assert segmenting_model(scan(shape), *given) == taken

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume, volume_of
+from jssr.metrics.measures import CaseResult
+from jssr.report import figures
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def ct(value: float = 100.0) -> Volume:
+    data = np.full((20, 16, 10), -1000.0)
+    data[4:16, 3:13, 2:8] = value
+    return volume_of(data, Grid.of((20, 16, 10), (2.0, 2.0, 4.0)))
+
+
+def test_checkerboard_takes_squares_in_turn() -> None:
+    out = figures.checkerboard(np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32), tile=2)[..., 0]
+    assert out.tolist() == [[0, 0, 255, 255]] * 2 + [[255, 255, 0, 0]] * 2
+
+
+def test_fusion_is_grey_where_both_agree() -> None:
+    fixed, other = np.array([[0.5, 1.0, 0.0]], np.float32), np.array([[0.5, 0.0, 1.0]], np.float32)
+    assert figures.fusion(fixed, other)[0].tolist() == [[128, 128, 128], [255, 0, 0], [0, 255, 255]]
+
+
+def test_difference_is_red_where_the_other_is_brighter() -> None:
+    fixed, other = np.array([[0.5, 0.2, 0.8]], np.float32), np.array([[0.5, 0.6, 0.4]], np.float32)
+    equal, brighter, darker = figures.difference(fixed, other)[0].astype(int)
+    assert equal.min() > 240
+    assert brighter[0] > brighter[2] + 80 and darker[2] > darker[0] + 80
+
+
+def test_edges_of_the_other_are_drawn_on_the_fixed() -> None:
+    fixed, other = np.full((40, 40), 0.4, np.float32), np.zeros((40, 40), np.float32)
+    other[:, 25:] = 1.0
+    drawn = (figures.edges(fixed, other, sigma=1.5) == figures.MOVING_COLOUR).all(axis=-1)
+    columns = np.flatnonzero(drawn[5:35].any(axis=0))
+    assert len(columns) and set(columns) <= {23, 24, 25, 26}
+
+
+def test_contours_are_white_where_they_coincide() -> None:
+    fixed, other = np.zeros((30, 30), np.int16), np.zeros((30, 30), np.int16)
+    fixed[5:15, 5:15] = other[5:15, 5:15] = 1
+    fixed[20:28, 5:13] = 2
+    other[20:28, 18:26] = 2
+    out = figures.contours(np.full((30, 30), 0.5, np.float32), fixed, other)
+    assert out[5, 10].tolist() == [255, 255, 255]
+    assert out[20, 8].tolist() == list(figures.FIXED_COLOUR)
+    assert out[20, 22].tolist() == list(figures.MOVING_COLOUR)
+    assert out[10, 10].tolist() == out[24, 9].tolist() == [128, 128, 128]  # the inside stays
+
+
+def test_overlays_show_the_fixed_image_dimmed_where_the_other_has_no_data() -> None:
+    fixed, other = np.full((40, 40), 0.8, np.float32), np.zeros((40, 40), np.float32)
+    inside = np.zeros((40, 40), dtype=bool)
+    inside[:, :20] = True
+    out = figures.overlay("fusion", fixed, other, inside)
+    assert out[20, 5].tolist() == [204, 0, 0]  # data of both: the fixed alone is red
+    assert out[20, 35].tolist() == [92, 92, 92]  # 0.45 of the fixed
+    edges = figures.overlay("edges", np.zeros((40, 40), np.float32), inside.astype(np.float32), inside)
+    assert not (edges == figures.MOVING_COLOUR).all(axis=-1).any()  # where data end is no edge
+
+
+def line_columns(out: np.ndarray) -> list[int]:
+    strength = out[..., 0].astype(int).sum(axis=0)
+    return [int(c) for c in np.flatnonzero(strength > 0.9 * strength.max())]
+
+
+def test_deformation_grid_spaces_its_lines_by_the_map() -> None:
+    pixel, black = 0.5, np.zeros((9, 101), np.float32)
+    across = np.arange(101) * pixel
+    still = np.stack(np.broadcast_arrays(across[None], np.full((9, 1), 7.5)), axis=-1)
+    assert line_columns(figures.deformation_grid(black, still, pixel, step=10.0)) == [0, 20, 40, 60, 80, 100]
+    # The moving image is read twice as fast: its lines come to lie half as far apart.
+    squeezed = still * np.array([2.0, 1.0])
+    assert line_columns(figures.deformation_grid(black, squeezed, pixel, step=10.0)) == list(range(0, 101, 10))
+
+
+def test_log_jacobian_marks_folds_and_tells_the_sign() -> None:
+    log_det, folds = np.array([[0.0, 0.7, -0.7, 0.0]], np.float32), np.array([[False, False, False, True]])
+    still, compressed, stretched, fold = figures.log_jacobian(log_det, folds)[0].astype(int)
+    assert still.min() > 240 and fold.max() < 40
+    assert compressed[0] > compressed[2] and stretched[2] > stretched[0]
+
+
+def test_letters_stand_at_the_four_sides() -> None:
+    marked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "axial") != 60
+    sides = marked[80:120, :25], marked[80:120, -25:], marked[:25, 80:120], marked[-25:, 80:120]
+    assert all(side.any() for side in sides)
+    assert not marked[40:160, 40:160].any()
+    unmarked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "image")
+    assert (unmarked == 60).all()
+
+
+def test_pictures_of_volumes_open_with_the_expected_size() -> None:
+    image = opened(figures.three_planes(ct(), width=80))
+    # 40 x 32 x 40 mm at 0.5 mm: 80 x 64, 80 x 80, 64 x 80 pixels, 6 between them.
+    assert image.size == (80 + 6 + 80 + 6 + 64, 80)
+    for how in figures.OVERLAYS:
+        assert opened(figures.compare(ct(), ct(60.0), how, width=80)).size == image.size
+    with pytest.raises(KeyError):
+        figures.compare(ct(), ct(), "blend")
+
+
+def test_montage_has_a_row_for_each_phase() -> None:
+    row = figures.StudyRow("arterial <1>", ct(), ct(60.0), ct(80.0))
+    one, three = (opened(figures.montage([row] * n, width=60)) for n in (1, 3))
+    assert one.size[0] == 5 * 60 + 4 * 6
+    assert three.size == (one.size[0], 3 * one.size[1])
+
+
+def test_jpeg_and_png() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (8, 6, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(opened(figures.encode(picture))), picture)
+    assert opened(figures.encode(picture, "JPEG")).format == "JPEG"
+
+
+def test_box_plot_shows_each_method_in_each_phase() -> None:
+    results = [
+        CaseResult(f"p{i}", phase, method, {"dice/liver": base + 0.01 * i})
+        for phase in ("arterial", "delay")
+        for method, base in (("initial", 0.8), ("jssr", 0.9))
+        for i in range(5)
+    ]
+    results.append(CaseResult("p9", "delay", "jssr", {"hd95/liver": 3.0}))  # no Dice: left out
+    figure = figures.box_plot(results)
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["arterial", "delay"]
+    assert axes.get_ylabel() == "Dice (%), liver"
+    medians = sorted(float(x.get_ydata()[0]) for x in axes.lines if x.get_color() == "#d03030")
+    assert medians == pytest.approx([82.0, 82.0, 92.0, 92.0])
+    assert not [x for x in axes.lines if x.get_marker() == "o" and len(x.get_ydata())]
+    few = figures.box_plot([r for r in results if r.case in ("p0", "p1")]).axes[0]
+    points = [x for x in few.lines if x.get_marker() == "o" and len(x.get_ydata())]
+    assert sorted(float(y) for x in points for y in x.get_ydata()) == pytest.approx([80, 80, 81, 81, 90, 90, 91, 91])
+    assert opened(figures.figure_png(figure, dpi=50)).format == "PNG"
