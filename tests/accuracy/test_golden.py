@@ -1,0 +1,40 @@
+"""Displacements of fixed pairs at fixed points are those of the golden file (`benchmarks/golden.py` writes it)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from golden import FILE, MOST, NAMES, compare, difference, load  # noqa: E402
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_displacements_are_the_golden_ones(name, aligned):
+    arrays, about = load()
+    apart = compare(name, aligned(name), arrays)
+    told = f"99 % of the points lie within {apart:.3f} mm of those of {about}; at most {MOST} is allowed"
+    assert apart <= MOST, f"{told}. If it is meant: python benchmarks/golden.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tenth_of_a_millimetre_is_seen(name):
+    golden = load()[0][name]
+    direction = np.random.default_rng(1).normal(size=golden.shape)
+    disturbed = golden + 0.1 * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    assert difference(golden, golden.copy()) == 0
+    assert difference(golden, disturbed) > MOST
+    part = np.where(np.arange(len(golden))[:, None] % 20 == 0, disturbed, golden)  # of 5 % of the points alone
+    assert difference(golden, part) > MOST
+    assert difference(golden, golden[1:]) == float("inf")
+    assert difference(golden, np.where(disturbed == disturbed[0], np.nan, golden)) == float("inf")
+
+
+def test_the_golden_file_is_small_and_says_whence():
+    arrays, about = load()
+    assert FILE.stat().st_size < 150_000 and {"commit", "date", "machine"} <= about.keys()
+    assert all(len(values) >= 1000 and np.isfinite(values).all() for values in arrays.values())
+    assert all(np.linalg.norm(arrays[name], axis=1).mean() > 1 for name in NAMES)
