@@ -25,7 +25,7 @@ def main(folder: Path, split: str = "all") -> None:
     liver = cohort.structures()["liver"]
     before, after = [], []
     for case in cohort.cases if split == "all" else cohort.split(split):  # type: ignore[arg-type]
-        fixed = read_image(cohort.path(case.labels[cohort.anchor]), "labels")
+        fixed = read_image(cohort.path(case.labels[cohort.reference_phase]), "labels")
         goal = np.isin(fixed.array, liver)
         for phase, truth in case.truth.items():
             moving = read_image(cohort.path(case.labels[phase]), "labels")

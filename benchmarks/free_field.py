@@ -35,7 +35,9 @@ def main(folder: Path, pairs: int = 3) -> None:
     """Print a line for each of the first pairs."""
     recipe = load_recipe("dual-volume-compact")
     system, weights = build_system(recipe), recipe.stages[-1].weights
-    source = PairSource(Cohort.load(folder), None, STRUCTURES, recipe.anchor, recipe.window, None, moving=recipe.moving)
+    source = PairSource(
+        Cohort.load(folder), None, STRUCTURES, recipe.reference_phase, recipe.window, None, moving=recipe.moving
+    )
     for step in range(pairs):
         batch = source.batch(step, frozenset({"pair", "paired", "labels"}))
         assert batch.fixed is not None

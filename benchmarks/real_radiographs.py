@@ -57,7 +57,7 @@ def make_visits(data: Path, out: Path) -> None:
             write_image(read_image(data / "labels" / name, "labels"), out / labels[phase])
         cases.append(Case(id=f"g{patient}", images=images, labels=labels))
     names = {1: "lung_right", 2: "lung_left", 3: "mediastinum"}
-    Cohort(name="real-visits", anchor="visit1", cases=cases, label_names=names, root=out, **LUNGS).save()
+    Cohort(name="real-visits", reference_phase="visit1", cases=cases, label_names=names, root=out, **LUNGS).save()
 
 
 def make_deformed(data: Path, out: Path, seed: int = 0) -> None:
@@ -87,7 +87,7 @@ def make_deformed(data: Path, out: Path, seed: int = 0) -> None:
             marks["film"] = f"{name}/film.csv"
             write_points(points, out / marks["film"])
         cases.append(Case(id=name, images=images, labels=masks, landmarks=marks))
-    Cohort(name="real-deformed", anchor="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
+    Cohort(name="real-deformed", reference_phase="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
 
 
 def make_films(data: Path, out: Path) -> None:
@@ -100,7 +100,7 @@ def make_films(data: Path, out: Path) -> None:
         write_image(read_image(data / "labels" / path.name, "labels"), folder / "film_labels.png", np.uint8)
         parts = ({"film": f"{path.stem}/film{part}.png"} for part in ("", "_labels"))
         cases.append(Case(id=path.stem, split="train", **dict(zip(("images", "labels"), parts, strict=True))))
-    Cohort(name="real-films", anchor="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
+    Cohort(name="real-films", reference_phase="film", cases=cases, label_names=JSRT, root=out, **LUNGS).save()
 
 
 def contours(folder: Path, name: str, grid: Grid) -> Points | None:

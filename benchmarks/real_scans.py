@@ -87,7 +87,7 @@ def make_ctmr(data: Path, out: Path, seed: int = 0) -> None:
         write_points(in_ct, folder / "ct_landmarks.csv")
         write_points(in_mr, folder / "mr_landmarks.csv")
         cases.append(case(name, ("ct", "mr"), landmarks=True))
-    Cohort(name="ctmr", anchor="ct", cases=cases, label_names={1: "tumour"}).save(out)
+    Cohort(name="ctmr", reference_phase="ct", cases=cases, label_names={1: "tumour"}).save(out)
 
 
 def make_cardiac(data: Path, out: Path) -> None:
@@ -101,7 +101,7 @@ def make_cardiac(data: Path, out: Path) -> None:
             shutil.copy(patient / f"{time}_seg.nii.gz", folder / f"{time}_labels.nii.gz")
         cases.append(case(patient.name, ("ED", "ES")))
     names = {1: "right_ventricle", 2: "myocardium", 3: "left_ventricle"}
-    Cohort(name="cardiac", anchor="ED", cases=cases, label_names=names).save(out)
+    Cohort(name="cardiac", reference_phase="ED", cases=cases, label_names=names).save(out)
 
 
 def case(name: str, phases: tuple[str, ...], landmarks: bool = False) -> Case:

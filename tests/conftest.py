@@ -36,6 +36,6 @@ def cohort(tmp_path_factory):
             case.labels[phase] = f"{case.id}/{phase}_labels.nii.gz"
             case.landmarks[phase] = f"{case.id}/{phase}_landmarks.csv"
         cases.append(case)
-    made = Cohort(name="balls", anchor="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root)
+    made = Cohort(name="balls", reference_phase="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root)
     made.save()
     return root

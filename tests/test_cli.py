@@ -240,7 +240,7 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
         made.update(out=out, patients=patients, seed=seed, population=population, shape=shape, phases=phases)
         more.update(paired=paired, anatomy=anatomy)
         case = Case(id="p0001", images={"venous": "v.nii.gz"})
-        return Cohort(name="c", anchor="venous", cases=[case], root=tmp_path)
+        return Cohort(name="c", reference_phase="venous", cases=[case], root=tmp_path)
 
     monkeypatch.setattr("jssr.phantom.writer.write_cohort", write)
     shown = run(
@@ -270,7 +270,7 @@ def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, 
     case = cohort / "c0"
     run("phantom", tmp_path / "out", "--from", case / "venous.nii.gz", case / "venous_labels.nii.gz", "--patients", "2",
         "--names", tmp_path / "names.json")  # fmt: skip
-    assert made == {"names": {1: "liver"}, "studies": 2, "phases": ("uncontrast", "arterial", "venous", "delay")}
+    assert made == {"names": {1: "liver"}, "studies": 2, "phases": ("non-contrast", "arterial", "venous", "delay")}
 
 
 def test_demo_prints_the_table_and_writes_the_report(weights, cohort, tmp_path, monkeypatch):

@@ -155,7 +155,7 @@ def test_full_disk(place, monkeypatch):
 
 def test_unknown_recipe_key(place):
     (place / "cohort").mkdir(exist_ok=True)
-    Cohort(name="c", anchor="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
+    Cohort(name="c", reference_phase="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
     (place / "recipe.json").write_text(json.dumps({**tiny_recipe().model_dump(mode="json"), "spacin": 3}))
     fails(place, "train", place / "recipe.json", "--data", place / "cohort", "-o", place / "run",
           says=("recipe.json", "'spacin'", "did you mean 'spacing'"))  # fmt: skip
@@ -167,13 +167,13 @@ def test_unknown_recipe_key(place):
 
 def test_stages_that_need_labels(place):
     (place / "cohort").mkdir(exist_ok=True)
-    Cohort(name="c", anchor="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
+    Cohort(name="c", reference_phase="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
     fails(place, "train", "jssr-compact", "--data", place / "cohort", "-o", place / "run", says="--supervised")
 
 
 def test_unknown_split_and_phase(place):
     (place / "cohort").mkdir(exist_ok=True)
-    Cohort(name="c", anchor="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
+    Cohort(name="c", reference_phase="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
     more = ("-o", place / "ev", "--checkpoint", place / "tiny.safetensors")
     fails(place, "evaluate", place / "cohort", "--split", "tset", *more, says="unknown split 'tset'")
     fails(place, "evaluate", place / "cohort", *more, says="no case of split 'test'")
@@ -218,7 +218,7 @@ def test_two_scans_of_one_phase(place, tmp_path):
 
 def test_a_refused_phantom_leaves_the_cohort(place):
     case = Case(id="a", images={"venous": "a/venous.nii.gz"})
-    Cohort(name="kept", anchor="venous", cases=[case], root=place / "kept").save()
+    Cohort(name="kept", reference_phase="venous", cases=[case], root=place / "kept").save()
     for more in (("--slice-thickness", "0"), ("--slice-thickness", "nan"), ("--shape", "1", "8", "8")):
         fails(place, "phantom", place / "kept", "--patients", "1", "--workers", "1", *more, says="got")
 
@@ -229,7 +229,7 @@ def test_an_evaluation_of_other_files_is_not_continued(place, tmp_path):
         case = Case(id="a", split="test", images={p: f"a/{p}.nii.gz" for p in ("venous", "arterial")})
         for phase, x in (("venous", 0.0), ("arterial", 6.0 if root == "one" else 4.0)):
             write_image(ball((x, 0, 0)), tmp_path / root / "a" / f"{phase}.nii.gz", np.int16)
-        Cohort(name="balls", anchor="venous", cases=[case], label_names=names, root=tmp_path / root).save()
+        Cohort(name="balls", reference_phase="venous", cases=[case], label_names=names, root=tmp_path / root).save()
     weights = place / "tiny.safetensors"
     words = ("--checkpoint", str(weights), "--no-rigid", "-o", str(tmp_path / "ev"))
     done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "one"), *words])

@@ -56,7 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parts = ({p: f"{stem}{part}.nii.gz" for p, stem in names.items()} for part in ("", "_labels", "_paired"))
         images, labels, paired = parts
         cases.append(Case(id=f"c{number}", split="train", images=images, labels=labels, paired=paired))
-    Cohort(name="balls", anchor="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root).save()
+    Cohort(name="balls", reference_phase="venous", cases=cases, label_names={1: "liver", 2: "spleen"}, root=root).save()
     out = tmp_path_factory.mktemp("prepared")
     run("prepare", root, "-o", out, "--spacing", 4, 4, 4, "--no-rigid", "--workers", 1)
     return out
@@ -65,7 +65,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_path: Path) -> None:
     plan = load_recipe(name)
-    words = ["anchor=venous", *GRID, *RECIPES[name]]
+    words = ["reference_phase=venous", *GRID, *RECIPES[name]]
     words += [f"stages.{stage.name}.steps=1" for stage in plan.stages]
     words += ['structures=["liver","spleen"]', "one_piece=[]"] if plan.structures else []
     words += ["moving=arterial"] if plan.moving else []
@@ -98,7 +98,7 @@ def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_p
 
 def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: Path) -> None:
     """macJNet's table 8: what `evaluate` measures of a segmentor, of either modality."""
-    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += [f"stages.{s.name}.steps=1" for s in load_recipe("macjnet-compact").stages]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
@@ -133,7 +133,7 @@ def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: P
 
 def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_path: Path) -> None:
     """The other half of that table: nothing to register, and the monitor and the pictures know it."""
-    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += ["stages.segment.steps=2", "monitor_every=1", "picture_every=1", "labelled=1.0"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run(
@@ -155,11 +155,11 @@ def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_pat
 
 def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_path: Path) -> None:
     cohort = Cohort.load(prepared)
-    words = ["anchor=arterial", "moving=venous", *GRID, "stages.begin.steps=0", "stages.align.steps=1"]
+    words = ["reference_phase=arterial", "moving=venous", *GRID, "stages.begin.steps=0", "stages.align.steps=1"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
-    assert cohort.anchor == "venous"  # and yet what was trained to stay stays
+    assert cohort.reference_phase == "venous"  # and yet what was trained to stay stays
     told = load_model(checkpoint=tmp_path / "run")
     assert told.header["data"]["pairs"]["modalities"] == {"venous": "ct", "arterial": "ct"}
     ct = read_image(prepared / "c0" / "venous.nii.gz")
@@ -177,7 +177,7 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
 
 
 def test_joint_training_goes_on_where_a_pair_teaches_a_player_nothing(prepared: Path, tmp_path: Path) -> None:
-    words = ["anchor=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
+    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
     words += [f"stages.{name}.steps=0" for name in ("coarse", "middle", "fine", "segment")]
     words += ["stages.joint.steps=4", "stages.joint.weights.cons=0", "labelled=0.5"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
@@ -197,7 +197,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_image(volume_of(values.T, Grid.of(values.T.shape), "labels"), root / name)
         images[visit], labels[visit] = f"{visit}.png", f"{visit}_lungs.png"
     case = Case(id="p0", split="train", images=images, labels=labels)
-    Cohort(name="rays", anchor="day0", cases=[case], label_names={1: "lungs"}, root=root).save()
+    Cohort(name="rays", reference_phase="day0", cases=[case], label_names={1: "lungs"}, root=root).save()
     run("check", root)
     run("prepare", root, "-o", root / "prepared", "--recipe", "jrsnet-compact", "--workers", 1)
     return root

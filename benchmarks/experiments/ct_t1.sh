@@ -3,13 +3,13 @@
 # far apart. docs/results.md, "CT to T1".
 . "$(dirname "$0")/common.sh"
 
-phantoms ct-t1 --patients 64 --seed 1 --phases t1,uncontrast,arterial
+phantoms ct-t1 --patients 64 --seed 1 --phases t1,non-contrast,arterial
 phantoms ct-t1-labelled --patients 48 --seed 2 --population supervised --phases t1
-phantoms ct-t1-test --patients 20 --seed 11 --phases t1,uncontrast,arterial
+phantoms ct-t1-test --patients 20 --seed 11 --phases t1,non-contrast,arterial
 prepared ct-t1
 prepared ct-t1-labelled
 
-data=(--data "$RUNS/ct-t1-prepared" --set anchor=t1 --set 'patch=[80,64,48]' --set schedule_by=part)
+data=(--data "$RUNS/ct-t1-prepared" --set reference_phase=t1 --set 'patch=[80,64,48]' --set schedule_by=part)
 labelled=(--supervised "$RUNS/ct-t1-labelled-prepared" --set stages.segment.steps=500)
 trained ct-t1-runs/jsynr jsynr-compact "${data[@]}" --set stages.align.steps=1500
 trained ct-t1-runs/jssr jssr-compact "${data[@]}" "${labelled[@]}" --set stages.align.steps=1000 --set stages.joint.steps=500

@@ -44,7 +44,7 @@ trained macjnet-runs/segmentors macjnet-segmentors-compact "${data[@]}" $(from s
 trained macjnet-runs/register macjnet-register-compact "${data[@]}" $(from first-macmind) $(plan 0 0 300)
 trained macjnet-runs/register-mind macjnet-register-compact "${data[@]}" $(of mind) $(from first-mind) $(plan 0 0 300)
 
-others=("${data[@]}" --set anchor=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
+others=("${data[@]}" --set reference_phase=venous --set moving=t1 --set 'spacing=[4,4,4]' --set 'patch=[64,48,48]')
 lapirn=()
 for stage in coarse=300 middle-alone=100 middle=200 fine-alone=200 fine=500; do
     lapirn+=(--set "stages.${stage/=/.steps=}")

@@ -36,9 +36,13 @@ def test_a_sound_cohort_passes_and_is_described(raw_cohort: Cohort) -> None:
     assert report.ok and not report.findings
     assert report.phases == {"venous": 2, "arterial": 2}
     facts = {(s.case, s.phase): s for s in report.scans}
-    anchor, other = facts["a", "venous"], facts["a", "arterial"]
-    assert anchor.shape == (64, 48, 40) and anchor.spacing == (5.0, 5.0, 5.0) and anchor.axes == "LPH"
-    assert anchor.modality == "ct" and anchor.labels == (1, 2) and anchor.overlap == 1.0
+    reference_phase, other = facts["a", "venous"], facts["a", "arterial"]
+    assert (
+        reference_phase.shape == (64, 48, 40)
+        and reference_phase.spacing == (5.0, 5.0, 5.0)
+        and reference_phase.axes == "LPH"
+    )
+    assert reference_phase.modality == "ct" and reference_phase.labels == (1, 2) and reference_phase.overlap == 1.0
     # 230 of 240 mm in y are 46 of 48 voxels, 180 of 200 mm in z are 36 of 40.
     assert other.overlap == pytest.approx(46 / 48 * 36 / 40)
     # 64 x 48 x 20 voxels; the other grid of 330 x 230 x 180 mm is 66 x 46 x 18.
@@ -104,7 +108,7 @@ def test_scans_that_do_not_meet_or_barely(cohort: Cohort) -> None:
         update={"cases": [c.model_copy(update={"labels": {}, "landmarks": {}}) for c in cohort.cases]}
     )
     report = check_cohort(cohort)
-    assert "does not overlap the anchor's" in _said(report, "error") and len(report.errors) == 1
+    assert "does not overlap the reference phase's" in _said(report, "error") and len(report.errors) == 1
     # The z ranges -100..100 and 60..240 share 40 of 200 mm; in y 230 of 240 mm are covered.
     assert "covers only 19 %" in _said(report, "warning")
 
@@ -170,7 +174,7 @@ def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_p
         write_image(data, tmp_path / f"{name}.nii.gz")
         (tmp_path / f"{name}.csv").write_text("name,x,y\nm,1,2\n")
         cases.append({"id": name, "images": {"v": f"{name}.nii.gz"}, "landmarks": {"v": f"{name}.csv"}})
-    cohort = Cohort.model_validate({"name": "x", "anchor": "v", "cases": cases, "root": tmp_path})
+    cohort = Cohort.model_validate({"name": "x", "reference_phase": "v", "cases": cases, "root": tmp_path})
     said = [f.what for f in check_cohort(cohort, 3.0).errors]
     assert any("no column z" in what for what in said) and any("is 2D, scans before it are 3D" in what for what in said)
     check_cohort(cohort, 3.0).render()

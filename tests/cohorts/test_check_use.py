@@ -8,7 +8,7 @@ from jssr.cohorts.check_report import CheckReport, ScanFacts
 from jssr.cohorts.check_use import Use, check_use
 from jssr.io.cohort import Case, Cohort
 
-PAIRS = {"anchor": "ct", "moving": "mr", "structures": ("liver",)}
+PAIRS = {"reference_phase": "ct", "moving": "mr", "structures": ("liver",)}
 
 
 def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
@@ -22,7 +22,7 @@ def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
 
 
 def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), values=(1,), **use):
-    cohort = Cohort(name="c", anchor="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
+    cohort = Cohort(name="c", reference_phase="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
     report = CheckReport("c", len(cases), {})
     report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0, values))
     found = check_use(cohort, Use("mac", **{**PAIRS, **use}), report)
@@ -37,7 +37,7 @@ def test_phases(tmp_path):
     assert said(tmp_path, [case("a")], moving="t1") == [("error", "all", "no case has a phase t1, which mac needs")]
     cases = [case("a"), case("b", ("ct",)), case("c", ("ct", "t2"), split="test")]
     assert said(tmp_path, cases) == [("error", "b", "has no mr")]
-    # A recipe that moves anything onto the anchor uses the cases that have it.
+    # A recipe that moves anything onto the reference phase uses the cases that have it.
     assert said(tmp_path, cases, moving=None) == []
 
 
@@ -55,11 +55,11 @@ def test_label_maps_of_both_scans(tmp_path, needs, level):
 def test_values_without_a_name(tmp_path):
     found = said(tmp_path, [case("a")], values=(1, 7), needs=frozenset({"labels"}))
     assert found == [("error", "a", "ct")]
-    cohort = Cohort(name="c", anchor="ct", cases=[case("a")], label_names={1: "liver"}, root=tmp_path)
+    cohort = Cohort(name="c", reference_phase="ct", cases=[case("a")], label_names={1: "liver"}, root=tmp_path)
     assert cohort.unnamed((0, 7, 1, 3)) == [3, 7]
     assert said(tmp_path, [case("a")], values=(1, 7), needs=frozenset({"pair"})) == []
     others = [case("a", ("ct", "mr", "t1"), ("mr", "t1"))]  # of a phase that the recipe does not read
-    assert said(tmp_path, others, values=(7,), needs=frozenset({"labels"}), anchor="t1") == []
+    assert said(tmp_path, others, values=(7,), needs=frozenset({"labels"}), reference_phase="t1") == []
     assert said(tmp_path, [case("a", split="test"), case("b")], values=(7,), needs=frozenset({"labels"})) == []
 
 
@@ -104,7 +104,7 @@ def test_kind_of_image(tmp_path):
 
 def test_pairs_that_are_made_need_one_label_map(tmp_path):
     needs = frozenset({"pair", "labels"})
-    alone = {"anchor": None, "moving": None, "needs": needs}
+    alone = {"reference_phase": None, "moving": None, "needs": needs}
     films = [case("a", ("ct",)), case("b", ("ct",))]
     assert said(tmp_path, films, made=True, **alone) == []
     assert [level for level, _, _ in said(tmp_path, films, **alone)] == ["warning"]

@@ -49,7 +49,7 @@ def cohort(tmp_path):
     )
     phases = {"ct": {"scale": None}, "mr": {"scale": 1000}}
     (tmp_path / "prepared.json").write_text(json.dumps({"cases": {"a": {"phases": phases}}}))
-    made = Cohort(name="toy", anchor="ct", cases=[case], label_names={1: "one", 2: "two"}, root=tmp_path)
+    made = Cohort(name="toy", reference_phase="ct", cases=[case], label_names={1: "one", 2: "two"}, root=tmp_path)
     made.save()
     return made
 

@@ -41,7 +41,7 @@ def test_every_scan_of_a_case_lies_on_one_grid_as_int16(prepared: Cohort) -> Non
 
 def test_the_other_scan_is_no_data_where_it_did_not_reach(prepared: Cohort) -> None:
     case = prepared.case("a")
-    # Turned by 6 degrees, its corners leave a box around the body uncovered; the anchor covers all of its own.
+    # Turned by 6 degrees, its corners leave a box around the body uncovered; the reference phase covers all of its own.
     assert (_array(prepared.image(case, "venous")) > -32768).all()
     share = (_array(prepared.image(case, "arterial")) == -32768).mean()
     assert 0 < share < 0.2
@@ -128,7 +128,9 @@ def test_mr_is_stored_by_its_own_limits(tmp_path: Path, study: tuple[Volume, Vol
     grid = study[0].grid
     mr = (study[0].data[0].numpy() + 1100).clip(0, 1500) * 2.0
     write_image(volume_of(mr, grid), tmp_path / "raw/x.nii.gz")
-    cohort = Cohort(name="mr", anchor="t1", cases=[Case(id="x", images={"t1": "x.nii.gz"})], root=tmp_path / "raw")
+    cohort = Cohort(
+        name="mr", reference_phase="t1", cases=[Case(id="x", images={"t1": "x.nii.gz"})], root=tmp_path / "raw"
+    )
     out = prepare_cohort(cohort, tmp_path / "out", 6.0, window=None, workers=1, progress=False)
     array = _array(out.image(out.cases[0], "t1"))
     assert array.min() == -1000 and array.max() == 1000

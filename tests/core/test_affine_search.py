@@ -107,7 +107,7 @@ def test_two_films_of_another_zoom_and_turn_meet(contrast, pool, size):
     u = affine_field(wanted, size)  # the moving film shows at A(p) what the fixed one shows at p
     moving = contrast * warp(fixed, affine_field(torch.linalg.inv(wanted), size))
     ones = torch.ones_like(fixed)
-    found = Discrete(pool=pool).align(moving, fixed, ones, ones).tau
+    found = Discrete(pool=pool).align(moving, fixed, ones, ones).displacement
     there = identity(size) + u
     seen = torch.stack([(there[0, k] >= 4) & (there[0, k] <= size[k] - 5) for k in (0, 1)]).all(dim=0)
     margin = 16 * pool
@@ -127,8 +127,8 @@ def test_where_the_moving_film_has_no_data_nothing_is_sought():
     mask = ones.clone()
     mask[:, :, :, 64:] = 0
     for found in (
-        Discrete(pool=1).align(moving, fixed, mask, ones).tau,
-        -Discrete(pool=1).align(fixed, moving, ones, mask).tau,
+        Discrete(pool=1).align(moving, fixed, mask, ones).displacement,
+        -Discrete(pool=1).align(fixed, moving, ones, mask).displacement,
     ):
         miss = (found - u).square().sum(dim=1).sqrt()[0, 16:-16, 12:52]
         assert miss.mean() < 1.0
@@ -137,6 +137,6 @@ def test_where_the_moving_film_has_no_data_nothing_is_sought():
 def test_a_film_stays_where_it_is_and_emptiness_too():
     fixed = film()
     ones = torch.ones_like(fixed)
-    assert Discrete().align(fixed, fixed, ones, ones).tau.abs().max() < 0.1
+    assert Discrete().align(fixed, fixed, ones, ones).displacement.abs().max() < 0.1
     air = -ones
-    assert Discrete().align(air, air, ones, ones).tau.abs().max() < 1e-2
+    assert Discrete().align(air, air, ones, ones).displacement.abs().max() < 1e-2

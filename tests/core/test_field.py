@@ -192,8 +192,8 @@ def test_smooth_is_scipys_gaussian():
 
 def test_bsplines_keep_lines_straight():
     """Cubic B-splines give back linear control points; knots are the middles of blocks of pixels."""
-    spacing, knots = 4, 7
-    middles = torch.arange(knots) * spacing + (spacing - 1) / 2
+    spacing, control_points = 4, 7
+    middles = torch.arange(control_points) * spacing + (spacing - 1) / 2
     points = torch.stack([0.5 * middles[:, None] - 2 + 0 * middles, 3 - 0.25 * middles + 0 * middles[:, None]])[None]
     field = ff.bspline_field(points, spacing, (28, 28))
     at = torch.arange(28.0)

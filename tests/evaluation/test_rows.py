@@ -110,7 +110,7 @@ def test_radiographs_without_a_spacing_are_told_in_pixels(tools, tmp_path, monke
     for phase in visits:
         write_image(Volume(picture, Grid.of((40, 40)), name=phase), tmp_path / f"{phase}.png", np.uint8)
         write_image(Volume(picture > 0, Grid.of((40, 40)), "labels"), tmp_path / f"{phase}_mask.png", np.uint8)
-    Cohort(name="films", anchor="visit1", cases=[case], label_names={1: "lungs"}, root=tmp_path).save()
+    Cohort(name="films", reference_phase="visit1", cases=[case], label_names={1: "lungs"}, root=tmp_path).save()
     out = tmp_path / "o"
     assert (
         "pixels of the fixed one" in run("benchmark", tmp_path, "-o", out, "--split", "all", "--tool", "still").stdout

@@ -13,7 +13,7 @@ from jssr.io.cohort import Case, Cohort
 
 GOOD = {
     "name": "phantom",
-    "anchor": "venous",
+    "reference_phase": "venous",
     "cases": [
         {
             "id": "p0001",
@@ -53,7 +53,7 @@ def refused(folder, words):
 
 def test_load(tmp_path):
     cohort = Cohort.load(write(tmp_path, GOOD))
-    assert (cohort.name, cohort.anchor, len(cohort.cases)) == ("phantom", "venous", 2)
+    assert (cohort.name, cohort.reference_phase, len(cohort.cases)) == ("phantom", "venous", 2)
     assert cohort.label_names == {1: "liver", 2: "spleen", 16: "liver_tumour"}
     assert [c.id for c in cohort.split("test")] == ["p0002"] and cohort.split("validation") == []
     assert cohort.path(cohort.cases[0].truth["arterial"]) == tmp_path / "p0001" / "arterial_displacement.nii.gz"
@@ -70,7 +70,7 @@ def test_regions_take_the_place_of_their_label(tmp_path):
 def test_save_and_load(tmp_path):
     cohort = Cohort(
         name="mine",
-        anchor="venous",
+        reference_phase="venous",
         cases=[Case(id="a", images={"venous": "a.nii.gz"}, meta={"seed": 3})],
         label_names={4: "kidney_left"},
         root=tmp_path / "new",
@@ -107,7 +107,7 @@ def test_missing_phase_and_case_are_named(tmp_path):
         ("[]", "must hold a JSON object"),
         (changed(anchors="venous"), 'unknown key "anchors"'),
         (changed(cases=[]), "at least 1 item"),
-        (changed(anchor="portal"), 'p0001 has no image of the anchor phase "portal"; it has arterial, venous'),
+        (changed(reference_phase="portal"), 'no image of the reference phase "portal"; it has arterial, venous'),
         (changed(cases=[GOOD["cases"][1]] * 2), 'two cases have the id "p0002"'),
         (changed(regions={"liver": ["liver", "cyst"]}), 'unknown label "cyst"; the labels are liver, spleen'),
         (changed(regions={"liver": []}), "is empty"),
@@ -122,7 +122,7 @@ def test_missing_phase_and_case_are_named(tmp_path):
         (changed_case(images={"venous": "/etc/a.nii.gz"}), "leaves the folder"),
         (changed_case(images={"venous": ""}), "leaves the folder"),
         (changed_case(weight=3), 'unknown key "cases.0.weight"'),
-        ({k: v for k, v in GOOD.items() if k != "anchor"}, 'the key "anchor" is missing'),
+        ({k: v for k, v in GOOD.items() if k != "reference_phase"}, 'the key "reference_phase" is missing'),
     ],
 )
 def test_bad_files(tmp_path, content, words):
@@ -152,13 +152,13 @@ DECATHLON = {
 
 def test_decathlon(tmp_path):
     cohort = Cohort.load(write(tmp_path, DECATHLON, "dataset.json"))
-    assert (cohort.name, cohort.anchor) == ("Liver", "venous")
+    assert (cohort.name, cohort.reference_phase) == ("Liver", "venous")
     assert [c.id for c in cohort.split("train")] == ["liver_0", "liver_1"]
     assert cohort.image(cohort.cases[0], "venous") == tmp_path / "imagesTr" / "liver_0.nii.gz"
     assert cohort.cases[1].labels == {"venous": "labelsTr/liver_1.nii.gz"}
     assert cohort.label_names == {1: "liver", 2: "cancer"}
     assert cohort.structures() == {"liver": (1, 2), "cancer": (2,)}
-    assert Cohort.load(tmp_path, supervised_phase="t1").anchor == "t1"
+    assert Cohort.load(tmp_path, supervised_phase="t1").reference_phase == "t1"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_what_the_generator_makes(stem):
 def test_a_field_of_control_points_is_smooth(size):
     """Between the middles of two blocks of 8 pixels, 3.5 and 11.5, a cubic B-spline is one polynomial of degree 3."""
     torch.manual_seed(0)
-    net = ResidualGenerator(width=6, blocks=1, stem=2, knots=8)
+    net = ResidualGenerator(width=6, blocks=1, stem=2, control_points=8)
     torch.nn.init.normal_(net.field.weight)
     field = net(*images(size)).field.detach().double()
     assert field.shape == (2, 2, size, size)
@@ -40,15 +40,15 @@ def test_a_turn_goes_on_to_the_border(size):
     """Pixels that all say an affine field, a turn with a zoom, are spread to that field, to the last of them."""
     p = ff.identity((32, 32))
     known = torch.cat([0.8 * p[:, :1] - 0.6 * p[:, 1:] + 3, 0.6 * p[:, :1] + 0.8 * p[:, 1:] - 9], dim=1) - p
-    net = ResidualGenerator(width=4, blocks=1, stem=2, knots=8)
+    net = ResidualGenerator(width=4, blocks=1, stem=2, control_points=8)
     votes = torch.nn.functional.avg_pool2d(known, 2)  # the middles of the blocks that the votes are of
     torch.testing.assert_close(net._spread(votes, (size, size)), known[:, :, :size, :size], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("knots", "stem"), [(7, 2), (5, 1), (6, 4), (2, 4)])
-def test_knots_that_fit_no_blocks_are_refused(knots, stem):
+@pytest.mark.parametrize(("control_points", "stem"), [(7, 2), (5, 1), (6, 4), (2, 4)])
+def test_knots_that_fit_no_blocks_are_refused(control_points, stem):
     with pytest.raises(ValueError, match="multiple of stem"):
-        ResidualGenerator(width=4, blocks=1, stem=stem, knots=knots)
+        ResidualGenerator(width=4, blocks=1, stem=stem, control_points=control_points)
 
 
 def test_the_papers_generator_and_discriminator():

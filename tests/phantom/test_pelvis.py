@@ -117,7 +117,7 @@ def test_a_cohort_of_pelves_has_its_own_labels(tmp_path: Path) -> None:
     options = {"shape": SHAPE, "reference_mm": 4.0, "workers": 1, "progress": False, "anatomy": "pelvis"}
     write_cohort(tmp_path, 1, 4, paired=True, **options)  # type: ignore[arg-type]
     cohort = Cohort.load(tmp_path)
-    assert cohort.anchor == "ct" and set(cohort.cases[0].images) == set(cohort.cases[0].paired) == {"ct", "t2"}
+    assert cohort.reference_phase == "ct" and set(cohort.cases[0].images) == set(cohort.cases[0].paired) == {"ct", "t2"}
     assert set(cohort.structures()) == set(PELVIS_LABELS)
     for wrong, said in (
         ({"phases": ("ct", "venous")}, "different ones of ct, t2, t1"),

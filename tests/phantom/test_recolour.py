@@ -44,7 +44,7 @@ def scan(coarse_toy) -> tuple[Volume, Volume]:  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="module")
 def still_study(scan: tuple[Volume, Volume]) -> Study:
-    return make_recoloured_study(*scan, NAMES, 7, phases=("uncontrast", "arterial", "venous"), motion=NO_MOTION)
+    return make_recoloured_study(*scan, NAMES, 7, phases=("non-contrast", "arterial", "venous"), motion=NO_MOTION)
 
 
 def median(study: Study, phase: str, label: int) -> float:
@@ -53,16 +53,16 @@ def median(study: Study, phase: str, label: int) -> float:
 
 
 def test_organs_take_the_colours_of_their_phase(still_study: Study) -> None:
-    assert still_study.info["source_phase"] == "uncontrast"
-    assert abs(median(still_study, "uncontrast", 8) - 42) < 12
+    assert still_study.info["source_phase"] == "non-contrast"
+    assert abs(median(still_study, "non-contrast", 8) - 42) < 12
     assert median(still_study, "arterial", 8) > 180
     assert 100 < median(still_study, "venous", 8) < median(still_study, "arterial", 8) - 40
     assert 75 < median(still_study, "venous", 1) < 150
-    assert abs(median(still_study, "uncontrast", 1) - 55) < 5
+    assert abs(median(still_study, "non-contrast", 1) - 55) < 5
 
 
 def test_fat_and_air_keep_theirs(still_study: Study) -> None:
-    for phase in ("uncontrast", "arterial", "venous"):
+    for phase in ("non-contrast", "arterial", "venous"):
         image = still_study.images[phase]
         fat = image.grid.index((60.0, -60.0, -80.0)).round().astype(int)
         patch = image.array[fat[0] - 2 : fat[0] + 3, fat[1], fat[2] - 2 : fat[2] + 3]
@@ -72,13 +72,13 @@ def test_fat_and_air_keep_theirs(still_study: Study) -> None:
 
 def test_noise_is_of_the_same_size_and_fresh(still_study: Study) -> None:
     assert 6.5 < still_study.info["noise_hu"] < 10
-    anchor, other = still_study.images["venous"], still_study.images["uncontrast"]
+    reference_phase, other = still_study.images["venous"], still_study.images["non-contrast"]
     inside = still_study.labels["venous"].array == 1
-    assert 4 < anchor.array[inside].std() < 16
-    at = torch.from_numpy(other.grid.index(anchor.grid.world(np.argwhere(inside)))).round().long()
+    assert 4 < reference_phase.array[inside].std() < 16
+    at = torch.from_numpy(other.grid.index(reference_phase.grid.world(np.argwhere(inside)))).round().long()
     kept = ((at >= 0) & (at < torch.tensor(other.grid.shape))).all(1)
     read = other.array[tuple(at[kept].T.numpy())]
-    assert abs(np.corrcoef(anchor.array[inside][kept.numpy()], read)[0, 1]) < 0.45
+    assert abs(np.corrcoef(reference_phase.array[inside][kept.numpy()], read)[0, 1]) < 0.45
 
 
 def test_moved_study_has_its_truth(scan: tuple[Volume, Volume]) -> None:

@@ -70,7 +70,7 @@ def test_truth_brings_the_image_back(moved: Study) -> None:
 
 def test_truth_carries_the_landmarks(moved: Study, study: Study) -> None:
     for one, phase in ((moved, "delay"), (study, "arterial")):
-        start, end = one.landmarks[one.anchor], one.landmarks[phase]
+        start, end = one.landmarks[one.reference_phase], one.landmarks[phase]
         assert start.names == end.names
         assert len(start) >= 3
         assert np.abs(one.truth[phase](start.xyz) - end.xyz).max() < 0.05
@@ -82,7 +82,7 @@ def test_no_folds(moved: Study, study: Study) -> None:
 
 
 def test_what_a_study_holds(study: Study) -> None:
-    assert study.anchor == "venous"
+    assert study.reference_phase == "venous"
     assert set(study.truth) == {"arterial"}
     for phase in PHASES:
         image = study.images[phase]

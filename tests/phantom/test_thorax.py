@@ -91,7 +91,7 @@ def test_bones_are_brighter_than_lungs_and_labels_fit(breaths: dict[float, Thora
 
 def test_visits_differ_and_share_their_landmarks() -> None:
     study = make_thorax_study(1, 0, ("visit1", "visit2"), 64, COARSE)
-    assert study.anchor == "visit1" and study.images["visit1"].grid.shape == (64, 64)
+    assert study.reference_phase == "visit1" and study.images["visit1"].grid.shape == (64, 64)
     assert study.landmarks["visit1"].names == study.landmarks["visit2"].names and len(study.landmarks["visit1"]) > 15
     apart = np.linalg.norm(study.landmarks["visit1"].xyz - study.landmarks["visit2"].xyz, axis=1)
     assert 0.3 < apart.mean() < 12
@@ -106,7 +106,7 @@ def test_a_cohort_of_radiographs(tmp_path: Path) -> None:
         progress=False, splits={"train": 1},
     )  # fmt: skip
     cohort = Cohort.load(tmp_path / "a")
-    assert cohort.structures()["lungs"] == (1, 2) and made.anchor == "visit1"
+    assert cohort.structures()["lungs"] == (1, 2) and made.reference_phase == "visit1"
     case = cohort.cases[0]
     image = read_image(cohort.image(case, "visit2"))
     assert case.images["visit2"].endswith(".png") and image.grid.shape == (256, 256)

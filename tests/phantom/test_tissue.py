@@ -60,7 +60,7 @@ def test_offsets_are_shared_by_the_phases() -> None:
     first, second = [], []
     for _ in range(60):
         patient = sample_contrast(rng)
-        first.append(tissue_values("uncontrast", rng, patient)[T.LIVER])
+        first.append(tissue_values("non-contrast", rng, patient)[T.LIVER])
         second.append(tissue_values("venous", rng, patient)[T.LIVER])
     assert np.corrcoef(first, second)[0, 1] > 0.6
     assert min(first) < 40  # fatty livers occur
@@ -68,7 +68,7 @@ def test_offsets_are_shared_by_the_phases() -> None:
 
 def test_an_unknown_phase_is_refused() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="uncontrast, arterial, venous, delay"):
+    with pytest.raises(ValueError, match="non-contrast, arterial, venous, delay"):
         tissue_values("portal", rng, sample_contrast(rng))
 
 

@@ -50,7 +50,7 @@ def test_the_grid_is_cropped_to_the_body_and_not_into_it(study: tuple[Volume, Vo
 
 def test_nothing_is_invented_outside_the_moving_field_of_view(study: tuple[Volume, Volume]) -> None:
     fixed, _ = study
-    short = _part(fixed, 10, 30)  # z from -50 mm (edge) to +50 mm of the anchor's -100 .. 100
+    short = _part(fixed, 10, 30)  # z from -50 mm (edge) to +50 mm of the reference phase's -100 .. 100
     pair = prepare_pair(fixed, short, 5.0, WINDOW, rigid=False)
     z = pair.grid.world(np.stack([np.zeros(pair.grid.shape[2])] * 2 + [np.arange(pair.grid.shape[2])], axis=-1))[:, 2]
     expected = (z > -50) & (z < 50)

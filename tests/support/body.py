@@ -52,7 +52,7 @@ def points_of(grid: Grid) -> NDArray[np.float64]:
 
 
 def scan(grid: Grid, motion: Affine | None = None, enhanced: bool = True, seed: int = 0) -> Volume:
-    """A scan of the body after `motion` (anchor space to this scan's space): value(q) = body(motion^-1 q)."""
+    """A scan of the body after `motion` (reference phase space to this scan's space): value(q) = body(motion^-1 q)."""
     p = points_of(grid)
     p = p if motion is None else motion.inverse()(p)
     noise = np.random.default_rng(seed).normal(0, 12, grid.shape).astype(np.float32)
@@ -119,7 +119,7 @@ def write_case(folder: Path, name: str, split: str = "train", motion: Affine = M
 
 def write_cohort(folder: Path, cases: list[Case]) -> Cohort:
     cohort = Cohort(
-        name="toy", anchor="venous", cases=cases, label_names={LIVER: "liver", SPLEEN: "spleen"},
+        name="toy", reference_phase="venous", cases=cases, label_names={LIVER: "liver", SPLEEN: "spleen"},
         regions={"organs": ["liver", "spleen"]}, root=folder,
     )  # fmt: skip
     cohort.save()

@@ -27,7 +27,7 @@ def tiny_recipe(**changes: object) -> Recipe:
         "system": "jssr",
         "networks": networks,
         "structures": ("liver", "spleen"),
-        "anchor": "venous",
+        "reference_phase": "venous",
         "stages": (Stage(name="align", steps=1, train={"main": ("G", "Phi")}, weights={"reg": 1.0}),),
         "learning_rates": {"G": 1e-3, "Phi": 1e-3, "S": 1e-3},
         "spacing": (4.0, 4.0, 4.0),

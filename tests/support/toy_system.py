@@ -18,7 +18,7 @@ SIZE = 12
 class Toy(System):
     parts = ("G", "Phi", "S", "D")
     critics = ("D",)
-    makes = {"tau": "Phi", "synthesised": "G", "segmentation": "S"}
+    makes = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
 
     def __init__(self, width: int = 4, classes: int = 2) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def test_the_terms_of_a_recipe_are_finite_and_train_their_parts(recipe):
 def test_align_answers_on_the_inputs_grid_whatever_its_size(name):
     pair = batch((19, 17, 13))
     out = make(name).align(pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)
-    assert out.tau.shape == (1, 3, 19, 17, 13) and out.tau.isfinite().all()
+    assert out.displacement.shape == (1, 3, 19, 17, 13) and out.displacement.isfinite().all()
     assert (out.synthesised is not None) == (name == "pix2pix")
     assert (out.fixed_segmentation is not None) == (name == "vnet")
 
@@ -80,8 +80,8 @@ def test_align_answers_on_the_inputs_grid_whatever_its_size(name):
 @pytest.mark.parametrize("name", ["vnet", "pix2pix"])
 def test_systems_without_a_register_move_nothing_and_say_so(name):
     pair, system = batch(), make(name)
-    assert "tau" not in system.makes
-    assert system.align(pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask).tau.abs().max() == 0
+    assert "displacement" not in system.makes
+    assert system.align(pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask).displacement.abs().max() == 0
 
 
 @pytest.mark.parametrize("squarings", [0, 4])

@@ -86,20 +86,20 @@ def test_a_large_motion_is_found_whatever_the_contrast(contrast):
     fixed = texture((40, 40, 40)).tanh()
     moving = contrast * shifted(fixed, 0, 8, -4)
     out = SYSTEMS["discrete"]({}, {}, 1).align(moving, fixed, ones(moving), ones(fixed))
-    assert middle(out.tau) == pytest.approx([0, 8, -4], abs=0.5)
+    assert middle(out.displacement) == pytest.approx([0, 8, -4], abs=0.5)
     before = (mind_ssc(moving) - mind_ssc(fixed)).square().mean()
-    after = (mind_ssc(warp(moving, out.tau)) - mind_ssc(fixed)).square().mean()
+    after = (mind_ssc(warp(moving, out.displacement)) - mind_ssc(fixed)).square().mean()
     assert after < 0.4 * before
 
 
 def test_equal_scans_stay_where_they_are():
     image = texture().tanh()
-    assert Discrete().align(image, image, ones(image), ones(image)).tau.abs().max() < 1e-4
+    assert Discrete().align(image, image, ones(image), ones(image)).displacement.abs().max() < 1e-4
 
 
 def test_empty_air_gives_no_field():
     air = -torch.ones(1, 1, 16, 16, 16)
-    assert Discrete().align(air, air, ones(air), ones(air)).tau.abs().max() < 1e-4
+    assert Discrete().align(air, air, ones(air), ones(air)).displacement.abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("numbers", [(3, 2, 1), (4, 2, 0), (4, 2, 1, 4), (0, 0, 1)])
@@ -121,6 +121,8 @@ def test_the_images_may_be_finer_than_the_search():
     fixed = (fixed / fixed.std()).tanh()
     moving = shifted(fixed, 8, 0, -4)
     out = Discrete(pool=2).align(moving, fixed, ones(moving), ones(fixed))
-    assert out.tau.shape == (1, 3, 48, 47, 46)
-    assert out.tau[..., 16:32, 16:32, 16:30].mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx([8, 0, -4], abs=0.7)
+    assert out.displacement.shape == (1, 3, 48, 47, 46)
+    assert out.displacement[..., 16:32, 16:32, 16:30].mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx(
+        [8, 0, -4], abs=0.7
+    )
     assert torch.equal(out.descriptors[1], mind_ssc(fixed)) and torch.equal(out.descriptors[0], mind_ssc(moving))

@@ -72,7 +72,7 @@ def test_tiles_leave_no_seam(tile):
     system = make(tile=tile).eval()
     torch.nn.init.normal_(system.M.last.weight, 0, 1)
     x, y = torch.rand(2, 1, 1, 30, 41, 35, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    tau = system.align(x, y, x, y).tau
+    tau = system.align(x, y, x, y).displacement
     assert tau.shape == (1, 3, 30, 41, 35)
     padded = [torch.nn.functional.pad(i, (20, 21, 20, 23, 20, 22), value=-1.0) for i in (y, x)]
     whole = system.M(*padded)[..., :30, :41, :35]
@@ -85,7 +85,7 @@ def test_a_network_of_whole_volumes_serves_as_well():
     assert system._field(pair).shape == (1, 3, 16, 16, 16)
     system.losses(pair, "main")["fixed_like"]().backward()
     assert any(p.grad is not None and p.grad.any() for p in system.M.parameters())
-    assert system.align(pair.moving, pair.fixed, pair.moving, pair.fixed).tau.shape == (1, 3, 16, 16, 16)
+    assert system.align(pair.moving, pair.fixed, pair.moving, pair.fixed).displacement.shape == (1, 3, 16, 16, 16)
     with pytest.raises(ValueError, match="patch or unet"):
         make({"form": "tree"})
     with pytest.raises(ValueError, match="multiple of 4"):
@@ -138,7 +138,9 @@ def test_the_papers_argument():
             adam.zero_grad()
             loss.backward()
             adam.step()
-        moved = [(warp(p_x, system.align(pair.moving, pair.fixed, p_x, p_y).tau), p_y) for pair, p_x, p_y in unseen]
+        moved = [
+            (warp(p_x, system.align(pair.moving, pair.fixed, p_x, p_y).displacement), p_y) for pair, p_x, p_y in unseen
+        ]
         found[name] = sum(overlap(m, p_y) for m, p_y in moved) / 6
     assert found["dual"] > before + 0.08
     assert found["direct"] < before - 0.08

@@ -106,15 +106,17 @@ def test_align_says_what_the_tool_needs():
     ones = torch.ones_like(data.fixed)
     said = net.align(data.moving, data.fixed, ones, ones)
     known = net.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float())
-    assert said.tau.shape == (2, 2, 24, 24) and said.synthesised.shape == (2, 1, 24, 24)
-    assert not torch.equal(said.tau, known.tau)  # the mask is looked at
+    assert said.displacement.shape == (2, 2, 24, 24) and said.synthesised.shape == (2, 1, 24, 24)
+    assert not torch.equal(said.displacement, known.displacement)  # the mask is looked at
     assert torch.equal(said.fixed_segmentation, known.fixed_segmentation)  # but not by what is called segmentation
     torch.testing.assert_close(said.fixed_segmentation.sum(dim=1), torch.ones(2, 24, 24))
     assert said.registered and said.moving_segmentation.shape == (2, 2, 24, 24)
     hidden = system(masked=False).eval()
     alone = hidden.align(data.moving, data.fixed, ones, ones)
-    assert torch.equal(alone.tau, hidden.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float()).tau)
-    assert alone.fixed_segmentation is None and hidden.makes == {"tau": "G"} and not hidden.reads_structure
+    assert torch.equal(
+        alone.displacement, hidden.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float()).displacement
+    )
+    assert alone.fixed_segmentation is None and hidden.makes == {"displacement": "G"} and not hidden.reads_structure
     with pytest.raises(NotImplementedError, match="no segmentor"):
         hidden.segment(data.fixed)
 

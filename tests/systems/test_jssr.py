@@ -104,7 +104,7 @@ def test_consistency_is_zero_for_equal_images_under_the_identity():
     same = batch()
     same.moving = same.fixed
     same.memo["forward"] = Forward(system, same)
-    same.memo["forward"].tau = torch.zeros(1, 3, 16, 16, 16)
+    same.memo["forward"].displacement = torch.zeros(1, 3, 16, 16, 16)
     assert system.losses(same, "main")["cons"]().item() == pytest.approx(0.0, abs=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_without_a_generator_it_is_jsegr():
 def test_align_says_everything_on_the_inputs_grid():
     pair = batch()
     out = make(passes=2, squarings=2, coarse=2).align(pair.moving, pair.fixed, torch.ones(1), torch.ones(1))
-    assert out.tau.shape == (1, 3, 16, 16, 16)
+    assert out.displacement.shape == (1, 3, 16, 16, 16)
     assert out.synthesised.shape == (1, 1, 16, 16, 16)
     assert out.moving_segmentation.shape == (1, 3, 16, 16, 16)
     assert torch.allclose(out.fixed_segmentation.sum(dim=1), torch.tensor(1.0), atol=1e-5)

@@ -136,7 +136,7 @@ def test_what_the_register_compares_and_is_shown_are_options():
     assert [level.features[0].in_channels for level in shown.levels] == [29, 32, 32]
     assert [level.features[0].in_channels for level in plain.levels] == [2, 5, 5]
     image = torch.rand(1, 1, 13, 18, 11)
-    assert shown.align(image, image, image, image).tau.shape == (1, 3, 13, 18, 11)
+    assert shown.align(image, image, image, image).displacement.shape == (1, 3, 13, 18, 11)
     own = make(PHI, **QUICK, costs="macmind")
     descriptor = own.measure.describe(image)
     torch.testing.assert_close(own.compared(image), descriptor)  # of its own settings
@@ -159,7 +159,7 @@ def test_align_gives_a_field_and_both_segmentations_of_any_size():
     system = make().eval()
     image = torch.rand(1, 1, 13, 18, 11)
     found = system.align(image, image, image, image)
-    assert found.tau.shape == (1, 3, 13, 18, 11)
+    assert found.displacement.shape == (1, 3, 13, 18, 11)
     assert found.moving_segmentation.shape == found.fixed_segmentation.shape == (1, 3, 13, 18, 11)
     torch.testing.assert_close(found.fixed_segmentation.sum(1), torch.ones(1, 13, 18, 11))
     torch.testing.assert_close(system.segment(image), found.fixed_segmentation)
@@ -168,7 +168,7 @@ def test_align_gives_a_field_and_both_segmentations_of_any_size():
 
 def test_parts_can_be_left_out_together_only():
     register, segmentors = make(PHI), make(SEG)
-    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"tau": "Phi3"})
+    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"displacement": "Phi3"})
     assert (segmentors.parts, dict(segmentors.makes)) == (("M", "F"), {"segmentation": "F"})
     for wrong in ({"Phi1": PHI["Phi1"]}, {**PHI, "M": SEG["M"]}, {}):
         with pytest.raises(ValueError, match="all of Phi1"):

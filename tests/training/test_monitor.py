@@ -14,7 +14,7 @@ from jssr.systems.base import Alignment, Batch
 from jssr.training.monitor import Monitor, figures, foreground_fraction, inspect, look, mean_displacement, problems
 
 ALL = frozenset({"G", "Phi", "S", "D"})
-MAKES = {"tau": "Phi", "synthesised": "G", "segmentation": "S"}
+MAKES = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
 PAIR = frozenset({"pair"})
 
 
@@ -116,7 +116,7 @@ def test_the_same_image_twice_accuses_nobody() -> None:
 def test_folds_are_counted() -> None:
     batch = Blobs().batch(0, PAIR)
     alignment = collapsed(batch)
-    alignment.tau[0, 0, 6:] = -3.0  # between rows 5 and 6 (one of 11 rows of cells) the map runs back
+    alignment.displacement[0, 0, 6:] = -3.0  # between rows 5 and 6 (one of 11 rows of cells) the map runs back
     assert figures(alignment, batch, MAKES, ALL)["folded_percent"] == pytest.approx(100 / 11)
 
 
@@ -127,7 +127,7 @@ def test_inspect_restores_modes_and_takes_no_gradient() -> None:
     found = inspect(system, batch, ALL)
     assert set(found) == {"mean_displacement_voxels", "folded_percent", "copy_ratio", "foreground_fraction"}
     assert system.G.training and not system.S.training
-    assert not look(system, batch).tau.requires_grad
+    assert not look(system, batch).displacement.requires_grad
     assert set(inspect(system, Blobs().batch(0, frozenset({"supervised"})), ALL)) == {"foreground_fraction"}
     assert inspect(system, Blobs().batch(0, frozenset({"supervised"})), frozenset({"G"})) == {}
 

@@ -47,8 +47,8 @@ def _cohort(folder: Path, cases: int = 3, phases: tuple[str, ...] = ("venous", "
             )
         )
     cohort = Cohort(
-        name="toy", anchor=phases[0], cases=out, label_names=NAMES, regions={"liver": ["liver", "liver_tumour"]},
-        root=folder,
+        name="toy", reference_phase=phases[0], cases=out, label_names=NAMES, regions={"liver": ["liver",
+        "liver_tumour"]}, root=folder,
     )  # fmt: skip
     cohort.save()
     return cohort
@@ -65,7 +65,12 @@ def supervised(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 def _source(cohort: Cohort, supervised: Cohort | None = None, **options: object) -> PairSource:
-    settings: dict[str, object] = {"structures": ["liver", "spleen"], "anchor": "venous", "window": WINDOW, **options}
+    settings: dict[str, object] = {
+        "structures": ["liver", "spleen"],
+        "reference_phase": "venous",
+        "window": WINDOW,
+        **options,
+    }
     return PairSource(cohort, supervised, **settings)  # type: ignore[arg-type]
 
 
@@ -77,7 +82,7 @@ def test_a_batch_holds_what_the_files_hold(cohort: Cohort) -> None:
     batch = _source(cohort, patch=SHAPE).batch(0, frozenset({"pair", "labels"}))
     assert batch.moving is not None and batch.fixed is not None and batch.moving_mask is not None
     assert batch.moving.shape == batch.moving_mask.shape == (1, 1, *SHAPE) and batch.moving.dtype == torch.float32
-    case = (_hu(batch.fixed) + 100) // 10  # the anchor's HU are -100 + 10 * case
+    case = (_hu(batch.fixed) + 100) // 10  # the reference phase's HU are -100 + 10 * case
     assert case in (0, 1)
     assert _hu(batch.moving) - _hu(batch.fixed) in (50, 100)
     assert bool((batch.moving_mask[..., :-2] == 1).all()) and bool((batch.moving_mask[..., -2:] == 0).all())
@@ -119,7 +124,7 @@ def test_every_case_once_a_round_and_all_phases_are_drawn(cohort: Cohort) -> Non
 
 
 def test_without_an_anchor_any_scan_is_fixed(cohort: Cohort) -> None:
-    source = _source(cohort, anchor=None, patch=SHAPE)
+    source = _source(cohort, reference_phase=None, patch=SHAPE)
     assert len(source.examples) == 2 * 3 * 2
     found = {_hu(source.batch(s).moving) - _hu(source.batch(s).fixed) for s in range(40)}  # type: ignore[arg-type]
     assert found == {-100, -50, 50, 100}
@@ -154,7 +159,7 @@ def test_mr_is_read_by_its_scale(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, 1, ("t1", "t2"))
     phases = '{"t1": {"scale": 1000}, "t2": {"scale": null}}'
     (tmp_path / "prepared.json").write_text('{"cases": {"c0": {"phases": ' + phases + "}}}")
-    batch = _source(cohort, anchor="t1", patch=SHAPE).example(0)
+    batch = _source(cohort, reference_phase="t1", patch=SHAPE).example(0)
     assert float(batch.fixed[0, 0, 5, 5, 3]) == pytest.approx(-0.1)  # type: ignore[index]
     assert float(batch.moving[0, 0, 5, 5, 3]) == pytest.approx(-0.25)  # type: ignore[index]
 
@@ -163,7 +168,7 @@ def test_what_is_missing_is_said(cohort: Cohort, supervised: Cohort, tmp_path: P
     with pytest.raises(CohortError, match="no structure 'lung'; its labels are liver, spleen"):
         _source(cohort, supervised, structures=["lung"])
     with pytest.raises(CohortError, match="no case has a phase"):
-        _source(cohort, anchor="portal")
+        _source(cohort, reference_phase="portal")
     with pytest.raises(TrainingError, match="--supervised"):
         _source(cohort).batch(0, BOTH)
     with pytest.raises(TrainingError, match="split 'test' has two phases"):

@@ -34,7 +34,7 @@ def cohort(tmp_path_factory):
             case["images"][day], case["labels"][day] = f"p{k}_{day}.png", f"p{k}_{day}_mask.png"
         cases.append(case)
     names = {"label_names": {1: "right lung", 2: "left lung"}, "regions": {"lungs": ["right lung", "left lung"]}}
-    Cohort.model_validate({"name": "rays", "anchor": "day0", "cases": cases, **names, "root": root}).save()
+    Cohort.model_validate({"name": "rays", "reference_phase": "day0", "cases": cases, **names, "root": root}).save()
     return prepare_cohort(Cohort.load(root), root / "prepared", 1.0, None, workers=1, progress=False, flat=64)
 
 

@@ -113,7 +113,7 @@ def test_files_of_the_result_and_no_others(client, aligned, tmp_path):
     (aligned / "link.txt").symlink_to(secret)
     (aligned / "folder").symlink_to(aligned.parent)
     base = "/api/results/given/files"
-    assert client.get(f"{base}/result.json").json()["anchor"] == "venous"
+    assert client.get(f"{base}/result.json").json()["reference_phase"] == "venous"
     assert "script" not in client.get(f"{base}/report.html").headers["content-security-policy"]
     for way in WAYS_OUT + (str(secret), f"/{secret}"):
         answer = client.get(f"{base}/{way}")

@@ -41,7 +41,7 @@ def benchmark(
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
     fixed: Annotated[
-        str | None, typer.Option("--fixed", help="Phase that the others are aligned to; by default the anchor.")
+        str | None, typer.Option("--fixed", help="Phase that the others are aligned to; by default the reference.")
     ] = None,
     structure: Annotated[
         list[str] | None,
@@ -87,7 +87,7 @@ def benchmark(
     named = {run_name(str(p)): str(p) for p in synthesis or []}
     if len(named) < len(synthesis or []):
         raise JssrError("two runs of --synthesis have one name; name the runs' folders differently")
-    grid = first_grid(patients, cases, fixed or patients.anchor)
+    grid = first_grid(patients, cases, fixed or patients.reference_phase)
     segmentors, generators = makers(named, grid.ndim)
     if synthesis and not segmentors:
         raise JssrError("table 2 needs a segmentor among the runs of --synthesis")
@@ -118,7 +118,7 @@ def benchmark(
     pixels = grid.ndim == 2 and unknown_spacing(grid)
     behind = output.Behind(rows_markdown(out, contestants, grid.ndim == 2), failed, pixels)
     output.write_tables(out, done, second, reference, seed, structure or (), behind)
-    output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.anchor)
+    output.write_figures(out, patients, contestants, done, picture or cases[0].id, fixed or patients.reference_phase)
     screen = opt.console()
     for block in output.table_one(done, structure or ()):
         screen.print(rich_table(block))

@@ -64,7 +64,7 @@ def phantom(
         str | None,
         typer.Option(
             "--phases",
-            help="With commas, of uncontrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5.",
+            help="With commas, of non-contrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5.",
         ),
     ] = None,
     shape: Annotated[
@@ -164,7 +164,7 @@ def check(
     With --recipe also whether it has the phases, label maps and structures that the recipe trains on. Exits with 2 when
     something is wrong.
 
-    Example: jssr check cohort --recipe macjnet-compact --set anchor=ct --set moving=mr
+    Example: jssr check cohort --recipe macjnet-compact --set reference_phase=ct --set moving=mr
     """
     opt.prepare_session(None, verbose)
     from jssr.cohorts.check import check_cohort
@@ -178,7 +178,7 @@ def check(
         build_system(plan)  # a recipe that cannot be built is said before the scans are read
         made = plan.deform is not None
         use = Use(
-            plan.name, plan.anchor, plan.moving, plan.structures, plan.needs, plan.dims, made, plan.labelled
+            plan.name, plan.reference_phase, plan.moving, plan.structures, plan.needs, plan.dims, made, plan.labelled
         )  # fmt: skip
     report = check_cohort(Cohort.load(cohort), plan.spacing, progress=not as_json, use=use)
     if as_json:

@@ -46,7 +46,7 @@ def demo(
         place = out / patient.id
         cohort = Cohort(
             name="demo",
-            anchor=ANCHOR,
+            reference_phase=ANCHOR,
             cases=[Case(**case)],
             label_names=patient.label_names,
             regions=regions_of(patient.label_names),

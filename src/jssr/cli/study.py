@@ -68,7 +68,9 @@ def align(
         ),
     ],
     out: opt.Out,
-    anchor: Annotated[str, typer.Option("--anchor", help="The phase that stays.")] = "venous",
+    reference_phase: Annotated[
+        str, typer.Option("--reference-phase", "--anchor", help="The phase that stays.")
+    ] = "venous",
     system: opt.SystemName = None,
     checkpoint: opt.Checkpoint = None,
     refine: opt.Refine = None,
@@ -85,12 +87,12 @@ def align(
     threads: opt.Threads = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Align every scan of a patient to the anchor.
+    """Align every scan of a patient to the reference phase.
 
     Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html. Of
     DICOM it tells first which series it takes for which phase (`jssr series` tells that alone).
 
-    Example: jssr align patient7 -o patient7-aligned --anchor venous
+    Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
     opt.prepare_session(threads, verbose)
     from jssr.cli.tables import show_results, show_series, warn
@@ -103,14 +105,14 @@ def align(
     found = read_study(study, phases_of(phase), leave or (), by_folder=not anonymise)
     if found.series:
         show_series(opt.console(), found.series)
-    found.check(anchor)
-    headers = study_sources(found, anchor, anonymise) if dicom else None
+    found.check(reference_phase)
+    headers = study_sources(found, reference_phase, anonymise) if dicom else None
     if anonymise:
         found = anonymous_study(found)
     with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:
         done = engine.align(
-            found, anchor, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid, initial=initial.value,
-            descriptor=descriptor and descriptor.value,
+            found, reference_phase, system=system, checkpoint=checkpoint, refine=refine, rigid=rigid,
+            initial=initial.value, descriptor=descriptor and descriptor.value,
             device=device, deterministic=deterministic, on_stage=stages,
         )  # fmt: skip
         stages("writing")

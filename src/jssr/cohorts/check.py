@@ -66,12 +66,12 @@ def _check_case(
     def say(level: Level, what: str) -> None:
         report.findings.append(Finding(level, case.id, what))
 
-    anchor: Grid | None = None
+    reference_phase: Grid | None = None
     grids: list[Grid] = []
     names: dict[str, tuple[str, ...]] = {}
     seem: dict[str, tuple[str, str | None]] = {}  # what a scan and its counterpart look like
     usual = report.scans[0].shape if report.scans else ()
-    for phase in sorted(case.images, key=lambda p: p != cohort.anchor):
+    for phase in sorted(case.images, key=lambda p: p != cohort.reference_phase):
         try:
             volume = read_image(cohort.image(case, phase))
         except JssrError as error:
@@ -81,19 +81,19 @@ def _check_case(
             say("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
             continue
         usual = volume.grid.shape
-        anchor = volume.grid if phase == cohort.anchor else anchor
+        reference_phase = volume.grid if phase == cohort.reference_phase else reference_phase
         grids.append(volume.grid)
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
         labels = _check_labels(cohort, case, phase, volume, report)
         modality = kinds.get(phase) or modality_of(volume)
-        facts = _facts(case, phase, volume, anchor, labels, modality)
+        facts = _facts(case, phase, volume, reference_phase, labels, modality)
         report.scans.append(facts)
-        for level, what in _oddities(facts, volume, anchor):
+        for level, what in _oddities(facts, volume, reference_phase):
             say(level, what)
         names[phase] = _check_landmarks(cohort, case, phase, volume, report)
         seem[phase] = modality, _check_paired(cohort, case, phase, volume.grid, report)
-        _check_truth(cohort, case, phase, anchor, report)
+        _check_truth(cohort, case, phase, reference_phase, report)
     named = {frozenset(n) for n in names.values() if n}
     if len(named) > 1:
         say("warning", "its phases have landmarks of different names; only common ones can be compared")
@@ -105,7 +105,7 @@ def _check_case(
 
 
 def _facts(
-    case: Case, phase: str, volume: Volume, anchor: Grid | None, labels: tuple[int, ...], modality: str
+    case: Case, phase: str, volume: Volume, reference_phase: Grid | None, labels: tuple[int, ...], modality: str
 ) -> ScanFacts:
     known = volume.data[volume.data > NO_DATA] if bool((volume.data > NO_DATA).any()) else volume.data
     return ScanFacts(
@@ -117,7 +117,7 @@ def _facts(
         modality,
         float(known.min()),
         float(known.max()),
-        _overlap(anchor, volume.grid) if anchor is not None else 1.0,
+        _overlap(reference_phase, volume.grid) if reference_phase is not None else 1.0,
         labels,
     )
 
@@ -127,17 +127,18 @@ def _overlap(fixed: Grid, moving: Grid) -> float:
     return overlap(fixed, moving) if fixed.ndim == 3 else 1.0
 
 
-def _oddities(facts: ScanFacts, volume: Volume, anchor: Grid | None) -> Iterator[tuple[Level, str]]:
+def _oddities(facts: ScanFacts, volume: Volume, reference_phase: Grid | None) -> Iterator[tuple[Level, str]]:
     """What is unusual about a scan itself."""
     name = volume.name
-    if anchor is not None and facts.overlap == 0 and _overlap(volume.grid, anchor) == 0:
-        yield "error", f"{name}: its field of view does not overlap the anchor's in physical space"
+    if reference_phase is not None and facts.overlap == 0 and _overlap(volume.grid, reference_phase) == 0:
+        yield "error", f"{name}: its field of view does not overlap the reference phase's in physical space"
     elif facts.overlap < _LITTLE_OVERLAP:
-        yield "warning", f"{name}: covers only {100 * facts.overlap:.0f} % of the anchor's field of view"
-    if anchor is not None and facts.axes != _axes(anchor):
+        yield "warning", f"{name}: covers only {100 * facts.overlap:.0f} % of the reference phase's field of view"
+    if reference_phase is not None and facts.axes != _axes(reference_phase):
         yield (
             "warning",
-            f"{name}: its axes point to {facts.axes}, the anchor's to {_axes(anchor)}; jssr prepare turns it",
+            f"{name}: its axes point to {facts.axes}, the reference phase's to {_axes(reference_phase)}; jssr prepare "
+            "turns it",
         )
     if min(facts.shape) < _FEW_VOXELS:
         yield "warning", f"{name}: has only {min(facts.shape)} voxels along one axis"
@@ -198,7 +199,7 @@ def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: Ch
     return modality_of(like)
 
 
-def _check_truth(cohort: Cohort, case: Case, phase: str, anchor: Grid | None, report: CheckReport) -> None:
+def _check_truth(cohort: Cohort, case: Case, phase: str, reference_phase: Grid | None, report: CheckReport) -> None:
     if phase not in case.truth:
         return
     path = cohort.path(case.truth[phase])
@@ -207,8 +208,12 @@ def _check_truth(cohort: Cohort, case: Case, phase: str, anchor: Grid | None, re
     except JssrError as error:
         report.findings.append(Finding("error", case.id, str(error)))
         return
-    if isinstance(truth, Displacement) and anchor is not None and not truth.grid.same_as(anchor, tolerance=0.05):
-        what = f"{path}: lies on another grid than the anchor image; truth leads from the anchor's grid to the scan"
+    if (
+        isinstance(truth, Displacement)
+        and reference_phase is not None
+        and not truth.grid.same_as(reference_phase, tolerance=0.05)
+    ):
+        what = f"{path}: lies on another grid than the reference image; truth leads from that one's grid to the scan"
         report.findings.append(Finding("warning", case.id, what))
 
 

@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What was read of one scan. `overlap` is the part of the anchor's field of view that it covers, 0..1."""
+    """What was read of one scan. `overlap` is the part of the reference phase's field of view that it covers, 0..1."""
 
     case: str
     phase: str
@@ -84,7 +84,7 @@ class CheckReport:
     def render(self) -> RenderableType:
         """Tables for the terminal: one row a phase, then the findings."""
         table = Table(title=f"{self.cohort}: {self.cases} cases", title_justify="left")
-        for name in ("phase", "scans", "voxels (median)", "spacing (mm)", "intensities", "overlap with anchor"):
+        for name in ("phase", "scans", "voxels (median)", "spacing (mm)", "intensities", "overlap with reference"):
             table.add_column(name)
         for phase in self.phases:
             mine = [s for s in self.scans if s.phase == phase]

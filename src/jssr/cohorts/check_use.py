@@ -18,7 +18,7 @@ class Use:
 
     Attributes:
         recipe: its name.
-        anchor, moving: the phases that it needs; None takes any.
+        reference_phase, moving: the phases that it needs; None takes any.
         structures: that its label maps must name.
         needs: of "pair", "labels", "labelled", "paired", as its stages say.
         dims: axes that scans may have.
@@ -27,7 +27,7 @@ class Use:
     """
 
     recipe: str
-    anchor: str | None = None
+    reference_phase: str | None = None
     moving: str | None = None
     structures: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset()
@@ -46,10 +46,10 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
     """
     for n in sorted({len(scan.shape) for scan in report.scans} - set(use.dims)):
         yield Finding("error", "all", f"holds {n}D images; {use.recipe} takes {dims_in_words(use.dims)}")
-    wanted = [phase for phase in (use.anchor, use.moving) if phase is not None]
+    wanted = [phase for phase in (use.reference_phase, use.moving) if phase is not None]
     unknown = [phase for phase in wanted if phase not in cohort.phases]
     for phase in unknown:
-        key = "anchor" if phase == use.anchor else "moving"
+        key = "reference_phase" if phase == use.reference_phase else "moving"
         there = ", ".join(cohort.phases)
         what = f"no case has a phase {phase}, which {use.recipe} needs; there are {there}: --set {key}=PHASE names one"
         yield Finding("error", "all", what)
@@ -57,7 +57,7 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
     for case in cases if use.moving is not None else ():
         lacking = [phase for phase in wanted if phase not in case.images]
         if lacking:
-            what = f"has no {' and no '.join(lacking)}; {use.recipe} moves {use.moving} onto {use.anchor}"
+            what = f"has no {' and no '.join(lacking)}; {use.recipe} moves {use.moving} onto {use.reference_phase}"
             yield Finding("error", case.id, what)
     if "paired" in use.needs:
         for case in cases:

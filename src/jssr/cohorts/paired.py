@@ -181,10 +181,10 @@ def _kept_or_made(
 def _make(
     cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], threads: int, limits: tuple[float, float]
 ) -> Made:
-    anchor = cohort.anchor
-    other = next(phase for phase in cohort.phases if phase != anchor)
-    y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (anchor, other))
-    p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (anchor, other))
+    reference_phase = cohort.reference_phase
+    other = next(phase for phase in cohort.phases if phase != reference_phase)
+    y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (reference_phase, other))
+    p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (reference_phase, other))
     if not any(member(p_y.array, v).any() and member(p_x.array, v).any() for v in values.values()):
         log.warning("%s: its label maps have no structure in common", case.id)
         return Made(case.id, 0.0, 0.0, 0.0, 0.0, 0.0, kept=False)
@@ -200,7 +200,7 @@ def _make(
     folds = folds_of(whole).folds
     kept = by_demons >= limits[0] and folds <= limits[1]
     if kept:
-        for phase, scan, grid, way in ((anchor, x, y.grid, whole), (other, y, x.grid, whole.inverse(x.grid))):
+        for phase, scan, grid, way in ((reference_phase, x, y.grid, whole), (other, y, x.grid, whole.inverse(x.grid))):
             name = f"{case.id}/{phase}_counterpart.nii.gz"
             write_image(scan.moved(grid, way), cohort.root / name, "int16")
             case.paired[phase] = name

@@ -61,7 +61,14 @@ class Settings:
 
     def fingerprint(self, cohort: Cohort, case: Case) -> str:
         """Changes when the settings, the case's entry or one of its files change."""
-        told: list[Any] = [VERSION, self.spacing, self.window, self.rigid, cohort.anchor, case.model_dump(mode="json")]
+        told: list[Any] = [
+            VERSION,
+            self.spacing,
+            self.window,
+            self.rigid,
+            cohort.reference_phase,
+            case.model_dump(mode="json"),
+        ]
         told += [self.flat] if self.flat != Settings.flat else []  # what was prepared before there were pictures stays
         told += cohort.files_of(case)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
@@ -81,7 +88,8 @@ def prepare_cohort(
 ) -> Cohort:
     """Write a prepared copy of a cohort.
 
-    Each case gets one grid: the anchor's axes, `spacing` mm, cropped to the bodies and the common field of view. Every
+    Each case gets one grid: the reference phase's axes, `spacing` mm, cropped to the bodies and the common field of
+        view. Every
     scan is read onto it through its rigid motion, as int16: CT in HU, clipped 200 HU beyond the window; other scans as
     1000 times their normalised value; -32768 where a scan has no data. Labels, landmarks and truth are moved along:
     what remains between the prepared scans is what a network has to find. `prepared.json` keeps the rigid matrices.
@@ -89,9 +97,9 @@ def prepare_cohort(
     Args:
         cohort: a labelled cohort of one phase will do as well.
         out: the new cohort's folder; cases finished there with the same settings and files are kept.
-        spacing: mm, one number or one for each of the anchor's axes.
+        spacing: mm, one number or one for each of the reference phase's axes.
         window: HU that the networks will see; None for cohorts without CT.
-        rigid: align each scan to the anchor first.
+        rigid: align each scan to the reference phase first.
         workers: processes. With 1 everything is done in this one.
         progress: show a bar.
         keep_going: leave out cases that fail instead of failing at the end.
@@ -197,31 +205,31 @@ def _attempt(cohort: Cohort, out: Path, settings: Settings, case: Case) -> tuple
 
 def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> dict[str, Any]:
     begin = time.perf_counter()
-    phases = [cohort.anchor, *(p for p in case.images if p != cohort.anchor)]
+    phases = [cohort.reference_phase, *(p for p in case.images if p != cohort.reference_phase)]
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
     labels: dict[str, Volume] = {}
-    anchor = read_image(cohort.image(case, cohort.anchor))
-    n = anchor.grid.ndim
+    reference_phase = read_image(cohort.image(case, cohort.reference_phase))
+    n = reference_phase.grid.ndim
     if n not in settings.dims:
         told = dims_in_words(settings.dims)
-        raise ImageError(f"{anchor.name}: is {n}D; this recipe is for {told} images (--recipe names another)")
-    square = flat_grid(anchor.grid, settings.flat) if n == 2 else None
+        raise ImageError(f"{reference_phase.name}: is {n}D; this recipe is for {told} images (--recipe names another)")
+    square = flat_grid(reference_phase.grid, settings.flat) if n == 2 else None
     for phase in phases:
-        volume = anchor if phase == cohort.anchor else read_image(cohort.image(case, phase), ndim=n)
+        volume = reference_phase if phase == cohort.reference_phase else read_image(cohort.image(case, phase), ndim=n)
         if phase in case.labels:
             labels[phase] = check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
-        if settings.rigid and phase != cohort.anchor and square is None:
-            rigid[phase] = rigid_align(anchor, volume)
+        if settings.rigid and phase != cohort.reference_phase and square is None:
+            rigid[phase] = rigid_align(reference_phase, volume)
         transform = rigid[phase].transform if phase in rigid else Affine.identity(n)
-        if square is not None and phase != cohort.anchor:
-            transform = flat_start(anchor.grid, volume.grid)
+        if square is not None and phase != cohort.reference_phase:
+            transform = flat_start(reference_phase.grid, volume.grid)
         spacing = settings.spacing if square is None else seen_spacing(square, transform)
         try:
             scans[phase] = ready(volume, spacing, settings.window, transform)
         except ValueError as error:
             raise ImageError(f"{volume.name}: {error}") from error
-    first = scans[cohort.anchor]
+    first = scans[cohort.reference_phase]
     others = [scans[p] for p in phases[1:]]
     grid, warnings = working_grid(first, others, settings.spacing) if square is None else (square, [])
     entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}, "paired": {}}
@@ -239,7 +247,7 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> 
 
 
 def _told(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
-    """What prepared.json keeps of a scan: matrix of anchor-space to scan-space points, LPS mm."""
+    """What prepared.json keeps of a scan: matrix of reference-space to scan-space points, LPS mm."""
     told: dict[str, Any] = {
         "matrix": scan.transform.matrix.tolist(),
         "modality": scan.modality,

@@ -145,22 +145,22 @@ def pooled(image: Tensor, size: int, ceil_mode: bool = False) -> Tensor:
 
 
 @full_precision  # autocast would take the transposed convolution
-def bspline_field(knots: Tensor, spacing: int, shape: Sequence[int]) -> Tensor:
+def bspline_field(control_points: Tensor, spacing: int, shape: Sequence[int]) -> Tensor:
     """The 2D field that control points of a cubic B-spline make.
 
     Args:
-        knots: (B, 2, h, w), the middles of blocks of `spacing` pixels; beyond the border they are repeated.
+        control_points: (B, 2, h, w), the middles of blocks of `spacing` pixels; beyond the border they are repeated.
         spacing: pixels between control points, even.
-        shape: of the field, at most `spacing` times that of the knots.
+        shape: of the field, at most `spacing` times that of the control points.
 
     Returns:
         (B, 2, *shape).
     """
-    t = (torch.arange(4 * spacing, device=knots.device) - (4 * spacing - 1) / 2).abs() / spacing
+    t = (torch.arange(4 * spacing, device=control_points.device) - (4 * spacing - 1) / 2).abs() / spacing
     kernel = torch.where(t < 1, 2 / 3 - t**2 + t**3 / 2, (2 - t).clamp(min=0) ** 3 / 6)
     weight = (kernel[:, None] * kernel)[None, None].expand(2, 1, -1, -1)
-    around = F.pad(knots, (2, 2, 2, 2), mode="replicate")
-    # Two more knots on each side, and the kernel's own overhang of 3/2 spacings.
+    around = F.pad(control_points, (2, 2, 2, 2), mode="replicate")
+    # Two more control points on each side, and the kernel's own overhang of 3/2 spacings.
     field = F.conv_transpose2d(around, weight, stride=spacing, padding=2 * spacing + 3 * spacing // 2, groups=2)
     return field[:, :, : shape[0], : shape[1]]
 

@@ -69,7 +69,7 @@ def run_benchmark(
         contestants: of `contestants_of`.
         out: folder.
         split: "train", "validation", "test" or "all".
-        fixed: phase that the others are aligned to; None takes the cohort's anchor.
+        fixed: phase that the others are aligned to; None takes the cohort's reference phase.
         workers: processes that share a contestant's cases, one thread each. Seconds are honest with 1, which has all.
         picture: id of the case whose fields are kept; None takes the first.
         likeness: also mutual information and SSIM, some seconds a pair.
@@ -80,19 +80,19 @@ def run_benchmark(
             no such images, or every pair failed.
     """
     cases = cases_of(cohort, split)
-    anchor = fixed or cohort.anchor
-    check_contestants(contestants, first_grid(cohort, cases, anchor).ndim)
+    reference_phase = fixed or cohort.reference_phase
+    check_contestants(contestants, first_grid(cohort, cases, reference_phase).ndim)
     shown = picture or cases[0].id
     cohort.case(shown)
-    settings = {"cohort": cohort.name, "split": split, "anchor": anchor, "likeness": likeness}
+    settings = {"cohort": cohort.name, "split": split, "reference_phase": reference_phase, "likeness": likeness}
     check_cohort(cohort, cases, out, settings)
     # The rigid alignment first: whoever comes first finds it, and its memory is to stand in its own row.
     for one in sorted(contestants, key=lambda c: c.name != "rigid"):
         folder = make_folder(out / "cases" / one.folder)
         todo = [case for case in cases if not _is_done(one, case, out, shown)]
         note_row(folder, one, workers, len(todo))
-        job = partial(_case, cohort, one, anchor, out, shown, likeness)
-        for case in _done(job, todo, workers, folder, anchor):
+        job = partial(_case, cohort, one, reference_phase, out, shown, likeness)
+        for case in _done(job, todo, workers, folder, reference_phase):
             if on_case is not None:
                 on_case(one.name, case.id)
     folders = {one.name: out / "cases" / one.folder for one in contestants}
@@ -104,7 +104,9 @@ def run_benchmark(
     return results
 
 
-def _done(job: Callable[[Case], None], todo: Sequence[Case], workers: int, folder: Path, anchor: str) -> Iterator[Case]:
+def _done(
+    job: Callable[[Case], None], todo: Sequence[Case], workers: int, folder: Path, reference_phase: str
+) -> Iterator[Case]:
     """The cases of a row as each is done; one that ends its process (a tool crashes, memory is short) fails alone."""
     left = list(todo)
     try:
@@ -118,7 +120,7 @@ def _done(job: Callable[[Case], None], todo: Sequence[Case], workers: int, folde
             list(in_processes(job, [case], 1, apart=True))
         except WorkerError:
             wrong = "its process ended: it crashed, was killed, or memory is short"
-            keep(folder, case.id, [], {phase: wrong for phase in case.images if phase != anchor})
+            keep(folder, case.id, [], {phase: wrong for phase in case.images if phase != reference_phase})
         yield case
 
 
@@ -127,15 +129,17 @@ def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
     return drawn and is_measured(out / "cases" / one.folder, case.id)
 
 
-def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case) -> None:
+def _case(
+    cohort: Cohort, one: Contestant, reference_phase: str, out: Path, shown: str, alike: bool, case: Case
+) -> None:
     """Run a contestant on every scan of a case."""
     one.load()
     folder = out / "cases" / one.folder
     check_row(folder, one)  # a run that still trains changes its weights
     results: list[CaseResult] = []
     failed: dict[str, str] = {}
-    for phase in (p for p in case.images if p != anchor):
-        result, wrong = attempt(partial(_pair, cohort, one, anchor, out, shown, alike, case, phase))
+    for phase in (p for p in case.images if p != reference_phase):
+        result, wrong = attempt(partial(_pair, cohort, one, reference_phase, out, shown, alike, case, phase))
         if result is None:
             failed[phase] = wrong
         else:
@@ -144,11 +148,11 @@ def _case(cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, a
 
 
 def _pair(
-    cohort: Cohort, one: Contestant, anchor: str, out: Path, shown: str, alike: bool, case: Case, phase: str
+    cohort: Cohort, one: Contestant, reference_phase: str, out: Path, shown: str, alike: bool, case: Case, phase: str
 ) -> CaseResult:
     """Run a contestant on one pair and measure it."""
-    y, x = (read_image(cohort.path(case.images[p])) for p in (anchor, phase))
-    labels = _labels(cohort, case, anchor, y)
+    y, x = (read_image(cohort.path(case.images[p])) for p in (reference_phase, phase))
+    labels = _labels(cohort, case, reference_phase, y)
     file = out / "rigid" / f"{case.id}_{phase}.json"
     if one.name == "rigid":
         file.unlink(missing_ok=True)  # of these scans, not of what may have been here before them
@@ -162,7 +166,7 @@ def _pair(
     # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
     idle = one.name == BEFORE[0] or (one.name in BEFORE and y.grid.ndim == 2)
     peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
-    values = _measured(cohort, case, anchor, phase, y, x, whole)
+    values = _measured(cohort, case, reference_phase, phase, y, x, whole)
     values |= _likeness(y, x, whole) if alike else {}
     if case.id == shown and isinstance(whole, Displacement):
         write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
@@ -255,15 +259,15 @@ def _labels(cohort: Cohort, case: Case, phase: str, image: Volume) -> Volume | N
 
 
 def _measured(
-    cohort: Cohort, case: Case, anchor: str, phase: str, y: Volume, x: Volume, whole: Transform
+    cohort: Cohort, case: Case, reference_phase: str, phase: str, y: Volume, x: Volume, whole: Transform
 ) -> dict[str, float]:
     """`evaluate_pair` of what the cohort knows of a pair."""
     known: dict[str, Any] = {}
-    p_y, p_x = _labels(cohort, case, anchor, y), _labels(cohort, case, phase, x)
+    p_y, p_x = _labels(cohort, case, reference_phase, y), _labels(cohort, case, phase, x)
     if p_y is not None and p_x is not None:
         known |= {"fixed_labels": p_y, "moved_labels": resample(p_x, y.grid, whole)}
-    if {anchor, phase} <= set(case.landmarks):
-        points = [read_points(cohort.path(case.landmarks[p]), y.grid.ndim) for p in (anchor, phase)]
+    if {reference_phase, phase} <= set(case.landmarks):
+        points = [read_points(cohort.path(case.landmarks[p]), y.grid.ndim) for p in (reference_phase, phase)]
         known |= {"fixed_points": points[0], "moving_points": points[1]}
     values = evaluate_pair(
         known.pop("fixed_labels", None), known.pop("moved_labels", None), cohort.structures() or None,

@@ -73,7 +73,7 @@ def cases_of(cohort: Cohort, split: str) -> list[Case]:
 def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
     """`fitting_system` of a cohort: what its first case gets stands for all, so that a table is of one system."""
     first = cases[0]
-    phases = [cohort.anchor, *(phase for phase in first.images if phase != cohort.anchor)]
+    phases = [cohort.reference_phase, *(phase for phase in first.images if phase != cohort.reference_phase)]
     return fitting_system(*(read_image(cohort.image(first, phase)) for phase in phases[:2]))
 
 
@@ -95,7 +95,7 @@ def evaluate_cohort(
     workers: int = 1,
     on_case: Callable[[str], None] | None = None,
 ) -> list[CaseResult]:
-    """Register every scan of the split's cases to the anchor and measure it.
+    """Register every scan of the split's cases to the reference phase and measure it.
 
     Leaves `cases/ID.csv` and `pictures/ID/PHASE.png` as each case is done (a case that is there is not done again),
     `results.csv`, `tables.md`, `report.html` and `evaluation.json`. Rows are "initial", "rigid", the system's name, the
@@ -195,14 +195,14 @@ def _evaluate_case(
     cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool, pictures: Path
 ) -> list[CaseResult]:
     study = study_of(cohort, case)
-    anchor, phases = _roles(cohort, case, model)
-    fixed = read_image(cohort.image(case, anchor))
+    reference_phase, phases = _roles(cohort, case, model)
+    fixed = read_image(cohort.image(case, reference_phase))
     results: list[CaseResult] = []
     for phase in phases:
-        if "tau" not in model.system.makes:
-            results += _segmentor_alone(cohort, case, anchor, phase, fixed, model, rigid)
+        if "displacement" not in model.system.makes:
+            results += _segmentor_alone(cohort, case, reference_phase, phase, fixed, model, rigid)
             continue
-        told = known_of(study, anchor, phase, model.system.reads_structure)
+        told = known_of(study, reference_phase, phase, model.system.reads_structure)
         one = register(
             fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
             device=model.device, deterministic=model.deterministic, **told,
@@ -220,8 +220,8 @@ def _evaluate_case(
             method = names.get(found.method, found.method)
             results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
         if model.structures and study.structures:
-            known = _known_labels(cohort, case, {phase: one.moving, anchor: one.fixed})
-            results += _segmentor(case.id, phase, anchor, one.work, known, study.structures)
+            known = _known_labels(cohort, case, {phase: one.moving, reference_phase: one.fixed})
+            results += _segmentor(case.id, phase, reference_phase, one.work, known, study.structures)
     return results
 
 
@@ -232,26 +232,26 @@ def _roles(cohort: Cohort, case: Case, model: Model) -> tuple[str, list[str]]:
         CohortError: the case lacks one of the two.
     """
     recipe = model.recipe
-    if recipe.moving is None or recipe.anchor is None:
-        return cohort.anchor, [phase for phase in case.images if phase != cohort.anchor]
-    if not {recipe.anchor, recipe.moving} <= set(case.images):
+    if recipe.moving is None or recipe.reference_phase is None:
+        return cohort.reference_phase, [phase for phase in case.images if phase != cohort.reference_phase]
+    if not {recipe.reference_phase, recipe.moving} <= set(case.images):
         raise CohortError(
-            f"{cohort.root}: {model.source} moves {recipe.moving} onto {recipe.anchor}, and case {case.id} has "
-            f"{', '.join(case.images)}"
+            f"{cohort.root}: {model.source} moves {recipe.moving} onto {recipe.reference_phase}, and case "
+            f"{case.id} has {', '.join(case.images)}"
         )
-    return recipe.anchor, [recipe.moving]
+    return recipe.reference_phase, [recipe.moving]
 
 
 def _segmentor_alone(
-    cohort: Cohort, case: Case, anchor: str, phase: str, fixed: Volume, model: Model, rigid: bool
+    cohort: Cohort, case: Case, reference_phase: str, phase: str, fixed: Volume, model: Model, rigid: bool
 ) -> list[CaseResult]:
     """The rows of a system without a register."""
     moving = read_image(cohort.image(case, phase))
-    known = _known_labels(cohort, case, {phase: moving, anchor: fixed})
+    known = _known_labels(cohort, case, {phase: moving, reference_phase: fixed})
     if not known:
         return []
     work = solve(model, fixed, moving, prepare(model, fixed, moving, rigid), 0, Stopwatch())
-    return _segmentor(case.id, phase, anchor, work, known, cohort.structures())
+    return _segmentor(case.id, phase, reference_phase, work, known, cohort.structures())
 
 
 def _known_labels(cohort: Cohort, case: Case, scans: Mapping[str, Volume]) -> dict[str, Volume]:
@@ -261,10 +261,10 @@ def _known_labels(cohort: Cohort, case: Case, scans: Mapping[str, Volume]) -> di
 
 
 def _segmentor(
-    case: str, phase: str, anchor: str, work: Working, known: Mapping[str, Volume], structures: Any
+    case: str, phase: str, reference_phase: str, work: Working, known: Mapping[str, Volume], structures: Any
 ) -> list[CaseResult]:
-    """How well the segmentor finds the organs of a moving scan and of the anchor, as far as they are known, on the
-    network's grid."""
+    """How well the segmentor finds the organs of a moving scan and of the reference_phase, as far as they are known,
+    on the network's grid."""
     pair, model = work.pair, work.model
     out: list[CaseResult] = []
     if work.alignment.moving_segmentation is None:
@@ -279,10 +279,10 @@ def _segmentor(
         out.append(CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True)))
         if work.alignment.synthesised is not None and not work.alignment.registered:
             out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
-    if anchor in known and work.alignment.fixed_segmentation is not None:
+    if reference_phase in known and work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
-        goal = resample(known[anchor], pair.grid)
-        out.append(CaseResult(case, anchor, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
+        goal = resample(known[reference_phase], pair.grid)
+        out.append(CaseResult(case, reference_phase, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
     return out
 
 

@@ -114,7 +114,7 @@ def _register(source: str) -> str:
         JssrError: it cannot.
     """
     model = model_of(source)
-    if "tau" not in model.system.makes:
+    if "displacement" not in model.system.makes:
         raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
     return run_name(source)
 

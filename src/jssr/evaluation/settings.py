@@ -18,7 +18,7 @@ __all__ = ["check_settings", "described", "fingerprint", "read_settings", "same_
 
 def described(cohort: Cohort, case: Case) -> str:
     """Changes when the names of the labels, a case's entry or the content of one of its files do."""
-    names = [cohort.anchor, sorted(cohort.label_names.items()), sorted(cohort.regions.items())]
+    names = [cohort.reference_phase, sorted(cohort.label_names.items()), sorted(cohort.regions.items())]
     told = [names, case.model_dump(mode="json"), cohort.files_of(case)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """Is one method better than another? Paired tests and intervals over patients, never over scans; and how many pairs it
 leaves worse than another does.
 
-The scans of one patient share anatomy and anchor: they are averaged first, and what is compared are patients.
+The scans of one patient share anatomy and reference_phase: they are averaged first, and what is compared are patients.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ def run_synthesis(
     cases = [case for case in cases_of(cohort, split) if case.labels]
     note_makers({**segmentors, **generators}, out)
     folder = make_folder(out / TABLE)
-    anchor = fixed or cohort.anchor
+    reference_phase = fixed or cohort.reference_phase
     wanted = [f"{s}{ON}{g}" for s in segmentors for g in (AS_IT_IS, *generators)]
     todo = [case for case in cases if not _complete(folder, case.id, wanted)]
-    job = partial(_case, cohort, dict(segmentors), dict(generators), anchor, out)
+    job = partial(_case, cohort, dict(segmentors), dict(generators), reference_phase, out)
     for case, _ in in_processes(job, todo, workers):
         if on_case is not None:
             on_case(case.id)
@@ -124,13 +124,15 @@ def _complete(folder: Path, id: str, wanted: Sequence[str]) -> bool:
 
 
 def _case(
-    cohort: Cohort, segmentors: dict[str, str], generators: dict[str, str], anchor: str, out: Path, case: Case
+    cohort: Cohort, segmentors: dict[str, str], generators: dict[str, str], reference_phase: str, out: Path, case: Case
 ) -> None:
     results: list[CaseResult] = []
     failed: dict[str, str] = {}
-    for phase in (p for p in case.images if p != anchor and p in case.labels):
-        known = any(r.phase == anchor for r in results)
-        found, wrong = attempt(partial(_phase, cohort, segmentors, generators, anchor, out, case, phase, not known))
+    for phase in (p for p in case.images if p != reference_phase and p in case.labels):
+        known = any(r.phase == reference_phase for r in results)
+        found, wrong = attempt(
+            partial(_phase, cohort, segmentors, generators, reference_phase, out, case, phase, not known)
+        )
         if found is None:
             failed[phase] = wrong
         else:
@@ -142,14 +144,14 @@ def _phase(
     cohort: Cohort,
     segmentors: dict[str, str],
     generators: dict[str, str],
-    anchor: str,
+    reference_phase: str,
     out: Path,
     case: Case,
     phase: str,
-    anchor_too: bool,
+    reference_too: bool,
 ) -> list[CaseResult]:
-    """A moving scan under everybody, and the anchor's if that is asked for."""
-    y, x = (read_image(cohort.path(case.images[p])) for p in (anchor, phase))
+    """A moving scan under everybody, and the reference phase's if that is asked for."""
+    y, x = (read_image(cohort.path(case.images[p])) for p in (reference_phase, phase))
     some = model_of(next(iter(segmentors.values())))
     rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
     pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid, flat=some.recipe.flat)
@@ -161,11 +163,11 @@ def _phase(
         for g, image in images.items():
             values = _dice(model_of(source), image, goal, cohort, moving=g == AS_IT_IS)
             results.append(CaseResult(case.id, phase, f"{s}{ON}{g}", values))
-    if anchor_too and anchor in case.labels:
-        goal = resample(read_image(cohort.path(case.labels[anchor]), kind="labels"), pair.grid)
+    if reference_too and reference_phase in case.labels:
+        goal = resample(read_image(cohort.path(case.labels[reference_phase]), kind="labels"), pair.grid)
         for s, source in segmentors.items():
             values = _dice(model_of(source), pair.fixed, goal, cohort, moving=False)
-            results += [CaseResult(case.id, anchor, f"{s}{ON}{g}", values) for g in images]
+            results += [CaseResult(case.id, reference_phase, f"{s}{ON}{g}", values) for g in images]
     return results
 
 

@@ -56,7 +56,7 @@ class Case(_Entry):
     labels: dict[str, str] = Field(default_factory=dict)
     landmarks: dict[str, str] = Field(default_factory=dict)
     truth: dict[str, str] = Field(default_factory=dict)
-    """Phantoms only: displacement from the anchor's grid to that phase's scan (millimetres, LPS)."""
+    """Phantoms only: displacement from the reference phase's grid to that phase's scan (millimetres, LPS)."""
     paired: dict[str, str] = Field(default_factory=dict)
     """For cohorts of two modalities: what looks as the other modality does and lies on that phase's scan, on its grid;
     training of `dual` alone needs it."""
@@ -92,12 +92,12 @@ class Case(_Entry):
 class Cohort(_Entry):
     """A folder of patients.
 
-    `anchor` is the phase that the others are aligned to, and every case has it. A region joins several named labels
-    into one structure for evaluation.
+    `reference_phase` is the phase that the others are aligned to, and every case has it. A region joins several named
+    labels into one structure for evaluation.
     """
 
     name: str = Field(min_length=1)
-    anchor: str = Field(min_length=1)
+    reference_phase: str = Field(min_length=1)
     cases: list[Case] = Field(min_length=1)
     label_names: dict[int, str] = Field(default_factory=dict)
     regions: dict[str, list[str]] = Field(default_factory=dict)
@@ -110,9 +110,10 @@ class Cohort(_Entry):
             if case.id in seen:
                 raise ValueError(f'two cases have the id "{case.id}"')
             seen.add(case.id)
-            if self.anchor not in case.images:
+            if self.reference_phase not in case.images:
                 raise ValueError(
-                    f'case {case.id} has no image of the anchor phase "{self.anchor}"; it has {", ".join(case.images)}'
+                    f'case {case.id} has no image of the reference phase "{self.reference_phase}"; it has '
+                    f"{', '.join(case.images)}"
                 )
         names = list(self.label_names.values())
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -135,8 +136,8 @@ class Cohort(_Entry):
             supervised_phase: what to call the one phase of a Decathlon data set.
 
         Raises:
-            CohortError: no such file, not JSON, unknown keys, duplicate ids, a case without the anchor, labels of a
-                phase without an image, a path that leaves the folder.
+            CohortError: no such file, not JSON, unknown keys, duplicate ids, a case without the reference_phase,
+                labels of a phase without an image, a path that leaves the folder.
         """
         folder = Path(folder)
         file = folder if folder.is_file() else folder / "cohort.json"
@@ -153,9 +154,11 @@ class Cohort(_Entry):
         except (OSError, ValueError) as error:
             raise CohortError(f"{file}: is not readable JSON ({error})") from error
         if not isinstance(content, dict):
-            raise CohortError(f"{file}: must hold a JSON object with name, anchor and cases")
+            raise CohortError(f"{file}: must hold a JSON object with name, reference phase and cases")
         if "training" in content and "cases" not in content:
             content = _from_decathlon(content, file, supervised_phase)
+        if "anchor" in content and "reference_phase" not in content:  # the key's name before 0.2
+            content["reference_phase"] = content.pop("anchor")
         try:
             return cls.model_validate({**content, "root": file.parent})
         except ValidationError as error:
@@ -179,8 +182,8 @@ class Cohort(_Entry):
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Every phase that some case has, the anchor first, then in the order of the file."""
-        return tuple(dict.fromkeys([self.anchor, *(p for case in self.cases for p in case.images)]))
+        """Every phase that some case has, the reference phase first, then in the order of the file."""
+        return tuple(dict.fromkeys([self.reference_phase, *(p for case in self.cases for p in case.images)]))
 
     def path(self, relative: str) -> Path:
         """The file that a path of a case means."""
@@ -267,7 +270,7 @@ def _from_decathlon(content: dict[str, Any], file: Path, phase: str) -> dict[str
     regions = {by_lower["liver"]: [by_lower["liver"], *tumours]} if "liver" in by_lower and tumours else {}
     return {
         "name": str(content.get("name") or file.parent.name),
-        "anchor": phase,
+        "reference_phase": phase,
         "cases": cases,
         "label_names": names,
         "regions": regions,

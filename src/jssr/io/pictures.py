@@ -44,7 +44,7 @@ def cohort_of_pictures(folder: Path) -> dict[str, Any]:
     alone = len(named) == 1
     return {
         "name": folder.resolve().name,
-        "anchor": PHASE,
+        "reference_phase": PHASE,
         "label_names": {v: "lungs" if alone else f"label_{v}" for v in named},
         "regions": {} if alone else {"lungs": [f"label_{v}" for v in named]},
         "cases": [

@@ -42,17 +42,20 @@ class Study:
     structures: Mapping[str, Sequence[int]] | None = None
     series: tuple[Named, ...] = ()
 
-    def check(self, anchor: str) -> None:
-        """Make sure that there is an anchor and something to align to it.
+    def check(self, reference_phase: str) -> None:
+        """Make sure that there is an reference phase and something to align to it.
 
         Raises:
             CohortError: there is not.
         """
         found = f" ({', '.join(self.images)}; jssr series shows why)" if self.series else ""
-        if anchor not in self.images:
-            raise CohortError(f'{self.name}: has no phase "{anchor}"{nearest(anchor, self.images)}{found}')
+        if reference_phase not in self.images:
+            near = nearest(reference_phase, self.images)
+            raise CohortError(f'{self.name}: has no phase "{reference_phase}"{near}{found}')
         if len(self.images) < 2:
-            raise CohortError(f"{self.name}: has only one scan ({anchor}); there is nothing to align to it{found}")
+            raise CohortError(
+                f"{self.name}: has only one scan ({reference_phase}); there is nothing to align to it{found}"
+            )
 
 
 def anonymous(image: Image, name: str) -> Volume:

@@ -47,15 +47,16 @@ class ResidualGenerator(nn.Module):
     The paper's blocks see some 2 pixels further each; a turn by 180 degrees moves the edge of an image by its whole
     width. `dilations` widen the view, `stem` lets the blocks work on a grid that many times coarser, whose pixels are
     blocks of the image's (no pixel is lost). A field whose every pixel is said by itself is rough and folds; with
-    `knots` each pixel votes, and the mean votes of blocks are the control points of a cubic B-spline. The paper's form
-    is `width=64`, the three left at 1.
+    `control_points` each pixel votes, and the mean votes of blocks are the control points of a cubic B-spline. The
+    paper's form is `width=64`, the three left at 1.
 
     Args:
         width: feature maps; blocks: residual blocks, SRGAN's 16 where the paper does not say.
         dilations: of the blocks, in turn.
         batch_norm: normalise over the batch as the paper does; otherwise each image by itself.
         reach: pixels of displacement that an output of 1 means.
-        knots: pixels between control points of the field, even and a multiple of `stem`; 1 gives each pixel its own.
+        control_points: pixels between control points of the field, even and a multiple of `stem`; 1 gives each pixel
+            its own.
     """
 
     def __init__(
@@ -66,17 +67,17 @@ class ResidualGenerator(nn.Module):
         stem: int = 1,
         batch_norm: bool = True,
         reach: float = 16.0,
-        knots: int = 1,
+        control_points: int = 1,
     ) -> None:
         super().__init__()
-        if knots != 1 and (knots % 2 or knots % stem):
-            raise ValueError(f"knots must be 1, or even and a multiple of stem ({stem}), got {knots}")
-        self.stem, self.reach, self.knots = stem, reach, knots
+        if control_points != 1 and (control_points % 2 or control_points % stem):
+            raise ValueError(f"control_points must be 1, or even and a multiple of stem ({stem}), got {control_points}")
+        self.stem, self.reach, self.control_points = stem, reach, control_points
         self.shrink, self.grow = nn.PixelUnshuffle(stem), nn.PixelShuffle(stem)
         self.entry = _layer(3 * stem**2, width, 1, batch_norm)
         self.blocks = nn.ModuleList(_Block(width, dilations[k % len(dilations)], batch_norm) for k in range(blocks))
         self.image = nn.Conv2d(width, stem**2, 3, padding=1)
-        self.field = nn.Conv2d(width, 2 * (stem**2 if knots == 1 else 1), 3, padding=1)
+        self.field = nn.Conv2d(width, 2 * (stem**2 if control_points == 1 else 1), 3, padding=1)
         with torch.no_grad():
             self.field.weight.mul_(1e-2)
             assert self.field.bias is not None
@@ -94,13 +95,13 @@ class ResidualGenerator(nn.Module):
 
     def _spread(self, votes: Tensor, shape: Sequence[int]) -> Tensor:
         """The field (B, 2, *shape) of what the blocks' pixels say."""
-        if self.knots == 1:
+        if self.control_points == 1:
             return self.grow(votes)
-        points = F.avg_pool2d(votes, self.knots // self.stem, ceil_mode=True, count_include_pad=False)
+        points = F.avg_pool2d(votes, self.control_points // self.stem, ceil_mode=True, count_include_pad=False)
         for axis in (2, 3):  # beyond the border it goes on as before it: turns and zooms do
             points = _continued(points, axis)
-        field = ff.bspline_field(points, self.knots, [s + 2 * BEYOND * self.knots for s in shape])
-        first = BEYOND * self.knots
+        field = ff.bspline_field(points, self.control_points, [s + 2 * BEYOND * self.control_points for s in shape])
+        first = BEYOND * self.control_points
         return field[:, :, first : first + shape[0], first : first + shape[1]]
 
 

@@ -46,7 +46,7 @@ def make_filling(rng: np.random.Generator, pelvis: Pelvis, grid: Grid, ranges: F
     Args:
         rng: the phase's own stream.
         pelvis: in its reference state.
-        grid: the anchor's voxel grid, extended beyond any field of view.
+        grid: the reference phase's voxel grid, extended beyond any field of view.
         ranges: how far.
 
     Returns:

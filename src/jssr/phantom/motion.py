@@ -1,10 +1,11 @@
 """How the patient moves between two scans: breathing, a smooth random deformation, a rigid offset.
 
-A motion `psi` takes a point of the reference space (the anchor scan's) to the scan of one phase. It is
+A motion `psi` takes a point of the reference space (the reference phase scan's) to the scan of one phase. It is
 
     psi = rigid o exp(v),        v = breathing + smooth random velocity,
 
-a diffeomorphism integrated by scaling and squaring. Its displacement at the nodes of the anchor's voxel grid, read
+a diffeomorphism integrated by scaling and squaring. Its displacement at the nodes of the reference phase's voxel grid,
+read
 linearly in between, IS the map: the truth that is written, the landmarks and the images all come from the same numbers,
 so they agree to rounding. Images need the inverse `phi`, which is solved point by point against `psi`.
 
@@ -63,7 +64,7 @@ class MotionRanges:
     turn: float = 0.25
     moved_share: float = 0.06
     """Share of scans before which the patient shifted on the table: offsets four times as large."""
-    phase_scale: Mapping[str, float] = field(default_factory=lambda: {"arterial": 0.95, "uncontrast": 1.05})
+    phase_scale: Mapping[str, float] = field(default_factory=lambda: {"arterial": 0.95, "non-contrast": 1.05})
     """Factor on the breathing of a phase, 1 where not given: scans minutes apart repeat worst."""
 
 
@@ -122,7 +123,7 @@ class Motion:
     """The map from the reference space to one scan.
 
     Args:
-        forward: `psi`; its grid is the anchor's voxel grid, extended.
+        forward: `psi`; its grid is the reference phase's voxel grid, extended.
         guess: an approximation of the inverse without the rigid part, from which the solver starts.
         rigid: the rigid part of psi, which comes last.
         breath: millimetres of breathing along z, for the record.
@@ -137,13 +138,14 @@ class Motion:
         """Map reference points (..., 3), LPS mm, to the scan."""
         return self.forward(points)
 
-    def truth(self, anchor: Grid) -> Displacement:
-        """The displacement from the anchor's grid to this scan. Exact where the anchor is part of the motion's grid."""
-        start = [int(i) for i in np.round(self.forward.grid.index(anchor.origin))]
-        if self.forward.grid.cropped(start, anchor.shape).same_as(anchor, 1e-4) and min(start) >= 0:
-            part = tuple(slice(s, s + n) for s, n in zip(start, anchor.shape, strict=True))
-            return Displacement(self.forward.u[(slice(None), *part)].clone(), anchor)
-        return self.forward.displacement(anchor)
+    def truth(self, reference_phase: Grid) -> Displacement:
+        """The displacement from the reference phase's grid to this scan. Exact where the reference phase is part of
+        the motion's grid."""
+        start = [int(i) for i in np.round(self.forward.grid.index(reference_phase.origin))]
+        if self.forward.grid.cropped(start, reference_phase.shape).same_as(reference_phase, 1e-4) and min(start) >= 0:
+            part = tuple(slice(s, s + n) for s, n in zip(start, reference_phase.shape, strict=True))
+            return Displacement(self.forward.u[(slice(None), *part)].clone(), reference_phase)
+        return self.forward.displacement(reference_phase)
 
     def pull(self, scan: Grid, source: Grid, tolerance: float = 0.012) -> Tensor:
         """Where each voxel of `scan` comes from: `phi`, (1, 3, *scan.shape) in voxels of `source`.
@@ -165,7 +167,7 @@ class Motion:
 
 
 def still(grid: Grid) -> Motion:
-    """No motion at all: the anchor's."""
+    """No motion at all: the reference phase's."""
     return Motion(Displacement(torch.zeros(3, *grid.shape), grid), None, Affine.identity(3))
 
 
@@ -177,7 +179,7 @@ def make_motion(
     Args:
         rng: the phase's own stream.
         sliding: what follows the breath.
-        grid: the anchor's voxel grid, extended beyond any field of view.
+        grid: the reference phase's voxel grid, extended beyond any field of view.
         breath: millimetres along z (positive towards the head) by which a fully mobile organ shifts.
         ranges: how far the rest goes.
     """

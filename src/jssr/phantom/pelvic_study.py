@@ -38,7 +38,7 @@ def make_pelvic_study(
 
     Args:
         shape: voxels of each scan of `VIEW_MM`; (218, 196, 100) is the paper's, of 1 mm.
-        phases: of "ct", "t2" and "t1"; the first is the anchor. By default "ct" and "t2".
+        phases: of "ct", "t2" and "t1"; the first is the reference phase. By default "ct" and "t2".
         ranges: how far bladder and rectum change.
         seed, patient, reference_mm, paired: as in `make_study`.
 
@@ -79,7 +79,7 @@ def _subject(pelvis: Pelvis, key: tuple[int | str, ...]) -> Subject:
     texture = make_texture(stream(*key, "texture"), pelvis.tissue, pelvis.grid, TEXTURE.sd, TEXTURE.length)
 
     def paint(phase: str, rng: np.random.Generator) -> NDArray[np.float32]:
-        values = tissue_values("uncontrast" if phase == "ct" else phase, rng, contrast)[pelvis.tissue]
+        values = tissue_values("non-contrast" if phase == "ct" else phase, rng, contrast)[pelvis.tissue]
         if phase in MR_PHASES:
             return np.maximum(values * (1 + 0.012 * texture.clip(-40, 40)), 0).astype(np.float32)
         return values + texture

@@ -57,7 +57,7 @@ def make_recoloured_study(
         labels: its organs, on the same grid.
         names: value -> TotalSegmentator's name.
         seed: draws contrast, motion, fields of view and noise.
-        phases: of the study; "venous" is the anchor and keeps the CT's field of view.
+        phases: of the study; "venous" is the reference phase and keeps the CT's field of view.
         source_phase: the CT's own phase; None estimates it from the organs' HU.
         fresh_noise: take most of the noise off and give each phase its own of the same size. False keeps the CT's
             noise, which then moves with the patient: registration could follow it.
@@ -188,7 +188,7 @@ def _liver_vessels(organs: Organs, base: NDArray[np.float32], source: str) -> ND
     smooth = ndimage.gaussian_filter(base, 4.0 / 2.355 / organs.grid.spacing)
     level = np.median(smooth[liver])
     spread = max(4.0, float(1.4826 * np.median(np.abs(smooth[liver] - level))))
-    if source == "uncontrast":
+    if source == "non-contrast":
         share = np.clip((level - smooth - 1.3 * spread) / (1.5 * spread), 0, 1) * (smooth > level - 28)
     else:
         share = np.clip((smooth - level - 1.5 * spread) / (2 * spread), 0, 1)
@@ -198,7 +198,7 @@ def _liver_vessels(organs: Organs, base: NDArray[np.float32], source: str) -> ND
 
 
 def _scanner(rng: np.random.Generator, grid: Grid, phase: str, noise: float, liver_top: float) -> Scanner:
-    """The CT's own grid for the anchor; other phases start, stop and are centred up to centimetres apart."""
+    """The CT's own grid for the reference phase; other phases start, stop and are centred up to centimetres apart."""
     z = float(grid.spacing[2])
     above = max(0.0, grid.corners()[:, 2].max() - liver_top - 15)  # never into the liver
     if phase == "venous":

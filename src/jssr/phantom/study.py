@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 Population = Literal["target", "supervised"]
-CT_PHASES = ("uncontrast", "arterial", "venous", "delay")
+CT_PHASES = ("non-contrast", "arterial", "venous", "delay")
 MR_PHASES = ("t1", "t2")
 ANCHOR = "venous"
 SHAPE = (128, 128, 64)
 REACH_MM = 45.0
-"""How far beyond the anchor's first and last slice the motion is known."""
+"""How far beyond the reference phase's first and last slice the motion is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +51,18 @@ class Study:
 
     Args:
         id: the patient's.
-        anchor: the phase to which the others are aligned.
+        reference_phase: the phase to which the others are aligned.
         images: phase -> scan, whole numbers (HU, or MR signal).
         labels: phase -> uint8 label map on the scan's grid.
         landmarks: phase -> points, LPS mm, the same names in each; only those in every field of view.
-        truth: phase (not the anchor) -> displacement from the anchor's grid to that scan.
+        truth: phase (not the reference phase) -> displacement from the reference phase's grid to that scan.
         paired: phase -> a scan that looks as the study's other phase and lies on this one; where asked for.
         label_names: value -> name.
         info: what was drawn, for the record.
     """
 
     id: str
-    anchor: str
+    reference_phase: str
     images: dict[str, Volume]
     labels: dict[str, Volume]
     landmarks: dict[str, Points]
@@ -74,7 +74,7 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is scanned, in the reference space (the anchor's): a phantom, or a real patient to be recoloured.
+    """What is scanned, in the reference space (the reference phase's): a phantom, or a real patient to be recoloured.
 
     Args:
         grid: grid of all arrays, axis-aligned LPS.
@@ -99,7 +99,9 @@ class Subject:
 
 def stream(*key: int | str) -> np.random.Generator:
     """A random stream of its own for each key: what one part draws never shifts what another draws."""
-    return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
+    # The phase was called "uncontrast" before 0.2: its phantoms keep their voxels.
+    words = ["uncontrast" if k == "non-contrast" else k for k in key]
+    return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in words])
 
 
 def make_study(
@@ -120,7 +122,8 @@ def make_study(
         patient: index in the cohort, from 0.
         population: "target" is the multi-phase cohort, "supervised" another population, venous only by default.
         shape: voxels of each scan; with a `slice_thickness` the number of slices follows from the coverage instead.
-        phases: any of "uncontrast", "arterial", "venous", "delay", "t1", "t2". The anchor is "venous", or the first.
+        phases: any of "non-contrast", "arterial", "venous", "delay", "t1", "t2". The reference phase is
+            "venous", or the first.
         slice_thickness: slices of this thickness and distance (mm).
         motion: how far the patient moves between phases.
         reference_mm: spacing of the grid on which the patient is made; None takes the population's (2 mm). Coarser is
@@ -256,14 +259,14 @@ def assemble(
     Args:
         name: id of the study.
         subject: what is scanned.
-        scanners: phase -> how. The anchor is "venous" where present, else the first.
+        scanners: phase -> how. The reference phase is "venous" where present, else the first.
         key: of the random streams.
         ranges: how far the subject moves.
         paired: scan each of the two states as the other phase too.
-        motions: of each phase, in place of breathing; the anchor's grid must be part of theirs.
+        motions: of each phase, in place of breathing; the reference phase's grid must be part of theirs.
     """
-    anchor = ANCHOR if ANCHOR in scanners else next(iter(scanners))
-    motions = motions or _motions(subject, scanners, anchor, key, ranges or MotionRanges())
+    reference_phase = ANCHOR if ANCHOR in scanners else next(iter(scanners))
+    motions = motions or _motions(subject, scanners, reference_phase, key, ranges or MotionRanges())
     reader = LabelReader(subject.labels)
     images, labels, landmarks, truth, beside = {}, {}, {}, {}, {}
     painted = {phase: subject.paint(phase, stream(*key, "paint", phase)) for phase in scanners}
@@ -276,30 +279,36 @@ def assemble(
             beside[phase] = scan_image(painted[other], subject.grid, at, like, noise, subject.cut)
         labels[phase] = reader(at, scanner.grid)
         landmarks[phase] = Points(motions[phase](subject.landmarks.xyz), subject.landmarks.names)
-        if phase != anchor:
-            truth[phase] = motions[phase].truth(scanners[anchor].grid)
+        if phase != reference_phase:
+            truth[phase] = motions[phase].truth(scanners[reference_phase].grid)
     seen = np.all([scanners[p].grid.contains(points.xyz) for p, points in landmarks.items()], axis=0)
     landmarks = {p: Points(q.xyz[seen], tuple(np.array(q.names)[seen])) for p, q in landmarks.items()}
     info = {"breath_mm": {p: round(m.breath, 3) for p, m in motions.items()}}
     names = {value: label for label, value in subject.label_names.items()}
-    return Study(name, anchor, images, labels, landmarks, truth, names, info, beside)
+    return Study(name, reference_phase, images, labels, landmarks, truth, names, info, beside)
 
 
-def reach_of(anchor: Grid) -> Grid:
-    """The anchor's grid, extended to where its motion must be known."""
-    pad = (4, 4, int(np.ceil(REACH_MM / anchor.spacing[2])))
-    return anchor.cropped([-p for p in pad], [n + 2 * p for n, p in zip(anchor.shape, pad, strict=True)])
+def reach_of(reference_phase: Grid) -> Grid:
+    """The reference phase's grid, extended to where its motion must be known."""
+    pad = (4, 4, int(np.ceil(REACH_MM / reference_phase.spacing[2])))
+    return reference_phase.cropped(
+        [-p for p in pad], [n + 2 * p for n, p in zip(reference_phase.shape, pad, strict=True)]
+    )
 
 
 def _motions(
-    subject: Subject, scanners: Mapping[str, Scanner], anchor: str, key: tuple[int | str, ...], ranges: MotionRanges
+    subject: Subject,
+    scanners: Mapping[str, Scanner],
+    reference_phase: str,
+    key: tuple[int | str, ...],
+    ranges: MotionRanges,
 ) -> dict[str, Motion]:
-    grid = reach_of(scanners[anchor].grid)
-    motions = {anchor: still(grid)}
+    grid = reach_of(scanners[reference_phase].grid)
+    motions = {reference_phase: still(grid)}
     if len(scanners) > 1:
         rng = stream(*key, "motion")
         sliding = make_sliding(subject.grid, subject.cavity_depth, subject.mobility, rng.uniform(*ranges.layer))
-        streams = {phase: stream(*key, "motion", phase) for phase in scanners if phase != anchor}
+        streams = {phase: stream(*key, "motion", phase) for phase in scanners if phase != reference_phase}
         for phase, breath in draw_breaths(rng, streams, ranges).items():
             motions[phase] = make_motion(streams[phase], sliding, grid, breath, ranges)
     return {phase: motions[phase] for phase in scanners}

@@ -28,7 +28,7 @@ def make_thorax_study(
     Args:
         seed: the cohort's.
         patient: index in the cohort, from 0.
-        phases: of `VISITS`; the first is the anchor, taken breathed in, the others in any breath.
+        phases: of `VISITS`; the first is the reference_phase, taken breathed in, the others in any breath.
         pixels: along each side.
         reference_mm: spacing of the grid on which the patient is made; None takes 3 mm.
 
@@ -42,7 +42,7 @@ def make_thorax_study(
     check_phases(phases, VISITS)
     key = (seed, "thorax", patient)
     contrast = sample_contrast(stream(*key, "contrast"))
-    values = values_of(tissue_values("uncontrast", stream(*key, "values"), contrast))
+    values = values_of(tissue_values("non-contrast", stream(*key, "values"), contrast))
     grid = Grid.of((pixels, pixels))
     images, labels, marks, breaths = {}, {}, {}, {}
     for number, phase in enumerate(phases):

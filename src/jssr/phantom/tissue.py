@@ -60,7 +60,7 @@ __all__ = [
     "tissue_values",
 ]
 
-PHASES = ("uncontrast", "arterial", "venous", "delay", "t1", "t2")
+PHASES = ("non-contrast", "arterial", "venous", "delay", "t1", "t2")
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,8 @@ def tissue_values(phase: str, rng: np.random.Generator, patient: PatientContrast
     """Mean value of each tissue code in one scan of one patient.
 
     Args:
-        phase: "uncontrast", "arterial", "venous", "delay" (Hounsfield units) or "t1", "t2" (arbitrary, about 0..1000).
+        phase: "non-contrast", "arterial", "venous", "delay" (Hounsfield units) or "t1", "t2" (arbitrary,
+            about 0..1000).
         rng: small differences between two scans of one patient.
         patient: from `sample_contrast`.
 
@@ -275,7 +276,7 @@ def tissue_values(phase: str, rng: np.random.Generator, patient: PatientContrast
         raise ValueError(f"phase must be one of {', '.join(PHASES)}, got {phase!r}")
     values = _column("hu") + patient.offset
     jitter = rng.standard_normal(256).clip(-2.5, 2.5).astype(np.float32)
-    if phase != "uncontrast":
+    if phase != "non-contrast":
         enhancement = _column(phase) * patient.gain * np.float32(patient.dose)
         if phase == "arterial":
             late = _column("late")

@@ -166,7 +166,7 @@ def write_studies(
     cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]
     cohort = Cohort(
         name=name,
-        anchor=entries[0]["anchor"],
+        reference_phase=entries[0]["reference_phase"],
         cases=cases,
         label_names=entries[0]["label_names"],
         regions=regions_of(entries[0]["label_names"]),
@@ -183,7 +183,8 @@ def regions_of(label_names: Mapping[int, str]) -> dict[str, list[str]]:
 
 
 def write_study(study: Study, folder: Path) -> dict[str, Any]:
-    """Write one study into `folder/<id>` and return its entry: plain values for `Case`, anchor and label names.
+    """Write one study into `folder/<id>` and return its entry: plain values for `Case`, reference phase and label
+    names.
 
     Raises:
         OutputError: a file cannot be written.
@@ -215,7 +216,7 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
         _write_truth(displacement, place / f"{phase}_displacement.nii.gz")
     with atomic_path(place / "phantom.json") as temporary:
         temporary.write_text(json.dumps(study.info, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return {"case": case, "anchor": study.anchor, "label_names": study.label_names}
+    return {"case": case, "reference_phase": study.reference_phase, "label_names": study.label_names}
 
 
 def _write_truth(displacement: Displacement, path: Path) -> None:

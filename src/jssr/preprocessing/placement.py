@@ -32,7 +32,8 @@ class Ready:
     """One scan, averaged to about the working resolution, and how it lies.
 
     `volume` holds its own units with air (or the minimum) where there is no data; `mask` 1 where there is, None where
-    there is data everywhere. `limits` become -1 and 1. `transform` takes points of the anchor's space to the scan's.
+    there is data everywhere. `limits` become -1 and 1. `transform` takes points of the reference phase's space to the
+    scan's.
     """
 
     volume: Volume
@@ -76,9 +77,10 @@ def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def working_grid(
-    anchor: Ready, others: Sequence[Ready], spacing: Sequence[float] | float, common: bool = True
+    reference_phase: Ready, others: Sequence[Ready], spacing: Sequence[float] | float, common: bool = True
 ) -> tuple[Grid, list[str]]:
-    """The grid that all scans of a patient are put onto: the anchor's axes in canonical order, `spacing` mm, cropped.
+    """The grid that all scans of a patient are put onto: the reference phase's axes in canonical order, `spacing` mm,
+    cropped.
 
     Cropped to the bodies, and (with `common`) to the field of view that all scans share, as far as a box can and with a
     margin. An axis along which too little would remain is left whole.
@@ -86,9 +88,9 @@ def working_grid(
     Returns:
         the grid, and warnings in words.
     """
-    whole = anchor.full.respaced(spacing)
-    coarse = anchor.full.respaced(_COARSE)
-    body = _body(anchor, coarse)
+    whole = reference_phase.full.respaced(spacing)
+    coarse = reference_phase.full.respaced(_COARSE)
+    body = _body(reference_phase, coarse)
     shared = np.ones(coarse.shape, dtype=bool)
     for other in others:
         body |= _body(other, coarse)
@@ -103,11 +105,12 @@ def working_grid(
     low = np.max([w[0] for w in wanted], axis=0)
     high = np.min([w[1] for w in wanted], axis=0)
     start, stop = np.zeros(whole.ndim, dtype=int), np.array(whole.shape)
-    step, edge = whole.spacing, anchor.full.index(whole.origin) * anchor.full.spacing
+    step, edge = whole.spacing, reference_phase.full.index(whole.origin) * reference_phase.full.spacing
     for axis in range(whole.ndim):
         if high[axis] - low[axis] < _LEAST:
             continue
-        # Boxes are in mm along the anchor's axes from its first voxel; voxel i of `whole` lies at edge + i * step.
+        # Boxes are in mm along the reference phase's axes from its first voxel; voxel i of `whole` lies at
+        # edge + i * step.
         start[axis] = max(0, int(np.floor((low[axis] - MARGIN - edge[axis]) / step[axis])))
         stop[axis] = min(whole.shape[axis], int(np.ceil((high[axis] + MARGIN - edge[axis]) / step[axis])) + 1)
     return whole.cropped(tuple(start.tolist()), tuple((stop - start).tolist())), warnings

@@ -59,7 +59,7 @@ class Deform(BaseModel):
     rotation: tuple[float, float] = Field((20.0, 180.0), description="degrees")
     rotation_step: float = Field(5.0, gt=0, description="degrees between the rotations that are drawn")
     bend: tuple[float, float] = Field((1.0, 15.0), description="of the control points of a cubic B-spline, each axis")
-    knots: float = Field(64.0, gt=0, description="distance of the control points")
+    control_points: float = Field(64.0, gt=0, description="distance of the control points")
     most_dice: float = Field(0.7, gt=0, le=1, description="overlap of the masks that a deformation must leave below")
     p_mild: float = Field(0.0, ge=0, le=1, description="share of pairs deformed as two visits differ, at any overlap")
     mild_bend: tuple[float, float] = Field((1.0, 15.0), description="`bend` of mild pairs")

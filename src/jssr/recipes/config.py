@@ -68,7 +68,7 @@ class Recipe(_Model):
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
         one_piece: those of them of which only the largest connected piece is kept in use (not in training);
             two_pieces: those of which the two largest are, as of organs that come in pairs.
-        anchor: the phase that the others are aligned to; None lets any scan be the fixed one.
+        reference_phase: the phase that the others are aligned to; None lets any scan be the fixed one.
         moving: the phase that is moved onto it, which every case must have; None takes any other.
         labelled: share of the labelled training cases whose label maps of pairs training may see.
         deform: pairs are made, of single images, by `Deform` of these numbers; None takes a cohort's.
@@ -101,7 +101,7 @@ class Recipe(_Model):
     structures: tuple[str, ...] = ()
     one_piece: tuple[str, ...] = ()
     two_pieces: tuple[str, ...] = ()
-    anchor: str | None = None
+    reference_phase: str | None = None
     moving: str | None = None
     labelled: float = Field(default=1.0, ge=0, le=1)
     deform: dict[str, JsonValue] | None = None
@@ -185,8 +185,8 @@ class Recipe(_Model):
                         raise ValueError(f"learning_rates has none for {part!r}, which {where} trains")
             if not any(stage.weights.values()):
                 raise ValueError(f"stages.{stage.name}.weights are all 0")
-        if self.moving is not None and self.anchor in (None, self.moving):
-            raise ValueError(f"moving {self.moving!r} needs another phase as anchor that it is moved onto")
+        if self.moving is not None and self.reference_phase in (None, self.moving):
+            raise ValueError(f"moving {self.moving!r} needs another phase as reference phase that it is moved onto")
         if any(size <= 0 for size in (*self.spacing, *(self.patch or ()))):
             raise ValueError("spacing and patch must be positive")
         if self.window[0] >= self.window[1]:

@@ -2,7 +2,7 @@
 
 The cohort is of pairs of two modalities with counterparts: `jssr phantom OUT --anatomy pelvis --paired`, or `jssr
 prepare --pairs`. CT, named `ct`, is the fixed one, MR, named `t2`, the moving one, as the pelvic phantoms have them;
-`--set anchor=... --set moving=...` for others.
+`--set reference_phase=... --set moving=...` for others.
 """
 
 from __future__ import annotations
@@ -131,6 +131,6 @@ def _stage(name: str, steps: int, weights: dict[str, float]) -> Stage:
 
 def _recipe(name: str, description: str, network: dict[str, Any], *stages: Stage, **more: Any) -> Recipe:
     return Recipe(
-        name=name, description=description, system="dual", networks={"M": network}, anchor="ct", moving="t2",
+        name=name, description=description, system="dual", networks={"M": network}, reference_phase="ct", moving="t2",
         stages=stages, **more,
     )  # fmt: skip

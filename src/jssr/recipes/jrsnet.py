@@ -83,7 +83,8 @@ def jrsnet_compact() -> Recipe:
     term is also met by a copy of the reference; G applied twice in use.
     """
     generator: dict[str, Any] = {
-        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False, "knots": 16,
+        "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False,
+        "control_points": 16,
     }  # fmt: skip
     first = Stage(
         name="begin",

@@ -49,7 +49,7 @@ def jssr_paper() -> Recipe:
         },
         structures=("liver",),
         one_piece=("liver",),
-        anchor="venous",
+        reference_phase="venous",
         stages=(
             Stage(name="segment", steps=20_000, train={"main": ("S",)}, weights={"sup": 1.0}, needs=("supervised",)),
             Stage(name="align", steps=60_000, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
@@ -99,7 +99,7 @@ def jssr_compact() -> Recipe:
         options={"passes": 2, "squarings": 4, "coarse": 2},
         structures=ORGANS,
         one_piece=ORGANS,
-        anchor="venous",
+        reference_phase="venous",
         stages=(
             Stage(name="segment", steps=700, train={"main": ("S",)}, weights=SUPERVISED, needs=("supervised",)),
             Stage(name="align", steps=1500, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),

@@ -65,7 +65,7 @@ def recipe_from(data: object, source: str) -> Recipe:
         RecipeError: one line about the first thing that is wrong.
     """
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(_current(data))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(key) for key in first["loc"])
@@ -74,6 +74,24 @@ def recipe_from(data: object, source: str) -> Recipe:
             raise RecipeError(f"{source}: unknown key {where!r}{nearest(str(first['loc'][-1]), known)}") from None
         problem = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{source}: {where + ': ' if where else ''}{problem}") from None
+
+
+def _current(data: object) -> object:
+    """A recipe with the keys of today, of one that may have those of 0.1 (weights trained then hold them)."""
+    if not isinstance(data, dict):
+        return data
+    data = dict(data)
+    if "anchor" in data:
+        data["reference_phase"] = data.pop("anchor")
+    networks = data.get("networks")
+    if isinstance(networks, dict):
+        data["networks"] = {
+            name: {"control_points" if key == "knots" else key: value for key, value in arguments.items()}
+            if isinstance(arguments, dict)
+            else arguments
+            for name, arguments in networks.items()
+        }
+    return data
 
 
 def build_system(recipe: Recipe) -> System:

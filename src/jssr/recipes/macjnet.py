@@ -1,8 +1,8 @@
 """Recipes of macJNet (Zhou et al. 2023) and its ablations: what is compared, and whether labels and tasks are joint.
 
-CT is the fixed phase, named `venous`, MR the moving one, named `t1`, as the phantoms have them; `--set anchor=ct --set
-moving=mr` for cohorts that name them otherwise. All label maps of the training cases are seen; `--set labelled=0.3`
-sees those of 30 %, as the paper's main experiment.
+CT is the fixed phase, named `venous`, MR the moving one, named `t1`, as the phantoms have them; `--set
+reference_phase=ct --set moving=mr` for cohorts that name them otherwise. All label maps of the training cases are
+seen; `--set labelled=0.3` sees those of 30 %, as the paper's main experiment.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _joint(
         learning_rates=joint_rates or {},
     )
     return Recipe(
-        name=name, description=description, system="macjnet", networks=networks, anchor="venous", moving="t1",
+        name=name, description=description, system="macjnet", networks=networks, reference_phase="venous", moving="t1",
         stages=(*_register_stages(register, alike, smooth), apart, together), **more,
     )  # fmt: skip
 

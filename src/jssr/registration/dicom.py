@@ -50,12 +50,12 @@ def sources_of(fixed: Image, moving: Image, anonymise: bool = False) -> Sources:
     return Sources.of(found[0], found[1], anonymise)
 
 
-def study_sources(study: Study, anchor: str, anonymise: bool = False) -> dict[str, Sources]:
+def study_sources(study: Study, reference_phase: str, anonymise: bool = False) -> dict[str, Sources]:
     """`sources_of` for each phase of a study."""
     return {
-        phase: sources_of(study.images[anchor], image, anonymise)
+        phase: sources_of(study.images[reference_phase], image, anonymise)
         for phase, image in study.images.items()
-        if phase != anchor
+        if phase != reference_phase
     }
 
 

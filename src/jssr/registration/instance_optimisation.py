@@ -105,7 +105,7 @@ def refine_pair(
     """
     grid = refinement_grid(pair.grid)
     sides = _sides(model, fixed, moving, pair, grid)
-    start = Displacement(alignment.tau[0], pair.grid).displacement(grid)
+    start = Displacement(alignment.displacement[0], pair.grid).displacement(grid)
     tau = start.u[None]
     body = sides[0].mask * described(sides[0].image)
     made = alignment.descriptors if grid.same_as(pair.grid) else None

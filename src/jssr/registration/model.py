@@ -83,8 +83,8 @@ class Model:
         """
         known, found = self.modalities, modality_of(scan)
         if not known and self.recipe.system == "jssr" and self.source.startswith("shipped"):
-            known = {self.recipe.anchor: "ct"}
-        role = self.recipe.moving if moving else self.recipe.anchor
+            known = {self.recipe.reference_phase: "ct"}
+        role = self.recipe.moving if moving else self.recipe.reference_phase
         taught = {known[role]} if self.recipe.moving is not None and role in known else set(known.values())
         if not taught or found in taught:
             return ""
@@ -104,7 +104,7 @@ class Model:
     def turned(self, fixed: Volume, moving: Volume) -> str:
         """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
         known = self.modalities
-        wanted = known.get(self.recipe.anchor), known.get(self.recipe.moving)
+        wanted = known.get(self.recipe.reference_phase), known.get(self.recipe.moving)
         found = modality_of(fixed), modality_of(moving)
         if self.recipe.moving is None or None in wanted or wanted == found:
             return ""

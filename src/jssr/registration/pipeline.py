@@ -92,7 +92,7 @@ def register(
         if system is None and checkpoint is None:
             system = fitting_system(y, x)
         model = load_model(system, checkpoint, device, deterministic, descriptor)
-        if "tau" not in model.system.makes:
+        if "displacement" not in model.system.makes:
             raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
         check_dims(model, y)
         model.check_descriptor(y.grid.ndim)
@@ -168,7 +168,7 @@ def solve(
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
         if refine == 0 or not last_only:
-            maps["network"] = Map(_field(alignment.tau, pair.grid, pair), pair.transform)
+            maps["network"] = Map(_field(alignment.displacement, pair.grid, pair), pair.transform)
     if refine > 0:
         with watch.stage("refine"):
             from jssr.registration.instance_optimisation import refine_pair
@@ -290,7 +290,7 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     parts["registered"] = said.registered
     if said.descriptors is not None:
         parts["descriptors"] = tuple(d.float().cpu().clone() for d in said.descriptors)
-    if parts["tau"] is None or not bool(torch.isfinite(parts["tau"]).all()):
+    if parts["displacement"] is None or not bool(torch.isfinite(parts["displacement"]).all()):
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
     for name in ("fixed_segmentation", "moving_segmentation"):
         said_of = parts[name]

@@ -29,8 +29,10 @@ def rewrite_report(folder: Path) -> Path:
     """
     result = result_of(folder)
     phases = list(result.get("phases", ()))
-    rows = [view_of(folder / phase, phase, result["anchor"]) for phase in phases] if phases else [view_of(folder)]
-    title = f"{result['study']}: aligned to {result['anchor']}" if phases else rows[0].name
+    rows = (
+        [view_of(folder / phase, phase, result["reference_phase"]) for phase in phases] if phases else [view_of(folder)]
+    )
+    title = f"{result['study']}: aligned to {result['reference_phase']}" if phases else rows[0].name
     shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "measures")}
     path = folder / "report.html"
     write_report(path, title=title, rows=rows, provenance=shown)

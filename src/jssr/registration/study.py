@@ -24,10 +24,10 @@ __all__ = ["StudyAlignment", "align", "known_of", "state_results"]
 
 @dataclass(frozen=True, eq=False)
 class StudyAlignment:
-    """Every scan of a study aligned to the anchor: a `Registration` by phase."""
+    """Every scan of a study aligned to the reference_phase: a `Registration` by phase."""
 
     name: str
-    anchor: str
+    reference_phase: str
     registrations: dict[str, Registration]
 
     @property
@@ -47,7 +47,8 @@ class StudyAlignment:
         Args:
             out: the folder.
             report: also the report.
-            dicom: for each phase the headers of its series and the anchor's, to write `PHASE/jssr_dicom/` as well.
+            dicom: for each phase the headers of its series and the reference phase's, to write `PHASE/jssr_dicom/` as
+                well.
             keep: as `Saving` has it.
 
         Raises:
@@ -65,10 +66,10 @@ class StudyAlignment:
             if report:
                 from jssr.report.html import write_report
 
-                rows = [one.view(phase, self.anchor) for phase, one in self.registrations.items()]
+                rows = [one.view(phase, self.reference_phase) for phase, one in self.registrations.items()]
                 write_report(
                     folder / "report.html",
-                    title=f"{self.name}: aligned to {self.anchor}",
+                    title=f"{self.name}: aligned to {self.reference_phase}",
                     rows=rows,
                     provenance=self.summary(),
                 )
@@ -80,7 +81,7 @@ class StudyAlignment:
         keys = ("covered_percent", "folds_percent", "log_jacobian_sd", "peak_memory_mb", "warnings")
         return {
             "study": self.name,
-            "anchor": self.anchor,
+            "reference_phase": self.reference_phase,
             **{key: first.result[key] for key in ("convention", "system", "weights", "provenance")},
             "phases": {
                 phase: {key: one.result[key] for key in keys} | {"seconds": one.result["seconds"]["total"]}
@@ -91,7 +92,7 @@ class StudyAlignment:
 
 def align(
     study: Study | Mapping[str, Image] | str | os.PathLike[str],
-    anchor: str = "venous",
+    reference_phase: str = "venous",
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
@@ -103,11 +104,11 @@ def align(
     deterministic: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> StudyAlignment:
-    """Align every scan of a patient to the anchor.
+    """Align every scan of a patient to the reference phase.
 
     Args:
         study: scans by phase, or a folder (see `read_study`). Labels and landmarks beside the scans are measured.
-        anchor: the phase that stays.
+        reference_phase: the phase that stays.
         system, checkpoint, refine, rigid, descriptor, initial, device, deterministic: as in `register`.
         on_stage: called with phase and stage.
 
@@ -118,14 +119,14 @@ def align(
         study = Study("study", dict(study))
     elif not isinstance(study, Study):
         study = read_study(study)
-    study.check(anchor)
+    study.check(reference_phase)
     chosen = system is not None or checkpoint is not None
     model = load_model(system, checkpoint, device, deterministic, descriptor) if chosen else None
-    fixed = study.images[anchor]
+    fixed = study.images[reference_phase]
     fixed = fixed if isinstance(fixed, Volume) else read_image(fixed)
     done: dict[str, Registration] = {}
     for phase, moving in study.images.items():
-        if phase == anchor:
+        if phase == reference_phase:
             continue
 
         def told(stage: str, phase: str = phase) -> None:
@@ -135,20 +136,20 @@ def align(
         done[phase] = register(
             fixed, moving, checkpoint=model, refine=refine, rigid=rigid, descriptor=descriptor, initial=initial,
             structures=study.structures, device=device, deterministic=deterministic, on_stage=told,
-            **known_of(study, anchor, phase, model is not None and model.system.reads_structure),
+            **known_of(study, reference_phase, phase, model is not None and model.system.reads_structure),
         )  # fmt: skip
-    return StudyAlignment(study.name, anchor, done)
+    return StudyAlignment(study.name, reference_phase, done)
 
 
-def known_of(study: Study, anchor: str, phase: str, alone: bool = False) -> dict[str, Any]:
-    """The labels and landmarks of a pair, as `register` takes them, where both scans have them; the anchor's labels
-    `alone` for systems that read them."""
+def known_of(study: Study, reference_phase: str, phase: str, alone: bool = False) -> dict[str, Any]:
+    """The labels and landmarks of a pair, as `register` takes them, where both scans have them; the reference phase's
+    labels `alone` for systems that read them."""
     known: dict[str, Any] = {}
     for what, held in (("labels", study.labels), ("landmarks", study.landmarks)):
-        if anchor in held and phase in held:
-            known |= {f"fixed_{what}": held[anchor], f"moving_{what}": held[phase]}
-    if alone and anchor in study.labels:
-        known["fixed_labels"] = study.labels[anchor]
+        if reference_phase in held and phase in held:
+            known |= {f"fixed_{what}": held[reference_phase], f"moving_{what}": held[phase]}
+    if alone and reference_phase in study.labels:
+        known["fixed_labels"] = study.labels[reference_phase]
     return known
 
 

@@ -173,9 +173,9 @@ def lettered(picture: Colour, plane: Plane, size: int = 17) -> Colour:
     wide, high = image.size
     middles = ((7, high / 2, "lm"), (wide - 7, high / 2, "rm"), (wide / 2, 5, "mt"), (wide / 2, high - 6, "mb"))
     light = picture.mean() > 150
-    for (x, y, anchor), letter in zip(middles, LETTERS[plane], strict=True):
+    for (x, y, reference_phase), letter in zip(middles, LETTERS[plane], strict=True):
         draw.text(
-            (x, y), letter, "black" if light else "white", _font(size), anchor, stroke_width=0 if light else 2,
+            (x, y), letter, "black" if light else "white", _font(size), reference_phase, stroke_width=0 if light else 2,
             stroke_fill="black",
         )  # fmt: skip
     return np.asarray(image)
@@ -291,7 +291,7 @@ def montage(
 def caption(text: str, width: int, height: int = 26) -> Colour:
     """Write a line of text on white, to be set above a picture of that width."""
     image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", anchor="lm")
+    ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", reference_phase="lm")
     return np.asarray(image)
 
 

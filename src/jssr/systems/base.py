@@ -46,13 +46,13 @@ class Batch:
 class Alignment:
     """What a system says of one pair, everything on the grid of the input, batch first.
 
-    `tau` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
+    `displacement` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
     Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
     *spatial) of the moving and of the fixed image, where the system has made them: the refinement wants them.
     `synthesised` lies where the moving image does, or on the fixed one already where it is `registered` (JRS-Net).
     """
 
-    tau: Tensor
+    displacement: Tensor
     synthesised: Tensor | None = None
     moving_segmentation: Tensor | None = None
     fixed_segmentation: Tensor | None = None
@@ -67,7 +67,7 @@ class System(nn.Module):
     critics: tuple[str, ...] = ()
     """Parts that only judge: nothing in a batch's memo is made by them, so their update leaves it valid."""
     makes: Mapping[str, str] = {}
-    """Which part makes what `align` returns, e.g. {"tau": "Phi", "synthesised": "G", "segmentation": "S"}. The
+    """Which part makes what `align` returns, e.g. {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}. The
     training monitor looks at an output only once its part has been trained."""
 
     reads_structure = False

@@ -88,7 +88,7 @@ class Discrete(System):
         descriptor: of `DESCRIPTORS`.
     """
 
-    makes = {"tau": "search"}
+    makes = {"displacement": "search"}
 
     def __init__(
         self,

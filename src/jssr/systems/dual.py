@@ -52,7 +52,7 @@ class Dual(System):
     """
 
     parts = ("M",)
-    makes = {"tau": "M"}
+    makes = {"displacement": "M"}
 
     def __init__(self, M: nn.Module, margin: int = 0, tile: int = 100) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ class FlowRegister(System):
     """
 
     parts = ("Phi",)
-    makes = {"tau": "Phi"}
+    makes = {"displacement": "Phi"}
 
     def __init__(self, Phi: nn.Module) -> None:
         super().__init__()

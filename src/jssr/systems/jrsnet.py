@@ -61,7 +61,7 @@ class JRSNet(System):
             fields are composed. In training it is applied once.
     """
 
-    makes = {"tau": "G", "segmentation": "G"}
+    makes = {"displacement": "G", "segmentation": "G"}
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class JRSNet(System):
         self.parts = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
         self.critics = tuple(part for part in ("DY", "DX") if part in self.parts)
         if not masked:
-            self.makes = {"tau": "G"}
+            self.makes = {"displacement": "G"}
         self.reads_structure = masked
         self._distance: Callable[[Tensor, Tensor], Tensor] | None = None
 

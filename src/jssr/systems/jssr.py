@@ -60,7 +60,7 @@ class JSSR(System):
 
     parts: tuple[str, ...] = ("G", "Phi", "S", "D")
     critics = ("D",)
-    makes = {"tau": "Phi", "synthesised": "G", "segmentation": "S"}
+    makes = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class LapIRN(System):
     """The system of the module's docstring. Phi1, Phi2, Phi3: `LapIRNLevel`s from coarse to fine."""
 
     parts = LEVELS
-    makes = {"tau": "Phi3"}
+    makes = {"displacement": "Phi3"}
 
     def __init__(self, Phi1: nn.Module, Phi2: nn.Module, Phi3: nn.Module) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ class MacJNet(System):
         self.M, self.F, self.classes = M, F, classes
         self.measure, self.carried, self.compared = measure, carried, compared
         self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
-        self.makes = ({"tau": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+        self.makes = ({"displacement": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
 
     def guide_of(self, part: str) -> object:
         """The descriptor whose costs the levels are shown."""

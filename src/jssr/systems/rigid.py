@@ -20,7 +20,7 @@ __all__ = ["Rigid", "build"]
 class Rigid(System):
     """A field of zeros: it has no parts and nothing to train."""
 
-    makes = {"tau": "nothing"}
+    makes = {"displacement": "nothing"}
 
     def losses(self, batch: Batch, player: str) -> Terms:
         """None."""

@@ -41,7 +41,7 @@ class VoxelMorph(System):
     """
 
     parts = ("Phi",)
-    makes = {"tau": "Phi"}
+    makes = {"displacement": "Phi"}
 
     def __init__(self, Phi: nn.Module, halved: bool = True, squarings: int = 7) -> None:
         super().__init__()

@@ -82,8 +82,8 @@ def augment_single(scan: Scan, how: Augment, generator: torch.Generator) -> Scan
 class _Motion:
     """Where a voxel p of the result is read: `matrix (p - c) + c + shift + bend(p)`, c the middle of the grid.
 
-    The bend (1, n, *knots) holds control points in voxels; a further linear motion only turns them, so that however
-    many motions are chained, the full grid is made once.
+    The bend (1, n, *control points) holds control points in voxels; a further linear motion only turns them, so that
+    however many motions are chained, the full grid is made once.
     """
 
     matrix: Tensor
@@ -126,9 +126,9 @@ def _matrix(n: int, angles: Sequence[float], scale: float, mirror: bool) -> Tens
 
 
 def _bend(shape: Sequence[int], how: Augment, dice: Dice) -> Tensor:
-    """Random control points (1, n, *knots) of a smooth displacement, in voxels."""
-    knots = [max(4, math.ceil(s / how.elastic_spacing) + 1) for s in shape]
-    return ff.smooth(dice.normal((1, len(shape), *knots)) * how.elastic, 0.7)
+    """Random control points (1, n, *control points) of a smooth displacement, in voxels."""
+    control_points = [max(4, math.ceil(s / how.elastic_spacing) + 1) for s in shape]
+    return ff.smooth(dice.normal((1, len(shape), *control_points)) * how.elastic, 0.7)
 
 
 def _joint_motion(shape: Sequence[int], how: Augment, dice: Dice) -> _Motion | None:
@@ -200,14 +200,16 @@ def _look(scan: Scan, how: Augment, p_remap: float, dice: Dice) -> Scan:
 def _remap(image: Tensor, how: Augment, dice: Dice) -> Tensor:
     """A random monotone curve through -1 and 1 with bends between: soft tissues change places in contrast, air and
     bone stay at the ends."""
-    knots = 7
-    steps = torch.tensor([1.0 + how.remap * dice.uniform(-0.95, 2.0) for _ in range(knots - 1)]).clamp(min=0.05)
+    control_points = 7
+    steps = torch.tensor([1.0 + how.remap * dice.uniform(-0.95, 2.0) for _ in range(control_points - 1)]).clamp(
+        min=0.05
+    )
     curve = torch.cat([torch.zeros(1), steps.cumsum(0) / steps.sum()]) * 2 - 1
     return _through(image, curve)
 
 
 def _through(image: Tensor, curve: Tensor) -> Tensor:
-    """Piecewise-linear map of -1..1 whose values at equally spaced knots are `curve`."""
+    """Piecewise-linear map of -1..1 whose values at equally spaced points are `curve`."""
     cells = len(curve) - 1
     at = (image + 1) * (cells / 2)
     out = torch.full_like(image, float(curve[0]))

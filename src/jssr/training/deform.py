@@ -92,9 +92,9 @@ def deformed(mask: Tensor, how: Deform, generator: torch.Generator) -> Deformati
 
 def _drawn(shape: tuple[int, ...], how: Deform, generator: torch.Generator, mild: bool) -> Deformation:
     scale = max(shape) / how.pixels
-    spacing = max(2, 2 * round(how.knots * scale / 2))
-    knots = [-(-s // spacing) for s in shape]
-    bend = scale * _signed(how.mild_bend if mild else how.bend, (1, 2, *knots), generator)
+    spacing = max(2, 2 * round(how.control_points * scale / 2))
+    control_points = [-(-s // spacing) for s in shape]
+    bend = scale * _signed(how.mild_bend if mild else how.bend, (1, 2, *control_points), generator)
     low, high = how.mild_rotation if mild else how.rotation
     count = int((high - low) / how.rotation_step)
     step = int(torch.randint(count + 1, (), generator=generator)) * how.rotation_step + low

@@ -139,7 +139,7 @@ def picture(batch: Batch, alignment: Alignment, least: int = 200) -> figures.Col
     """
     if batch.moving is None or batch.fixed is None:
         raise ValueError("the batch has no pair")
-    tau, made = alignment.tau.float(), alignment.synthesised
+    tau, made = alignment.displacement.float(), alignment.synthesised
     ours, theirs = alignment.fixed_segmentation, alignment.moving_segmentation
     moved = warp(batch.moving.float(), tau)
     brought = None if theirs is None else warp(theirs.float(), tau)

@@ -92,10 +92,12 @@ def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], traine
     moving_mask, fixed_mask = _masks(batch)
     found: dict[str, float] = {}
     apart = copy_ratio(batch.fixed, batch.moving, batch.fixed, moving_mask * fixed_mask)  # 0, or NaN if the same
-    if judged("tau"):
+    if judged("displacement"):
         if not math.isnan(apart):
-            found["mean_displacement_voxels"] = mean_displacement(alignment.tau.float(), fixed_mask)
-        found["folded_percent"] = 100 * float((jacobian_determinant(alignment.tau.float()) <= 0).float().mean())
+            found["mean_displacement_voxels"] = mean_displacement(alignment.displacement.float(), fixed_mask)
+        found["folded_percent"] = 100 * float(
+            (jacobian_determinant(alignment.displacement.float()) <= 0).float().mean()
+        )
     if alignment.synthesised is not None and judged("synthesised") and not math.isnan(apart):
         synthesised = alignment.synthesised.float()
         found["copy_ratio"] = copy_ratio(synthesised, batch.moving, batch.fixed, moving_mask * fixed_mask)

@@ -50,8 +50,8 @@ class PairSource:
         cohort: prepared; the pairs.
         supervised: prepared labelled scans of another population; None where no stage needs them.
         structures: names of the classes 1, 2, ... of all label maps.
-        anchor: the phase that is fixed; None draws any ordered pair of a case's phases.
-        moving: the phase that is moved; None takes any but the anchor.
+        reference_phase: the phase that is fixed; None draws any ordered pair of a case's phases.
+        moving: the phase that is moved; None takes any but the reference phase.
         window: HU that become -1..1.
         patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
         in_body: a patch's middle is a random voxel of the fixed scan's body, so that it may reach beyond the scan;
@@ -65,7 +65,7 @@ class PairSource:
             which, the seed decides, and a larger share holds all of a smaller one.
 
     Raises:
-        CohortError: unknown anchor or structure.
+        CohortError: unknown reference phase or structure.
         TrainingError: no case of that split has two phases.
     """
 
@@ -74,7 +74,7 @@ class PairSource:
         cohort: Cohort,
         supervised: Cohort | None,
         structures: Sequence[str],
-        anchor: str | None,
+        reference_phase: str | None,
         window: Window,
         patch: Sequence[int] | None = None,
         batch: int = 1,
@@ -87,11 +87,17 @@ class PairSource:
         in_body: bool = False,
     ) -> None:
         try:
-            cohort.check_phases(*(phase for phase in (anchor, moving) if phase is not None))
+            cohort.check_phases(*(phase for phase in (reference_phase, moving) if phase is not None))
         except CohortError as error:
-            raise CohortError(f"{error}; name them with --set anchor=PHASE, --set moving=PHASE") from None
+            raise CohortError(f"{error}; name them with --set reference_phase=PHASE, --set moving=PHASE") from None
         self.patch = None if patch is None else tuple(int(s) for s in patch)
-        self.anchor, self.moving, self.size, self.seed, self.augment = anchor, moving, batch, seed, augment
+        self.reference_phase, self.moving, self.size, self.seed, self.augment = (
+            reference_phase,
+            moving,
+            batch,
+            seed,
+            augment,
+        )
         self.in_body = in_body
         room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
         # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
@@ -99,10 +105,11 @@ class PairSource:
         self.shelf = Shelf(cohort, window, structures if named else (), room)
         self.cases = [c for c in cases_of_split(cohort, split) if self._choices(c)]
         if moving is not None:
-            lacking = [c.id for c in cases_of_split(cohort, split) if not {anchor, moving} <= set(c.images)]
+            lacking = [c.id for c in cases_of_split(cohort, split) if not {reference_phase, moving} <= set(c.images)]
             if lacking:
                 raise TrainingError(
-                    f"{cohort.root}: {moving} is to be moved onto {anchor}, but case {', '.join(lacking)} has not both"
+                    f"{cohort.root}: {moving} is to be moved onto {reference_phase}, but case "
+                    f"{', '.join(lacking)} has not both"
                 )
         if not self.cases:
             raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
@@ -243,7 +250,11 @@ class PairSource:
 
     def _choices(self, case: Case) -> list[tuple[str, str]]:
         """The ordered pairs (moving, fixed) of a case."""
-        fixed = list(case.images) if self.anchor is None else [p for p in [self.anchor] if p in case.images]
+        fixed = (
+            list(case.images)
+            if self.reference_phase is None
+            else [p for p in [self.reference_phase] if p in case.images]
+        )
         return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
 
     def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:

@@ -41,14 +41,14 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
             augment, cache_gb=cache_gb,
         )  # fmt: skip
     return PairSource(
-        cohort, supervised, recipe.structures, recipe.anchor, recipe.window, recipe.patch, recipe.batch, recipe.seed,
-        augment, cache_gb=cache_gb, labelled=recipe.labelled, moving=recipe.moving, in_body=recipe.in_body,
+        cohort, supervised, recipe.structures, recipe.reference_phase, recipe.window, recipe.patch, recipe.batch,
+        recipe.seed, augment, cache_gb=cache_gb, labelled=recipe.labelled, moving=recipe.moving, in_body=recipe.in_body,
     )  # fmt: skip
 
 
 def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -> None:
     """Scans must be of the kind that the recipe takes, and lie on the grid that it works on."""
-    n = read_grid(cohort.image(cohort.cases[0], cohort.anchor)).ndim
+    n = read_grid(cohort.image(cohort.cases[0], cohort.reference_phase)).ndim
     if n not in recipe.dims:
         takes = dims_in_words(recipe.dims)
         raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {takes}")

@@ -51,8 +51,8 @@ class Scans:
     """
 
     def __init__(self, folder: Path, phase: str = "") -> None:
-        anchor = str(result_of(folder.parent)["anchor"]) if phase else ""
-        self.view: AlignmentView = view_of(folder, phase, anchor)
+        reference_phase = str(result_of(folder.parent)["reference_phase"]) if phase else ""
+        self.view: AlignmentView = view_of(folder, phase, reference_phase)
         self.result = result_of(folder)
         if self.view.fixed.grid.ndim != 3:
             raise JssrError(f"{folder}: a result of 2D images; the viewer shows volumes, report.html shows these")

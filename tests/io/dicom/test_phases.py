@@ -32,9 +32,9 @@ def phases(*found, **how):
 @pytest.mark.parametrize(
     ("description", "phase"),
     [
-        ("Abd NATIV 5.0 B30f", "uncontrast"),
-        ("ABD W/O CONTRAST", "uncontrast"),
-        ("non-contrast", "uncontrast"),
+        ("Abd NATIV 5.0 B30f", "non-contrast"),
+        ("ABD W/O CONTRAST", "non-contrast"),
+        ("non-contrast", "non-contrast"),
         ("Abdomen arteriell 3mm", "arterial"),
         ("LIVER ART 2.5", "arterial"),
         ("portal venous 3.0", "venous"),
@@ -62,7 +62,7 @@ def test_descriptions(description, phase):
 def test_an_examination_s_protocol_tells_nothing():
     found = one(2, "a", "10", protocol="Abd w/o contrast"), one(3, "b", "12", protocol="Abd w/o contrast")
     assert phases(*found) == {2: "series2", 3: "series3"}
-    assert phases(found[0]) == {2: "uncontrast"}  # alone it does
+    assert phases(found[0]) == {2: "non-contrast"}  # alone it does
 
 
 @pytest.mark.parametrize(("delay", "phase"), [(25, "arterial"), (49, "arterial"), (70, "venous"), (180, "delay")])
@@ -74,7 +74,7 @@ def test_seconds_after_the_contrast_agent(delay, phase):
 def test_order_in_time():
     four = [one(n, time=str(10 + n)) for n in (2, 3, 4, 5)]
     named = name_phases(four)
-    assert [n.phase for n in named] == ["uncontrast", "arterial", "venous", "delay"]
+    assert [n.phase for n in named] == ["non-contrast", "arterial", "venous", "delay"]
     assert not any(n.sure for n in named)
     assert phases(*four[:3]) == {2: "series2", 3: "series3", 4: "series4"}  # three could be any three
     assert phases(one(2), one(3), one(4), one(5)) == {n: f"series{n}" for n in (2, 3, 4, 5)}  # no times
@@ -82,18 +82,18 @@ def test_order_in_time():
 
 def test_order_between_known_phases():
     found = one(2, "native", "10"), one(3, time="12"), one(4, time="13"), one(5, "delayed", "20")
-    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous", 5: "delay"}
+    assert phases(*found) == {2: "non-contrast", 3: "arterial", 4: "venous", 5: "delay"}
     found = one(2, "native", "10"), one(3, time="12")
-    assert phases(*found) == {2: "uncontrast", 3: "venous"}
+    assert phases(*found) == {2: "non-contrast", 3: "venous"}
     found = one(2, "native", "10"), one(3, time="12"), one(4, time="13")
-    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous"}
+    assert phases(*found) == {2: "non-contrast", 3: "arterial", 4: "venous"}
     found = one(2, time="10"), one(3, "arterial", "12")
-    assert phases(*found) == {2: "uncontrast", 3: "arterial"}
+    assert phases(*found) == {2: "non-contrast", 3: "arterial"}
 
 
 def test_no_contrast_agent_beside_series_with_one():
     found = one(2, time="10", contrast=None), one(3, time="12", contrast="X"), one(4, time="13", contrast="X")
-    assert phases(*found) == {2: "uncontrast", 3: "arterial", 4: "venous"}
+    assert phases(*found) == {2: "non-contrast", 3: "arterial", 4: "venous"}
 
 
 def test_mr_by_sequence():
@@ -179,7 +179,7 @@ def test_no_phase_twice():
 
 def test_zeroed_times_are_no_acquisition():
     found = [one(n, d, acquisition_time="20200101 000000") for n, d in ((2, "arterial"), (3, "venous"), (4, "native"))]
-    assert phases(*found) == {2: "arterial", 3: "venous", 4: "uncontrast"}
+    assert phases(*found) == {2: "arterial", 3: "venous", 4: "non-contrast"}
 
 
 def test_bolus_monitoring_is_left_out():

@@ -18,10 +18,10 @@ from jssr.io.dicom.series import check_one_patient
 
 __all__ = ["ORDER", "Named", "name_phases"]
 
-ORDER = ("uncontrast", "arterial", "venous", "delay")
+ORDER = ("non-contrast", "arterial", "venous", "delay")
 """Phases of a contrast-enhanced study, as they are taken."""
 _WORDS = {
-    "uncontrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|\bplain\b|\bwithout\b|\bw/?o\b|pre-?contrast|"
+    "non-contrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|\bplain\b|\bwithout\b|\bw/?o\b|pre-?contrast|"
     r"ncct|\bnc\b|\bc-(?!\w)",
     "arterial": r"arteri\w*|\bart\b",
     "venous": r"(?<!intra)(?<!intra[- ])(venous|venoes|venös)|\bport(al|o)\w*|\bpv\b|\bpvp\b|\bven\b",
@@ -222,7 +222,7 @@ def _by_order(named: Sequence[Named], taken: Collection[str]) -> list[Named]:
     out = []
     for one in named:
         if told_some and not one.phase and one.series.modality == "CT" and not one.series.contrast:
-            one = Named(one.series, "uncontrast", "no contrast agent, other series had one")
+            one = Named(one.series, "non-contrast", "no contrast agent, other series had one")
         out.append(one)
     free: list[int] = []
     start = 0
@@ -245,7 +245,7 @@ def _fitting(slots: Sequence[str], count: int, last: bool) -> Sequence[str]:
     scan after contrast the venous phase is meant, of two the arterial and the venous."""
     if count == len(slots):
         return slots
-    after = [p for p in slots if p != "uncontrast"]
-    if last and "uncontrast" not in slots and after == ["arterial", "venous", "delay"]:
+    after = [p for p in slots if p != "non-contrast"]
+    if last and "non-contrast" not in slots and after == ["arterial", "venous", "delay"]:
         return {1: ["venous"], 2: ["arterial", "venous"]}.get(count, [])
     return []
