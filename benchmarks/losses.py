@@ -1,6 +1,6 @@
 """What a run's log says, in short: `python benchmarks/losses.py RUN > summary.csv`.
 
-The mean of each loss over every hundred steps of `RUN/losses.csv`, as docs/runs has them.
+The mean of each loss over every hundred steps of `RUN/losses.csv`, as docs/notebook/runs has them.
 """
 
 from __future__ import annotations

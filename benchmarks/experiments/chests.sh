@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # JRS-Net and its baselines on radiographs: table 1 of its paper, on phantoms and on real films. DATA is a folder with
-# the real ones (benchmarks/real_radiographs.py says which); without it the phantoms alone. docs/results.md, "JRS-Net".
+# the real ones (benchmarks/real_radiographs.py says which); without it the phantoms alone. docs/notebook, "JRS-Net".
 . "$(dirname "$0")/common.sh"
 
 phantoms chests --anatomy thorax --patients 100 --seed 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # CT in three phases aligned to the venous one: tables 1 and 2 of the JSSR paper with its systems at equal steps of the
-# register. docs/results.md, "The paper's comparison, CT to CT".
+# register. docs/notebook, "The paper's comparison, CT to CT".
 . "$(dirname "$0")/common.sh"
 
 phantoms target --patients 64 --seed 1

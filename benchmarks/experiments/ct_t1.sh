@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # CT before contrast and in the arterial phase, aligned to T1-like MR: the JSSR paper's systems where appearances are
-# far apart. docs/results.md, "CT to T1".
+# far apart. docs/notebook, "CT to T1".
 . "$(dirname "$0")/common.sh"
 
 phantoms ct-t1 --patients 64 --seed 1 --phases t1,non-contrast,arterial

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Systems and tools on four phantom patients, one process with all threads, nothing beside: seconds count.
-# docs/results.md, "Beside the tools people use".
+# docs/notebook, "Beside the tools people use".
 . "$(dirname "$0")/common.sh"
 
 phantoms test4 --patients 4 --seed 3

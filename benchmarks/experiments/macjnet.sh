@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # macJNet, its ablations and shares of labels on CT and T1-like MR: tables 2 to 8 of its paper at a reduced size.
-# docs/results.md, "macJNet".
+# docs/notebook, "macJNet".
 . "$(dirname "$0")/common.sh"
 
 phantoms ct-mr --patients 64 --seed 21 --phases venous,t1

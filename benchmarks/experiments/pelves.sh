@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The dual register on pelves, CT and T2-like MR: table 1 of its paper. docs/results.md, "The dual register".
+# The dual register on pelves, CT and T2-like MR: table 1 of its paper. docs/notebook, "The dual register".
 . "$(dirname "$0")/common.sh"
 
 phantoms pelves --anatomy pelvis --paired --patients 100 --seed 1

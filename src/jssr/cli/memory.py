@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Let the C library reuse the memory of freed arrays instead of handing each back to the system.
 
     By default every array above some megabytes is mapped afresh, and the system clears its pages on first touch: that
-    took a third of a training step (docs/results.md). For the whole process and the workers it starts, so a program's
+    took a third of a training step (docs/notebook). For the whole process and the workers it starts, so a program's
     decision and not a library's: the command line calls it, `import jssr` does not.
 
     Returns:

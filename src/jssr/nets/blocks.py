@@ -18,7 +18,7 @@ def _doubled(image: Tensor) -> bool:
     """Whether a convolution of this input should be done twice over.
 
     PyTorch (ATen/native/Convolution.cpp, `use_mkldnn`) sends a single small float32 volume to its im2col code, which
-    was measured several times slower here than oneDNN's (docs/results.md); batches of two always go to oneDNN.
+    was measured several times slower here than oneDNN's (docs/notebook); batches of two always go to oneDNN.
     """
     return (
         image.device.type == "cpu"

@@ -1,6 +1,6 @@
 """Recipes of the systems that JSSR is compared with, at the step budget of `jssr-compact` and on its grid.
 
-Costs and scores as measured: docs/results.md. Learning rates, schedule, averaging and augmentation are JSSR's too, so
+Costs and scores as measured: docs/notebook. Learning rates, schedule, averaging and augmentation are JSSR's too, so
 that what differs between two rows of a table is the system; the authors' own rates (1e-4, 2e-4) are for runs that are
 a hundred times longer.
 """

@@ -1,6 +1,6 @@
 """Recipes of JRS-Net (Mahapatra et al. 2018), its ablation and the registers it is compared with, in 2D.
 
-Costs and scores as measured: docs/results.md.
+Costs and scores as measured: docs/notebook.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEEDS = ("pair", "labels", "truth")
 BEGIN, JOINT = 4000, 1200
 """Steps of JRS-Net's two stages; the other registers take as many in one."""
 FIELD = 25.0
-"""Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/results.md, "JRS-Net")."""
+"""Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/notebook, "JRS-Net")."""
 
 VARIED: dict[str, Any] = {
     "p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0,

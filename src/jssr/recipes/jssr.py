@@ -1,4 +1,4 @@
-"""Recipes of JSSR (Liu et al., ECCV 2020) and its two ablations. Costs and scores as measured: docs/results.md."""
+"""Recipes of JSSR (Liu et al., ECCV 2020) and its two ablations. Costs and scores as measured: docs/notebook."""
 
 from __future__ import annotations
 

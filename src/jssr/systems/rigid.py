@@ -1,6 +1,6 @@
 """`rigid`: no more than the rigid alignment that every system starts from.
 
-For scans whose deformation nothing here finds (docs/results.md, legs in CT and MR). With `--refine` the instance
+For scans whose deformation nothing here finds (docs/notebook, legs in CT and MR). With `--refine` the instance
 optimisation alone follows.
 """
 
