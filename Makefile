@@ -1,8 +1,10 @@
-# make demo: sets up and aligns a phantom patient.   make test: sets up and runs the tests.   make docs: builds the site.
+# make demo: installs the core and the phantom, and aligns a phantom patient.   make setup: installs everything, pinned.
+# make test: sets up and runs the tests.   make docs: builds the site.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+DEMO   := $(VENV)/.demo-ready
 
 .PHONY: demo test lint docs setup vendor clean
 
@@ -20,7 +22,14 @@ $(READY): requirements.lock pyproject.toml
 vendor:
 	$(PYTHON) hatch_build.py
 
-demo: setup
+# What the demo needs, unless everything is there already.
+$(DEMO): requirements.lock pyproject.toml
+	test -e $(READY) || { $(PYTHON) -m venv $(VENV) && \
+	    $(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.lock) && \
+	    $(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[phantom]'; }
+	touch $(DEMO)
+
+demo: $(DEMO)
 	$(BIN)/jssr demo -o demo
 
 lint: setup

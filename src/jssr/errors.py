@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 __all__ = [
     "CheckpointError",
@@ -14,6 +15,7 @@ __all__ = [
     "GeometryError",
     "ImageError",
     "JssrError",
+    "MissingExtraError",
     "OutputError",
     "PointsError",
     "RecipeError",
@@ -21,6 +23,7 @@ __all__ = [
     "TransformError",
     "WorkerError",
     "nearest",
+    "requires",
 ]
 
 
@@ -74,6 +77,29 @@ class WorkerError(JssrError):
 
 class OutputError(JssrError):
     """An output that cannot be written; what was there before is untouched."""
+
+
+class MissingExtraError(JssrError):
+    """A feature whose packages are not installed: they come with an extra of `jssr`."""
+
+
+def requires(extra: str, *modules: str) -> None:
+    """Check that the packages of an extra are installed, without importing them.
+
+    Args:
+        extra: as pyproject.toml names it: "train", "viewer", "dicom", "benchmark", "phantom".
+        modules: what will be imported.
+
+    Raises:
+        MissingExtraError: one is missing; the message holds the command that installs it.
+    """
+    for module in modules:
+        try:
+            found = find_spec(module) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            raise MissingExtraError(f"{module} is not installed: pip install 'jssr[{extra}]'")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
@@ -47,6 +48,18 @@ def test_edges_of_the_other_are_drawn_on_the_fixed() -> None:
     drawn = (figures.edges(fixed, other, sigma=1.5) == figures.MOVING_COLOUR).all(axis=-1)
     columns = np.flatnonzero(drawn[5:35].any(axis=0))
     assert len(columns) and set(columns) <= {23, 24, 25, 26}
+
+
+def test_canny_agrees_with_scikit_image() -> None:
+    theirs_of = pytest.importorskip("skimage.feature").canny
+    rng = np.random.default_rng(3)
+    picture = ndimage.gaussian_filter(rng.normal(size=(120, 100)), 6)
+    picture = ((picture > 0.02) * 0.6 + 0.05 * rng.random(picture.shape)).astype(np.float32)
+    ours, theirs = (figures.canny(picture, 2.0, 0.05, 0.13), theirs_of(picture.astype(float), 2.0, 0.05, 0.13))
+    near = [ndimage.binary_dilation(one, np.ones((3, 3))) for one in (ours, theirs)]
+    assert theirs.sum() > 300
+    assert (ours & near[1]).sum() >= 0.97 * ours.sum()
+    assert (theirs & near[0]).sum() >= 0.97 * theirs.sum()
 
 
 def test_contours_are_white_where_they_coincide() -> None:

@@ -99,14 +99,17 @@ def align(
     from jssr.io.output import check_output
     from jssr.io.study import anonymous_study, read_study
     from jssr.registration import study as engine
-    from jssr.registration.dicom import study_sources
 
     check_output(out)
     found = read_study(study, phases_of(phase), leave or (), by_folder=not anonymise)
     if found.series:
         show_series(opt.console(), found.series)
     found.check(reference_phase)
-    headers = study_sources(found, reference_phase, anonymise) if dicom else None
+    headers = None
+    if dicom:
+        from jssr.registration.dicom import study_sources
+
+        headers = study_sources(found, reference_phase, anonymise)
     if anonymise:
         found = anonymous_study(found)
     with opt.Stages(STAGES * max(1, len(found.images) - 1) + 1).shown() as stages:

@@ -35,9 +35,11 @@ def view(
     Example: jssr view aligned
     """
     opt.prepare_session(None, verbose)
+    from jssr.errors import JssrError, requires
+
+    requires("viewer", "uvicorn")
     import uvicorn
 
-    from jssr.errors import JssrError
     from jssr.io.atomic import make_folder
     from jssr.viewer.server import STATIC, create_app
 

@@ -48,7 +48,8 @@ def read_image(
     """
     path = Path(path)
     if path.is_dir() or names_series(path):
-        from jssr.io.dicom import read_series, single_image
+        from jssr.io.dicom.read import read_series
+        from jssr.io.dicom.series import single_image
 
         folder, uid = (path, series) if path.is_dir() else (path.parent, path.name)
         alone = single_image(folder, uid)

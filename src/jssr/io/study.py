@@ -7,15 +7,16 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jssr.core.volume import Points, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
-from jssr.io.dicom import find_series
-from jssr.io.dicom.phases import Named, name_phases
 from jssr.io.images import read_image
 from jssr.io.itk import WRITABLE
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.phases import Named
 
 __all__ = ["Image", "Study", "anonymous", "anonymous_study", "named_in", "read_study", "study_of"]
 
@@ -149,6 +150,11 @@ def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
 
 def _dicom(folder: Path, chosen: Mapping[str, str], left: Collection[str], by_folder: bool) -> tuple[Named, ...]:
     """The series of a DICOM study by phase."""
+    if not any(p.is_file() for p in folder.rglob("*")):
+        return ()
+    from jssr.io.dicom.phases import name_phases
+    from jssr.io.dicom.series import find_series
+
     found = [s for s in find_series(folder, localizers=True) if DICOM_FOLDER not in s.paths[0].parts]
     homes = {s.uid: s.paths[0].relative_to(folder).parts for s in found}
     told = {uid: p[0].lower() for uid, p in homes.items() if by_folder and len(p) > 1 and _NAME.fullmatch(p[0])}

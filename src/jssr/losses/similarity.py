@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jssr.core.precision import full_precision
+from jssr.errors import requires
 
 __all__ = [
     "box_mean",
@@ -103,6 +104,7 @@ def normalised_mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = No
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean structural similarity of two images in -1..1 (Wang et al. 2004: Gaussian windows of 11 voxels). 1 is a
     match."""
+    requires("train", "monai")
     from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
 
     dims = a.ndim - 2

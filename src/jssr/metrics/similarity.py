@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from jssr.errors import requires
+
 __all__ = ["likeness", "mutual_information", "structural_similarity"]
 
 BINS = 64
@@ -45,6 +47,7 @@ def mutual_information(a: ArrayLike, b: ArrayLike, bins: int = BINS) -> float:
 def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
     """Mean SSIM of windows of 7 voxels with data throughout, of images in -1..1. Equation (2) is printed with sums
     where the standard (Wang et al. 2004), which MONAI computes, has products."""
+    requires("train", "monai")
     from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
 
     dims = a.ndim - 2

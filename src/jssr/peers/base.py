@@ -10,7 +10,7 @@ import numpy as np
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Transform, resample
 from jssr.core.volume import Volume
-from jssr.errors import JssrError
+from jssr.errors import JssrError, MissingExtraError, requires
 from jssr.io.provenance import package_version
 
 __all__ = ["Tool", "isotropic", "missing"]
@@ -60,9 +60,11 @@ def missing(module: str) -> Callable[[], str | None]:
     """A `Tool.lacks` for a Python package of the extra."""
 
     def lacks() -> str | None:
-        from importlib.util import find_spec
-
-        return None if find_spec(module) else f"{module} is not installed; pip install '.[benchmark]' in the clone"
+        try:
+            requires("benchmark", module)
+        except MissingExtraError as error:
+            return str(error)
+        return None
 
     return lacks
 

@@ -94,7 +94,7 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     except (OSError, ValueError, TypeError, EOFError, zlib.error, struct.error, ElementTree.ParseError) as error:
         raise ImageError(f"{path}: the names of the labels cannot be read ({type(error).__name__}: {error})") from error
     if not names:
-        raise ImageError(f"{path}: holds no label names; give them with --label-names FILE.json")
+        raise ImageError(f"{path}: holds no label names; give them with --names FILE.json")
     return names
 
 

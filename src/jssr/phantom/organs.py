@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import convex_hull_image
 
 from jssr.core.grid import Grid
 from jssr.core.transform import resample
 from jssr.core.volume import Points, Volume
+from jssr.errors import requires
 from jssr.phantom.atlas import label_of, mobility_of, tissue_of
 from jssr.phantom.study import CT_PHASES
 from jssr.phantom.texture import bounding_box
@@ -114,6 +114,9 @@ def _share(name: str, otherwise: float) -> float:
 
 def cavity_of(organs: Organs) -> NDArray[np.bool_]:
     """Where organs slide: in each axial slice the hull of the abdominal organs, without spine and muscles."""
+    requires("phantom", "skimage")
+    from skimage.morphology import convex_hull_image
+
     grid = organs.grid
     moving = organs.where(lambda n: _share(n, 0.0) >= 0.3)
     fixed = organs.where(lambda n: _share(n, 1.0) <= 0.12 and label_of(n) != LABELS["aorta"])

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.restoration import denoise_tv_chambolle
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
-from jssr.errors import GeometryError, ImageError
+from jssr.errors import GeometryError, ImageError, requires
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.phantom.atlas import label_of, tissue_of
@@ -106,6 +105,7 @@ def write_recoloured(
 
     Args and errors as in `make_recoloured_study` and `write_cohort`; `ct` and `labels` are files.
     """
+    requires("phantom", "skimage")  # told once, before worker processes tell it
     arguments = {
         "ct": os.fspath(ct),
         "labels": os.fspath(labels),
@@ -149,6 +149,8 @@ def _subject(organs: Organs, source: str, contrast: PatientContrast, remove: flo
 
 def _denoised(hu: NDArray[np.float32], sd: float) -> NDArray[np.float32]:
     """Total variation keeps edges; only the soft-tissue range is touched, where noise shows."""
+    from skimage.restoration import denoise_tv_chambolle
+
     low, high = -250.0, 350.0
     shown = np.clip(hu, low, high)
     removed = shown - denoise_tv_chambolle(shown, weight=0.8 * sd, max_num_iter=30).astype(np.float32)

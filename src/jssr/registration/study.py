@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jssr.core.volume import Volume
-from jssr.io.dicom.headers import Sources
 from jssr.io.images import read_image
 from jssr.io.output import output_folder, write_json
 from jssr.io.study import Image, Study, read_study
@@ -18,6 +17,9 @@ from jssr.metrics.measures import CaseResult
 from jssr.registration.model import Model, load_model
 from jssr.registration.pipeline import register
 from jssr.registration.result import OUTPUTS, Registration, Saving
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.headers import Sources
 
 __all__ = ["StudyAlignment", "align", "known_of", "state_results"]
 

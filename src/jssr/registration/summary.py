@@ -28,10 +28,10 @@ CONVENTION = (
 
 def _title(name: str) -> str:
     """What people call a scan: the name of its file, or the description of its DICOM series."""
-    from jssr.io.dicom import series_at
-
     path = Path(name)
     try:
+        from jssr.io.dicom.read import series_at
+
         series = None if path.is_file() else series_at(path)
     except JssrError:
         series = None

@@ -17,8 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_erosion
-from skimage.feature import canny
+from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter, map_coordinates, sobel
 
 from jssr.core.volume import Volume
 from jssr.metrics.measures import CaseResult
@@ -32,6 +31,7 @@ __all__ = [
     "StudyRow",
     "beside",
     "box_plot",
+    "canny",
     "caption",
     "checkerboard",
     "compare",
@@ -87,8 +87,21 @@ def difference(fixed: Grey, other: Grey) -> Colour:
 
 def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
     """Draw the other's edges (Canny, `sigma` in pixels) over the fixed image."""
-    lines = canny(other.astype(np.float64), sigma=sigma, low_threshold=0.05, high_threshold=0.13)
+    lines = canny(other, sigma, low=0.05, high=0.13)
     return _over(grey(fixed * 0.85), lines | np.roll(lines, 1, axis=0), MOVING_COLOUR)
+
+
+def canny(picture: Grey, sigma: float, low: float, high: float) -> NDArray[np.bool_]:
+    """Find edges (Canny 1986): ridges of the smoothed gradient above `low` that are connected to one above `high`."""
+    smooth = gaussian_filter(picture.astype(np.float64), sigma, mode="nearest")
+    gradient = np.stack([sobel(smooth, axis) for axis in (0, 1)])
+    size = np.hypot(*gradient)
+    across = gradient / np.maximum(np.abs(gradient).max(axis=0), 1e-12)  # to the next pixel, as the gradient points
+    index = np.indices(size.shape)
+    beside = [map_coordinates(size, index + sign * across, order=1, mode="nearest") for sign in (1, -1)]
+    ridge = (size > low) & (size >= beside[0]) & (size >= beside[1])
+    ridge[[0, -1], :] = ridge[:, [0, -1]] = False
+    return np.asarray(binary_propagation(ridge & (size >= high), np.ones((3, 3)), mask=ridge), dtype=bool)
 
 
 def contours(picture: Grey, fixed: NDArray[np.generic], other: NDArray[np.generic]) -> Colour:
@@ -173,9 +186,9 @@ def lettered(picture: Colour, plane: Plane, size: int = 17) -> Colour:
     wide, high = image.size
     middles = ((7, high / 2, "lm"), (wide - 7, high / 2, "rm"), (wide / 2, 5, "mt"), (wide / 2, high - 6, "mb"))
     light = picture.mean() > 150
-    for (x, y, reference_phase), letter in zip(middles, LETTERS[plane], strict=True):
+    for (x, y, anchor), letter in zip(middles, LETTERS[plane], strict=True):
         draw.text(
-            (x, y), letter, "black" if light else "white", _font(size), reference_phase, stroke_width=0 if light else 2,
+            (x, y), letter, "black" if light else "white", _font(size), anchor, stroke_width=0 if light else 2,
             stroke_fill="black",
         )  # fmt: skip
     return np.asarray(image)
@@ -291,7 +304,7 @@ def montage(
 def caption(text: str, width: int, height: int = 26) -> Colour:
     """Write a line of text on white, to be set above a picture of that width."""
     image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", reference_phase="lm")
+    ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", anchor="lm")
     return np.asarray(image)
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
+from jssr.errors import requires
 from jssr.losses.descriptors import DESCRIPTORS, described
 from jssr.losses.measures import Measure, measure_of
 from jssr.losses.overlap import one_hot, soft_dice
@@ -235,6 +236,7 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if len(named) not in (0, len(LEVELS)) or ("M" in networks) != ("F" in networks) or not networks:
         raise ValueError("macJNet has all of Phi1, Phi2, Phi3 or none, and M with F or neither")
     if "M" in networks:
+        requires("train", "monai")
         from jssr.nets.dynunet import SegNet  # MONAI's network: what does not segment need not load it
     M, F = (SegNet(classes=classes, **networks[part]) if part in networks else None for part in ("M", "F"))
     numbers = {"similarity": "macmind", **options}

@@ -14,9 +14,10 @@ from scipy.spatial.transform import Rotation
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.errors import ImageError
-from jssr.io.dicom import find_series, read_series
 from jssr.io.dicom.headers import headers_of
 from jssr.io.dicom.phases import name_phases
+from jssr.io.dicom.read import read_series
+from jssr.io.dicom.series import find_series
 from jssr.io.images import read_image
 
 AXES = Rotation.from_euler("xyz", (12, -8, 20), degrees=True).as_matrix()

@@ -18,10 +18,11 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import volume_of
 from jssr.errors import ImageError, TransformError
-from jssr.io.dicom import find_series, read_series
 from jssr.io.dicom.headers import Sources, headers_of
 from jssr.io.dicom.moved import copy_series, write_moved
+from jssr.io.dicom.read import read_series
 from jssr.io.dicom.results import field_grid, write_deformation, write_segmentation
+from jssr.io.dicom.series import find_series
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 

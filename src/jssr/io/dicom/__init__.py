@@ -1,6 +1,7 @@
-"""DICOM: the series of a folder, their voxels and place, and results as objects that other programs take."""
+"""DICOM in and out. Importing any module of it needs the extra `dicom`."""
 
-from jssr.io.dicom.read import read_series, series_at
-from jssr.io.dicom.series import SeriesInfo, find_series, single_image
+from __future__ import annotations
 
-__all__ = ["SeriesInfo", "find_series", "read_series", "series_at", "single_image"]
+from jssr.errors import requires
+
+requires("dicom", "pydicom", "highdicom", "dicomanonymizer")

@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jssr.errors import ImageError
-from jssr.io.dicom import SeriesInfo
-from jssr.io.dicom.series import check_one_patient
+from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
 __all__ = ["ORDER", "Named", "name_phases"]
 
