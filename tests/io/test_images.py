@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
-from jssr.io.images import from_sitk, read_grid, read_image, stored_dtype, write_image
+from jssr.io.images import read_grid, read_image, stored_dtype, write_image
 from jssr.io.itk import to_sitk
 
 AXES = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
@@ -172,7 +172,7 @@ def test_sheared_axes_are_refused(tmp_path):
 
 def test_from_sitk_is_to_sitk_reversed():
     image = to_sitk(VALUES[None], GRID)
-    again = from_sitk(image)
+    again = Volume.from_sitk(image)
     assert again.grid.same_as(GRID) and np.array_equal(again.array, VALUES)
 
 

@@ -338,3 +338,22 @@ def test_a_generator_that_copies_is_told(weights, monkeypatch):
     assert not any(told in w for w in jssr.register(y, x, checkpoint=model, rigid=False).result["warnings"])
     monkeypatch.setattr(model.system.G, "forward", lambda moving, fixed: fixed)
     assert any(told in w for w in jssr.register(y, x, checkpoint=model, rigid=False).result["warnings"])
+
+
+def test_scans_from_other_libraries_give_the_same_alignment(model, done):
+    y, x = ball(), ball((6, 0, 0))
+    labels = ball_labels(), ball_labels((6, 0, 0))
+    marks = np.array([[0.0, 0, 0], [10, 0, 0]])
+    given = {
+        "sitk": (y.sitk(), x.sitk(), *(one.sitk() for one in labels)),
+        "nibabel": (y.nibabel(), x.nibabel(), *(one.nibabel() for one in labels)),
+        "numpy": tuple((one.numpy(), one.affine()) for one in (y, x, *labels)),
+    }
+    for fixed, moving, *known in given.values():
+        found = jssr.register(
+            fixed, moving, checkpoint=model, rigid=False, fixed_labels=known[0], moving_labels=known[1],
+            fixed_landmarks=marks, moving_landmarks=marks + (6, 0, 0), structures={"liver": (1,)},
+        )  # fmt: skip
+        assert torch.equal(found.displacement.u, done.displacement.u)
+        assert found.states["initial"]["tre"] == pytest.approx(done.states["initial"]["tre"])
+        assert found.moved.nibabel().shape == y.grid.shape and found.displacement.sitk().GetDimension() == 3

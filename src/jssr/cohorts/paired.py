@@ -15,7 +15,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -30,7 +29,6 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
-from jssr.io.transforms import displacement_of
 from jssr.metrics.measures import dice, member
 from jssr.metrics.measures import regularity as folds_of
 from jssr.peers import TOOLS
@@ -254,7 +252,7 @@ def _demons(fixed: Volume, moving: Volume, values: Mapping[str, Sequence[int]]) 
     demons.SetNumberOfIterations(STEPS)
     demons.SetSmoothDisplacementField(True)
     demons.SetStandardDeviations(SIGMA_VOXELS)
-    return displacement_of(demons.Execute(*images), Path("demons"))
+    return Displacement.from_sitk(demons.Execute(*images), name="demons")
 
 
 def _levels(labels: Volume, values: Mapping[str, Sequence[int]]) -> sitk.Image:

@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,15 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from jssr.core import bridges
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
-from jssr.errors import TransformError
+from jssr.errors import ImageError, TransformError
+
+if TYPE_CHECKING:
+    import nibabel as nib
+    import SimpleITK
 
 __all__ = ["Affine", "Chain", "Displacement", "Transform", "coverage", "move_points", "resample"]
 
@@ -40,6 +45,10 @@ class Transform(ABC):
     @abstractmethod
     def inverse(self, grid: Grid | None = None) -> Transform:
         """The opposite map. A displacement needs the grid (of the moving space) that its inverse shall live on."""
+
+    @abstractmethod
+    def sitk(self) -> SimpleITK.Transform:
+        """As a SimpleITK transform (LPS mm, fixed to moving space), as `SimpleITK.Resample` wants it."""
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         """Where each voxel of `grid` lands, in voxels of `target`: (1, n, *grid.shape) float32."""
@@ -80,6 +89,19 @@ class Affine(Transform):
     def inverse(self, grid: Grid | None = None) -> Affine:
         return Affine(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
+    def numpy(self) -> NDArray[np.float64]:
+        """(n + 1, n + 1) homogeneous matrix, LPS millimetres, in memory of its own."""
+        return self.matrix.copy()
+
+    def sitk(self) -> SimpleITK.AffineTransform:
+        import SimpleITK as sitk
+
+        n = self.ndim
+        out = sitk.AffineTransform(n)
+        out.SetMatrix(self.matrix[:n, :n].ravel().tolist())
+        out.SetTranslation(self.matrix[:n, n].tolist())
+        return out
+
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         # One product of matrices instead of a pass over every voxel in float64.
         whole = torch.from_numpy(np.linalg.inv(target.affine) @ self.matrix @ grid.affine).float()
@@ -118,6 +140,43 @@ class Displacement(Transform):
         """LPS millimetres, (*grid.shape, n), as files hold them."""
         linear = self.grid.affine[: self.grid.ndim, : self.grid.ndim]
         return (np.moveaxis(self.u.numpy(), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32)
+
+    def numpy(self) -> NDArray[np.float32]:
+        """`millimetres`: LPS, (*grid.shape, n)."""
+        return self.millimetres()
+
+    def sitk(self) -> SimpleITK.DisplacementFieldTransform:
+        import SimpleITK as sitk
+
+        vectors = bridges.to_sitk(np.moveaxis(self.millimetres(), -1, 0), self.grid)
+        return sitk.DisplacementFieldTransform(sitk.Cast(vectors, sitk.sitkVectorFloat64))
+
+    def nibabel(self) -> nib.Nifti1Image:
+        """As a NIfTI vector image (intent 1007), LPS millimetres, as `write_displacement` writes it."""
+        return bridges.to_vectors(self.millimetres(), self.grid)
+
+    @classmethod
+    def from_sitk(cls, image: SimpleITK.Image, *, name: str = "displacement field") -> Displacement:
+        """From a SimpleITK vector image, LPS millimetres.
+
+        Raises:
+            TransformError: it is no field of one vector a voxel, holds NaN or infinity, or lies on no grid.
+        """
+        import SimpleITK as sitk
+
+        n, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+        if components != n:
+            raise TransformError(
+                f"{name}: has {components} value(s) per voxel in {n}D; a displacement field has one vector of {n} "
+                "(mm, LPS)"
+            )
+        vectors = sitk.GetArrayViewFromImage(image).transpose(*range(n)[::-1], n)
+        if not np.isfinite(vectors).all():
+            raise TransformError(f"{name}: holds NaN or infinite displacements")
+        try:
+            return cls.from_millimetres(vectors, bridges.grid_of(image, name))
+        except ImageError as error:
+            raise TransformError(str(error)) from error
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         points = np.asarray(points, dtype=np.float64)
@@ -193,9 +252,35 @@ class Chain(Transform):
             out = part(out)
         return out
 
+    def sitk(self) -> SimpleITK.CompositeTransform:
+        import SimpleITK as sitk
+
+        # ITK runs the one added last first.
+        return sitk.CompositeTransform([part.sitk() for part in reversed(self.parts)])
+
     def inverse(self, grid: Grid | None = None) -> Chain:
-        """The parts inverted in the opposite order. Displacements keep their own grids (the affine parts are exact)."""
-        return Chain(*[part.inverse() for part in reversed(self.parts)])
+        """The parts inverted in the opposite order.
+
+        Args:
+            grid: of the moving space, that the inverse shall be good on: each displacement's inverse covers it, in that
+                displacement's own resolution. None keeps the displacements' own grids. Affine parts are exact.
+        """
+        found: list[Transform] = []
+        corners = None if grid is None else grid.corners()
+        for part in reversed(self.parts):
+            on = grid
+            if found and grid is not None and corners is not None and isinstance(part, Displacement):
+                on = _covering(part.grid, corners)
+            found.append(part.inverse(on))
+            corners = None if corners is None else found[-1](corners)
+        return Chain(*found)
+
+
+def _covering(grid: Grid, points: NDArray[np.float64]) -> Grid:
+    """A grid continued or cut to the box of some points (N, n), LPS mm, along its axes."""
+    at = grid.index(points)
+    low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int)
+    return grid.cropped(low.tolist(), (high - low + 1).tolist())
 
 
 def _turn(u: Tensor, source: Grid, target: Grid) -> Tensor:
@@ -222,13 +307,13 @@ def resample(
     at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
     size = torch.tensor(volume.grid.shape).view(1, -1, *([1] * grid.ndim))
     outside = ((at < -0.5) | (at > size - 0.5)).any(dim=1)[0]
-    if volume.kind == "labels":
+    if volume.kind != "image":
         out = _sample_labels(volume.data, at, nearest)
         out[:, outside] = int(fill or 0)
-        return Volume(out, grid, "labels", volume.name)
+        return volume.with_data(out, grid)
     data = ff.sample(volume.data[None].float(), at, "nearest" if nearest else "bilinear")[0]
     data[:, outside] = float(volume.data.min()) if fill is None else fill
-    return Volume(data, grid, "image", volume.name)
+    return volume.with_data(data, grid)
 
 
 def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:

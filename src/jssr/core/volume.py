@@ -1,57 +1,162 @@
-"""Images, label maps and points that know where they are."""
+"""Images, label maps, masks and points that know where they are, and what they are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from jssr.core import bridges
+from jssr.core.bridges import Space
 from jssr.core.grid import Grid
+from jssr.errors import ImageError
 
-__all__ = ["Kind", "Points", "Volume"]
+if TYPE_CHECKING:
+    import nibabel as nib
+    import SimpleITK
 
-Kind = Literal["image", "labels"]
+__all__ = ["KINDS", "MODALITIES", "Kind", "Modality", "Origin", "Points", "Volume", "checked_volume", "volume_of"]
+
+Kind = Literal["image", "labels", "mask"]
+Modality = Literal["ct", "mr", "radiograph"]
+Origin = Literal["header", "option", "cohort", "guess"]
+KINDS: tuple[Kind, ...] = ("image", "labels", "mask")
+MODALITIES: tuple[Modality, ...] = ("ct", "mr", "radiograph")
+
+# torch computes little with unsigned types wider than a byte.
+_LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Voxels and their grid.
+    """Voxels, their grid, and what is known of them.
 
     Args:
-        data: (C, *grid.shape); float32 for an image, an integer type for a label map (C = 1).
+        data: (C, *grid.shape); float32 for an image, an integer type for a label map, bool for a mask (C = 1).
         grid: where the voxels lie.
-        kind: "image" is interpolated, "labels" keeps its integers.
+        kind: "image" is interpolated, "labels" keeps its integers, "mask" is true or false.
         name: what to call it in messages (usually the file).
+        modality: "ct", "mr" or "radiograph"; None where it is not known.
+        phase: its phase in the study; None where it is not known.
+        origins: where "kind", "modality" and "phase" came from: "header" (DICOM), "option" (the user), "cohort" (the
+            cohort's file) or "guess" (the voxels).
 
     Raises:
-        ValueError: data and grid differ in shape, or labels are not integers.
+        ValueError: data and grid differ in shape, the type of the data is not the kind's, or an unknown modality.
     """
 
     data: Tensor
     grid: Grid
     kind: Kind = "image"
     name: str = "volume"
+    modality: Modality | None = None
+    phase: str | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, Tensor):
-            raise TypeError(f"{self.name}: data must be a tensor, not {type(self.data).__name__}; see volume_of")
+            raise TypeError(
+                f"{self.name}: expected data as a tensor, got {type(self.data).__name__}; use Volume.from_numpy"
+            )
         if tuple(self.data.shape[1:]) != self.grid.shape:
             raise ValueError(f"{self.name}: data of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.name}: expected kind {', '.join(KINDS)}, got {self.kind!r}")
         if self.kind == "labels" and self.data.is_floating_point():
             raise ValueError(f"{self.name}: a label map needs an integer type, got {self.data.dtype}")
+        if self.kind == "mask" and self.data.dtype != torch.bool:
+            raise ValueError(f"{self.name}: a mask needs bool, got {self.data.dtype}")
+        if self.modality is not None and self.modality not in MODALITIES:
+            raise ValueError(f"{self.name}: expected modality {', '.join(MODALITIES)}, got {self.modality!r}")
+
+    @classmethod
+    def from_numpy(
+        cls, array: ArrayLike, affine: ArrayLike, kind: Kind = "image", *, space: Space = "RAS", name: str = "array"
+    ) -> Volume:
+        """A volume of an array, with the checks of `read_image`.
+
+        Args:
+            array: 2D or 3D; `array[i, j, k]` is the voxel that `affine @ (i, j, k, 1)` is the centre of, in mm. So
+                nibabel's arrays go in as they are, `SimpleITK.GetArrayFromImage(image)` transposed.
+            affine: 4 x 4 (of a 2D array also 3 x 3).
+            kind: "image", "labels" or "mask".
+            space: what world the affine leads to: "RAS" (the default, as nibabel has it) or "LPS" (ITK, DICOM).
+            name: what to call it in messages and results.
+
+        Raises:
+            ImageError: an array or an affine that cannot be an image's, NaN or infinity, an image of one value, labels
+                that are not whole numbers.
+        """
+        values = np.asarray(array)
+        if values.ndim not in (2, 3) or 0 in values.shape:
+            raise ImageError(f"{name}: expected an array of 2 or 3 axes, got shape {values.shape}")
+        return checked_volume(values, bridges.grid_with(values.shape, affine, space, name), kind, name)
+
+    @classmethod
+    def from_sitk(cls, image: SimpleITK.Image, kind: Kind = "image", *, name: str = "SimpleITK image") -> Volume:
+        """A volume of a scalar SimpleITK image of 2 or 3 axes, with the checks of `read_image`.
+
+        Raises:
+            ImageError: an image that cannot be used.
+        """
+        import SimpleITK as sitk
+
+        if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() not in (2, 3):
+            raise ImageError(
+                f"{name}: expected one value per voxel in 2D or 3D, got {image.GetNumberOfComponentsPerPixel()} in "
+                f"{image.GetDimension()}D"
+            )
+        return checked_volume(sitk.GetArrayViewFromImage(image).T, bridges.grid_of(image, name), kind, name)
+
+    @classmethod
+    def from_nibabel(cls, image: Any, kind: Kind = "image", *, name: str | None = None) -> Volume:
+        """A volume of a nibabel image, with the checks of `read_image`.
+
+        Raises:
+            ImageError: an image that cannot be used.
+        """
+        array, affine, found = bridges.from_nibabel(image)
+        return cls.from_numpy(array, affine, kind, name=name or found)
 
     @property
     def array(self) -> NDArray[np.generic]:
         """The first channel as a numpy array of the grid's shape."""
         return self.data[0].numpy()
 
-    def with_data(self, data: Tensor) -> Volume:
-        """The same place with other voxels."""
-        return replace(self, data=data)
+    def numpy(self) -> NDArray[np.generic]:
+        """The voxels as an array of the grid's shape, in memory of its own."""
+        return np.array(self.data[0].detach().cpu().numpy())
+
+    def affine(self, space: Space = "RAS") -> NDArray[np.float64]:
+        """The affine of `numpy()`, (n + 1, n + 1): voxel index to millimetres, RAS as nibabel has it, or "LPS"."""
+        return bridges.affine_in(self.grid.affine, space)
+
+    def sitk(self) -> SimpleITK.Image:
+        """As a SimpleITK image; a mask becomes uint8."""
+        return bridges.to_sitk(self._stored()[None], self.grid)
+
+    def nibabel(self) -> nib.Nifti1Image:
+        """As a nibabel image; a mask becomes uint8, and so does int64 int32."""
+        array = self._stored()
+        return bridges.to_nibabel(array.astype(np.int32) if array.dtype == np.int64 else array, self.grid)
+
+    def _stored(self) -> NDArray[np.generic]:
+        array = self.numpy()
+        return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+    def with_data(self, data: Tensor, grid: Grid | None = None) -> Volume:
+        """Other voxels of the same scan, on its own grid or another one."""
+        return replace(self, data=data, grid=grid or self.grid)
+
+    def known_as(self, origin: Origin, *, modality: Modality | None = None, phase: str | None = None) -> Volume:
+        """The same scan, with its modality or phase as `origin` has it."""
+        told = {key: value for key, value in (("modality", modality), ("phase", phase)) if value is not None}
+        return replace(self, **told, origins={**self.origins, **dict.fromkeys(told, origin)})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +178,49 @@ class Points:
     def __len__(self) -> int:
         return len(self.xyz)
 
+    def numpy(self) -> NDArray[np.float64]:
+        """(N, n) LPS millimetres, in memory of its own."""
+        return self.xyz.copy()
+
 
 def volume_of(array: NDArray[np.generic], grid: Grid, kind: Kind = "image", name: str = "volume") -> Volume:
-    """Wrap a numpy array of the grid's shape: float32 for images, its own integer type for labels."""
+    """Wrap a numpy array of the grid's shape, unchecked: float32 for images, its own integer type for labels."""
     data = torch.from_numpy(np.ascontiguousarray(array))[None]
     return Volume(data.float() if kind == "image" else data, grid, kind, name)
+
+
+def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str) -> Volume:
+    """A volume of an array of the grid's shape from outside: what cannot be used is refused.
+
+    Labels keep their integer type (uint16, uint32 and uint64 are widened; whole numbers stored as floats become int32).
+
+    Raises:
+        ImageError: NaN or infinity, an image of one value, labels or a mask that are not whole numbers.
+    """
+    if kind != "image":
+        whole = _whole_numbers(values, name)
+        return Volume(torch.from_numpy(whole if kind == "labels" else whole != 0)[None], grid, kind, name)
+    if values.dtype.kind not in "biuf":
+        raise ImageError(f"{name}: expected real numbers, got {values.dtype}")
+    with np.errstate(over="ignore"):
+        data = np.array(values, dtype=np.float32, order="C")
+    low, high = float(data.min()), float(data.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int((~np.isfinite(data)).sum())
+        raise ImageError(
+            f"{name}: {bad} of {data.size} voxels are NaN or infinite (in float32); replace them or export again"
+        )
+    if low == high:
+        raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
+    return Volume(torch.from_numpy(data)[None], grid, "image", name)
+
+
+def _whole_numbers(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    """The labels of a file in a type that torch computes with."""
+    if values.dtype.kind not in "biuf":
+        raise ImageError(f"{name}: expected whole numbers, got {values.dtype}")
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all() or (values != np.rint(values)).any():
+            raise ImageError(f"{name}: holds values that are not whole numbers; a label map is due, is it an image?")
+        return np.array(values, dtype=np.int32, order="C")
+    return np.array(values, dtype=_LABEL_TYPES.get(values.dtype.name, values.dtype), order="C")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.grid import Grid, GridError
-from jssr.core.volume import Kind, Volume
+from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.header import check_file
 from jssr.io.itk import grid_of, quiet, to_sitk, write_sitk
 from jssr.io.names import names_series
 from jssr.io.radiographs import flattened, grey, spaced
 
-__all__ = ["from_sitk", "read_grid", "read_image", "stored_dtype", "write_image"]
+__all__ = ["read_grid", "read_image", "stored_dtype", "write_image"]
 
-# torch computes little with unsigned types wider than a byte.
-_LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
+_MODALITY = "0008|0060"
 
 
 def read_image(
@@ -32,7 +31,8 @@ def read_image(
     Args:
         path: a file, a folder that holds one DICOM series, or `folder/SERIES_UID`.
         kind: "image" gives float32 in the file's own numeric range; "labels" keeps the integer type (uint16, uint32 and
-            uint64 are widened to what torch computes with; whole numbers stored as floats become int32).
+            uint64 are widened to what torch computes with; whole numbers stored as floats become int32); "mask" is
+            true where labels would not be 0.
         ndim: 3, or 2 for radiographs and slices, where only that will do; None takes the file as it is. One frame of a
             4D file, or one slice of a 3D file, is taken as the image itself. Of colour files whose channels are all
             the same (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned
@@ -40,7 +40,7 @@ def read_image(
         series: which DICOM series of a folder to read (its UID, or the beginning of it).
 
     Returns:
-        Volume of shape (1, *grid.shape), grid in LPS millimetres, named by its path.
+        Volume of shape (1, *grid.shape), grid in LPS millimetres, named by its path; of DICOM with its modality.
 
     Raises:
         ImageError: missing, unreadable or truncated file; empty folder; other dimension; several channels; NaN or
@@ -56,11 +56,15 @@ def read_image(
         if alone is not None:
             return read_image(alone, kind, ndim)
         volume = read_series(folder, uid)
-        return _finish(volume.array, volume.grid, path, kind, ndim or 3)
+        return replace(
+            _checked(volume.array, volume.grid, path, kind, ndim or 3), modality=volume.modality, origins=volume.origins
+        )
     reader = _open(path, header_only=False)
     ndim = ndim or (2 if all(s == 1 for s in reader.GetSize()[2:]) else 3)
     image = flattened(_read(reader, path, ndim), path, ndim)
-    return _finish(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
+    found = _checked(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
+    tag = reader.GetMetaData(_MODALITY).strip() if reader.HasMetaDataKey(_MODALITY) else ""
+    return found.known_as("header", modality=_modality_of(tag, ndim))
 
 
 def read_grid(path: str | os.PathLike[str]) -> Grid:
@@ -111,9 +115,12 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeL
     write_sitk(to_sitk(array, volume.grid), Path(path))
 
 
-def from_sitk(image: sitk.Image, kind: Kind = "image", name: str = "volume") -> Volume:
-    """Make a Volume of a scalar SimpleITK image, with the same checks as `read_image`."""
-    return _finish(sitk.GetArrayViewFromImage(image).T, grid_of(image, name), name, kind, image.GetDimension())
+def _modality_of(tag: str, ndim: int) -> Modality | None:
+    """What DICOM's Modality says of a scan of so many axes; None where that decides nothing here (a slice of CT)."""
+    if ndim == 2:
+        return "radiograph" if tag in ("CR", "DX", "RF", "XA", "MG") else None
+    known: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
+    return known.get(tag)
 
 
 def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
@@ -146,33 +153,10 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 
-def _finish(values: NDArray[np.generic], grid: Grid, path: str | Path, kind: Kind, ndim: int) -> Volume:
-    """Check the values and wrap them; `values` has the grid's shape."""
+def _checked(values: NDArray[np.generic], grid: Grid, path: Path, kind: Kind, ndim: int) -> Volume:
     if grid.ndim != ndim:
         raise ImageError(f"{path}: is {grid.ndim}D ({_times(grid.shape)}); a {ndim}D image is due")
-    name = str(path)
-    if kind == "labels":
-        return Volume(torch.from_numpy(_whole(values, name))[None], grid, "labels", name)
-    with np.errstate(over="ignore"):
-        data = np.array(values, dtype=np.float32, order="C")
-    low, high = float(data.min()), float(data.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        bad = int((~np.isfinite(data)).sum())
-        raise ImageError(
-            f"{name}: {bad} of {data.size} voxels are NaN or infinite (in float32); replace them or export again"
-        )
-    if low == high:
-        raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
-    return Volume(torch.from_numpy(data)[None], grid, "image", name)
-
-
-def _whole(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """The labels of a file in a type that torch computes with."""
-    if np.issubdtype(values.dtype, np.floating):
-        if not np.isfinite(values).all() or (values != np.rint(values)).any():
-            raise ImageError(f"{name}: holds values that are not whole numbers; a label map is due, is it an image?")
-        return np.array(values, dtype=np.int32, order="C")
-    return np.array(values, dtype=_LABEL_TYPES.get(values.dtype.name, values.dtype), order="C")
+    return checked_volume(values, grid, kind, str(path))
 
 
 def _stored_type(array: NDArray[np.generic]) -> np.dtype[np.generic]:

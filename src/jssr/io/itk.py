@@ -1,17 +1,15 @@
-"""Arrays with their grids as SimpleITK images, and image files written by ITK."""
+"""Image files written by ITK."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
-from jssr.core.grid import Grid, GridError
+from jssr.core.bridges import grid_of, to_sitk
 from jssr.errors import ImageError, OutputError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
@@ -19,31 +17,6 @@ from jssr.io.packing import pack_file
 from jssr.io.radiographs import check_picture
 
 __all__ = ["WRITABLE", "grid_of", "quiet", "to_sitk", "write_sitk"]
-
-
-def to_sitk(array: NDArray[np.generic], grid: Grid) -> sitk.Image:
-    """Make a SimpleITK image of an array (C, *grid.shape); several channels become a vector image."""
-    channels_last = np.moveaxis(array, 0, -1)
-    several = array.shape[0] > 1
-    axes = tuple(range(grid.ndim))[::-1]
-    ordered = channels_last.transpose(*axes, grid.ndim) if several else channels_last[..., 0].T
-    image = sitk.GetImageFromArray(np.ascontiguousarray(ordered), isVector=several)
-    image.SetOrigin(grid.origin.tolist())
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetDirection(grid.direction.ravel().tolist())
-    return image
-
-
-def grid_of(image: sitk.Image, name: str | os.PathLike[str] = "image") -> Grid:
-    """Where a SimpleITK image lies.
-
-    Raises:
-        ImageError: a geometry that cannot be an image's.
-    """
-    try:
-        return Grid.of(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    except GridError as error:
-        raise ImageError(f"{name}: {error}") from error
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jssr.core.volume import Points, Volume
+from jssr.core.volume import Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
+from jssr.io.bridges import ImageLike, PointsLike, as_volume
 from jssr.io.cohort import Case, Cohort
-from jssr.io.images import read_image
 from jssr.io.itk import WRITABLE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Image", "Study", "anonymous", "anonymous_study", "named_in", "read_study", "study_of"]
 
-Image = Volume | str | os.PathLike[str]
+Image = ImageLike
 _KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
 _NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
 """Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
@@ -39,7 +39,7 @@ class Study:
     name: str
     images: dict[str, Image]
     labels: dict[str, Image] = field(default_factory=dict)
-    landmarks: dict[str, Points | Path] = field(default_factory=dict)
+    landmarks: dict[str, PointsLike] = field(default_factory=dict)
     structures: Mapping[str, Sequence[int]] | None = None
     series: tuple[Named, ...] = ()
 
@@ -61,7 +61,7 @@ class Study:
 
 def anonymous(image: Image, name: str) -> Volume:
     """A scan under a name that tells nothing of where it came from."""
-    return replace(image if isinstance(image, Volume) else read_image(image), name=f"anonymous {name}")
+    return replace(as_volume(image), name=f"anonymous {name}")
 
 
 def anonymous_study(study: Study) -> Study:
@@ -122,7 +122,7 @@ def read_study(
     if not images and not series:
         raise ImageError(f"{folder}: holds no scans; name them by phase (venous.nii.gz, arterial.nii.gz ...)")
     labels: dict[str, Image] = {}
-    landmarks: dict[str, Points | Path] = {}
+    landmarks: dict[str, PointsLike] = {}
     for phase in images:
         for ending in WRITABLE:
             if (folder / f"{phase}_labels{ending}").is_file():

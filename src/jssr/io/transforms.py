@@ -24,9 +24,9 @@ from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
-from jssr.io.itk import WRITABLE, grid_of, quiet, to_sitk, write_sitk
+from jssr.io.itk import WRITABLE, quiet, to_sitk, write_sitk
 
-__all__ = ["displacement_of", "read_transform", "write_affine", "write_displacement"]
+__all__ = ["read_transform", "transform_of", "write_affine", "write_displacement"]
 
 STEPS = np.float32(1024)  # a millimetre
 AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
@@ -58,13 +58,9 @@ def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.name.lower().endswith(AFFINE_FILES):
         raise OutputError(f"{path}: unknown kind of transform file; end its name in .tfm")
-    n = len(affine.matrix) - 1
-    out = sitk.AffineTransform(n)
-    out.SetMatrix(affine.matrix[:n, :n].ravel().tolist())
-    out.SetTranslation(affine.matrix[:n, n].tolist())
     try:
         with atomic_path(path) as temporary, quiet():
-            sitk.WriteTransform(out, str(temporary))
+            sitk.WriteTransform(affine.sitk(), str(temporary))
             sitk.ReadTransform(str(temporary))
     except RuntimeError as error:
         raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
@@ -94,7 +90,7 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
             f"{path}: is not a readable transform; displacement.nii.gz, deformation.dcm and ITK's .tfm, .txt, .mat and "
             ".h5 are read"
         ) from error
-    return _converted(found, path)
+    return transform_of(found, path)
 
 
 def _read_field(path: Path) -> Displacement:
@@ -105,39 +101,27 @@ def _read_field(path: Path) -> Displacement:
     except (ImageError, RuntimeError) as error:
         detail = str(error) if isinstance(error, ImageError) else f"{path}: is not a readable image, or is truncated"
         raise TransformError(detail) from error
-    n, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
-    if components != n:
-        raise TransformError(
-            f"{path}: has {components} value(s) per voxel in {n}D; a displacement field has one vector of {n} (mm, LPS)"
-        )
-    return displacement_of(image, path)
+    return Displacement.from_sitk(image, name=str(path))
 
 
-def displacement_of(image: sitk.Image, path: Path) -> Displacement:
-    """ITK's vector image (mm, LPS) as a displacement; `path` is its name in errors."""
-    n = image.GetDimension()
-    vectors = sitk.GetArrayViewFromImage(image).transpose(*range(n)[::-1], n)
-    if not np.isfinite(vectors).all():
-        raise TransformError(f"{path}: holds NaN or infinite displacements")
-    try:
-        return Displacement.from_millimetres(vectors, grid_of(image, path))
-    except ImageError as error:
-        raise TransformError(str(error)) from error
+def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transform") -> Transform:
+    """A SimpleITK transform as one of ours.
 
-
-def _converted(found: sitk.Transform, path: Path) -> Transform:
+    Raises:
+        TransformError: a kind that cannot be used (B-spline, kernel), or NaN.
+    """
     kind = found.GetTransformEnum()
     if kind == sitk.sitkComposite:
         composite = sitk.CompositeTransform(found)
         count = composite.GetNumberOfTransforms()
         # ITK runs the last one added first.
-        parts = [_converted(composite.GetNthTransform(i), path) for i in reversed(range(count))]
+        parts = [transform_of(composite.GetNthTransform(i), name) for i in reversed(range(count))]
         return parts[0] if count == 1 else Chain(*parts)
     if kind == sitk.sitkDisplacementField:
-        return displacement_of(sitk.DisplacementFieldTransform(found).GetDisplacementField(), path)
+        return Displacement.from_sitk(sitk.DisplacementFieldTransform(found).GetDisplacementField(), name=str(name))
     if not found.IsLinear():
         raise TransformError(
-            f"{path}: ITK's {found.GetName()} is not read; convert it with sitk.TransformToDisplacementField first"
+            f"{name}: ITK's {found.GetName()} is not read; convert it with sitk.TransformToDisplacementField first"
         )
     # The images of the origin and of the unit points give the matrix of any linear ITK transform, centre included.
     n = found.GetDimension()
@@ -148,4 +132,4 @@ def _converted(found: sitk.Transform, path: Path) -> Transform:
     try:
         return Affine(matrix)
     except ValueError as error:
-        raise TransformError(f"{path}: {error}") from error
+        raise TransformError(f"{name}: {error}") from error

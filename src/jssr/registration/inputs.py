@@ -2,57 +2,75 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from jssr.core.grid import dims_in_words
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError, ImageError, PointsError
-from jssr.io.images import read_image
-from jssr.io.points import read_points
+from jssr.io.bridges import ImageLike, PointsLike, as_points, as_volume
 from jssr.metrics.measures import tre
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap
 from jssr.registration.measures import Truth
 from jssr.registration.model import Model
 
-__all__ = ["Image", "Landmarks", "check_dims", "check_overlap", "image_of", "labels_of", "truth_of"]
+__all__ = ["Image", "Landmarks", "check_dims", "check_overlap", "image_of", "labels_of", "points_of", "truth_of"]
 
-Image = Volume | str | os.PathLike[str]
-Landmarks = Points | str | os.PathLike[str]
+_KINDS = {"labels": "label map", "mask": "mask"}
+
+Image = ImageLike
+Landmarks = PointsLike
 
 
-def image_of(image: Image) -> Volume:
-    """Read, or check as reading checks."""
-    if not isinstance(image, Volume):
-        return read_image(image)
-    if image.data.shape[0] != 1:
-        raise ImageError(f"{image.name}: has {image.data.shape[0]} channels; an image of one is due")
-    if image.kind == "labels":
-        raise ImageError(f"{image.name}: is a label map; an image is due")
-    data = image.data.float()
+def image_of(image: Image, name: str = "image") -> Volume:
+    """Read, or check as reading checks.
+
+    Raises:
+        ImageError: it cannot be read or used.
+    """
+    found = as_volume(image, name=name)
+    if found is not image:
+        return found
+    if found.data.shape[0] != 1:
+        raise ImageError(f"{found.name}: has {found.data.shape[0]} channels; an image of one is due")
+    if found.kind != "image":
+        raise ImageError(f"{found.name}: is a {_KINDS[found.kind]}; an image is due")
+    data = found.data.float()
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(f"{image.name}: holds NaN or infinite voxels; replace them")
+        raise ImageError(f"{found.name}: holds NaN or infinite voxels; replace them")
     if low == high:
-        raise ImageError(f"{image.name}: every voxel is {low:g}; there is nothing to see in this image")
-    return replace(image, data=data)
+        raise ImageError(f"{found.name}: every voxel is {low:g}; there is nothing to see in this image")
+    return replace(found, data=data)
 
 
 def labels_of(labels: Image | None, image: Volume) -> Volume | None:
+    """A label map that lies on its image's grid; a mask is one of a single value, 1.
+
+    Raises:
+        ImageError, GeometryError: it cannot be read, is an image, or lies elsewhere.
+    """
     if labels is None:
         return None
-    found = labels if isinstance(labels, Volume) else read_image(labels, kind="labels")
-    if found.kind != "labels":
+    found = as_volume(labels, "labels", f"{image.name} labels")
+    if found.kind == "image":
         raise GeometryError(f"{found.name}: is an image; a label map is due")
+    if found.kind == "mask":
+        found = replace(found, data=found.data.to(torch.uint8), kind="labels")
     return check_labels(found, image)
 
 
-def _points(points: Landmarks | None, image: Volume) -> Points | None:
-    found = points if points is None or isinstance(points, Points) else read_points(points)
+def points_of(points: Landmarks | None, image: Volume) -> Points | None:
+    """Landmarks of an image.
+
+    Raises:
+        PointsError: they cannot be read, or are of another dimension.
+    """
+    found = None if points is None else as_points(points, f"{image.name} landmarks")
     if found is not None and found.xyz.shape[1] != image.grid.ndim:
         raise PointsError(f"{image.name}: is {image.grid.ndim}D, its landmarks have {found.xyz.shape[1]} coordinates")
     return found
@@ -71,7 +89,7 @@ def truth_of(
         raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
     if (fixed_landmarks is None) != (moving_landmarks is None):
         raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    marks = _points(fixed_landmarks, y), _points(moving_landmarks, x)
+    marks = points_of(fixed_landmarks, y), points_of(moving_landmarks, x)
     if marks[0] is not None and marks[1] is not None:
         tre(marks[0], marks[1])  # what is wrong with them is said before the work
     return Truth(labels_of(fixed_labels, y), labels_of(moving_labels, x), *marks, structures)

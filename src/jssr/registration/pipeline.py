@@ -86,7 +86,7 @@ def register(
         raise ValueError(f"refine must be a number of steps, 0 or more, got {refine!r}")
     watch = Stopwatch(on_stage)
     with watch.stage("read"):
-        y, x = image_of(fixed), image_of(moving)
+        y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
         check_overlap(y, x, rigid and initial == "centre")
     with watch.stage("load"):
         if system is None and checkpoint is None:
@@ -230,7 +230,7 @@ def synthesise(
     Raises:
         JssrError: the system has no generator; otherwise as `register`.
     """
-    y, x = image_of(fixed), image_of(moving)
+    y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
     check_overlap(y, x, False)
     model = load_model(system, checkpoint, device, deterministic)
     check_dims(model, y)

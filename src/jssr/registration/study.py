@@ -9,8 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jssr.core.volume import Volume
-from jssr.io.images import read_image
+from jssr.io.bridges import as_volume
 from jssr.io.output import output_folder, write_json
 from jssr.io.study import Image, Study, read_study
 from jssr.metrics.measures import CaseResult
@@ -125,7 +124,7 @@ def align(
     chosen = system is not None or checkpoint is not None
     model = load_model(system, checkpoint, device, deterministic, descriptor) if chosen else None
     fixed = study.images[reference_phase]
-    fixed = fixed if isinstance(fixed, Volume) else read_image(fixed)
+    fixed = as_volume(fixed, name=reference_phase)
     done: dict[str, Registration] = {}
     for phase, moving in study.images.items():
         if phase == reference_phase:

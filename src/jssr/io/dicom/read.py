@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from jssr.core.grid import Grid, GridError
-from jssr.core.volume import Volume, volume_of
+from jssr.core.volume import Modality, Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, find_series, listed
 from jssr.io.itk import quiet
@@ -23,11 +23,12 @@ from jssr.io.names import names_series
 __all__ = ["read_series", "series_at"]
 
 UNEVEN = 0.01  # share of the slice distance
+_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
 SKEW = 0.5  # pixels of sideways drift over the whole stack
 
 
 def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Volume:
-    """Read one DICOM series as a float32 volume, slope and intercept applied (CT: Hounsfield units).
+    """Read one DICOM series as a float32 volume, slope and intercept applied (CT: Hounsfield units), with its modality.
 
     Args:
         folder: a folder with DICOM files.
@@ -41,8 +42,9 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
     folder = Path(folder)
     chosen = _choose(folder, series)
     where = f"{folder} (series {chosen.description or chosen.uid})"
+    known = _MODALITIES.get(chosen.modality)
     if chosen.enhanced:
-        return _read_enhanced(chosen.paths[0], where, str(folder))
+        return _read_enhanced(chosen.paths[0], where, str(folder)).known_as("header", modality=known)
     grid = _grid(chosen, where)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(p) for p in chosen.paths])
@@ -55,7 +57,7 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
         raise ImageError(f"{where}: its pixels cannot be read; a file is truncated or of an unknown coding") from error
     if array.shape != grid.shape:
         raise ImageError(f"{where}: its pixels do not fill its {grid.shape} grid; a file is damaged")
-    return volume_of(array, grid, "image", str(folder))
+    return volume_of(array, grid, "image", str(folder)).known_as("header", modality=known)
 
 
 def _read_enhanced(path: Path, where: str, name: str) -> Volume:
