@@ -16,7 +16,7 @@ from jssr.core.transform import resample
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.metrics.measures import dice
+from jssr.metrics.overlap import dice
 
 
 def main(folder: Path, split: str = "all") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jssr.evaluation.statistics import compare, comparisons_markdown
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 from jssr.report.tables import lines, markdown_row, read_csv, summarise, title_of
 
 Key = tuple[str, str]

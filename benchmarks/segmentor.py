@@ -16,7 +16,7 @@ import numpy as np
 from jssr.evaluation.evaluate import cases_of
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
-from jssr.metrics.measures import dice
+from jssr.metrics.overlap import dice
 from jssr.registration.model import load_model
 from jssr.registration.pipeline import segment
 

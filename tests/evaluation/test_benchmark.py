@@ -23,7 +23,8 @@ from jssr.evaluation.benchmark_report import write_tables
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.losses.descriptors import DESCRIPTORS
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.results import CaseResult
 from jssr.recipes.config import Stage
 from jssr.recipes.load import build_system
 from jssr.recipes.weights import save_weights
@@ -67,9 +68,9 @@ def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_
     before, after = (next(r for (m, _), r in found.items() if m == name) for name in ("initial", "oracle"))
     case = next(c for c in Cohort.load(cohort).cases if c.split == "test")
     y, x = (read_image(cohort / case.images[phase]) for phase in ("venous", "arterial"))
-    alike = benchmark._likeness(y, x, Affine.identity())
+    alike = evaluate_pair(images=benchmark._images(y, x, Affine.identity()))
     assert (before.values["mi"], before.values["ssim"]) == pytest.approx((alike["mi"], alike["ssim"]), abs=1e-6)
-    itself = benchmark._likeness(y, y, Affine.identity())
+    itself = evaluate_pair(images=benchmark._images(y, y, Affine.identity()))
     assert itself["ssim"] == pytest.approx(1) and itself["mi"] > alike["mi"]
     assert before.values["centre/liver"] > 3 > 1 > after.values["centre/liver"]
     told = (tmp_path / "o" / "tables.md").read_text()

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from jssr.evaluation.statistics import compare, comparisons_markdown, worse_markdown, worsened
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 
 
 def rows(method, values, phases=("a",)):

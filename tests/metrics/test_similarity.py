@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from jssr.metrics.similarity import likeness, mutual_information, structural_similarity
+from jssr.metrics.entries import Images
+from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.similarity import mutual_information, structural_similarity
 
 
 def _pair(shape=(14, 13, 12)):
@@ -41,13 +43,17 @@ def test_ssim_is_its_definition_over_windows_that_lie_inside():
     assert structural_similarity(a, a, inside) == pytest.approx(1.0)
 
 
+def similarities(fixed, moved, mask):
+    return evaluate_pair(images=Images(fixed, moved, mask > 0.5))
+
+
 def test_what_lies_outside_the_mask_does_not_count():
     a, b = _pair()
     mask = torch.ones_like(a)
     mask[:, :, :2] = 0
-    before = likeness(a, b, mask)
+    before = similarities(a, b, mask)
     changed = b.clone()
     changed[:, :, :2] = 1.0
-    assert likeness(a, changed, mask) == pytest.approx(before)
-    assert likeness(a, changed, torch.ones_like(a)) != pytest.approx(before)
-    assert all(math.isnan(v) for v in likeness(a, b, torch.zeros_like(a)).values())
+    assert similarities(a, changed, mask) == pytest.approx(before)
+    assert similarities(a, changed, torch.ones_like(a)) != pytest.approx(before)
+    assert all(math.isnan(v) for v in similarities(a, b, torch.zeros_like(a)).values())

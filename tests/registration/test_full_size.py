@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
 import torch
 
@@ -9,9 +8,8 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
 from jssr.io.itk import to_sitk
-from jssr.metrics import measures as metrics
 from jssr.preprocessing.orientation import canonical
-from jssr.registration.full_size import Classes, Map, continued, fullsize, labels_at, regularity
+from jssr.registration.full_size import Classes, Map, continued, fullsize, labels_at
 from jssr.systems.base import Alignment
 
 WORKING = Grid.of((20, 18, 16), 5.0, (-48.0, -42.0, -38.0))
@@ -138,16 +136,6 @@ def test_continued_stays_between_the_valid_values():
 def test_continued_without_anything_valid_is_zero():
     u = torch.ones(1, 3, 6, 6, 6)
     assert float(continued(u, torch.zeros(1, 1, 6, 6, 6, dtype=torch.bool)).abs().max()) == 0
-
-
-def test_regularity_agrees_with_the_metrics(monkeypatch):
-    u = 3 * torch.randn(3, 14, 12, 10, generator=torch.Generator().manual_seed(2))
-    field = Displacement(u, Grid.of((14, 12, 10)))
-    monkeypatch.setattr("jssr.registration.full_size._SLAB", 300)
-    folds, spread = regularity(field)
-    theirs = metrics.regularity(field)
-    assert folds > 10
-    assert folds == pytest.approx(theirs.folds, abs=1e-9) and spread == pytest.approx(theirs.log_jacobian_sd, rel=1e-5)
 
 
 def test_canonical_keeps_every_voxel_in_its_place():

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 from jssr.report.evaluation import picture_name, write_evaluation_report
 from jssr.report.tables import summarise
 

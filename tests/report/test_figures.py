@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 from jssr.report import figures
 
 

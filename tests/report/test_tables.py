@@ -1,23 +1,17 @@
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from jssr.errors import JssrError, OutputError
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult, value_of
 from jssr.report.tables import (
     Cell,
-    deficit_left,
     markdown,
     read_csv,
-    rich_table,
     summarise,
-    tre_ratio,
-    value_of,
     write_csv,
 )
 
@@ -128,24 +122,3 @@ def test_the_mean_structure_leaves_out_the_absent() -> None:
     one = CaseResult("p", "a", "m", {"dice/liver": 0.9, "dice/spleen": 0.7, "dice/gone": math.nan, "hd95/liver": 3.0})
     assert value_of(one, "dice", "mean") == pytest.approx(0.8)
     assert math.isnan(value_of(one, "asd", "mean")) and math.isnan(value_of(one, "tre"))
-
-
-def test_rich_table_shows_the_same_numbers() -> None:
-    out = io.StringIO()
-    Console(file=out, width=100).print(rich_table(summarise(RESULTS, "dice", "liver")))
-    assert "96.00 (1.41)" in out.getvalue() and "Dice (%), liver" in out.getvalue()
-
-
-def test_deficit_left_and_tre_ratio() -> None:
-    assert deficit_left(RESULTS, "initial", "jssr") == pytest.approx(4 / 10)
-    assert tre_ratio(RESULTS, "initial", "jssr") == pytest.approx(2 / 8)
-    # The paper's table 1: 0.48 of the deficit left.
-    paper = {"initial": (0.9094, 0.9052, 0.9008), "jssr": (0.9556, 0.9542, 0.9541)}
-    rows = [result("mean", p, m, v) for m, three in paper.items() for p, v in zip("ADN", three, strict=True)]
-    assert deficit_left(rows, "initial", "jssr") == pytest.approx(0.48, abs=0.005)
-
-
-def test_only_scans_of_both_methods_are_compared() -> None:
-    more = [*RESULTS, result("p3", "arterial", "initial", 0.1, tre=99.0)]
-    assert deficit_left(more, "initial", "jssr") == pytest.approx(0.4)
-    assert math.isnan(deficit_left(more, "initial", "another")) and math.isnan(tre_ratio([], "a", "b"))

@@ -66,6 +66,7 @@ def benchmark(
     Example: jssr benchmark cohort -o comparison --run runs/jssr --refined runs/jssr --tool discrete --tool greedy
     """
     opt.prepare_session(threads, verbose)
+    from jssr.cli.tables import rich_table
     from jssr.errors import JssrError, nearest
     from jssr.evaluation import benchmark as engine
     from jssr.evaluation import benchmark_report as output
@@ -76,7 +77,7 @@ def benchmark(
     from jssr.io.cohort import Cohort
     from jssr.io.output import check_output
     from jssr.preprocessing.start2d import unknown_spacing
-    from jssr.report.tables import PIXELS, rich_table
+    from jssr.report.tables import PIXELS
 
     check_output(out)
     patients = Cohort.load(cohort)

@@ -127,10 +127,10 @@ def evaluate(
     opt.prepare_session(threads, verbose)
     from rich.progress import Progress
 
+    from jssr.cli.tables import rich_table
     from jssr.evaluation.evaluate import cases_of, evaluate_cohort, fitting_cohort, summaries
     from jssr.io.cohort import Cohort
     from jssr.registration.model import load_model
-    from jssr.report.tables import rich_table
 
     patients = Cohort.load(cohort)
     cases = cases_of(patients, split)
@@ -160,9 +160,10 @@ def report(
     Example: jssr report aligned
     """
     opt.prepare_session(None, verbose)
+    from jssr.cli.tables import rich_table
     from jssr.evaluation.evaluate import write_tables
     from jssr.registration.reload import rewrite_report
-    from jssr.report.tables import read_csv, rich_table
+    from jssr.report.tables import read_csv
 
     if (folder / "evaluation.json").is_file():
         for summary in write_tables(folder, read_csv(folder / "results.csv")):

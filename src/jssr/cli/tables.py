@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jssr.metrics.measures import CaseResult
-from jssr.report.tables import METRICS, value_of
+from jssr.metrics.entries import entry
+from jssr.metrics.results import CaseResult, value_of
+from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
     from jssr.registration.study import StudyAlignment
 
-__all__ = ["series_rows", "show_results", "show_series", "warn"]
+__all__ = ["rich_table", "series_rows", "show_results", "show_series", "warn"]
 
 
 def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "") -> None:
@@ -32,11 +33,22 @@ def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "
     table = Table(caption="before → after" + (f". {remark}" if remark else ""), caption_justify="left")
     table.add_column("scan")
     for metric, of in wanted:
-        table.add_column(f"{METRICS[metric].title}{', ' + of if of else ''}", justify="right")
+        table.add_column(f"{entry(metric).title}{', ' + of if of else ''}", justify="right")
     for phase in dict.fromkeys(r.phase for r in results):
         states = [r for r in results if r.phase == phase]
         table.add_row(phase, *[_change(states[0], states[-1], metric, of) for metric, of in wanted])
     screen.print(table)
+
+
+def rich_table(summary: Summary) -> Table:
+    """A block of results: a row for each method, the best of each phase bold."""
+    table = Table(title=title_of(summary), title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for phase in summary.phases:
+        table.add_column(phase, justify="right")
+    for line in lines(summary):
+        table.add_row(*(f"[bold]{escape(text)}[/bold]" if best else escape(text) for text, best in line))
+    return table
 
 
 def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
@@ -98,5 +110,4 @@ def _change(first: CaseResult, last: CaseResult, metric: str, structure: str) ->
 
 
 def _shown(metric: str, value: float) -> str:
-    about = METRICS[metric]
-    return f"{value * about.factor:.{about.decimals}f}" if math.isfinite(value) else "-"
+    return entry(metric).text(value) if math.isfinite(value) else "-"

@@ -29,8 +29,14 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
+<<<<<<< HEAD
 from jssr.metrics.measures import dice, member
 from jssr.metrics.measures import regularity as folds_of
+=======
+from jssr.io.transforms import displacement_of
+from jssr.metrics.overlap import dice, mask_of
+from jssr.metrics.regularity import regularity
+>>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
 from jssr.peers import TOOLS
 from jssr.preprocessing.intensity import NO_DATA
 
@@ -183,7 +189,7 @@ def _make(
     other = next(phase for phase in cohort.phases if phase != reference_phase)
     y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (reference_phase, other))
     p_y, p_x = (read_image(cohort.path(case.labels[phase]), "labels") for phase in (reference_phase, other))
-    if not any(member(p_y.array, v).any() and member(p_x.array, v).any() for v in values.values()):
+    if not any(mask_of(p_y.array, v).any() and mask_of(p_x.array, v).any() for v in values.values()):
         log.warning("%s: its label maps have no structure in common", case.id)
         return Made(case.id, 0.0, 0.0, 0.0, 0.0, 0.0, kept=False)
     syn = _syn(y.image, x.image, threads, case.id)
@@ -195,7 +201,7 @@ def _make(
     whole = Chain(_demons(p_y, after, values), syn).displacement(y.grid)
     moved = resample(p_x, y.grid, whole)
     by_demons, worst = _overlap(p_y, moved, values), _overlap(p_y, moved, values, np.nanmin)
-    folds = folds_of(whole).folds
+    folds = regularity(whole).folds
     kept = by_demons >= limits[0] and folds <= limits[1]
     if kept:
         for phase, scan, grid, way in ((reference_phase, x, y.grid, whole), (other, y, x.grid, whole.inverse(x.grid))):
@@ -242,7 +248,7 @@ class _Scan:
 def _overlap(
     fixed: Volume, moved: Volume, values: Mapping[str, Sequence[int]], of: Callable[[list[float]], float] = np.nanmean
 ) -> float:
-    return float(of([dice(member(fixed.array, v), member(moved.array, v)) for v in values.values()]))
+    return float(of([dice(mask_of(fixed.array, v), mask_of(moved.array, v)) for v in values.values()]))
 
 
 def _demons(fixed: Volume, moving: Volume, values: Mapping[str, Sequence[int]]) -> Displacement:

@@ -33,15 +33,15 @@ from jssr.io.output import write_json
 from jssr.io.points import read_points
 from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mb
 from jssr.io.transforms import write_displacement
-from jssr.metrics.measures import CaseResult, evaluate_pair
-from jssr.metrics.similarity import likeness as likeness_of
+from jssr.metrics.entries import Images
+from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.results import CaseResult
 from jssr.peers import TOOLS
 from jssr.preprocessing.intensity import limits, normalise, window_for
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import flat_start, from_start
 from jssr.recipes.config import Recipe
-from jssr.registration.full_size import regularity
 from jssr.registration.pipeline import prepare, solve, structure_of
 from jssr.report.tables import read_csv, write_csv
 
@@ -166,8 +166,7 @@ def _pair(
     # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
     idle = one.name == BEFORE[0] or (one.name in BEFORE and y.grid.ndim == 2)
     peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
-    values = _measured(cohort, case, reference_phase, phase, y, x, whole)
-    values |= _likeness(y, x, whole) if alike else {}
+    values = _measured(cohort, case, reference_phase, phase, y, x, whole, alike)
     if case.id == shown and isinstance(whole, Displacement):
         write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
     return CaseResult(case.id, phase, one.name, values, seconds, peak)
@@ -259,7 +258,14 @@ def _labels(cohort: Cohort, case: Case, phase: str, image: Volume) -> Volume | N
 
 
 def _measured(
-    cohort: Cohort, case: Case, reference_phase: str, phase: str, y: Volume, x: Volume, whole: Transform
+    cohort: Cohort,
+    case: Case,
+    reference_phase: str,
+    phase: str,
+    y: Volume,
+    x: Volume,
+    whole: Transform,
+    similarity: bool,
 ) -> dict[str, float]:
     """`evaluate_pair` of what the cohort knows of a pair."""
     known: dict[str, Any] = {}
@@ -269,18 +275,16 @@ def _measured(
     if {reference_phase, phase} <= set(case.landmarks):
         points = [read_points(cohort.path(case.landmarks[p]), y.grid.ndim) for p in (reference_phase, phase)]
         known |= {"fixed_points": points[0], "moving_points": points[1]}
-    values = evaluate_pair(
+    return evaluate_pair(
         known.pop("fixed_labels", None), known.pop("moved_labels", None), cohort.structures() or None,
-        transform=whole, **known,
+        displacement=from_start(whole, y.grid, x.grid) if isinstance(whole, Displacement) else None,
+        transform=whole, images=_images(y, x, whole) if similarity else None, **known,
     )  # fmt: skip
-    if isinstance(whole, Displacement):
-        values["folds"], values["log_jacobian_sd"] = regularity(from_start(whole, y.grid, x.grid))
-    return values
 
 
-def _likeness(y: Volume, x: Volume, whole: Transform) -> dict[str, float]:
-    """Mutual information and SSIM of the fixed and the moved scan, in the abdominal window where they are CT."""
+def _images(y: Volume, x: Volume, whole: Transform) -> Images:
+    """The fixed and the moved scan for the similarities, in the abdominal window where they are CT."""
     window = Recipe.model_fields["window"].default
     fixed = normalise(y.data, limits(y.data, window_for(y, window)))
     moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(x, window)))
-    return likeness_of(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None].float())
+    return Images(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None])

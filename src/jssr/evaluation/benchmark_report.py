@@ -16,7 +16,8 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.entries import METRICS
+from jssr.metrics.results import CaseResult
 from jssr.preprocessing.start2d import from_start, placed
 from jssr.report.tables import PIXELS, Summary, markdown, markdown_row, summarise, value_of
 
@@ -45,10 +46,11 @@ def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> 
         structures: those with blocks of their own; none are the liver, or the mean of all where there is no liver.
     """
     named = structures or (_first(results),)
+    pair = [one for one in METRICS.values() if one.pair]
     wanted = [("dice", name) for name in (*named, "mean")]
-    wanted += [(metric, name) for name in named for metric in ("hd95", "asd")]
-    wanted += [("centre", name) for name in structures]
-    wanted += [(metric, "") for metric in ("tre", "mi", "ssim", "folds", "log_jacobian_sd", "seconds", "peak_mb")]
+    wanted += [(one.key, s) for s in named for one in pair if one.needs == "labels" and not one.optional]
+    wanted += [(one.key, s) for s in structures for one in pair if one.optional]
+    wanted += [(one.key, "") for one in pair if one.needs != "labels"]
     blocks = [summarise(results, metric, structure) for metric, structure in dict.fromkeys(wanted)]
     return [block for block in blocks if any(cell.n for row in block.cells.values() for cell in row.values())]
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.processes import in_processes
@@ -23,7 +23,9 @@ from jssr.io.cohort import Case, Cohort, Split
 from jssr.io.images import read_grid, read_image
 from jssr.io.provenance import Stopwatch
 from jssr.io.study import study_of
-from jssr.metrics.measures import CaseResult, agreement, member, surface_distances
+from jssr.metrics.entries import METRICS
+from jssr.metrics.pair import evaluate_segmentation
+from jssr.metrics.results import CaseResult
 from jssr.preprocessing.start2d import placed, unknown_spacing
 from jssr.registration.components import largest_parts
 from jssr.registration.inputs import labels_of
@@ -38,7 +40,6 @@ from jssr.report.tables import PIXELS, Summary, markdown, read_csv, summarise, w
 __all__ = [
     "SEGMENTOR",
     "cases_of",
-    "against",
     "evaluate_cohort",
     "first_grid",
     "fitting_cohort",
@@ -269,36 +270,24 @@ def _segmentor(
     out: list[CaseResult] = []
     if work.alignment.moving_segmentation is None:
         return out
-    names = model.structures
+
+    def judged(classes: Tensor, goal: Volume) -> dict[str, float]:
+        return evaluate_segmentation(classes[0].numpy(), goal, model.structures, structures)
+
     if phase in known:
         with model.computing():
             said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
         plain = largest_parts(said, model.pieces).argmax(dim=1)
         goal = resample(known[phase], pair.grid, pair.transform)
         made = work.alignment.moving_segmentation.argmax(dim=1)
-        out.append(CaseResult(case, phase, SEGMENTOR[0], against(plain, goal, names, structures, True)))
+        out.append(CaseResult(case, phase, SEGMENTOR[0], judged(plain, goal)))
         if work.alignment.synthesised is not None and not work.alignment.registered:
-            out.append(CaseResult(case, phase, SEGMENTOR[1], against(made, goal, names, structures, True)))
+            out.append(CaseResult(case, phase, SEGMENTOR[1], judged(made, goal)))
     if reference_phase in known and work.alignment.fixed_segmentation is not None:
         fixed = work.alignment.fixed_segmentation.argmax(dim=1)
         goal = resample(known[reference_phase], pair.grid)
-        out.append(CaseResult(case, reference_phase, SEGMENTOR[0], against(fixed, goal, names, structures, True)))
+        out.append(CaseResult(case, reference_phase, SEGMENTOR[0], judged(fixed, goal)))
     return out
-
-
-def against(
-    classes: torch.Tensor, goal: Volume, names: tuple[str, ...], structures: Any, distances: bool = False
-) -> dict[str, float]:
-    """How well class indices agree with a known label map on the same grid, for the names that both know: `agreement`,
-    and HD95 where distances are asked for."""
-    values: dict[str, float] = {}
-    for k, name in enumerate(names, start=1):
-        if name in structures:
-            said, true = (classes == k)[0].numpy(), member(goal.array, structures[name])
-            values |= {f"{metric}/{name}": value for metric, value in agreement(said, true).items()}
-            if distances:
-                values[f"hd95/{name}"] = surface_distances(said, true, goal.grid.spacing)[0]
-    return values
 
 
 def summaries(results: list[CaseResult]) -> list[Summary]:
@@ -307,11 +296,12 @@ def summaries(results: list[CaseResult]) -> list[Summary]:
     aligned = [r for r in results if r.method not in SEGMENTOR]
     own = [r for r in results if r.method in SEGMENTOR]
     first = "liver" if any("dice/liver" in r.values for r in results) else "mean"
-    wanted = [("dice", first), ("dice", "mean"), ("hd95", first), ("asd", first), ("tre", "")]
-    wanted += [("folds", ""), ("log_jacobian_sd", ""), ("seconds", ""), ("peak_mb", "")]
-    blocks = [summarise(aligned, metric, structure) for metric, structure in dict.fromkeys(wanted)]
+    pair = [one for one in METRICS.values() if one.pair and not one.optional]
+    wanted = [("dice", first), ("dice", "mean")]
+    wanted += [(one.key, first) for one in pair if one.needs == "labels"]
+    wanted += [(one.key, "") for one in pair if one.needs not in ("labels", "images")]
+    blocks = [summarise(aligned, *key) for key in dict.fromkeys(wanted)]
     if own:
-        told = [("dice", structure) for structure in dict.fromkeys((first, "mean"))]
-        told += [(metric, first) for metric in ("hd95", "recall", "precision", "rvd", "voe")]
-        blocks += [summarise(own, metric, structure, segmentor=True) for metric, structure in told]
+        told = [("dice", first), ("dice", "mean"), *((one.key, first) for one in METRICS.values() if one.segmentor)]
+        blocks += [summarise(own, *key, segmentor=True) for key in dict.fromkeys(told)]
     return blocks

@@ -18,7 +18,7 @@ from jssr.evaluation.settings import check_settings, described, read_settings
 from jssr.io.cohort import Case, Cohort
 from jssr.io.output import write_json
 from jssr.io.provenance import provenance
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 from jssr.report.tables import write_csv
 
 __all__ = ["attempt", "check_cohort", "check_row", "failures", "is_measured", "keep", "note_row", "rows_markdown"]

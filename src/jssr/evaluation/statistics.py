@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, wilcoxon
 
-from jssr.metrics.measures import CaseResult
-from jssr.report.tables import METRICS, Metric, markdown_row, value_of
+from jssr.metrics.entries import entry
+from jssr.metrics.results import CaseResult, value_of
+from jssr.report.tables import markdown_row
 
 __all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
 
@@ -93,7 +94,7 @@ def worsened(
         before: the method that the others are held against.
     """
     start = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == before}
-    sign = -1 if METRICS.get(metric, Metric(metric)).more_is_better else 1
+    sign = -1 if entry(metric).higher_is_better else 1
     found: dict[str, tuple[int, int]] = {}
     for method in dict.fromkeys(r.method for r in results if r.method != before):
         mine = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
@@ -112,7 +113,7 @@ def worse_markdown(results: Sequence[CaseResult], before: str, wanted: Sequence[
     columns = {key: counts for key, counts in columns.items() if counts}
     if not columns:
         return ""
-    titles = [METRICS.get(m, Metric(m)).title.partition(" (")[0] + (f", {s}" if s else "") for m, s in columns]
+    titles = [entry(m).name + (f", {s}" if s else "") for m, s in columns]
     lines = [["pairs worse than " + before, *titles], ["---"] + ["---:"] * len(titles)]
     for method in dict.fromkeys(m for counts in columns.values() for m in counts):
         cells = [counts.get(method) for counts in columns.values()]
@@ -158,14 +159,14 @@ def comparisons_markdown(blocks: Sequence[Sequence[Comparison]]) -> str:
     out = []
     for block in (b for b in blocks if b):
         first = block[0]
-        about = METRICS.get(first.metric, Metric(first.metric))
+        about = entry(first.metric)
         of = f", {first.structure}" if first.structure else ""
         lines = [
             f"| {about.title}{of}: minus {first.against} | mean difference | 95 % interval | n | p | p (Holm) |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         for c in block:
-            values = [f"{v * about.factor:+.{about.decimals}f}" for v in (c.difference, c.low, c.high)]
+            values = [about.text(v, "+") for v in (c.difference, c.low, c.high)]
             interval = f"{values[1]} to {values[2]}" if math.isfinite(c.low) else "-"
             lines.append(f"| {c.method} | {values[0]} | {interval} | {c.n} | {c.p:.2g} | {c.p_holm:.2g} |")
         out.append("\n".join(lines))

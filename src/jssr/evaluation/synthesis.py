@@ -18,14 +18,15 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.evaluation.benchmark import rigid_of
-from jssr.evaluation.evaluate import against, cases_of
+from jssr.evaluation.evaluate import cases_of
 from jssr.evaluation.methods import ON, model_of
 from jssr.evaluation.rows import attempt, is_measured, keep
 from jssr.evaluation.settings import same_settings
 from jssr.io.atomic import make_folder
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.pair import evaluate_segmentation
+from jssr.metrics.results import CaseResult
 from jssr.preprocessing.prepare import PreparedPair, prepare_pair
 from jssr.registration.components import largest_parts
 from jssr.registration.model import Model
@@ -182,4 +183,4 @@ def _dice(model: Model, image: Tensor, goal: Volume, cohort: Cohort, moving: boo
     with model.computing():
         said = (model.system.segment_moving if moving else model.system.segment)(image).float().clone()
     classes = largest_parts(said, model.pieces).argmax(dim=1)
-    return against(classes, goal, model.structures, cohort.structures())
+    return evaluate_segmentation(classes[0].numpy(), goal, model.structures, cohort.structures(), distances=False)

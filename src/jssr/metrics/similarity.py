@@ -1,4 +1,4 @@
-"""How alike two images are as a whole: mutual information and structural similarity, as macJNet's tables have them."""
+"""The similarity of two normalised images: mutual information and SSIM, as in macJNet's tables."""
 
 from __future__ import annotations
 
@@ -9,34 +9,23 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+<<<<<<< HEAD
 from jssr.errors import requires
 
 __all__ = ["likeness", "mutual_information", "structural_similarity"]
+=======
+__all__ = ["mutual_information", "structural_similarity"]
+>>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
 
 BINS = 64
 WINDOW = 7
 """Voxels along the side of SSIM's windows."""
 
 
-def likeness(fixed: Tensor, moved: Tensor, mask: Tensor) -> dict[str, float]:
-    """ "mi" and "ssim" of two normalised images.
-
-    Args:
-        fixed, moved: (1, 1, *spatial) in -1..1.
-        mask: (1, 1, *spatial), above 0.5 where both scans have data; SSIM counts windows that lie inside entirely.
-
-    Returns:
-        Both nan where the mask leaves nothing.
-    """
-    inside = mask > 0.5
-    if not bool(inside.any()):
-        return {"mi": math.nan, "ssim": math.nan}
-    a, b = (image[inside].double().numpy() for image in (fixed, moved))
-    return {"mi": mutual_information(a, b), "ssim": structural_similarity(fixed, moved, inside)}
-
-
 def mutual_information(a: ArrayLike, b: ArrayLike, bins: int = BINS) -> float:
     """Mutual information in nats of paired values in -1..1, from their joint histogram (macJNet, eq. 1)."""
+    if not np.size(a):
+        return math.nan
     joint, _, _ = np.histogram2d(np.ravel(a), np.ravel(b), bins=bins, range=[(-1, 1), (-1, 1)])
     p = joint / max(joint.sum(), 1)
     apart = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
@@ -45,9 +34,20 @@ def mutual_information(a: ArrayLike, b: ArrayLike, bins: int = BINS) -> float:
 
 
 def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
+<<<<<<< HEAD
     """Mean SSIM of windows of 7 voxels with data throughout, of images in -1..1. Equation (2) is printed with sums
     where the standard (Wang et al. 2004), which MONAI computes, has products."""
     requires("train", "monai")
+=======
+    """Mean SSIM of windows of 7 voxels that lie inside entirely; nan where there is none.
+
+    macJNet's equation (2) is printed with sums where the standard (Wang et al. 2004) has products. MONAI has those.
+
+    Args:
+        a, b: (1, 1, *spatial) in -1..1.
+        inside: the same shape, bool: where both have data.
+    """
+>>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
     from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
 
     dims = a.ndim - 2

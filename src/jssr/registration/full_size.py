@@ -22,7 +22,7 @@ from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import denormalise
 from jssr.systems.base import Alignment
 
-__all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "regularity", "slabs"]
+__all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "slabs"]
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
@@ -233,26 +233,6 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     for _ in range(rounds):
         out = torch.where(valid, u, box_mean(out, 3))
     return out
-
-
-def regularity(displacement: Displacement) -> tuple[float, float]:
-    """Folded cells in per cent, and the standard deviation of the log Jacobian over the others."""
-    folds, count, total, squares = 0, 0, 0.0, 0.0
-    for where, _ in slabs(displacement.grid):
-        # One more slice: a cell reaches to the next voxel.
-        part = displacement.u[None, :, where.start : where.stop + 1]
-        if part.shape[2] < 2:
-            continue
-        determinant = ff.jacobian_determinant(part)
-        whole = determinant[determinant > 0]
-        folds, count = folds + determinant.numel() - whole.numel(), count + determinant.numel()
-        logs = whole.log_()
-        total, squares = (
-            total + float(logs.sum(dtype=torch.float64)),
-            squares + float(logs.square_().sum(dtype=torch.float64)),
-        )
-    kept = max(count - folds, 1)
-    return 100.0 * folds / max(count, 1), float(np.sqrt(max(squares / kept - (total / kept) ** 2, 0.0)))
 
 
 def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:

@@ -13,9 +13,11 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Points, Volume
-from jssr.metrics.measures import dice, evaluate_pair
+from jssr.metrics.overlap import dice
+from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.regularity import regularity
 from jssr.preprocessing.start2d import from_start
-from jssr.registration.full_size import labels_at, regularity
+from jssr.registration.full_size import labels_at
 
 if TYPE_CHECKING:
     from jssr.registration.working import Working

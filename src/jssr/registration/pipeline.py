@@ -17,7 +17,7 @@ from jssr.core.transform import Affine, Displacement, coverage, resample
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.io.provenance import Stopwatch
-from jssr.metrics.measures import member
+from jssr.metrics.overlap import mask_of
 from jssr.preprocessing.intensity import denormalise
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import RigidResult
@@ -142,7 +142,7 @@ def structure_of(
     if labels is None or not model.system.reads_structure:
         return None
     values = [value for name in model.structures for value in (structures or {}).get(name, ())]
-    inside = member(labels.array, values) if values else labels.array != 0
+    inside = mask_of(labels.array, values) if values else labels.array != 0
     volume = labels.with_data(torch.from_numpy(inside.astype(np.uint8))[None])
     return resample(volume, pair.grid).data[None].float()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jssr.io.bridges import as_volume
 from jssr.io.output import output_folder, write_json
 from jssr.io.study import Image, Study, read_study
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.results import CaseResult
 from jssr.registration.model import Model, load_model
 from jssr.registration.pipeline import register
 from jssr.registration.result import OUTPUTS, Registration, Saving

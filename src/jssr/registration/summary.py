@@ -89,7 +89,7 @@ def _dice(measures: Measures, truth: Truth) -> dict[str, Any]:
 
 def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[str]:
     """What should make a reader careful, in plain language."""
-    from jssr.metrics.measures import plain_warnings
+    from jssr.metrics.warnings import plain_warnings
 
     pair = work.pair
     out = list(pair.warnings)

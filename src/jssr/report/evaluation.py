@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jssr.metrics.measures import CaseResult, plain_warnings
+from jssr.metrics.entries import entry
+from jssr.metrics.results import CaseResult, value_of
+from jssr.metrics.warnings import plain_warnings
 from jssr.report.figures import box_plot, figure_png
-from jssr.report.html import MEANINGS, SEGMENTED, laid_out, render, shown
-from jssr.report.tables import METRICS, Summary, lines, title_of, value_of
+from jssr.report.html import laid_out, render, shown
+from jssr.report.tables import Summary, lines, title_of
 
 __all__ = ["picture_name", "write_evaluation_report"]
 
@@ -49,7 +51,7 @@ def write_evaluation_report(
     pairs = _pairs(results)
     metric, structure = _judge(results)
     known = [p for p in pairs if math.isfinite(p["judged"])]
-    known.sort(key=lambda p: p["judged"], reverse=not METRICS[metric].more_is_better)
+    known.sort(key=lambda p: p["judged"], reverse=not entry(metric).higher_is_better)
     unknown = [p for p in pairs if not math.isfinite(p["judged"]) and known]
     picked = [(p, "could not be judged") for p in unknown[:WORST]]
     picked += [(p, f"worst {i + 1}" if i else "worst") for i, p in enumerate(known[:WORST])]
@@ -64,7 +66,7 @@ def write_evaluation_report(
         tables=[
             {
                 "title": title_of(s),
-                "meaning": (SEGMENTED if s.segmentor else MEANINGS).get(s.metric, ""),
+                "meaning": entry(s.metric).segmentor if s.segmentor else entry(s.metric).meaning,
                 "phases": s.phases,
                 "lines": lines(s),
             }
@@ -72,10 +74,10 @@ def write_evaluation_report(
             if any(cell.n or cell.missed for row in s.cells.values() for cell in row.values())
         ],
         plot=plot,
-        judged=f"{METRICS[metric].title}{', ' + _of(structure) if structure else ''}",
+        judged=f"{entry(metric).title}{', ' + _of(structure) if structure else ''}",
         shown=[{**p, "place": place, "value": shown(metric, p["judged"]), "picture": _picture(pictures, p)}
                for p, place in picked],
-        columns=[METRICS[m].title + (f", {_of(s)}" if s else "") for m, s in _columns(results)],
+        columns=[entry(m).title + (f", {_of(s)}" if s else "") for m, s in _columns(results)],
         pairs=pairs,
         provenance=laid_out(provenance),
     )  # fmt: skip

@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter, map_coordinates, sobel
 
 from jssr.core.volume import Volume
-from jssr.metrics.measures import CaseResult
+from jssr.metrics.entries import entry
+from jssr.metrics.results import CaseResult, value_of
 from jssr.report.planes import LETTERS, Plane, Planes, focus, window, window_of
-from jssr.report.tables import METRICS, Metric, value_of
 
 __all__ = [
     "FIXED_COLOUR",
@@ -316,7 +316,7 @@ def box_plot(
     Boxes run from the first to the third quartile, whiskers to the last value within 1.5 of their distance. Fewer than
     `FEW` values are shown as points besides: their box may be a line.
     """
-    about = METRICS.get(metric, Metric(metric))
+    about = entry(metric)
     phases = tuple(phases or dict.fromkeys(r.phase for r in results))
     methods = tuple(dict.fromkeys(r.method for r in results))
     figure = Figure(figsize=(1.6 + 0.42 * len(methods) * len(phases), 3.6), layout="constrained")

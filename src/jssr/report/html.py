@@ -16,34 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from jssr.io.atomic import atomic_path
-from jssr.metrics.measures import plain_warnings, split_key
+from jssr.metrics.entries import entry
+from jssr.metrics.results import split_key
+from jssr.metrics.warnings import plain_warnings
 from jssr.report.planes import Planes, focus
-from jssr.report.tables import METRICS, Metric
 from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
 
-__all__ = ["MEANINGS", "SEGMENTED", "AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
-
-MEANINGS = {
-    "dice": "Overlap of the organ in the two scans, 100 % where they agree entirely.",
-    "hd95": "95 % of either organ surface lies nearer to the other than this.",
-    "asd": "Mean distance between the two organ surfaces.",
-    "centre": "Distance between the organ's centres of gravity.",
-    "tre": "Mean distance between corresponding landmarks.",
-    "folds": "Part of the field where tissue would be turned inside out. Should be near 0.",
-    "log_jacobian_sd": "How unevenly sizes change. Breathing leaves it below about 0.3 in 3D.",
-    "seconds": "Time from reading the scans to the result; writing it, this page too, comes on top.",
-    "peak_mb": "Most memory in use at a time, before the result was written.",
-}
-
-SEGMENTED = {
-    "dice": "Overlap of what the segmentor says with the known label map of the same scan.",
-    "hd95": "95 % of either surface, said and known, lies nearer to the other than this.",
-    "recall": "Part of the known organ that is found.",
-    "precision": "Part of what is said that is the organ.",
-    "rvd": "How far the said volume is from the known one, whichever is the larger: |said / known - 1|.",
-    "voe": "Part of what either of the two holds that the other does not: 1 - intersection / union.",
-}
-"""The same of a segmentor's tables."""
+__all__ = ["AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
 
 
 def write_report(
@@ -127,13 +106,8 @@ def shown(metric: str, value: float | None, unit: bool = False) -> str:
         return "–"
     if math.isinf(value):
         return "missed"
-    about = METRICS.get(metric, Metric(metric))
-    text = f"{value * about.factor:.{about.decimals}f}"
-    return f"{text} {_unit(about)}".rstrip() if unit else text
-
-
-def _unit(about: Metric) -> str:
-    return about.title.partition("(")[2].rstrip(")")
+    about = entry(metric)
+    return f"{about.text(value)} {about.unit}".rstrip() if unit else about.text(value)
 
 
 def key_figures(view: AlignmentView) -> list[dict[str, str]]:
@@ -165,13 +139,13 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
         [structure] + [shown(m, values.get(f"{m}/{structure}")) for m in metrics for values in both]
         for structure in dict.fromkeys(s for _, s in named if s)
     ]
-    about = [(METRICS.get(m, Metric(m)).title, MEANINGS.get(m, "")) for m in metrics]
+    about = [(entry(m).title, entry(m).meaning) for m in metrics]
     whole = [
         {
-            "name": METRICS.get(m, Metric(m)).title,
+            "name": entry(m).title,
             "before": shown(m, view.metrics_before.get(m)),
             "after": shown(m, view.metrics.get(m)),
-            "meaning": MEANINGS.get(m, ""),
+            "meaning": entry(m).meaning,
         }
         for m, s in named
         if not s

@@ -9,63 +9,17 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-from rich.table import Table as RichTable
 
 from jssr.errors import JssrError
 from jssr.io.atomic import atomic_path
-from jssr.metrics.measures import CaseResult, split_key
+from jssr.metrics.entries import Metric, entry
+from jssr.metrics.results import CaseResult, split_key, value_of
 
-__all__ = [
-    "PIXELS",
-    "COLUMNS",
-    "METRICS",
-    "Cell",
-    "Metric",
-    "Summary",
-    "deficit_left",
-    "lines",
-    "markdown",
-    "markdown_row",
-    "read_csv",
-    "rich_table",
-    "summarise",
-    "title_of",
-    "tre_ratio",
-    "value_of",
-    "write_csv",
-]
+__all__ = ["COLUMNS", "PIXELS", "Cell", "Summary", "lines", "markdown", "markdown_row", "read_csv", "summarise",
+           "title_of", "write_csv"]  # fmt: skip
 
 COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
-
-
-class Metric(NamedTuple):
-    """How a metric is printed: its title, the factor to the printed unit, decimals, and whether more is better."""
-
-    title: str
-    factor: float = 1.0
-    decimals: int = 2
-    more_is_better: bool = False
-
-
-METRICS: Mapping[str, Metric] = {
-    "dice": Metric("Dice (%)", 100.0, 2, True),
-    "hd95": Metric("HD95 (mm)"),
-    "asd": Metric("ASD (mm)"),
-    "centre": Metric("Centres apart (mm)"),
-    "recall": Metric("Recall (%)", 100.0, 2, True),
-    "precision": Metric("Precision (%)", 100.0, 2, True),
-    "rvd": Metric("RVD (%)", 100.0),
-    "voe": Metric("VOE (%)", 100.0),
-    "tre": Metric("TRE (mm)"),
-    "mi": Metric("MI (nats)", 1.0, 3, True),
-    "ssim": Metric("SSIM (%)", 100.0, 2, True),
-    "folds": Metric("Folds (%)", 1.0, 3),
-    "log_jacobian_sd": Metric("sd log Jacobian", 1.0, 3),
-    "seconds": Metric("Time (s)"),
-    "peak_mb": Metric("Peak memory (MB)", 1.0, 0),
-}
+_COSTS = ("seconds", "peak_mb")
 
 
 PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
@@ -118,7 +72,7 @@ def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> No
             for key, value in result.values.items():
                 metric, structure = split_key(key)
                 writer.writerow((*head, structure, metric, repr(float(value))))
-            for metric in ("seconds", "peak_mb"):
+            for metric in _COSTS:
                 writer.writerow((*head, "", metric, repr(float(getattr(result, metric)))))
 
 
@@ -145,7 +99,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
         raise JssrError(f"{path}: cannot be read as a table of results ({error})") from error
     results = []
     for head, values in gathered.items():
-        seconds, peak_mb = values.pop("seconds", math.nan), values.pop("peak_mb", math.nan)
+        seconds, peak_mb = (values.pop(key, math.nan) for key in _COSTS)
         results.append(CaseResult(*head, values, seconds, peak_mb))
     return results
 
@@ -155,20 +109,6 @@ def _number(text: str | None, path: str | os.PathLike[str], line: int) -> float:
         return float(text or "")
     except ValueError:
         raise JssrError(f"{path}: line {line}: {text!r} is not a number") from None
-
-
-def value_of(result: CaseResult, metric: str, structure: str = "") -> float:
-    """Look up one number; nan where it was not measured.
-
-    The structure "mean" is the mean over all structures of the case, those empty in both scans left out. A missed one
-    makes a mean distance infinite: it cannot be left out without flattering the method.
-    """
-    if metric in ("seconds", "peak_mb"):
-        return float(getattr(result, metric))
-    if structure != "mean":
-        return float(result.values.get(f"{metric}/{structure}" if structure else metric, math.nan))
-    values = [v for key, v in result.values.items() if split_key(key)[0] == metric and not math.isnan(v)]
-    return sum(values) / len(values) if values else math.nan
 
 
 def summarise(
@@ -202,15 +142,15 @@ def _format(cell: Cell, metric: Metric, most: int) -> str:
     missed += f", of {cell.n}" if 0 < cell.n < most - cell.missed else ""
     if not cell.n:
         return f"-{missed}"
-    mean, sd = (f"{v * metric.factor:.{metric.decimals}f}" for v in (cell.mean, cell.sd))
-    return f"{mean} ({sd}){missed}" if cell.n > 1 else f"{mean}{missed}"  # one value has no spread
+    mean = metric.text(cell.mean)
+    return f"{mean} ({metric.text(cell.sd)}){missed}" if cell.n > 1 else f"{mean}{missed}"  # one value has no spread
 
 
 def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
     """The methods to print bold in each phase: the best as printed, ties shared; none where there is no contest.
     A method that missed more than others, or was measured on fewer, is no winner: its mean is of the easier ones."""
     best: dict[str, set[str]] = {}
-    pick: Callable[[Iterable[float]], float] = max if metric.more_is_better else min
+    pick: Callable[[Iterable[float]], float] = max if metric.higher_is_better else min
     for phase in summary.phases:
         there = {method: row[phase] for method, row in summary.cells.items() if row[phase].n}
         most = max((cell.n for cell in there.values()), default=0)
@@ -229,24 +169,20 @@ def _most(summary: Summary, phase: str) -> int:
 
 def title_of(summary: Summary) -> str:
     """What a summary is of, with an arrow to where it is better."""
-    metric = METRICS.get(summary.metric, Metric(summary.metric))
-    arrow = "↑" if metric.more_is_better else "↓"
+    metric = entry(summary.metric)
+    arrow = "↑" if metric.higher_is_better else "↓"
     of = {"": "", "mean": ", mean of the structures"}.get(summary.structure, f", {summary.structure}")
     return f"{'Segmentor: ' if summary.segmentor else ''}{metric.title}{of} {arrow}"
 
 
 def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
     """A summary as text: for each method its name, then mean (sd) of each phase; each with whether it is the best."""
-    metric = METRICS.get(summary.metric, Metric(summary.metric))
+    metric = entry(summary.metric)
     best = _best(summary, metric)
     return [
         [(method, False), *((_format(row[p], metric, _most(summary, p)), method in best[p]) for p in summary.phases)]
         for method, row in summary.cells.items()
     ]
-
-
-def _lines(summary: Summary, bold: str) -> list[list[str]]:
-    return [[bold.format(text) if best else text for text, best in line] for line in lines(summary)]
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -259,48 +195,7 @@ def markdown(*summaries: Summary) -> str:
     blocks = []
     for summary in summaries:
         head = [title_of(summary), *summary.phases]
-        rows = [head, ["---"] + ["---:"] * len(summary.phases), *_lines(summary, "**{}**")]
+        body = [[f"**{text}**" if best else text for text, best in line] for line in lines(summary)]
+        rows = [head, ["---"] + ["---:"] * len(summary.phases), *body]
         blocks.append("\n".join(map(markdown_row, rows)))
     return "\n\n".join(blocks) + "\n"
-
-
-def rich_table(summary: Summary) -> RichTable:
-    """Print a summary for the terminal."""
-    table = RichTable(title=title_of(summary), title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for phase in summary.phases:
-        table.add_column(phase, justify="right")
-    for line in _lines(summary, "[bold]{}[/bold]"):
-        table.add_row(line[0].replace("[", r"\["), *line[1:])
-    return table
-
-
-def _paired(
-    results: Sequence[CaseResult], before: str, after: str, metric: str, structure: str
-) -> tuple[list[float], list[float]]:
-    """Values of two methods over the scans in which both have a finite one."""
-    values = {
-        method: {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == method}
-        for method in (before, after)
-    }
-    first, last = values[before], values[after]
-    common = [k for k in first if k in last and math.isfinite(first[k]) and math.isfinite(last[k])]
-    return [first[k] for k in common], [last[k] for k in common]
-
-
-def deficit_left(results: Sequence[CaseResult], before: str, after: str, structure: str = "liver") -> float:
-    """Return what a method leaves of the initial Dice deficit: (100 - mean Dice after) / (100 - mean Dice before).
-
-    Means run over all phases and the scans that both methods have. The paper leaves (100 - 95.46) / (100 - 90.51) =
-    0.48. nan without a scan in common or without a deficit.
-    """
-    first, last = _paired(results, before, after, "dice", structure)
-    deficit = 1.0 - statistics.fmean(first) if first else 0.0
-    return (1.0 - statistics.fmean(last)) / deficit if deficit > 0 else math.nan
-
-
-def tre_ratio(results: Sequence[CaseResult], before: str, after: str) -> float:
-    """Return mean landmark error after / before, over the scans that both methods have; nan where there is none."""
-    first, last = _paired(results, before, after, "tre", "")
-    initial = statistics.fmean(first) if first else 0.0
-    return statistics.fmean(last) / initial if initial > 0 else math.nan

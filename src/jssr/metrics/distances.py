@@ -1,0 +1,49 @@
+"""Distances of two masks of one shape, in millimetres.
+
+Surfaces are the voxels of a mask that touch its outside through a face; distances run between voxel centres. HD95 is
+the greater of the two directed 95th percentiles, ASD the mean over both surfaces together: the definitions of MONAI's
+`compute_hausdorff_distance` and `compute_average_surface_distance(symmetric=True)`, whose values these agree with
+(tested). A k-d tree over the surface voxels finds them some four times faster than a distance map.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_erosion, find_objects
+from scipy.spatial import cKDTree
+
+from jssr.metrics.overlap import Mask
+
+__all__ = ["centre_distance", "surface_distances"]
+
+
+def centre_distance(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> float:
+    """Distance between the centres of gravity; nan where one mask is empty."""
+    centres = [np.argwhere(np.asarray(mask, dtype=bool)) for mask in (a, b)]
+    if not all(len(c) for c in centres):
+        return math.nan
+    return float(np.linalg.norm((centres[0].mean(axis=0) - centres[1].mean(axis=0)) * np.asarray(spacing)))
+
+
+def surface_distances(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> tuple[float, float]:
+    """Return (HD95, ASD); nan if both masks are empty, inf if one is."""
+    a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    if not (a.any() and b.any()):
+        nothing = math.inf if a.any() or b.any() else math.nan
+        return nothing, nothing
+    from_a, from_b = _surface(a) * np.asarray(spacing), _surface(b) * np.asarray(spacing)
+    there = cKDTree(from_b).query(from_a)[0]
+    back = cKDTree(from_a).query(from_b)[0]
+    hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
+    return float(hd95), float(np.concatenate([there, back]).mean())
+
+
+def _surface(mask: Mask) -> NDArray[np.float64]:
+    """Voxel indices (N, n) of a mask's surface. What lies beyond the image counts as outside."""
+    (box,) = find_objects(mask.astype(np.uint8))
+    inner = mask[box]
+    start = np.array([s.start for s in box])
+    return (np.argwhere(inner & ~binary_erosion(inner)) + start).astype(np.float64)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Displacement
+from jssr.core.volume import Points, Volume, volume_of
+from jssr.errors import GeometryError
+from jssr.metrics.pair import evaluate_pair
+
+
+def test_evaluate_pair_measures_what_it_is_given() -> None:
+    grid = Grid.of((12, 12, 12), (2.0, 1.0, 3.0))
+    fixed, moved = np.zeros((12, 12, 12), np.int16), np.zeros((12, 12, 12), np.int16)
+    fixed[2:8, 2, 2:8], fixed[2, 8, 8], fixed[0, 0, 0] = 1, 3, 7
+    moved[2:8, 5, 2:8], moved[2, 8, 8], moved[0, 0, 0] = 1, 3, 0
+    a, b = volume_of(fixed, grid, "labels"), volume_of(moved, grid, "labels")
+    out = evaluate_pair(a, b, {"plate": (1,), "whole": (1, 3), "lost": (7,), "absent": (9,)})
+    assert (out["dice/plate"], out["hd95/plate"], out["asd/plate"]) == (0.0, pytest.approx(3.0), pytest.approx(3.0))
+    assert out["dice/whole"] == pytest.approx(2 * 1 / (37 + 37))
+    assert (out["dice/lost"], out["hd95/lost"]) == (0.0, math.inf)
+    assert math.isnan(out["dice/absent"]) and math.isnan(out["asd/absent"])
+    assert "tre" not in out and "folds" not in out
+    assert set(evaluate_pair(a, b)) == {f"{m}/{v}" for m in ("dice", "hd95", "asd", "centre") for v in (1, 3, 7)}
+
+    u = torch.zeros(3, 12, 12, 12)
+    u[1] = 4.0  # 4 mm along y
+    points = Points(np.array([[4.0, 4.0, 6.0]]))
+    out = evaluate_pair(displacement=Displacement(u, grid), fixed_points=points, moving_points=points)
+    assert out == {"tre": pytest.approx(4.0), "folds": 0.0, "log_jacobian_sd": pytest.approx(0.0, abs=1e-6)}
+
+
+def test_evaluate_pair_refuses_another_grid() -> None:
+    a = volume_of(np.zeros((4, 4, 4), np.int16), Grid.of((4, 4, 4)), "labels")
+    b = volume_of(np.zeros((4, 4, 4), np.int16), Grid.of((4, 4, 4), 2.0), "labels", "other.nii.gz")
+    with pytest.raises(GeometryError, match="other.nii.gz"):
+        evaluate_pair(a, b)
+
+
+def test_a_whole_patient_takes_little_time() -> None:
+    grid = Grid.of((128, 128, 64), (3, 3, 4))
+    i, j, k = np.ogrid[:128, :128, :64]
+    labels = np.zeros(grid.shape, np.int16)
+    labels[((i - 64) / 58) ** 2 + ((j - 64) / 45) ** 2 + 0 * k < 1] = 1
+    for n in range(2, 11):
+        labels[((i - 10 * n) / 14) ** 2 + ((j - 60) / 18) ** 2 + ((k - 32) / 20) ** 2 < 1] = n
+    a = volume_of(labels, grid, "labels")
+    b = Volume(torch.from_numpy(np.roll(labels, (2, -1), (0, 2)))[None], grid, "labels")
+    start = time.process_time()
+    assert len(evaluate_pair(a, b)) == 40
+    assert time.process_time() - start < 1.5
