@@ -29,14 +29,8 @@ from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
-<<<<<<< HEAD
-from jssr.metrics.measures import dice, member
-from jssr.metrics.measures import regularity as folds_of
-=======
-from jssr.io.transforms import displacement_of
 from jssr.metrics.overlap import dice, mask_of
 from jssr.metrics.regularity import regularity
->>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
 from jssr.peers import TOOLS
 from jssr.preprocessing.intensity import NO_DATA
 

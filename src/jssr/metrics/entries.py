@@ -1,7 +1,7 @@
 """One entry for each metric: what it is called, its unit, which way is better, and the function that computes it.
 
-Tables, reports, terminal output, CSV files and docs/reference/metrics.md are made from these entries. To add a metric, add its
-entry to `METRICS` (docs/how-to/add-a-metric.md).
+Tables, reports, terminal output, CSV files and docs/reference/metrics.md are made from these entries. To add a metric,
+add its entry to the table (docs/how-to/add-a-metric.md).
 """
 
 from __future__ import annotations

@@ -9,13 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-<<<<<<< HEAD
 from jssr.errors import requires
 
-__all__ = ["likeness", "mutual_information", "structural_similarity"]
-=======
 __all__ = ["mutual_information", "structural_similarity"]
->>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
 
 BINS = 64
 WINDOW = 7
@@ -34,11 +30,6 @@ def mutual_information(a: ArrayLike, b: ArrayLike, bins: int = BINS) -> float:
 
 
 def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
-<<<<<<< HEAD
-    """Mean SSIM of windows of 7 voxels with data throughout, of images in -1..1. Equation (2) is printed with sums
-    where the standard (Wang et al. 2004), which MONAI computes, has products."""
-    requires("train", "monai")
-=======
     """Mean SSIM of windows of 7 voxels that lie inside entirely; nan where there is none.
 
     macJNet's equation (2) is printed with sums where the standard (Wang et al. 2004) has products. MONAI has those.
@@ -47,7 +38,7 @@ def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
         a, b: (1, 1, *spatial) in -1..1.
         inside: the same shape, bool: where both have data.
     """
->>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
+    requires("train", "monai")
     from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
 
     dims = a.ndim - 2

@@ -11,14 +11,8 @@ import torch
 from jssr.core.grid import dims_in_words
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError, ImageError, PointsError
-<<<<<<< HEAD
 from jssr.io.bridges import ImageLike, PointsLike, as_points, as_volume
-from jssr.metrics.measures import tre
-=======
-from jssr.io.images import read_image
-from jssr.io.points import read_points
 from jssr.metrics.landmarks import tre
->>>>>>> 26b2552 (Metrics as single entries: tables, reports, CSV and docs/metrics.md are made from them; how to add one, executed by a test)
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap
 from jssr.registration.measures import Truth
