@@ -6,7 +6,8 @@ import torch
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
-from jssr.preprocessing.intensity import data_mask, denormalise, limits, modality_of, normalise, window_for
+from jssr.preprocessing.intensity import data_mask, denormalise, limits, normalise
+from jssr.preprocessing.modality import modality_of, window_for
 
 
 def _volume(values: np.ndarray) -> Volume:
@@ -51,7 +52,7 @@ def test_a_constant_image_and_an_empty_window_are_refused() -> None:
 def test_modality_is_told_from_the_numbers(low: float, high: float, expected: str) -> None:
     volume = _volume(np.linspace(low, high, 1000).reshape(10, 10, 10))
     assert modality_of(volume) == expected
-    assert window_for(volume, (-200.0, 200.0)) == ((-200.0, 200.0) if expected == "ct" else None)
+    assert window_for(modality_of(volume), (-200.0, 200.0)) == ((-200.0, 200.0) if expected == "ct" else None)
 
 
 def test_fill_outside_the_circle_of_reconstruction_is_no_data() -> None:

@@ -12,7 +12,8 @@ from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError
 from jssr.io.itk import to_sitk
-from jssr.preprocessing.rigid import OverlapError, mutual_information, overlap, rigid_align, shrink
+from jssr.preprocessing.placement import shrink
+from jssr.preprocessing.rigid import OverlapError, mutual_information, overlap, rigid_align
 
 
 def _off(found: Affine, true: Affine, grid: Grid) -> tuple[float, float]:

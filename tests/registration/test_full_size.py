@@ -8,7 +8,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
 from jssr.io.itk import to_sitk
-from jssr.preprocessing.orientation import canonical
+from jssr.preprocessing.placement import canonical
 from jssr.registration.full_size import Classes, Map, continued, fullsize, labels_at
 from jssr.systems.base import Alignment
 

@@ -10,7 +10,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.errors import CohortError, TrainingError
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image, write_image
-from jssr.preprocessing.intensity import modality_of
+from jssr.preprocessing.modality import modality_of
 from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.load import load_recipe
 from jssr.training.sources import source_of

@@ -21,7 +21,8 @@ from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.io.transforms import read_transform
-from jssr.preprocessing.intensity import NO_DATA, modality_of
+from jssr.preprocessing.intensity import NO_DATA
+from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import overlap
 

@@ -37,7 +37,8 @@ from jssr.metrics.entries import Images
 from jssr.metrics.pair import evaluate_pair
 from jssr.metrics.results import CaseResult
 from jssr.peers import TOOLS
-from jssr.preprocessing.intensity import limits, normalise, window_for
+from jssr.preprocessing.intensity import limits, normalise
+from jssr.preprocessing.modality import modality_of, window_for
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import flat_start, from_start
@@ -285,6 +286,6 @@ def _measured(
 def _images(y: Volume, x: Volume, whole: Transform) -> Images:
     """The fixed and the moved scan for the similarities, in the abdominal window where they are CT."""
     window = Recipe.model_fields["window"].default
-    fixed = normalise(y.data, limits(y.data, window_for(y, window)))
-    moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(x, window)))
+    fixed = normalise(y.data, limits(y.data, window_for(modality_of(y), window)))
+    moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(modality_of(x), window)))
     return Images(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None])

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from jssr.core.volume import Volume
+from jssr.core.volume import Modality
 
 __all__ = [
-    "NO_DATA", "Modality", "Window", "data_mask", "denormalise", "limits", "modality_of", "normalise", "window_for",
+    "NO_DATA", "Modality", "Window", "data_mask", "denormalise", "limits", "normalise", "thinned",
 ]  # fmt: skip
 
 Window = tuple[float, float]
-Modality = Literal["ct", "mr", "radiograph"]
 
 NO_DATA = -32768
 """What prepared scans hold where the scanner saw nothing."""
@@ -36,7 +33,7 @@ def limits(data: Tensor, window: Window | None) -> Window:
         if not low < high:
             raise ValueError(f"a window goes from low to high, got {window}")
         return low, high
-    flat = _thinned(data).float()
+    flat = thinned(data).float()
     flat = flat[torch.isfinite(flat) & (flat > NO_DATA)]
     if flat.numel() == 0 or flat.min() == flat.max():
         raise ValueError("the image is constant: there is nothing to normalise")
@@ -69,26 +66,6 @@ def denormalise(data: Tensor, window: Window) -> Tensor:
     return (data.float() + 1.0) * (0.5 * (high - low)) + low
 
 
-def modality_of(volume: Volume) -> Modality:
-    """Guess from the intensities alone: CT has air near -1000 HU, or at least fat at -100 HU; MR is not negative. Flat
-    images are radiographs: they have no HU, whatever their intercept."""
-    if volume.grid.ndim == 2:
-        return "radiograph"
-    data = _thinned(volume.data).float()
-    data = data[torch.isfinite(data) & (data > NO_DATA)]
-    if data.numel() == 0:
-        return "mr"
-    if float(data.min()) <= -500 and float(data.max()) < 2**15:
-        return "ct"
-    negative = float((data < -50).float().mean())
-    return "ct" if negative > 0.005 and float(data.min()) < -100 and float(data.max()) < 5000 else "mr"
-
-
-def window_for(volume: Volume, window: Window | None) -> Window | None:
-    """The window where the volume is CT, None (robust percentiles) where it is not."""
-    return window if window is not None and modality_of(volume) == "ct" else None
-
-
 def data_mask(data: Tensor, modality: Modality) -> Tensor:
     """Where an image holds measurements: bool, the shape of `data`.
 
@@ -99,7 +76,7 @@ def data_mask(data: Tensor, modality: Modality) -> Tensor:
     return torch.isfinite(data) & (data > floor)
 
 
-def _thinned(data: Tensor) -> Tensor:
+def thinned(data: Tensor) -> Tensor:
     """Evenly spaced voxels, about a million: enough for percentiles (torch.quantile takes no more than 16 M)."""
     flat = data.detach().flatten()
     return flat[:: max(1, flat.numel() // 1_000_000)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -14,11 +16,10 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, coverage, resample
 from jssr.core.volume import Volume
-from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, modality_of, normalise, window_for
-from jssr.preprocessing.orientation import canonical
-from jssr.preprocessing.rigid import shrink
+from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, normalise
+from jssr.preprocessing.modality import guess_modality, window_for
 
-__all__ = ["Ready", "put", "ready", "working_grid"]
+__all__ = ["Ready", "canonical", "put", "ready", "shrink", "working_grid"]
 
 MARGIN = 12.0
 """mm kept around the body and beyond the common field of view."""
@@ -51,15 +52,64 @@ def ready(volume: Volume, spacing: Sequence[float] | float, window: Window | Non
         ValueError: nothing in the scan but one value.
     """
     volume = canonical(volume)  # the networks know one orientation only
-    modality = modality_of(volume)
+    modality = volume.modality or guess_modality(volume)
     mask = data_mask(volume.data, modality)
-    ends = limits(torch.where(mask, volume.data, float("nan")), window_for(volume, window))
+    ends = limits(torch.where(mask, volume.data, float("nan")), window_for(modality, window))
     kept: Volume | None = None
     if not bool(mask.all()):
         air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
         volume = volume.with_data(torch.where(mask, volume.data, air))
         kept = shrink(Volume(mask.float(), volume.grid, name=volume.name), spacing)
     return Ready(shrink(volume, spacing), kept, volume.grid, ends, modality, transform)
+
+
+def canonical(volume: Volume) -> Volume:
+    """Reorder the axes of a volume as the networks know them: the first tensor axis towards the patient's left, the
+    second towards the back, the third towards the head, as nearly as swapping and turning axes allows.
+
+    Args:
+        volume: (C, *shape) on any grid.
+
+    Returns:
+        The same voxels at the same places of the patient, on a grid with permuted and flipped axes.
+    """
+    direction, n = volume.grid.direction, volume.grid.ndim
+    # Column a of the direction is tensor axis a; `order[w]` is the axis that runs most along world axis w.
+    order = list(max(permutations(range(n)), key=lambda axes: sum(abs(direction[w, a]) for w, a in enumerate(axes))))
+    back = [axis for axis in range(n) if direction[axis, order[axis]] < 0]
+    if order == list(range(n)) and not back:
+        return volume
+    affine = volume.grid.affine.copy()
+    affine[:n, :n] = affine[:n, :n][:, order]
+    shape = [volume.grid.shape[a] for a in order]
+    for axis in back:
+        affine[:n, n] += affine[:n, axis] * (shape[axis] - 1)
+        affine[:n, axis] *= -1
+    data = volume.data.permute(0, *[a + 1 for a in order]).flip([axis + 1 for axis in back])
+    return volume.with_data(data.contiguous(), Grid(tuple(shape), affine))
+
+
+def shrink(volume: Volume, spacing: Sequence[float] | float) -> Volume:
+    """Average whole blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
+
+    This is the filter against aliasing before a volume is resampled to a coarser grid. Labels keep every n-th voxel.
+    """
+    ratio = np.broadcast_to(np.asarray(spacing, dtype=float), (volume.grid.ndim,)) / volume.grid.spacing
+    factor = np.minimum(np.maximum(1, np.floor(ratio + 0.3)), volume.grid.shape).astype(int)
+    if (factor == 1).all():
+        return volume
+    shape = np.array(volume.grid.shape) // factor
+    affine = volume.grid.affine.copy()
+    affine[:-1, -1] = volume.grid.world((factor - 1) / 2)
+    affine[:-1, :-1] *= factor
+    if volume.kind == "labels":
+        pick = tuple(slice(f // 2, f * s, f) for f, s in zip(factor, shape, strict=True))
+        affine[:-1, -1] = volume.grid.world(factor // 2)
+        data = volume.data[(slice(None), *pick)]
+    else:
+        pool = F.avg_pool3d if volume.grid.ndim == 3 else F.avg_pool2d
+        data = pool(volume.data[None].float(), tuple(factor.tolist()))[0]
+    return volume.with_data(data, Grid(tuple(shape), affine))
 
 
 def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:

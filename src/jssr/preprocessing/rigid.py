@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,9 +22,11 @@ from jssr.core.transform import Affine, coverage
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError
 from jssr.preprocessing.elastix import run_elastix
-from jssr.preprocessing.intensity import data_mask, modality_of, normalise
+from jssr.preprocessing.intensity import data_mask, normalise
+from jssr.preprocessing.modality import guess_modality
+from jssr.preprocessing.placement import shrink
 
-__all__ = ["OverlapError", "RigidResult", "mutual_information", "overlap", "rigid_align", "shrink"]
+__all__ = ["OverlapError", "RigidResult", "mutual_information", "overlap", "rigid_align"]
 
 log = logging.getLogger(__name__)
 
@@ -84,29 +84,6 @@ class _Side:
             for a, s in enumerate(self.grid.shape)
         ]
         return self.grid.world(index)
-
-
-def shrink(volume: Volume, spacing: Sequence[float] | float) -> Volume:
-    """Average whole blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
-
-    This is the filter against aliasing before a volume is resampled to a coarser grid. Labels keep every n-th voxel.
-    """
-    ratio = np.broadcast_to(np.asarray(spacing, dtype=float), (volume.grid.ndim,)) / volume.grid.spacing
-    factor = np.minimum(np.maximum(1, np.floor(ratio + 0.3)), volume.grid.shape).astype(int)
-    if (factor == 1).all():
-        return volume
-    shape = np.array(volume.grid.shape) // factor
-    affine = volume.grid.affine.copy()
-    affine[:-1, -1] = volume.grid.world((factor - 1) / 2)
-    affine[:-1, :-1] *= factor
-    if volume.kind == "labels":
-        pick = tuple(slice(f // 2, f * s, f) for f, s in zip(factor, shape, strict=True))
-        affine[:-1, -1] = volume.grid.world(factor // 2)
-        data = volume.data[(slice(None), *pick)]
-    else:
-        pool = F.avg_pool3d if volume.grid.ndim == 3 else F.avg_pool2d
-        data = pool(volume.data[None].float(), tuple(factor.tolist()))[0]
-    return Volume(data, Grid(tuple(shape), affine), volume.kind, volume.name)
 
 
 def overlap(fixed: Grid, moving: Grid, transform: Affine | None = None) -> float:
@@ -203,7 +180,7 @@ def _extent(grid: Grid) -> float:
 
 
 def _side(volume: Volume, spacing: float) -> _Side:
-    modality = modality_of(volume)
+    modality = volume.modality or guess_modality(volume)
     mask = data_mask(volume.data[:1], modality)
     window = _WINDOW if modality == "ct" else None
     data = normalise(torch.where(mask, volume.data[:1], float("nan")), window)

@@ -16,7 +16,7 @@ from jssr.core.hardware import choose_precision
 from jssr.core.volume import Volume
 from jssr.errors import CheckpointError, JssrError
 from jssr.losses.descriptors import DESCRIPTORS
-from jssr.preprocessing.intensity import modality_of
+from jssr.preprocessing.modality import modality_of
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
 from jssr.recipes.weights import load_system

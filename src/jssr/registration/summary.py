@@ -13,7 +13,7 @@ from jssr.errors import JssrError
 from jssr.io.output import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mb, provenance
 from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
-from jssr.preprocessing.intensity import modality_of
+from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.start2d import unknown_spacing
 from jssr.registration.measures import Measures, Truth
 from jssr.registration.working import Working

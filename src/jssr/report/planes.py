@@ -23,6 +23,7 @@ from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement, coverage, resample
 from jssr.core.volume import Volume
+from jssr.preprocessing.modality import modality_of
 
 __all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "jacobian_volumes", "window", "window_of"]
 
@@ -160,7 +161,7 @@ def _slab(volume: Volume, sheet: Grid) -> Volume:
     first = np.clip(np.floor(low), 0, most).astype(int)
     last = np.clip(np.ceil(high), 0, most).astype(int)
     part = (slice(None), *[slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])
-    return Volume(volume.data[part], volume.grid.cropped(first, last - first + 1), volume.kind, volume.name)
+    return volume.with_data(volume.data[part], volume.grid.cropped(first, last - first + 1))
 
 
 def jacobian_volumes(displacement: Displacement) -> tuple[Volume, Volume]:
@@ -193,14 +194,14 @@ def focus(volume: Volume) -> tuple[float, ...]:
 def window_of(volume: Volume) -> tuple[float, float]:
     """Choose the grey range of a picture: the abdominal window for CT, percentiles 1 and 99.5 for anything else.
 
-    CT is told by its negative values: MR and ultrasound hardly have any. Images normalised to -1..1 keep that range.
+    Images normalised to -1..1 keep that range.
     """
     flat = volume.data.flatten()
     some = flat[:: max(1, flat.numel() // 50_000)].float()
     least, low, high, most = torch.quantile(some, torch.tensor([0.0, 0.05, 0.995, 1.0])).tolist()
     if -1.05 <= least < -0.5 and most <= 1.05:
         return -1.0, 1.0
-    if low < -50 or least < -500:
+    if modality_of(volume) == "ct":
         return CT_WINDOW
     shown = some[some > some.min()]  # a black surround would hide the contrast of what it surrounds
     if shown.numel():

@@ -16,7 +16,7 @@ from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
 from jssr.io.images import write_image
-from jssr.preprocessing.intensity import modality_of
+from jssr.preprocessing.modality import modality_of
 from jssr.registration.reload import result_of, view_of
 from jssr.report.html import key_figures
 from jssr.report.planes import jacobian_volumes, window_of
