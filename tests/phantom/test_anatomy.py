@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jssr.phantom.anatomy import SUPERVISED_POPULATION, TARGET_POPULATION, Anatomy, make_anatomy
-from jssr.phantom.tissue import LABELS, Tissue
+from jssr.phantom.regions import LABELS, Tissue
 
 COARSE = replace(TARGET_POPULATION, spacing=3.0)  # a third of the voxels of the real thing
 

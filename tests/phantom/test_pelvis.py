@@ -8,11 +8,11 @@ import pytest
 
 from jssr.core.transform import resample
 from jssr.io.cohort import Cohort
-from jssr.phantom.codes import PELVIS_LABELS
 from jssr.phantom.filling import FillingRanges, make_filling
 from jssr.phantom.motion import MotionRanges
 from jssr.phantom.pelvic_study import VIEW_MM, make_pelvic_study
 from jssr.phantom.pelvis import Pelvis, make_pelvis
+from jssr.phantom.regions import PELVIS_LABELS
 from jssr.phantom.study import Study, stream
 from jssr.phantom.writer import write_cohort
 

@@ -17,8 +17,8 @@ from jssr.phantom.atlas import label_of, mobility_of, read_label_names, tissue_o
 from jssr.phantom.motion import MotionRanges
 from jssr.phantom.organs import upright
 from jssr.phantom.recolour import make_recoloured_study
+from jssr.phantom.regions import Tissue
 from jssr.phantom.study import Study
-from jssr.phantom.tissue import Tissue
 
 NAMES = {5: "liver", 1: "spleen", 52: "aorta", 27: "vertebrae_L5", 86: "autochthon_left"}
 OF_TOY = {1: 5, 2: 1, 8: 52, 12: 27}

@@ -8,8 +8,8 @@ from jssr.cli import app
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.points import read_points
-from jssr.phantom.codes import Tissue
 from jssr.phantom.radiograph import Exposure, Pose, expose, values_of
+from jssr.phantom.regions import Tissue
 from jssr.phantom.thorax import Thorax, make_thorax
 from jssr.phantom.thorax_study import make_thorax_study
 from jssr.phantom.writer import write_cohort

@@ -12,8 +12,8 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Points
 from jssr.phantom import bowel, kidney, liver, skeleton, vessels, viscera
 from jssr.phantom.canvas import Array, Canvas, upsample
-from jssr.phantom.codes import LABELS, Tissue, labels_of
 from jssr.phantom.ranges import SUPERVISED_POPULATION, TARGET_POPULATION, Ranges
+from jssr.phantom.regions import LABELS, Tissue, labels_of
 from jssr.phantom.torso import Torso, draw_body, paint_torso
 
 __all__ = ["SUPERVISED_POPULATION", "TARGET_POPULATION", "Anatomy", "Ranges", "make_anatomy"]

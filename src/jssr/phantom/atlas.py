@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from jssr.errors import ImageError
-from jssr.phantom.tissue import LABELS, Tissue
+from jssr.phantom.regions import LABELS, Tissue
 
 __all__ = ["label_of", "mobility_of", "read_label_names", "tissue_of"]
 

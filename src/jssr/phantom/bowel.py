@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Array, Box, Canvas, grown
-from jssr.phantom.codes import Tissue
 from jssr.phantom.ranges import Ranges
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Torso
 from jssr.phantom.viscera import resample
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from jssr.core.grid import Grid
-from jssr.phantom.codes import Tissue
+from jssr.phantom.regions import Tissue
 
 __all__ = ["Array", "Box", "Canvas", "ellipsoid", "grown", "smax", "smin", "smooth_noise", "upsample"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Array, Canvas, ellipsoid, smax
-from jssr.phantom.codes import Tissue
 from jssr.phantom.ranges import Ranges
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Torso, between
 
 __all__ = ["Kidney", "draw_kidneys", "paint_adrenals", "paint_kidney"]

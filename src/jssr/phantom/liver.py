@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Array, Box, Canvas, ellipsoid, smax, smin, upsample
-from jssr.phantom.codes import Tissue
 from jssr.phantom.kidney import Kidney
 from jssr.phantom.ranges import Ranges
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Torso, between
 
 __all__ = ["Liver", "paint_gallbladder", "paint_lesions", "paint_liver"]

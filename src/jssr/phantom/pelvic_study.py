@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.core.grid import Grid
-from jssr.phantom.codes import PELVIS_LABELS
+from jssr.phantom.contrast import TEXTURE, sample_contrast, tissue_values
 from jssr.phantom.filling import FillingRanges, make_filling
 from jssr.phantom.motion import still
 from jssr.phantom.pelvis import Pelvis, make_pelvis
 from jssr.phantom.protocol import TARGET_PROTOCOL, draw_scanner
+from jssr.phantom.regions import PELVIS_LABELS
 from jssr.phantom.study import MR_PHASES, Study, Subject, assemble, check_scans, reach_of, stream
 from jssr.phantom.texture import make_texture
-from jssr.phantom.tissue import TEXTURE, sample_contrast, tissue_values
 
 __all__ = ["PELVIC_PHASES", "PELVIC_SHAPE", "VIEW_MM", "make_pelvic_study"]
 

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from jssr.core.grid import Grid
 from jssr.core.volume import Points
 from jssr.phantom.canvas import Array, Canvas, ellipsoid, smax
-from jssr.phantom.codes import Tissue, pelvis_labels_of
+from jssr.phantom.regions import Tissue, pelvis_labels_of
 
 __all__ = ["Pelvis", "make_pelvis"]
 

@@ -155,18 +155,7 @@ def draw_scanner(
     blur = max(float(grid.spacing[0]), 1.4) * resolution * rng.uniform(0.95, 1.05)
     jitter = float(np.exp(rng.normal(0, 0.15)))
     if phase in ("t1", "t2"):
-        return Scanner(
-            grid,
-            "mr",
-            blur=blur * 1.1,
-            thickness=thickness,
-            slices=slices,
-            noise=rng.uniform(6, 28),
-            gain=float(np.exp(rng.uniform(np.log(0.4), np.log(2.2)))),
-            bias=rng.uniform(0.03, 0.16),
-        )
-    # Thick slices average noise.
-    noise *= jitter * float(np.sqrt(4.0 / max(thickness, 2.0)))
+        return _mr_scanner(rng, grid, blur, thickness, slices)
     return Scanner(
         grid,
         "ct",
@@ -175,11 +164,24 @@ def draw_scanner(
         thickness=thickness,
         slices=slices,
         edge=edge,
-        noise=noise,
+        noise=noise * jitter * float(np.sqrt(4.0 / max(thickness, 2.0))),  # thick slices average noise
         ramp=ramp,
         cutoff=cutoff,
         streaks=streaks,
         modulation=modulation,
         gain=1 + rng.normal(0, 0.008),
         offset=rng.normal(0, 1.5),
+    )
+
+
+def _mr_scanner(rng: np.random.Generator, grid: Grid, blur: float, thickness: float, slices: float | None) -> Scanner:
+    return Scanner(
+        grid,
+        "mr",
+        blur=blur * 1.1,
+        thickness=thickness,
+        slices=slices,
+        noise=rng.uniform(6, 28),
+        gain=float(np.exp(rng.uniform(np.log(0.4), np.log(2.2)))),
+        bias=rng.uniform(0.03, 0.16),
     )

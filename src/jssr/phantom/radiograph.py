@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from jssr.core import field as ff
 from jssr.core.volume import Points
-from jssr.phantom.codes import Tissue
+from jssr.phantom.regions import Tissue
 from jssr.phantom.thorax import Thorax
 
 __all__ = ["THORAX_LABELS", "Exposure", "Pose", "Radiograph", "draw_exposure", "draw_pose", "expose", "values_of"]

@@ -20,6 +20,7 @@ from jssr.errors import GeometryError, ImageError, requires
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.phantom.atlas import label_of, tissue_of
+from jssr.phantom.contrast import PatientContrast, sample_contrast, tissue_values
 from jssr.phantom.motion import MotionRanges
 from jssr.phantom.organs import (
     Organs,
@@ -31,9 +32,9 @@ from jssr.phantom.organs import (
     sliding_of,
     upright,
 )
+from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import Scanner
 from jssr.phantom.study import CT_PHASES, Study, Subject, assemble, stream
-from jssr.phantom.tissue import LABELS, PatientContrast, Tissue, sample_contrast, tissue_values
 from jssr.phantom.writer import write_studies
 
 __all__ = ["make_recoloured_study", "write_recoloured"]

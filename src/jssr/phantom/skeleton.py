@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Canvas, ellipsoid, smax, smin
-from jssr.phantom.codes import Tissue
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Body, Torso
 
 __all__ = ["paint_pelvis", "paint_ribs", "paint_spine"]

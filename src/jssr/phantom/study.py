@@ -14,11 +14,12 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Points, Volume
 from jssr.phantom.anatomy import SUPERVISED_POPULATION, TARGET_POPULATION, Anatomy, make_anatomy
+from jssr.phantom.contrast import TEXTURE, sample_contrast, tissue_values
 from jssr.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
 from jssr.phantom.protocol import SUPERVISED_PROTOCOL, TARGET_PROTOCOL, Extent, draw_scanner, draw_views
+from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.phantom.texture import bounding_box, make_texture, mottle
-from jssr.phantom.tissue import LABELS, TEXTURE, Tissue, sample_contrast, tissue_values
 
 __all__ = [
     "CT_PHASES",

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from jssr.core.grid import Grid
 from jssr.core.volume import Points
 from jssr.phantom.canvas import Array, Canvas, ellipsoid
-from jssr.phantom.codes import Tissue
+from jssr.phantom.regions import Tissue
 from jssr.phantom.tree import grow_tree, paint_tree
 
 __all__ = ["Thorax", "make_thorax"]

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
 from jssr.phantom.canvas import Array, Canvas, smin, smooth_noise
-from jssr.phantom.codes import Tissue
 from jssr.phantom.ranges import Interval, Ranges
+from jssr.phantom.regions import Tissue
 
 __all__ = ["Body", "Torso", "draw_body", "paint_torso"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Canvas
-from jssr.phantom.codes import Tissue
+from jssr.phantom.regions import Tissue
 
 __all__ = ["Tree", "grow_tree", "paint_tree"]
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Canvas
-from jssr.phantom.codes import Tissue
 from jssr.phantom.kidney import Kidney
 from jssr.phantom.liver import Liver
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Torso
 from jssr.phantom.tree import Tree, grow_tree, paint_tree
 from jssr.phantom.viscera import resample

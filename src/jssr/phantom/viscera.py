@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.phantom.canvas import Canvas, ellipsoid, smax, smin
-from jssr.phantom.codes import Tissue
 from jssr.phantom.kidney import Kidney
 from jssr.phantom.liver import level
 from jssr.phantom.ranges import Ranges
+from jssr.phantom.regions import Tissue
 from jssr.phantom.torso import Torso, between
 
 __all__ = ["paint_heart", "paint_pancreas", "paint_psoas", "paint_spleen", "resample"]

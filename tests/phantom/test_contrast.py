@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jssr.phantom.tissue import LABELS, PHASES, TEXTURE, Tissue, labels_of, sample_contrast, tissue_values
+from jssr.phantom.contrast import PHASES, TEXTURE, sample_contrast, tissue_values
+from jssr.phantom.regions import LABELS, Tissue, labels_of
 
 T = Tissue
 
