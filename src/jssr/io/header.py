@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import gzip
 import math
-import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from jssr.errors import ImageError
 
-__all__ = ["check_file"]
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+__all__ = ["check_file", "nifti_header"]
 
 _FLOATS = {16: "f4", 64: "f8"}
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
@@ -38,54 +42,71 @@ def check_file(path: Path, header_only: bool = False) -> None:
             elif name.endswith((".mha", ".mhd")):
                 _check_meta(path, file)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+        raise _unreadable(path, error) from error
 
 
-def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
+def nifti_header(path: Path) -> Nifti1Header:
+    """The header of a NIfTI-1 or NIfTI-2 file, whose sizes and type are checked.
+
+    Raises:
+        ImageError: unreadable, no NIfTI, truncated or damaged.
+    """
+    try:
+        with path.open("rb") as file, _unpacked(path, file) as stream:
+            return _nifti_header(path, stream)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+@contextmanager
+def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """What a file holds, unpacked where it is gzip, whatever its name says."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
-        stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
-        size, spacing, offset, kind = _nifti_header(path, stream.read(544))
-        _check_spacing(path, spacing[: min(3, len(size))])
-        if header_only:
-            return
-        stream.seek(offset)
-        length, bad = _measure(stream, kind if kind.kind == "f" else None)
+        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ImageError(
             f"{path}: is truncated or damaged (its compressed data end or break); copy it again"
         ) from error
-    due = math.prod(size) * kind.itemsize
+
+
+def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
+    with _unpacked(path, file) as stream:
+        header = _nifti_header(path, stream)
+        size = header["dim"][1 : 1 + header["dim"][0]].tolist()
+        _check_spacing(path, header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+        if header_only:
+            return
+        stream.seek(int(header["vox_offset"]))
+        floats = np.dtype(header.endianness + _FLOATS[code]) if (code := int(header["datatype"])) in _FLOATS else None
+        length, bad = _measure(stream, floats)
+    due = math.prod(size) * int(header["bitpix"]) // 8
     if length < due:
         raise ImageError(f"{path}: is truncated, {length} of {due} bytes of voxels; copy it again")
     if bad:
         raise ImageError(f"{path}: {bad} of {math.prod(size)} voxels are NaN or infinite; replace them or export again")
 
 
-def _nifti_header(path: Path, header: bytes) -> tuple[list[int], list[float], int, np.dtype[np.generic]]:
-    """Size, spacing, offset of the voxels and their type, from a NIfTI-1 or NIfTI-2 header."""
-    for order in "<>":
-        if len(header) < 348:
-            break
-        if header[344:347] in (b"n+1", b"ni1") and struct.unpack_from(order + "i", header)[0] == 348:
-            dim = struct.unpack_from(order + "8h", header, 40)
-            pixdim = struct.unpack_from(order + "8f", header, 76)
-            code, bits = struct.unpack_from(order + "2h", header, 70)
-            offset = struct.unpack_from(order + "f", header, 108)[0]
-        elif len(header) >= 540 and struct.unpack_from(order + "i", header)[0] == 540:
-            dim = struct.unpack_from(order + "8q", header, 16)
-            pixdim = struct.unpack_from(order + "8d", header, 104)
-            code, bits = struct.unpack_from(order + "2h", header, 12)
-            offset = struct.unpack_from(order + "q", header, 168)[0]
-        else:
+def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    block = stream.read(Nifti2Header.sizeof_hdr)
+    for kind in (Nifti1Header, Nifti2Header):
+        if len(block) < kind.sizeof_hdr:
             continue
-        size = list(dim[1 : 1 + max(0, min(dim[0], 7))])
-        if not size or min(size) < 1 or not 0 <= offset < 2**40 or bits < 8 or bits % 8:
-            raise ImageError(f"{path}: has a damaged NIfTI header (size {size}); copy or export it again")
-        kind = np.dtype(order + _FLOATS[code]) if code in _FLOATS else np.dtype(f"V{bits // 8}")
-        return size, list(pixdim[1 : 1 + len(size)]), int(offset), kind
-    raise ImageError(f"{path}: is not a NIfTI image, whatever its name says, or is truncated")
+        header: Nifti1Header = kind(block[: kind.sizeof_hdr], check=False)
+        magic = kind is Nifti2Header or header["magic"].item()[:3] in (b"n+1", b"ni1")
+        if header["sizeof_hdr"] == kind.sizeof_hdr and magic:
+            break
+    else:
+        raise ImageError(f"{path}: is not a NIfTI image, whatever its name says, or is truncated")
+    axes, bits = int(header["dim"][0]), int(header["bitpix"])
+    size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
+    if not size or axes > 7 or min(size) < 1 or not 0 <= header["vox_offset"] < 2**40 or bits < 8 or bits % 8:
+        raise ImageError(f"{path}: has a damaged NIfTI header (size {size}); copy or export it again")
+    return header
 
 
 def _measure(stream: IO[bytes], floats: np.dtype[np.generic] | None) -> tuple[int, int]:
@@ -131,6 +152,10 @@ def _check_meta(path: Path, file: IO[bytes]) -> None:
         raise ImageError(f"{path}: its data file {data.name} is missing beside it")
     if data.stat().st_size - (file.tell() if local else 0) < due:
         raise ImageError(f"{path}: is truncated, its data are shorter than the {due} bytes due; copy it again")
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})")
 
 
 def _check_spacing(path: Path, spacing: list[float]) -> None:

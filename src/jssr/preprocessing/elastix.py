@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from jssr.core.grid import Grid
@@ -61,12 +62,9 @@ def euler_matrix(parameters: list[float], centre: list[float]) -> NDArray[np.flo
 
     ITK's Euler3DTransform with ComputeZYX off: R = Rz Rx Ry, and x -> R (x - c) + c + t.
     """
-    (cx, cy, cz), (sx, sy, sz) = np.cos(parameters[:3]), np.sin(parameters[:3])
-    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    x, y, z = parameters[:3]
     matrix = np.eye(4)
-    matrix[:3, :3] = rz @ rx @ ry
+    matrix[:3, :3] = Rotation.from_euler("ZXY", (z, x, y)).as_matrix()
     about = np.asarray(centre, dtype=np.float64)
     matrix[:3, 3] = about + np.asarray(parameters[3:], dtype=np.float64) - matrix[:3, :3] @ about
     return matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import nibabel as nib
@@ -15,10 +16,20 @@ from jssr.cli import app
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import volume_of
-from jssr.errors import TransformError
-from jssr.io import foreign
+from jssr.errors import OutputError, TransformError
+from jssr.io import formats
 from jssr.io.images import write_image
-from jssr.io.transforms import read_transform, write_affine, write_displacement
+from jssr.io.transforms import (
+    Images,
+    fsl,
+    niftyreg,
+    read_any,
+    read_transform,
+    write_affine,
+    write_any,
+    write_displacement,
+)
+from jssr.io.transforms.base import write_matrix
 
 TILT = np.array([[0.0, -1.0, 0.0], [0.96, 0.0, -0.28], [0.28, 0.0, 0.96]])
 FIXED = Grid.of((9, 8, 7), (2.0, 2.5, 3.0), (-7, 5, 11), TILT)
@@ -53,11 +64,11 @@ def test_flirt_is_nitransforms(turned: bool, tmp_path: Path) -> None:
     """With voxels that run to the right and to the left: FSL turns x in one case only."""
     fixed, moving = (MOVING, FIXED) if turned else (FIXED, MOVING)
     y, x = image(fixed, tmp_path / "y.nii.gz"), image(moving, tmp_path / "x.nii.gz")
-    ours = foreign.flirt_of(some_affine(), fixed, moving)
+    ours = fsl.flirt_of(some_affine(), fixed, moving)
     # nitransforms holds what pulls: fixed to moving, RAS.
     theirs = FSLLinearTransform.from_ras(RAS @ some_affine().matrix @ RAS, moving=nib.load(x), reference=nib.load(y))
     np.testing.assert_allclose(ours, np.asarray(theirs["parameters"]), atol=1e-4)
-    foreign.write_matrix(ours, tmp_path / "a.mat")
+    write_matrix(ours, tmp_path / "a.mat")
     run("convert", tmp_path / "a.mat", "--from", "flirt", "--fixed", y, "--moving", x, "-o", tmp_path / "back.tfm")
     np.testing.assert_allclose(read_transform(tmp_path / "back.tfm")(points()), some_affine()(points()), atol=1e-4)
 
@@ -66,15 +77,13 @@ def test_flirt_there_and_back_by_the_command_line(tmp_path: Path) -> None:
     y, x = image(FIXED, tmp_path / "y.nii.gz"), image(MOVING, tmp_path / "x.nii.gz")
     write_affine(some_affine(), tmp_path / "a.tfm")
     run("convert", tmp_path / "a.tfm", "--to", "flirt", "--fixed", y, "--moving", x, "-o", tmp_path / "f.mat")
-    np.testing.assert_allclose(
-        np.loadtxt(tmp_path / "f.mat"), foreign.flirt_of(some_affine(), FIXED, MOVING), atol=1e-5
-    )
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "f.mat"), fsl.flirt_of(some_affine(), FIXED, MOVING), atol=1e-5)
     said = run("convert", tmp_path / "a.tfm", "--to", "flirt", "-o", tmp_path / "g.mat", code=2)
     assert "--fixed and --moving" in said
 
 
 def test_niftyreg_matrices_are_ras(tmp_path: Path) -> None:
-    foreign.write_matrix(foreign.niftyreg_of(some_affine()), tmp_path / "a.txt")
+    write_matrix(niftyreg.niftyreg_of(some_affine()), tmp_path / "a.txt")
     p = np.array([1.0, 2.0, 3.0])
     ras = np.loadtxt(tmp_path / "a.txt") @ [-1.0, -2.0, 3.0, 1.0]
     assert (ras[:3] * [-1, -1, 1]).tolist() == pytest.approx(some_affine()(p).tolist())
@@ -90,7 +99,7 @@ def test_niftyreg_fields_are_positions_or_shifts_in_ras(kind: int, tmp_path: Pat
     made = nib.Nifti1Image((vectors * [-1, -1, 1]).astype(np.float32)[:, :, :, None], RAS @ FIXED.affine)
     made.header["intent_code"], made.header["intent_name"], made.header["intent_p1"] = 1007, b"NREG_TRANS", kind
     nib.save(made, tmp_path / "field.nii.gz")
-    assert foreign.is_niftyreg_field(tmp_path / "field.nii.gz")
+    assert niftyreg.recognises(tmp_path / "field.nii.gz")
     run("convert", tmp_path / "field.nii.gz", "-o", tmp_path / "ours.nii.gz")
     np.testing.assert_allclose(read_transform(tmp_path / "ours.nii.gz")(points()), some_affine()(points()), atol=2e-3)
 
@@ -100,13 +109,13 @@ def test_niftyreg_splines_are_refused(tmp_path: Path) -> None:
     made.header["intent_code"], made.header["intent_name"], made.header["intent_p1"] = 1007, b"NREG_TRANS", 2
     nib.save(made, tmp_path / "cpp.nii.gz")
     with pytest.raises(TransformError, match="reg_transform -def"):
-        foreign.read_niftyreg_field(tmp_path / "cpp.nii.gz")
+        read_any(tmp_path / "cpp.nii.gz")
 
 
 def test_fnirt_shifts_are_in_fsls_millimetres(tmp_path: Path) -> None:
     """A field that says of every voxel what FLIRT's matrix says."""
     y, x = image(FIXED, tmp_path / "y.nii.gz"), image(MOVING, tmp_path / "x.nii.gz")
-    back = np.linalg.inv(foreign.flirt_of(some_affine(), FIXED, MOVING))  # fixed to moving millimetres
+    back = np.linalg.inv(fsl.flirt_of(some_affine(), FIXED, MOVING))  # fixed to moving millimetres
     index = np.stack(np.meshgrid(*[np.arange(s) for s in FIXED.shape], indexing="ij"), axis=-1).astype(float)
     mm = index * FIXED.spacing
     if np.linalg.det(FIXED.affine[:3, :3]) > 0:
@@ -177,7 +186,7 @@ def test_antss_warp_and_affine_become_one_field(tmp_path: Path) -> None:
     at = FIXED.world(np.random.default_rng(0).integers(0, 7, (30, 3)))
     np.testing.assert_allclose(read_transform(tmp_path / "whole.nii.gz")(at), Chain(warp, some_affine())(at), atol=2e-3)
     said = run("convert", tmp_path / "1Warp.nii.gz", "-o", tmp_path / "no.tfm", code=2)
-    assert "this map bends" in said
+    assert "this transform bends" in said
 
 
 def test_matrices_are_multiplied_and_turned_round(tmp_path: Path) -> None:
@@ -208,3 +217,28 @@ def test_what_is_no_transform_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e.txt").write_text("\n".join(lines))
     said = run("convert", tmp_path / "e.txt", "-o", tmp_path / "o.nii.gz", code=2)
     assert "starts from a file that is not there" in said
+
+
+@pytest.mark.parametrize("name", formats.writable())
+def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
+    """Every format that is written, by its entry alone."""
+    path = tmp_path / ("a.txt" if name == "niftyreg" else "a.tfm")
+    images = Images(FIXED, MOVING)
+    write_any(some_affine(), path, name, images)
+    np.testing.assert_allclose(read_any(path, name, images)(points()), some_affine()(points()), atol=1e-5)
+    with pytest.raises((TransformError, OutputError), match="transform bends"):
+        write_any(Displacement.from_millimetres(np.ones((*FIXED.shape, 3)), FIXED), path, name, images)
+
+
+def test_formats_and_their_words_are_one_registry(tmp_path: Path) -> None:
+    pages = (Path(__file__).parents[3] / "docs").rglob("*.md")
+    assert any(formats.table() in page.read_text() for page in pages)
+    for one in formats.FORMATS.values():
+        module = import_module(f"jssr.io.transforms.{one.module}")
+        assert one.name in module.READERS
+        assert (one.name in getattr(module, "WRITERS", {"itk": None})) == bool(one.written)
+        assert hasattr(module, "recognises") == one.recognised
+        assert one.name in CliRunner().invoke(app, ["convert", "--help"]).output
+    (tmp_path / "a.txt").write_text("1")
+    assert "did you mean 'flirt'" in run("convert", tmp_path / "a.txt", "--from", "flrt", "-o", "b.tfm", code=2)
+    assert "did you mean 'niftyreg'" in run("convert", tmp_path / "a.txt", "--to", "niftireg", "-o", "b.tfm", code=2)

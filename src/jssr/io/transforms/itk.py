@@ -1,5 +1,4 @@
-"""Transforms in and out. On disk every transform maps points of the FIXED space to the MOVING space, LPS millimetres,
-as SimpleITK's resampling wants it.
+"""ITK's transforms and displacement fields, which ANTs and 3D Slicer share: fixed to moving space, LPS millimetres.
 
 | file | what | in memory |
 | --- | --- | --- |
@@ -7,7 +6,6 @@ as SimpleITK's resampling wants it.
 | `.tfm .txt .mat .xfm .h5` | ITK: rigid, similarity, affine, translation | `Affine` |
 | the same | ITK: displacement field (`.h5` as a rule) | `Displacement` |
 | the same | ITK: composite. ITK applies the LAST one added first | `Chain`, first applied first |
-| `.dcm` | DICOM Deformable Spatial Registration, one grid and no matrices | `Displacement` |
 
 ITK leaves the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
 """
@@ -25,8 +23,9 @@ from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.atomic import atomic_path
 from jssr.io.header import check_file
 from jssr.io.itk import WRITABLE, quiet, to_sitk, write_sitk
+from jssr.io.transforms.base import Images
 
-__all__ = ["read_transform", "transform_of", "write_affine", "write_displacement"]
+__all__ = ["READERS", "read_itk", "transform_of", "write_affine", "write_displacement"]
 
 STEPS = np.float32(1024)  # a millimetre
 AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
@@ -66,22 +65,15 @@ def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
 
 
-def read_transform(path: str | os.PathLike[str]) -> Transform:
-    """Read a transform of the table above.
+def read_itk(path: Path, images: Images | None = None) -> Transform:
+    """Read a transform or a displacement field that ITK reads.
 
     Raises:
-        TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK
-            transform that has no counterpart here (B-spline, kernel).
+        TransformError: unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK transform that
+            has no counterpart here (B-spline, kernel).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TransformError(f"{path}: no such file")
     if path.name.lower().endswith(WRITABLE):
         return _read_field(path)
-    if path.name.lower().endswith(".dcm"):
-        from jssr.io.dicom.results import read_deformation
-
-        return read_deformation(path)
     try:
         with quiet():
             found = sitk.ReadTransform(str(path))
@@ -133,3 +125,6 @@ def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transfor
         return Affine(matrix)
     except ValueError as error:
         raise TransformError(f"{name}: {error}") from error
+
+
+READERS = {"itk": read_itk}

@@ -1,0 +1,83 @@
+"""The formats of transforms, as data: from it the help of `jssr convert`, its errors and the table in the docs are made.
+
+What reads and writes a format is in `jssr.io.transforms`, one file a format; nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FORMATS", "Format", "readable", "table", "writable"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of transform file.
+
+    Attributes:
+        name: as `--from` and `--to` have it.
+        module: of `jssr.io.transforms`, with `READERS[name]`, and `WRITERS[name]` where it is written.
+        program: whose it is.
+        files: what is read.
+        meaning: of the numbers in the file.
+        written: what is written; "" where nothing is.
+        images: both images must be known, with `--fixed` and `--moving`.
+        recognised: files of this format are known by their content: `module.recognises(path)`.
+    """
+
+    name: str
+    module: str
+    program: str
+    files: str
+    meaning: str
+    written: str = ""
+    images: bool = False
+    recognised: bool = False
+
+
+_ALL = (
+    Format(
+        "itk", "itk", "ITK, ANTs, Slicer, jssr",
+        "`.tfm .txt .mat .xfm .h5`: linear, displacement field, composite of these; vector images `.nii.gz .nrrd .mha`",
+        "fixed to moving, LPS mm", "fields, linear `.tfm .txt .mat .xfm .h5`",
+    ),
+    Format(
+        "elastix", "elastix", "elastix", "`TransformParameters.N.txt` with the files that it starts from",
+        "fixed to moving, LPS mm; read as a field on its fixed grid", recognised=True,
+    ),
+    Format(
+        "flirt", "fsl", "FSL FLIRT", "`.mat`, 4 x 4 text (`-omat`)", "moving to fixed, FSL mm of the two images",
+        "matrices", images=True,
+    ),
+    Format(
+        "fnirt", "fsl", "FSL FNIRT", "`.nii.gz`, relative shifts on the fixed grid (`--fout`)",
+        "fixed to moving, FSL mm", images=True,
+    ),
+    Format(
+        "niftyreg", "niftyreg", "NiftyReg",
+        "`.txt`, 4 x 4 (`reg_aladin -aff`); `.nii.gz`, deformation or displacement field (`reg_transform -def -disp`)",
+        "fixed to moving, RAS mm", "matrices", recognised=True,
+    ),
+    Format("dicom", "dicom", "DICOM", "`.dcm`, Deformable Spatial Registration", "fixed to moving, LPS mm"),
+)  # fmt: skip
+FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
+"""By name."""
+
+
+def readable() -> list[str]:
+    """Names of the formats that are read."""
+    return list(FORMATS)
+
+
+def writable() -> list[str]:
+    """Names of the formats that are written by `jssr convert`."""
+    return [one.name for one in _ALL if one.written]
+
+
+def table() -> str:
+    """All formats as Markdown."""
+    lines = ["| `--from`, `--to` | program | read | written | meaning |", "| --- | --- | --- | --- | --- |"]
+    for one in _ALL:
+        need = "; needs `--fixed`, `--moving`" if one.images else ""
+        lines.append(f"| `{one.name}` | {one.program} | {one.files} | {one.written} | {one.meaning}{need} |")
+    return "\n".join(lines)

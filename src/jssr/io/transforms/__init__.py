@@ -1,0 +1,114 @@
+"""Transforms in and out, one file a format; `jssr.io.formats` lists them.
+
+In memory every transform maps points of the FIXED space to the MOVING space, LPS millimetres.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from jssr.core.transform import Affine, Chain, Displacement, Transform
+from jssr.errors import OutputError, TransformError, nearest
+from jssr.io.formats import FORMATS, Format, writable
+from jssr.io.itk import WRITABLE
+from jssr.io.transforms.base import Images
+from jssr.io.transforms.itk import transform_of, write_affine, write_displacement
+
+__all__ = [
+    "Images",
+    "as_affine",
+    "transform_of",
+    "read_any",
+    "read_transform",
+    "write_affine",
+    "write_any",
+    "write_displacement",
+]
+
+
+def read_transform(path: str | os.PathLike[str]) -> Transform:
+    """Read a transform of ITK, ANTs, 3D Slicer, DICOM or `jssr`, by the ending of its name.
+
+    Raises:
+        TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK
+            transform that has no counterpart here (B-spline, kernel).
+    """
+    return read_any(path, "dicom" if os.fspath(path).lower().endswith(".dcm") else "itk")
+
+
+def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
+    """Read a transform of any of `FORMATS`.
+
+    Args:
+        path: a file.
+        of: name of its format; "auto" recognises elastix's and NiftyReg's files by their content and takes others as
+            `read_transform` does.
+        images: grids of the two images, which FSL's formats depend on.
+
+    Raises:
+        TransformError: no such file or format, not of this format, or an image is not known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TransformError(f"{path}: no such file")
+    if of == "auto":
+        seen = [one.name for one in FORMATS.values() if one.recognised and _module(one).recognises(path)]
+        return read_any(path, seen[0], images) if seen else read_transform(path)
+    if of not in FORMATS:
+        raise TransformError(f"unknown format of transforms: {of!r}{nearest(of, ['auto', *FORMATS])}")
+    found: Transform = _module(FORMATS[of]).READERS[of](path, images or Images())
+    return found
+
+
+def write_any(
+    transform: Transform, path: str | os.PathLike[str], to: str = "itk", images: Images | None = None
+) -> None:
+    """Write a transform: a field where the name's ending is an image's, else a matrix.
+
+    Args:
+        transform: what to write.
+        path: the file.
+        to: name of the format, one of those that are written.
+        images: the fixed grid is that of the field (by default the displacement's own); FSL needs both.
+
+    Raises:
+        TransformError: no such format, a field as a matrix, or a grid that is not known.
+        OutputError: unknown ending, or it cannot be written.
+    """
+    images = images or Images()
+    path = Path(path)
+    if to not in writable():
+        raise TransformError(f"transforms are not written as {to!r}{nearest(to, writable())}")
+    linear = as_affine(transform)
+    if to != "itk":
+        if linear is None:
+            raise TransformError(f"{path}: only matrices are written for {to}, and this transform bends")
+        _module(FORMATS[to]).WRITERS[to](linear, path, images)
+    elif path.name.lower().endswith(WRITABLE):
+        first = transform.parts[0] if isinstance(transform, Chain) else transform
+        grid = images.fixed or (first.grid if isinstance(first, Displacement) else None)
+        if grid is None:
+            raise TransformError(f"{path}: a field needs a grid: name the image that it shall lie on with --fixed")
+        write_displacement(transform.displacement(grid), path)
+    elif linear is None:
+        raise OutputError(f"{path}: this transform bends; write it as a field, with a name that ends in .nii.gz")
+    else:
+        write_affine(linear, path)
+
+
+def as_affine(transform: Transform) -> Affine | None:
+    """The one affine transform of a transform without displacement fields, None of any other."""
+    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    out = Affine.identity(transform.ndim)
+    for part in parts:
+        if not isinstance(part, Affine):
+            return None
+        out = Affine(part.matrix @ out.matrix)
+    return out
+
+
+def _module(one: Format) -> ModuleType:
+    return import_module(f"jssr.io.transforms.{one.module}")

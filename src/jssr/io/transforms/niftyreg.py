@@ -1,0 +1,59 @@
+"""NiftyReg: 4 x 4 text, and fields of positions or shifts, each fixed to moving in RAS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from jssr.core.transform import Affine, Displacement, Transform
+from jssr.errors import ImageError, TransformError
+from jssr.io.header import nifti_header
+from jssr.io.images import read_grid
+from jssr.io.transforms.base import RAS, Images, Matrix, indices, read_matrix, vectors_of, write_matrix
+
+__all__ = ["READERS", "WRITERS", "niftyreg_of", "read_niftyreg", "recognises", "write_niftyreg"]
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file is a NIfTI whose header says NiftyReg."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        return bool(nifti_header(path)["intent_name"].item().startswith(b"NREG_TRANS"))
+    except ImageError:
+        return False
+
+
+def read_niftyreg(path: Path, images: Images | None = None) -> Transform:
+    """NiftyReg's matrix (`reg_aladin -aff`) or field (`reg_transform -def`, `-disp`).
+
+    Raises:
+        TransformError: neither, a singular matrix, or another kind of its transforms (splines, velocities).
+    """
+    if not recognises(path):
+        return Affine(RAS @ read_matrix(path) @ RAS)
+    kind = float(nifti_header(path)["intent_p1"])
+    if kind not in (0.0, 1.0):
+        raise TransformError(f"{path}: is NiftyReg's control points or velocity; make a field with reg_transform -def")
+    grid = read_grid(path)
+    vectors = vectors_of(path, grid) * np.diag(RAS)[:3]
+    return Displacement.from_millimetres(vectors if kind == 1.0 else vectors - grid.world(indices(grid)), grid)
+
+
+def niftyreg_of(affine: Affine) -> Matrix:
+    """NiftyReg's matrix of an affine transform."""
+    return np.asarray(RAS @ affine.matrix @ RAS, dtype=np.float64)
+
+
+def write_niftyreg(affine: Affine, path: Path, images: Images | None = None) -> None:
+    """Write NiftyReg's matrix.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_matrix(niftyreg_of(affine), path)
+
+
+READERS = {"niftyreg": read_niftyreg}
+WRITERS = {"niftyreg": write_niftyreg}
