@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jssr.cli import options as opt
-from jssr.io.formats import readable, writable
+from jssr.io.formats import check_format, readable, writable
 
 if TYPE_CHECKING:
     from jssr.core.grid import Grid
 
 __all__ = ["convert"]
 
-_FROM = f"auto (by content and ending) or one of {', '.join(readable())}."
+_FROM = f"One of {', '.join(readable())}; auto goes by content and ending."
 _TO = f"One of {', '.join(writable())}; itk is read by ITK, ANTs, Slicer and jssr."
 
 
@@ -53,6 +53,7 @@ def convert(
     from jssr.errors import TransformError
     from jssr.io.transforms import Images, read_any, write_any
 
+    check_format(to, writable())
     images = Images(*(None if path is None else _grid_of(path) for path in (fixed, moving)))
     parts = [read_any(source, of, images) for source in sources]
     if len({part.ndim for part in parts}) > 1:

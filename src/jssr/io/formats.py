@@ -1,13 +1,16 @@
-"""The formats of transforms, as data: from it the help of `jssr convert`, its errors and the table in the docs are made.
+"""The formats of transforms, as data: the help of `jssr convert`, its errors and the table in the docs are made of it.
 
-What reads and writes a format is in `jssr.io.transforms`, one file a format; nothing heavy is imported here.
+`jssr.io.transforms` reads and writes them, one file a format; nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ["FORMATS", "Format", "readable", "table", "writable"]
+from jssr.errors import TransformError, nearest
+
+__all__ = ["FORMATS", "Format", "check_format", "readable", "table", "writable"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,23 @@ FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
 
 
 def readable() -> list[str]:
-    """Names of the formats that are read."""
-    return list(FORMATS)
+    """Names of the formats that are read; "auto" tells them by content and ending."""
+    return ["auto", *FORMATS]
 
 
 def writable() -> list[str]:
     """Names of the formats that are written by `jssr convert`."""
     return [one.name for one in _ALL if one.written]
+
+
+def check_format(name: str, known: Collection[str]) -> None:
+    """Check the name of a format.
+
+    Raises:
+        TransformError: none of `known`.
+    """
+    if name not in known:
+        raise TransformError(f"unknown format of transforms: {name!r}{nearest(name, known)}")
 
 
 def table() -> str:

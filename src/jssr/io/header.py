@@ -1,5 +1,8 @@
-"""What ITK does not check. ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in
-silence, and its MetaImage reader writes to the terminal. So these files are checked before ITK sees them."""
+"""Checks of NIfTI and MetaImage files that ITK does not make.
+
+ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in silence, and its MetaImage
+reader writes to the terminal. So these files are checked before ITK sees them. NIfTI headers are read by nibabel.
+"""
 
 from __future__ import annotations
 

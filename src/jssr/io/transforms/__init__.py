@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 from jssr.core.transform import Affine, Chain, Displacement, Transform
-from jssr.errors import OutputError, TransformError, nearest
-from jssr.io.formats import FORMATS, Format, writable
+from jssr.errors import OutputError, TransformError
+from jssr.io.formats import FORMATS, Format, check_format, readable, writable
 from jssr.io.itk import WRITABLE
 from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import transform_of, write_affine, write_displacement
@@ -51,14 +51,13 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     Raises:
         TransformError: no such file or format, not of this format, or an image is not known.
     """
+    check_format(of, readable())
     path = Path(path)
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
     if of == "auto":
         seen = [one.name for one in FORMATS.values() if one.recognised and _module(one).recognises(path)]
         return read_any(path, seen[0], images) if seen else read_transform(path)
-    if of not in FORMATS:
-        raise TransformError(f"unknown format of transforms: {of!r}{nearest(of, ['auto', *FORMATS])}")
     found: Transform = _module(FORMATS[of]).READERS[of](path, images or Images())
     return found
 
@@ -78,10 +77,8 @@ def write_any(
         TransformError: no such format, a field as a matrix, or a grid that is not known.
         OutputError: unknown ending, or it cannot be written.
     """
-    images = images or Images()
-    path = Path(path)
-    if to not in writable():
-        raise TransformError(f"transforms are not written as {to!r}{nearest(to, writable())}")
+    check_format(to, writable())
+    images, path = images or Images(), Path(path)
     linear = as_affine(transform)
     if to != "itk":
         if linear is None:
