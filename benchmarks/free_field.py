@@ -34,9 +34,15 @@ def overlaps(batch: Batch, u: torch.Tensor) -> str:
 def main(folder: Path, pairs: int = 3) -> None:
     """Print a line for each of the first pairs."""
     recipe = load_recipe("dual-volume-compact")
-    system, weights = build_system(recipe), recipe.stages[-1].weights
+    system, weights = build_system(recipe), recipe.training.stages[-1].weights
     source = PairSource(
-        Cohort.load(folder), None, STRUCTURES, recipe.reference_phase, recipe.window, None, moving=recipe.moving
+        Cohort.load(folder),
+        None,
+        STRUCTURES,
+        recipe.preprocessing.reference_phase,
+        recipe.preprocessing.window,
+        None,
+        moving=recipe.preprocessing.moving,
     )
     for step in range(pairs):
         batch = source.batch(step, frozenset({"pair", "paired", "labels"}))

@@ -42,7 +42,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     del scans
     name, _, steps = system.partition(" + ")
     source = str(shipped_weights("jssr")) if name == "jssr" else name
-    refine = int(steps) if steps else (load_model(name).recipe.refine if name in UNTRAINED else 0)
+    refine = int(steps) if steps else (load_model(name).recipe.inference.refine if name in UNTRAINED else 0)
     _, seconds = aligned(Contestant(system, source, refine), y, x, None)
     return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mb())), strict=True))
 

@@ -37,7 +37,7 @@ def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, step
         use_channels_last(system)
     took = []
     for _ in range(steps + 1):
-        batch = batch_of(shape, 1 + len(recipe.structures), "labelled" in stage.needs)
+        batch = batch_of(shape, 1 + len(recipe.network.structures), "labelled" in stage.needs)
         begin = time.perf_counter()
         for player in stage.train:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -61,9 +61,9 @@ def main() -> None:
     chosen = parser.parse_args()
     keep_freed_memory()
     recipe = load_recipe(chosen.recipe)
-    shape = chosen.patch or recipe.patch
+    shape = chosen.patch or recipe.training.patch
     print(f"{recipe.name}, patch {shape}, {torch.get_num_threads()} threads, bf16 in hardware: {cpu_has_bf16()}")
-    for stage in (one for one in recipe.stages if chosen.stages is None or one.name in chosen.stages):
+    for stage in (one for one in recipe.training.stages if chosen.stages is None or one.name in chosen.stages):
         plain = seconds(recipe, stage, shape, False, chosen.steps)
         line = f"{stage.name:10s} float32 {plain:7.2f} s"
         if not chosen.fp32_only:

@@ -185,22 +185,23 @@ def test_warp_images_labels_and_points(cohort, tmp_path):
 
 def test_check_and_prepare_and_train(cohort, tmp_path):
     assert "0 errors" in run("check", cohort).output
-    words = ("check", cohort, "--recipe", "macjnet-compact", "--set", "moving=arterial")
+    words = ("check", cohort, "--recipe", "macjnet-compact", "--set", "preprocessing.moving=arterial")
     run(*words)
-    run(*words, "--set", "labelled=0", code=2)
-    more = ("--set", 'structures=["liver","aorta"]')
+    run(*words, "--set", "training.labelled=0", code=2)
+    more = ("--set", 'network.structures=["liver","aorta"]')
     assert "label_names lacks aorta" in run(*words, *more, code=2).output  # one of its structures is not here
-    assert "cannot be built" in run(*words, "--set", "patch=[2,2,2]", code=2).stderr
+    assert "cannot be built" in run(*words, "--set", "training.patch=[2,2,2]", code=2).stderr
     assert "no case has a phase t1" in run(*words[:-2], code=2).stderr
     recipe = tmp_path / "tiny.json"
     recipe.write_text(
         tiny_recipe(patch=[32, 32, 16], checkpoint_every=0, picture_every=0, monitor_every=0).model_dump_json()
     )
     run("prepare", cohort, "-o", tmp_path / "ready", "--recipe", recipe, "--workers", "1", "--no-rigid")
-    run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "run", "--set", "stages.align.steps=2",
+    run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "run", "--set", "training.stages.align.steps=2",
         "--accelerator", "cpu")  # fmt: skip
-    again = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--set", "stages.align.steps=1",
-                "--accelerator", "cpu", *("--start-from", tmp_path / "run") * 2).output  # fmt: skip
+    again = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--set",
+                "training.stages.align.steps=1", "--accelerator", "cpu",
+                *("--start-from", tmp_path / "run") * 2).output  # fmt: skip
     assert again.count("begin with the weights of") == 2
     onward = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--resume", "--start-from",
                  tmp_path / "nowhere", "--accelerator", "cpu").output  # fmt: skip
@@ -208,7 +209,7 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     told = json.loads(run("info", tmp_path / "more", "--json").output)["data"]["started from"]
     assert told == [str(tmp_path / "run")] * 2
     assert "run jssr prepare" in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", "--set",
-                                     "spacing=[3,4,4]", code=2).stderr  # fmt: skip
+                                     "preprocessing.spacing=[3,4,4]", code=2).stderr  # fmt: skip
     scan = read_image(tmp_path / "ready" / "c1" / "arterial.nii.gz")
     affine = scan.grid.affine.copy()
     affine[0, 3] += 8  # the same shape and spacing, elsewhere

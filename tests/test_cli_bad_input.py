@@ -156,9 +156,11 @@ def test_full_disk(place, monkeypatch):
 def test_unknown_recipe_key(place):
     (place / "cohort").mkdir(exist_ok=True)
     Cohort(name="c", reference_phase="a", cases=[Case(id="1", images={"a": "a.nii.gz"})], root=place / "cohort").save()
-    (place / "recipe.json").write_text(json.dumps({**tiny_recipe().model_dump(mode="json"), "spacin": 3}))
+    data = tiny_recipe().model_dump(mode="json")
+    data["preprocessing"]["spacin"] = 3
+    (place / "recipe.json").write_text(json.dumps(data))
     fails(place, "train", place / "recipe.json", "--data", place / "cohort", "-o", place / "run",
-          says=("recipe.json", "'spacin'", "did you mean 'spacing'"))  # fmt: skip
+          says=("recipe.json", "preprocessing.spacin'", "did you mean 'spacing'"))  # fmt: skip
     fails(
         place, "train", "jssr-compact", "--data", place / "cohort", "-o", place / "run", "--set", "sed=3", says="'sed'"
     )

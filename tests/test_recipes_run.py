@@ -27,8 +27,8 @@ RECIPES = {
     "lapirn-mind-compact": [],
     "pix2pix-compact": [],
     "vnet-compact": [],
-    "macjnet-compact": ["labelled=0.5"],
-    "dual-compact": ["patch=[60,60,60]"],
+    "macjnet-compact": ["training.labelled=0.5"],
+    "dual-compact": ["training.patch=[60,60,60]"],
     "dual-volume-compact": [],
 }
 
@@ -39,7 +39,9 @@ def run(*words: object, code: int = 0) -> str:
     return result.output
 
 
-GRID = ("spacing=[4,4,4]", "patch=[32,32,32]")
+PHASES = ("preprocessing.reference_phase=venous", "preprocessing.moving=arterial")
+TWO_ORGANS = ('network.structures=["liver","spleen"]', "inference.one_piece=[]")
+GRID = ("preprocessing.spacing=[4,4,4]", "training.patch=[32,32,32]")
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_path: Path) -> None:
     plan = load_recipe(name)
-    words = ["reference_phase=venous", *GRID, *RECIPES[name]]
-    words += [f"stages.{stage.name}.steps=1" for stage in plan.stages]
-    words += ['structures=["liver","spleen"]', "one_piece=[]"] if plan.structures else []
-    words += ["moving=arterial"] if plan.moving else []
+    words = ["preprocessing.reference_phase=venous", *GRID, *RECIPES[name]]
+    words += [f"training.stages.{stage.name}.steps=1" for stage in plan.training.stages]
+    words += list(TWO_ORGANS) if plan.network.structures else []
+    words += ["preprocessing.moving=arterial"] if plan.preprocessing.moving else []
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run(
         "train",
@@ -86,20 +88,20 @@ def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_p
     assert len((tmp_path / "run" / "losses.csv").read_text().splitlines()) >= 2
     fixed, moving = (prepared / "c0" / f"{phase}.nii.gz" for phase in ("venous", "arterial"))
     weights = tmp_path / "run" / "weights.safetensors"
-    if "Phi" in "".join(plan.networks) or plan.system == "dual":
+    if "Phi" in "".join(plan.network.networks) or plan.network.system == "dual":
         run("register", fixed, moving, "-o", tmp_path / "out", "--checkpoint", weights, "--no-rigid", "--no-report")
         assert read_image(tmp_path / "out" / "moved.nii.gz").grid.same_as(read_image(fixed).grid)
-    if plan.structures:
+    if plan.network.structures:
         for side in [[], ["--moving"]]:
-            code = 2 if side and plan.system != "macjnet" else 0  # the others' one segmentor takes no sides
+            code = 2 if side and plan.network.system != "macjnet" else 0  # the others' one segmentor takes no sides
             run("segment", moving, "-o", tmp_path / "organs.nii.gz", "--checkpoint", weights, *side, code=code)
             assert set(np.unique(read_image(tmp_path / "organs.nii.gz", "labels").array)) <= {0, 1, 2}
 
 
 def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: Path) -> None:
     """macJNet's table 8: what `evaluate` measures of a segmentor, of either modality."""
-    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
-    words += [f"stages.{s.name}.steps=1" for s in load_recipe("macjnet-compact").stages]
+    words = [*PHASES, *GRID, *TWO_ORGANS]
+    words += [f"training.stages.{s.name}.steps=1" for s in load_recipe("macjnet-compact").training.stages]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
@@ -133,8 +135,13 @@ def test_a_segmentors_rows_tell_recall_and_distances(prepared: Path, tmp_path: P
 
 def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_path: Path) -> None:
     """The other half of that table: nothing to register, and the monitor and the pictures know it."""
-    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
-    words += ["stages.segment.steps=2", "monitor_every=1", "picture_every=1", "labelled=1.0"]
+    words = [*PHASES, *GRID, *TWO_ORGANS]
+    words += [
+        "training.stages.segment.steps=2",
+        "training.monitor_every=1",
+        "training.picture_every=1",
+        "training.labelled=1.0",
+    ]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run(
         "train",
@@ -155,7 +162,13 @@ def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_pat
 
 def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_path: Path) -> None:
     cohort = Cohort.load(prepared)
-    words = ["reference_phase=arterial", "moving=venous", *GRID, "stages.begin.steps=0", "stages.align.steps=1"]
+    words = [
+        "preprocessing.reference_phase=arterial",
+        "preprocessing.moving=venous",
+        *GRID,
+        "training.stages.begin.steps=0",
+        "training.stages.align.steps=1",
+    ]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "dual-volume-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
     run("evaluate", prepared, "--split", "all", "--checkpoint", tmp_path / "run", "-o", tmp_path / "ev", "--no-rigid")
@@ -177,9 +190,9 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
 
 
 def test_joint_training_goes_on_where_a_pair_teaches_a_player_nothing(prepared: Path, tmp_path: Path) -> None:
-    words = ["reference_phase=venous", "moving=arterial", *GRID, 'structures=["liver","spleen"]', "one_piece=[]"]
-    words += [f"stages.{name}.steps=0" for name in ("coarse", "middle", "fine", "segment")]
-    words += ["stages.joint.steps=4", "stages.joint.weights.cons=0", "labelled=0.5"]
+    words = [*PHASES, *GRID, *TWO_ORGANS]
+    words += [f"training.stages.{name}.steps=0" for name in ("coarse", "middle", "fine", "segment")]
+    words += ["training.stages.joint.steps=4", "training.stages.joint.weights.cons=0", "training.labelled=0.5"]
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run("train", "macjnet-compact", "--data", prepared, "-o", tmp_path / "run", "--accelerator", "cpu", *given)
 
@@ -206,9 +219,12 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["jrsnet-compact", "dirnet-compact", "flownet-compact"])
 def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp_path: Path) -> None:
     plan = load_recipe(name)
-    words = [f"stages.{stage.name}.steps=2" for stage in plan.stages] + ["batch=2", "monitor_every=1"]
-    words += ["picture_every=1"] + (["options.vgg16=null"] if plan.system == "jrsnet" else [])
-    words += ["networks.G.width=4", "networks.F.width=4"] if plan.system == "jrsnet" else []
+    words = [f"training.stages.{stage.name}.steps=2" for stage in plan.training.stages] + [
+        "training.batch=2",
+        "training.monitor_every=1",
+    ]
+    words += ["training.picture_every=1"] + (["network.options.vgg16=null"] if plan.network.system == "jrsnet" else [])
+    words += ["network.networks.G.width=4", "network.networks.F.width=4"] if plan.network.system == "jrsnet" else []
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     data, out = radiographs / "prepared", tmp_path / "run"
     run("train", name, "--data", data, "-o", out, "--accelerator", "cpu", *given)
@@ -224,8 +240,8 @@ def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp
     (tmp_path / "marks.csv").write_text("name,x,y\na,20,30\n")
     run("warp", tmp_path / "marks.csv", *field, "--to", "moving", "-o", tmp_path / "moved.csv")
     assert len((tmp_path / "moved.csv").read_text().splitlines()) == 2
-    assert told["reads_fixed_labels"] == (plan.system == "jrsnet")
-    if plan.system == "jrsnet":
+    assert told["reads_fixed_labels"] == (plan.network.system == "jrsnet")
+    if plan.network.system == "jrsnet":
         run("benchmark", radiographs, "--split", "all", "-o", tmp_path / "bm", "--run", out, "--tool", "discrete")
         rows = {r.method: r.values for r in read_csv(tmp_path / "bm" / "results.csv")}
         assert rows["initial"]["dice/lungs"] == rows["rigid"]["dice/lungs"] > 0.8

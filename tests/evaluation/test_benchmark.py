@@ -110,7 +110,7 @@ def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights,
     torch.manual_seed(1)
     other = tiny_recipe(
         name="alone",
-        networks={"S": tiny_recipe().networks["S"]},
+        networks={"S": tiny_recipe().network.networks["S"]},
         system="vnet",
         stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),),
         learning_rates={"S": 1e-3},
@@ -141,7 +141,7 @@ def test_table_two_asks_the_moving_modalitys_segmentor_of_what_is_not_synthesise
 
 
 def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):
-    recipe = tiny_recipe(networks={"S": tiny_recipe().networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
+    recipe = tiny_recipe(networks={"S": tiny_recipe().network.networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
                          stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
     save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
     said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=2)

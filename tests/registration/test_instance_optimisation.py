@@ -52,7 +52,7 @@ def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
     generator = torch.Generator().manual_seed(1)
     texture = ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=generator), 1.5)[0] * 400
     scan = Volume(texture, Grid.of((32, 32, 24), 4.0))
-    pair = prepare_pair(scan, scan, model.recipe.spacing, model.recipe.window, rigid=False)
+    pair = prepare_pair(scan, scan, model.recipe.preprocessing.spacing, model.recipe.preprocessing.window, rigid=False)
     tau = torch.full((1, 3, *pair.grid.shape), 3.0)
     found, warnings = refinement.refine_pair(model, scan, scan, pair, Alignment(tau), 1)
     assert warnings == (refinement.LOST,)
@@ -69,7 +69,9 @@ def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(mode
     )
     grid = Grid.of((32, 32, 24), 4.0)
     scan, stranger = Volume(texture, grid), Volume(other, grid)
-    pair = prepare_pair(scan, stranger, model.recipe.spacing, model.recipe.window, rigid=False)
+    pair = prepare_pair(
+        scan, stranger, model.recipe.preprocessing.spacing, model.recipe.preprocessing.window, rigid=False
+    )
     nothing = Alignment(torch.full((1, 3, *pair.grid.shape), 1e-3))
     _, (warning,) = refinement.refine_pair(model, scan, stranger, pair, nothing, 1)
     assert "0 % only" in warning
@@ -103,9 +105,9 @@ def test_a_named_descriptor_is_what_is_compared(model, name, channels):
     assert features.moving.shape == features.fixed.shape == (1, channels, 10, 11, 12)
     # Whatever its channels, a descriptor counts as twelve against the smoothness.
     assert features.weight * channels == pytest.approx(12)
-    assert load_model(checkpoint=model, descriptor=name).recipe.descriptor == name
+    assert load_model(checkpoint=model, descriptor=name).recipe.inference.descriptor == name
     search = load_model("discrete", descriptor=name)
-    assert search.recipe.descriptor == name
+    assert search.recipe.inference.descriptor == name
     assert search.system.describe(image).shape[1] == channels
 
 

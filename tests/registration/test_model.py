@@ -16,7 +16,7 @@ def test_what_ships_is_there_with_its_card(system):
     path = shipped_weights(system)
     assert path.with_suffix(".md").is_file()
     for found in (load_model(system), load_model(checkpoint=system)):
-        assert found.recipe.system == found.header["system"] == system
+        assert found.recipe.network.system == found.header["system"] == system
         assert found.source == f"shipped {path.name}"
 
 

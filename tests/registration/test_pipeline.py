@@ -309,7 +309,7 @@ def test_a_large_grid_is_made_coarser(model):
     y, x = ball(name="y"), ball((6, 0, 0), name="x")
     whole = prepare(model, y, x, rigid=False)
     limit = whole.grid.voxels // 3
-    small = replace(model, recipe=model.recipe.model_copy(update={"most_voxels": limit}))
+    small = replace(model, recipe=model.recipe.changed(preprocessing={"most_voxels": limit}))
     coarse = prepare(small, y, x, rigid=False)
     assert limit / 2 < coarse.grid.voxels <= 1.1 * limit  # whole voxels at the edges
     assert np.allclose(coarse.grid.spacing / whole.grid.spacing, coarse.grid.spacing[0] / whole.grid.spacing[0])

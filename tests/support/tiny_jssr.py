@@ -10,7 +10,7 @@ import torch
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 from jssr.recipes.config import Recipe, Stage
-from jssr.recipes.load import build_system
+from jssr.recipes.load import build_system, recipe_from
 from jssr.recipes.weights import save_weights
 
 SHAPE = (32, 30, 24)
@@ -32,7 +32,7 @@ def tiny_recipe(**changes: object) -> Recipe:
         "learning_rates": {"G": 1e-3, "Phi": 1e-3, "S": 1e-3},
         "spacing": (4.0, 4.0, 4.0),
     }
-    return Recipe.model_validate({**given, **changes})
+    return recipe_from({**given, **changes}, "tiny")
 
 
 def tiny_weights(folder: Path, **changes: object) -> Path:

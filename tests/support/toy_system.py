@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from jssr.core.field import warp
 from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.load import recipe_from
 from jssr.systems.base import Alignment, Batch, System, Terms
 
 SIZE = 12
 
 
 class Toy(System):
-    parts = ("G", "Phi", "S", "D")
+    networks = ("G", "Phi", "S", "D")
     critics = ("D",)
-    makes = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
+    outputs = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
 
     def __init__(self, width: int = 4, classes: int = 2) -> None:
         super().__init__()
@@ -36,8 +37,8 @@ class Toy(System):
         g: Tensor = batch.memo["g"]
         return g
 
-    def losses(self, batch: Batch, player: str) -> Terms:
-        if player == "critic":
+    def losses(self, batch: Batch, group: str) -> Terms:
+        if group == "critic":
             return {"critic": lambda: self.D(self.shared_g(batch).detach()).square().mean() + self.real(batch)}
         return {
             "gan": lambda: (self.D(self.shared_g(batch)) - 1).square().mean(),
@@ -105,7 +106,7 @@ class Blobs:
 
 
 def recipe(**changes: Any) -> Recipe:
-    """Three stages, Adam with warm-up and cosine, averaged weights, accumulation off."""
+    """Three stages, Adam with warm-up and cosine, averaged weights. Changes are named by key alone."""
     data: dict[str, Any] = {
         "name": "toy",
         "system": "toy",
@@ -140,4 +141,4 @@ def recipe(**changes: Any) -> Recipe:
         "checkpoint_every": 3,
         "spacing": (1.0, 1.0),
     }
-    return Recipe(**{**data, **changes})
+    return recipe_from({**data, **changes}, "toy")

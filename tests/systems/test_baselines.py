@@ -50,15 +50,15 @@ def learn(system, pair, weights, parts, steps, rate=1e-2):
     return totals[0], totals[-1]
 
 
-@pytest.mark.parametrize("recipe", [name for name, plan in RECIPES.items() if plan().system in TINY])
+@pytest.mark.parametrize("recipe", [name for name, plan in RECIPES.items() if plan().network.system in TINY])
 def test_the_terms_of_a_recipe_are_finite_and_train_their_parts(recipe):
     """Every built-in recipe's stages, on the tiny networks of its system."""
     plan = RECIPES[recipe]()
-    system = make(plan.system)
-    for stage in plan.stages:
-        for player, parts in stage.train.items():
+    system = make(plan.network.system)
+    for stage in plan.training.stages:
+        for group, parts in stage.train.items():
             system.zero_grad(set_to_none=True)
-            terms = system.losses(batch(), player)
+            terms = system.losses(batch(), group)
             weighed = [terms[name] for name in stage.weights if name in terms]
             total = torch.stack([term() for term in weighed]).sum()
             assert torch.isfinite(total)
@@ -80,7 +80,7 @@ def test_align_answers_on_the_inputs_grid_whatever_its_size(name):
 @pytest.mark.parametrize("name", ["vnet", "pix2pix"])
 def test_systems_without_a_register_move_nothing_and_say_so(name):
     pair, system = batch(), make(name)
-    assert "displacement" not in system.makes
+    assert "displacement" not in system.outputs
     assert system.align(pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask).displacement.abs().max() == 0
 
 

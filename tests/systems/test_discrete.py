@@ -110,7 +110,7 @@ def test_a_level_that_cannot_be_is_refused(numbers):
 
 def test_levels_come_from_plain_data():
     system = SYSTEMS["discrete"]({}, {"levels": [{"cell": 2, "step": 1, "radius": 1}]}, 1)
-    assert system.levels == (Level(2, 1, 1),) and system.parts == ()
+    assert system.levels == (Level(2, 1, 1),) and system.networks == ()
     with pytest.raises(ValueError, match="no networks"):
         SYSTEMS["discrete"]({"Phi": {}}, {}, 1)
 

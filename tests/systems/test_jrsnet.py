@@ -32,10 +32,10 @@ def test_every_term_is_finite_and_teaches_what_it_should():
     taught = {"nmi": "G", "ssim": "G", "features": "G", "gan": "G", "gan_back": "F", "seg": "G", "field": "G",
               "cycle": "GF", "tied": "G", "critic_y": "D", "critic_x": "D"}  # fmt: skip
     for name, parts in taught.items():
-        player = "critic" if parts == "D" else "main"
+        group = "critic" if parts == "D" else "main"
         data.memo.clear()
         net.zero_grad(set_to_none=True)
-        value = net.losses(data, player)[name]()
+        value = net.losses(data, group)[name]()
         assert value.ndim == 0 and torch.isfinite(value)
         value.backward()
         moved = "".join(p for p in "GF" if any(q.grad is not None for q in getattr(net, p).parameters()))
@@ -116,7 +116,7 @@ def test_align_says_what_the_tool_needs():
     assert torch.equal(
         alone.displacement, hidden.align(data.moving, data.fixed, ones, ones, data.fixed_labels.float()).displacement
     )
-    assert alone.fixed_segmentation is None and hidden.makes == {"displacement": "G"} and not hidden.reads_structure
+    assert alone.fixed_segmentation is None and hidden.outputs == {"displacement": "G"} and not hidden.reads_structure
     with pytest.raises(NotImplementedError, match="no segmentor"):
         hidden.segment(data.fixed)
 

@@ -79,9 +79,9 @@ def test_a_mixed_batch_is_the_mean_of_its_pairs():
     for single, k in ((one, 0), (other, 1)):
         for name in ("moving", "fixed", "moving_mask", "fixed_mask", "moving_labels", "fixed_labels", "labelled"):
             setattr(single, name, getattr(single, name)[k : k + 1])
-    for player, name in (("register", "label"), ("segmentors", "sup"), ("segmentors", "cons")):
-        whole = system.losses(both, player)[name]()
-        parts = [system.losses(single, player)[name]() for single in (one, other)]
+    for group, name in (("register", "label"), ("segmentors", "sup"), ("segmentors", "cons")):
+        whole = system.losses(both, group)[name]()
+        parts = [system.losses(single, group)[name]() for single in (one, other)]
         torch.testing.assert_close(whole, sum(parts) / 2, rtol=1e-4, atol=1e-5)
     # (16): what has label maps is taught by them alone, what has none by agreement alone.
     assert system.losses(one, "segmentors")["cons"]() == 0
@@ -168,8 +168,8 @@ def test_align_gives_a_field_and_both_segmentations_of_any_size():
 
 def test_parts_can_be_left_out_together_only():
     register, segmentors = make(PHI), make(SEG)
-    assert (register.parts, dict(register.makes)) == (("Phi1", "Phi2", "Phi3"), {"displacement": "Phi3"})
-    assert (segmentors.parts, dict(segmentors.makes)) == (("M", "F"), {"segmentation": "F"})
+    assert (register.networks, dict(register.outputs)) == (("Phi1", "Phi2", "Phi3"), {"displacement": "Phi3"})
+    assert (segmentors.networks, dict(segmentors.outputs)) == (("M", "F"), {"segmentation": "F"})
     for wrong in ({"Phi1": PHI["Phi1"]}, {**PHI, "M": SEG["M"]}, {}):
         with pytest.raises(ValueError, match="all of Phi1"):
             make(wrong)
@@ -180,14 +180,14 @@ def test_parts_can_be_left_out_together_only():
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith("macjnet")])
 def test_a_recipes_stages_train_their_parts_and_nothing_else(recipe):
     plan = RECIPES[recipe]()
-    system = make({part: {**PHI, **SEG}[part] for part in plan.networks}, **plan.options)
-    for stage in plan.stages:
-        for player, parts in stage.train.items():
+    system = make({part: {**PHI, **SEG}[part] for part in plan.network.networks}, **plan.network.options)
+    for stage in plan.training.stages:
+        for group, parts in stage.train.items():
             system.zero_grad(set_to_none=True)
-            terms = system.losses(batch((True, False)), player)
+            terms = system.losses(batch((True, False)), group)
             weighed = [weight * terms[name]() for name, weight in stage.weights.items() if name in terms]
             torch.stack(weighed).sum().backward()
-            for part in system.parts:
+            for part in system.networks:
                 gradients = [p.grad for p in getattr(system, part).parameters() if p.grad is not None]
                 assert all(g.isfinite().all() for g in gradients), (stage.name, part)
                 assert any(g.any() for g in gradients) == (part in parts), (stage.name, part)

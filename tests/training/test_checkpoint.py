@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 @pytest.fixture
 def system() -> Toy:
-    made = build(recipe().networks, {}, 2)
+    made = build(recipe().network.networks, {}, 2)
     made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         made.D.weight.normal_()
@@ -62,12 +62,12 @@ def test_weights_are_readable_by_whom_other_files_are(saved: Path) -> None:
 
 
 def test_half_weights_are_half_the_size_and_load_in_full(tmp_path: Path, system: Toy) -> None:
-    save_weights(tmp_path / "half.safetensors", system, recipe(), dtype=torch.float16, parts=("G", "Phi", "S"))
+    save_weights(tmp_path / "half.safetensors", system, recipe(), dtype=torch.float16, networks=("G", "Phi", "S"))
     tensors = load_file(tmp_path / "half.safetensors")
     assert {value.dtype for value in tensors.values()} == {torch.float16}
     assert not any(name.startswith("D") for name in tensors)
     loaded, _, info = load_system(tmp_path / "half.safetensors")
-    assert info["parts"] == ["G", "Phi", "S"]
+    assert info["networks"] == ["G", "Phi", "S"]
     weight = loaded.get_submodule("G")[0].weight  # type: ignore[index]
     assert weight.dtype == torch.float32
     assert torch.equal(weight, system.G[0].weight.half().float())
@@ -155,7 +155,7 @@ def test_writing_where_it_cannot_leaves_the_old_file(tmp_path: Path, saved: Path
 
 def stepped(system: Toy) -> tuple[Optimizer, Average]:
     """An optimiser and averages that have seen one step of D."""
-    optimiser, average = make_optimiser(recipe(), system), Average(system, 0.5)
+    optimiser, average = make_optimiser(recipe().training, system), Average(system, 0.5)
     for group in optimiser.param_groups:
         group["lr"] = 0.1
     system.D.weight.square().sum().backward()
@@ -168,15 +168,20 @@ def stepped(system: Toy) -> tuple[Optimizer, Average]:
 def test_state_comes_back(tmp_path: Path, system: Toy) -> None:
     optimiser, average = stepped(system)
     save_state(tmp_path / "c", State(5, {"scale": 8.0}, 1.5), system, optimiser, average)
-    other = build(recipe().networks, {}, 2)
-    fresh, other_average = make_optimiser(recipe(), other), Average(other, 0.5)
+    other = build(recipe().network.networks, {}, 2)
+    fresh, other_average = make_optimiser(recipe().training, other), Average(other, 0.5)
     assert load_state(tmp_path / "c", other, fresh, other_average) == State(5, {"scale": 8.0}, 1.5)
     assert torch.equal(other.D.weight, system.D.weight)
     ours, theirs = optimiser.state[system.D.weight], fresh.state[other.D.weight]
     assert ours.keys() == theirs.keys() and len(fresh.state) == 1
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert other_average.updates == {"G": 0, "Phi": 0, "S": 0, "D": 1}
-    assert torch.equal(other_average.tensors["D.weight"], average.tensors["D.weight"])
+    assert {name: int(one.n_averaged) for name, one in other_average.networks.items()} == {
+        "G": 1,
+        "Phi": 1,
+        "S": 1,
+        "D": 2,
+    }
+    assert torch.equal(other_average.tensors["D.module.weight"], average.tensors["D.module.weight"])
 
 
 @pytest.mark.parametrize("dies_at", [1, 2])

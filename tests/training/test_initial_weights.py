@@ -10,11 +10,11 @@ from jssr.training.initial_weights import start_from
 def test_parts_of_the_same_name_begin_with_the_weights(tmp_path):
     weights = tiny_weights(tmp_path)
     stage = {"name": "a", "steps": 1, "train": {"main": ["Phi"]}, "weights": {"reg": 1}}
-    networks, rates = {"Phi": tiny_recipe().networks["Phi"]}, {"Phi": 1e-3}
+    networks, rates = {"Phi": tiny_recipe().network.networks["Phi"]}, {"Phi": 1e-3}
     part = tiny_recipe(networks=networks, structures=(), stages=(stage,), learning_rates=rates)
     torch.manual_seed(9)
     system, alone = build_system(tiny_recipe()), build_system(part)
-    assert start_from(system, weights, ("liver", "spleen")) == list(system.parts)
+    assert start_from(system, weights, ("liver", "spleen")) == list(system.networks)
     before = {name: value.clone() for name, value in alone.state_dict().items()}
     assert start_from(alone, weights, ()) == ["Phi"]
     now = alone.state_dict()
@@ -53,7 +53,7 @@ def test_a_register_that_was_shown_other_costs_is_refused(tmp_path):
 
 def test_other_shapes_and_other_parts_are_refused(tmp_path):
     weights = tiny_weights(tmp_path)
-    networks = {**tiny_recipe().networks, "Phi": {"widths": [6, 4], "convs": [1, 1]}}
+    networks = {**tiny_recipe().network.networks, "Phi": {"widths": [6, 4], "convs": [1, 1]}}
     with pytest.raises(CheckpointError, match="its Phi has another shape"):
         start_from(build_system(tiny_recipe(networks=networks)), weights, ("liver", "spleen"))
     other = build_system(
@@ -62,5 +62,5 @@ def test_other_shapes_and_other_parts_are_refused(tmp_path):
             stages=({"name": "a", "steps": 1, "train": {"main": ["M"]}, "weights": {"size": 1}},),
         )
     )  # fmt: skip
-    with pytest.raises(CheckpointError, match="has the parts G, Phi, S, none of M"):
+    with pytest.raises(CheckpointError, match="has the networks G, Phi, S, none of M"):
         start_from(other, weights, ())

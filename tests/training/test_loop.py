@@ -27,7 +27,7 @@ STEPS = 14
 
 
 def make(settings: Recipe) -> Toy:
-    return build(settings.networks, {}, 2)
+    return build(settings.network.networks, {}, 2)
 
 
 def run(out: Path, settings: Recipe | None = None, source: object | None = None, **more: object) -> Toy:
@@ -72,7 +72,7 @@ def test_leaves_what_it_says(tmp_path: Path) -> None:
         "step", "stage", "main/sup", "main/grad_norm", "critic/critic", "critic/grad_norm", "main/gan", "main/reg",
     ]  # fmt: skip
     assert rows[0]["main/sup"] and not rows[0]["main/reg"] and not rows[4]["main/sup"]
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["stages"][2]["name"] == "joint"
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["training"]["stages"][2]["name"] == "joint"
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
     # Step 6 and 12: fixed, moving, synthesised, moved and two differences side by side.
     assert [p.name for p in sorted((tmp_path / "run" / "pictures").iterdir())] == [
@@ -91,8 +91,8 @@ def test_leaves_what_it_says(tmp_path: Path) -> None:
 
 def test_learns(tmp_path: Path) -> None:
     settings = recipe(ema=None, warmup_steps=0, schedule="constant", log_every=1, picture_every=0, checkpoint_every=0)
-    stages = [s.model_copy(update={"steps": n}) for s, n in zip(settings.stages, (80, 60, 0), strict=True)]
-    run(tmp_path / "run", settings.model_copy(update={"stages": tuple(stages)}))
+    stages = [s.model_copy(update={"steps": n}) for s, n in zip(settings.training.stages, (80, 60, 0), strict=True)]
+    run(tmp_path / "run", settings.changed(training={"stages": tuple(stages)}))
     rows = losses(tmp_path / "run")
     sup = [float(row["main/sup"]) for row in rows[:80]]
     reg = [float(row["main/reg"]) for row in rows[80:]]
@@ -138,7 +138,7 @@ def test_resumed_after_sigkill_is_uninterrupted_to_the_bit(tmp_path: Path) -> No
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().batch(step, need)
         settings = recipe()
-        train(settings, build(settings.networks, {}, 2), Killed(), out,
+        train(settings, build(settings.network.networks, {}, 2), Killed(), out,
               accelerator="cpu", deterministic=True, progress=False)
     """
     command = [*script(tmp_path, body), str(tmp_path / "killed")]
@@ -153,8 +153,8 @@ def test_two_processes_end_with_the_same_weights_as_one_with_both_batches(tmp_pa
     body = """
         rank = int(os.environ["LOCAL_RANK"])
         settings = recipe(ema=None, optimiser="sgd", clip=None, picture_every=0)
-        settings = settings.model_copy(update={"stages": settings.stages[1:2]})
-        system = build(settings.networks, {}, 2)
+        settings = settings.changed(training={"stages": settings.training.stages[1:2]})
+        system = build(settings.network.networks, {}, 2)
         if rank:
             with torch.no_grad():
                 for p in system.parameters(): p.add_(1.0)  # the first process's weights must win
@@ -180,7 +180,7 @@ def test_two_processes_end_with_the_same_weights_as_one_with_both_batches(tmp_pa
     assert all(torch.equal(a[key], b[key]) for key in a)
     # Batches 2s and 2s + 1 of the two processes are those that one process accumulates.
     settings = recipe(ema=None, optimiser="sgd", clip=None, accumulate=2)
-    alone = run(tmp_path / "one", settings.model_copy(update={"stages": settings.stages[1:2]}))
+    alone = run(tmp_path / "one", settings.changed(training={"stages": settings.training.stages[1:2]}))
     start = make(settings).state_dict()
     for key, value in alone.state_dict().items():
         torch.testing.assert_close(value, a[key], rtol=1e-5, atol=1e-7)
@@ -254,7 +254,7 @@ def test_refuses_a_folder_with_a_run(tmp_path: Path) -> None:
 def test_refuses_to_resume_with_another_recipe(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", source=DiesAt(5))
-    with pytest.raises(TrainingError, match="clip, seed changed"):
+    with pytest.raises(TrainingError, match="training.clip, training.seed changed"):
         run(tmp_path / "run", recipe(clip=2.0, seed=1, log_every=1), resume=True)
     run(tmp_path / "run", recipe(log_every=1), resume=True)
 
@@ -265,8 +265,8 @@ def test_a_run_of_an_older_version_resumes(tmp_path: Path) -> None:
         run(tmp_path / "run", source=DiesAt(5))
     path = tmp_path / "run" / "recipe.json"
     kept = json.loads(path.read_text())
-    for later in ("refine", "one_piece", "weight_decay"):
-        kept.pop(later)
+    for section, later in (("inference", "refine"), ("inference", "one_piece"), ("training", "weight_decay")):
+        kept[section].pop(later)
     path.write_text(json.dumps(kept))
     run(tmp_path / "run", resume=True)
 
@@ -285,7 +285,9 @@ def test_nan_stops_with_term_and_step_and_keeps_the_state(tmp_path: Path) -> Non
     settings = recipe()
     system = make(settings)
     system.poisoned_at = 3  # the generator has run in steps 5, 6 and 7; step 8 is the first with NaN
-    with pytest.raises(TrainingError, match="step 8, stage align, player main: the loss term reg is not finite"):
+    with pytest.raises(
+        TrainingError, match="step 8, stage align, optimiser group main: the loss term reg is not finite"
+    ):
         train(settings, system, Blobs(), tmp_path / "run", accelerator="cpu", progress=False)
     said = json.loads((tmp_path / "run" / "warnings.json").read_text())
     assert [(warning["kind"], warning["step"]) for warning in said] == [("nan", 8)]

@@ -121,7 +121,7 @@ def test_folds_are_counted() -> None:
 
 
 def test_inspect_restores_modes_and_takes_no_gradient() -> None:
-    system = build(recipe().networks, {}, 2)
+    system = build(recipe().network.networks, {}, 2)
     system.S.eval()
     batch = Blobs().batch(0, PAIR)
     found = inspect(system, batch, ALL)

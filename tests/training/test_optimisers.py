@@ -13,49 +13,49 @@ from jssr.training.optimisers import Average, make_optimiser, schedule_factor, s
 def test_schedules_by_hand() -> None:
     # 14 steps, 4 of them warm-up: the other 10 fall from 1.
     cosine = recipe(schedule="cosine", warmup_steps=4)
-    assert [schedule_factor(cosine, step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert schedule_factor(cosine, 4) == 1.0
-    assert schedule_factor(cosine, 9) == pytest.approx(0.5)
-    assert schedule_factor(cosine, 13) == pytest.approx(0.5 * (1 - 0.9510565), abs=1e-6)  # cos 0.9 pi
+    assert [schedule_factor(cosine.training, step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert schedule_factor(cosine.training, 4) == 1.0
+    assert schedule_factor(cosine.training, 9) == pytest.approx(0.5)
+    assert schedule_factor(cosine.training, 13) == pytest.approx(0.5 * (1 - 0.9510565), abs=1e-6)  # cos 0.9 pi
     poly = recipe(schedule="poly", warmup_steps=4)
-    assert schedule_factor(poly, 9) == pytest.approx(0.5358867, abs=1e-6)  # 0.5 ** 0.9
-    assert schedule_factor(recipe(schedule="constant", warmup_steps=0), 13) == 1.0
+    assert schedule_factor(poly.training, 9) == pytest.approx(0.5358867, abs=1e-6)  # 0.5 ** 0.9
+    assert schedule_factor(recipe(schedule="constant", warmup_steps=0).training, 13) == 1.0
 
 
 def test_a_schedule_by_part_counts_the_stages_that_train_it() -> None:
-    settings = recipe(schedule="cosine", warmup_steps=0, schedule_by="part")
-    trained = {part: [stage for stage in settings.stages if part in stage.parts] for part in ("G", "S")}
+    settings = recipe(schedule="cosine", warmup_steps=0, schedule_by="network")
+    trained = {part: [stage for stage in settings.training.stages if part in stage.networks] for part in ("G", "S")}
     for part, stages in trained.items():
         whole, before = sum(stage.steps for stage in stages), 0
         for stage in stages:
-            first = settings.first_step(stage)
-            assert schedule_factor(settings, first, part) == pytest.approx(
+            first = settings.training.first_step(stage)
+            assert schedule_factor(settings.training, first, part) == pytest.approx(
                 0.5 * (1 + math.cos(math.pi * before / whole))
             )
             before += stage.steps
     by_run = recipe(schedule="cosine", warmup_steps=0)
-    assert schedule_factor(by_run, 7, "S") == schedule_factor(by_run, 7)
+    assert schedule_factor(by_run.training, 7, "S") == schedule_factor(by_run.training, 7)
 
 
 def test_rates_are_per_part_and_stage() -> None:
     settings = recipe(schedule="constant", warmup_steps=0)
-    optimiser = make_optimiser(settings, build(settings.networks, {}, 2))
+    optimiser = make_optimiser(settings.training, build(settings.network.networks, {}, 2))
 
     def rates() -> dict[str, float]:
-        return {group["part"]: group["lr"] for group in optimiser.param_groups}
+        return {group["network"]: group["lr"] for group in optimiser.param_groups}
 
-    set_rates(optimiser, settings, settings.stages[1], 5)
+    set_rates(optimiser, settings.training, settings.training.stages[1], 5)
     assert rates() == {"G": 1e-2, "Phi": 1e-2, "S": 0.0, "D": 1e-3}
-    set_rates(optimiser, settings, settings.stages[2], 9)
+    set_rates(optimiser, settings.training, settings.training.stages[2], 9)
     assert rates()["S"] == 1e-3
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
 def test_a_part_without_gradients_neither_moves_nor_ages(kind: str) -> None:
     settings = recipe(optimiser=kind, schedule="constant", warmup_steps=0, weight_decay=0.1)
-    system = build(settings.networks, {}, 2)
-    optimiser = make_optimiser(settings, system)
-    set_rates(optimiser, settings, settings.stages[2], 0)
+    system = build(settings.network.networks, {}, 2)
+    optimiser = make_optimiser(settings.training, system)
+    set_rates(optimiser, settings.training, settings.training.stages[2], 0)
     system.D.weight.square().sum().backward()
     before = {name: value.clone() for name, value in system.state_dict().items()}
     optimiser.step()
@@ -66,7 +66,7 @@ def test_a_part_without_gradients_neither_moves_nor_ages(kind: str) -> None:
 
 def test_average_by_hand_and_swap() -> None:
     settings = recipe()
-    system = build(settings.networks, {}, 2)
+    system = build(settings.network.networks, {}, 2)
     bias = system.D.bias
     assert bias is not None
     with torch.no_grad():
@@ -75,19 +75,19 @@ def test_average_by_hand_and_swap() -> None:
         # First update keeps min(0.2, 2/11) = 0.1818..., the later ones 0.2 (3/12 is above it).
         bias.fill_(11.0)
         average.update(("D",))
-        assert average.tensors["D.bias"].item() == pytest.approx(9.0)
+        assert average.tensors["D.module.bias"].item() == pytest.approx(9.0)
         bias.fill_(4.0)
         average.update(("D",))
-    assert average.tensors["D.bias"].item() == pytest.approx(0.2 * 9 + 0.8 * 4)
-    assert average.updates == {"G": 0, "Phi": 0, "S": 0, "D": 2}
+    assert average.tensors["D.module.bias"].item() == pytest.approx(0.2 * 9 + 0.8 * 4)
+    assert {name: int(one.n_averaged) for name, one in average.networks.items()} == {"G": 1, "Phi": 1, "S": 1, "D": 3}
     with average.applied():
         assert bias.item() == pytest.approx(5.0)
-    assert bias.item() == 4.0 and average.tensors["D.bias"].item() == pytest.approx(5.0)
+    assert bias.item() == 4.0 and average.tensors["D.module.bias"].item() == pytest.approx(5.0)
     average.settle()
     assert bias.item() == pytest.approx(5.0)
 
 
 def test_named_tensors_are_the_parts_own() -> None:
-    system = build(recipe().networks, {}, 2)
+    system = build(recipe().network.networks, {}, 2)
     assert list(named_tensors(system, ("D",))) == ["D.weight", "D.bias"]
     assert named_tensors(system, ("D",))["D.bias"].data_ptr() == system.D.bias.data_ptr()  # type: ignore[union-attr]

@@ -216,7 +216,7 @@ def test_what_a_stage_needs_is_looked_for_before_the_first_step(tmp_path: Path, 
     bare = _partly(tmp_path, ())
     with pytest.raises(TrainingError, match="no training case has them"):
         _source(bare).check(["pair", "labelled"])
-    with pytest.raises(TrainingError, match="share 0 .labelled. hides those of 2 cases; --set labelled=1"):
+    with pytest.raises(TrainingError, match="share 0 .labelled. hides those of 2 cases; --set training.labelled=1"):
         _source(cohort, labelled=0.0).check(["labelled"])
     with pytest.raises(TrainingError, match="--supervised"):
         _source(cohort).check(["supervised"])

@@ -10,7 +10,7 @@ from jssr.systems.base import Batch
 from jssr.training.prefetch import Feed
 
 CPU = torch.device("cpu")
-SEGMENT, ALIGN, JOINT = recipe().stages
+SEGMENT, ALIGN, JOINT = recipe().training.stages
 
 
 def test_every_process_draws_batches_of_its_own() -> None:

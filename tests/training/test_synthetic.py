@@ -129,7 +129,7 @@ def test_what_was_prepared_for_another_recipe_is_refused(cohort):
         source_of(plan, cohort, None, 1.0)
     with pytest.raises(TrainingError, match="holds 2D images"):
         source_of(load_recipe("voxelmorph-compact"), cohort, None, 1.0)
-    assert isinstance(source_of(plan.model_copy(update={"flat": 64}), cohort, None, 1.0), MadePairs)
+    assert isinstance(source_of(plan.changed(preprocessing={"pixels": 64}), cohort, None, 1.0), MadePairs)
     with pytest.raises(CohortError, match="this recipe is for 3D images"):
         prepare_cohort(
             Cohort.load(cohort.root.parent), cohort.root.parent / "x", 1.0, dims=(3,), workers=1, progress=False

@@ -164,7 +164,7 @@ def check(
     With --recipe also whether it has the phases, label maps and structures that the recipe trains on. Exits with 2 when
     something is wrong.
 
-    Example: jssr check cohort --recipe macjnet-compact --set reference_phase=ct --set moving=mr
+    Example: jssr check cohort --recipe macjnet-compact --set preprocessing.moving=mr
     """
     opt.prepare_session(None, verbose)
     from jssr.cohorts.check import check_cohort
@@ -176,11 +176,12 @@ def check(
     use = None
     if recipe:
         build_system(plan)  # a recipe that cannot be built is said before the scans are read
-        made = plan.deform is not None
+        to, training = plan.preprocessing, plan.training
         use = Use(
-            plan.name, plan.reference_phase, plan.moving, plan.structures, plan.needs, plan.dims, made, plan.labelled
+            plan.name, to.reference_phase, to.moving, plan.network.structures, training.needs, to.dims,
+            training.deform is not None, training.labelled,
         )  # fmt: skip
-    report = check_cohort(Cohort.load(cohort), plan.spacing, progress=not as_json, use=use)
+    report = check_cohort(Cohort.load(cohort), plan.preprocessing.spacing, progress=not as_json, use=use)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:
@@ -241,13 +242,13 @@ def prepare(
     done = prepare_cohort(
         source,
         out,
-        spacing or plan.spacing,
-        plan.window,
+        spacing or plan.preprocessing.spacing,
+        plan.preprocessing.window,
         rigid,
         workers,
         keep_going=keep_going,
-        flat=plan.flat,
-        dims=plan.dims,
+        flat=plan.preprocessing.pixels,
+        dims=plan.preprocessing.dims,
     )
     if pairs:
         _make_pairs(done, structure, least_dice, workers)

@@ -67,11 +67,11 @@ def train(
     if resume and not override and (out / "recipe.json").is_file():
         before = load_recipe(str(out / "recipe.json"))  # with the overrides that the run was begun with
         plan = before if before.name == plan.name else plan
-    if not plan.stages:
-        raise RecipeError(f"recipe {plan.name}: has nothing to train; use it as it is (--system {plan.system})")
+    if not plan.training.stages:
+        raise RecipeError(f"recipe {plan.name}: has nothing to train; use it with --system {plan.network.system}")
     cohort = Cohort.load(data)
     labelled = Cohort.load(supervised) if supervised is not None else None
-    needs = plan.needs
+    needs = plan.training.needs
     if labelled is None and "supervised" in needs:
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
     source = source_of(plan, cohort, labelled, cache_gb)
@@ -80,7 +80,7 @@ def train(
         opt.console().print(seen)
     import torch
 
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(plan.training.seed)
     told: dict[str, object] = {"pairs": _told(cohort), "supervised": _told(labelled)}
     system = build_system(plan)
     if resume and has_state(out / "checkpoint"):
@@ -89,7 +89,7 @@ def train(
         told |= begun(out)
     else:
         for other in start_from or ():
-            parts = begin(system, other, plan.structures)
+            parts = begin(system, other, plan.network.structures)
             opt.console().print(f"{', '.join(parts)} begin with the weights of {other}")
         if start_from:
             told["started from"] = [str(other) for other in start_from]
@@ -204,12 +204,13 @@ def info(
     rows = {
         "recipe": recipe.get("name"),
         "description": recipe.get("description"),
-        "structures": ", ".join(recipe.get("structures") or ()),
+        "structures": ", ".join((recipe.get("network") or {}).get("structures") or ()),
     }
-    if 3 in (recipe.get("dims") or [3]):
-        rows |= {"spacing (mm)": recipe.get("spacing"), "window (HU)": recipe.get("window")}
-    if 2 in (recipe.get("dims") or [3]):
-        rows["pixels a side"] = recipe.get("flat")
+    to = recipe.get("preprocessing") or {}
+    if 3 in (to.get("dims") or [3]):
+        rows |= {"spacing (mm)": to.get("spacing"), "window (HU)": to.get("window")}
+    if 2 in (to.get("dims") or [3]):
+        rows["pixels a side"] = to.get("pixels")
     for key, value in {**{k: v for k, v in header.items() if k != "recipe"}, **rows}.items():
         table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
     opt.console().print(table)

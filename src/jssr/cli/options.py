@@ -41,7 +41,7 @@ class Comparing(StrEnum):
 
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override of the recipe, e.g. stages.joint.steps=500.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Override of the recipe, e.g. training.stages.joint.steps=500.", metavar="KEY=VALUE"),
 ]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")]
 AsDicom = Annotated[

@@ -51,7 +51,8 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
     for phase in unknown:
         key = "reference_phase" if phase == use.reference_phase else "moving"
         there = ", ".join(cohort.phases)
-        what = f"no case has a phase {phase}, which {use.recipe} needs; there are {there}: --set {key}=PHASE names one"
+        what = f"no case has a phase {phase}, which {use.recipe} needs; there are {there}: "
+        what += f"--set preprocessing.{key}=PHASE names one"
         yield Finding("error", "all", what)
     cases = [] if unknown else cases_of_split(cohort, "train")
     for case in cases if use.moving is not None else ():
@@ -118,4 +119,4 @@ def _labels(cohort: Cohort, use: Use, wanted: list[str]) -> Iterator[Finding]:
     if missing:
         known = ", ".join(cohort.structures()) or "none"
         what = f"label_names lacks {', '.join(missing)} of {use.recipe}; it names {known}"
-        yield Finding("error", "all", f"{what}: --set structures='[...]' takes others")
+        yield Finding("error", "all", f"{what}: --set network.structures='[...]' takes others")

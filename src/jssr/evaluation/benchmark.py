@@ -42,7 +42,7 @@ from jssr.preprocessing.modality import modality_of, window_for
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import flat_start, from_start
-from jssr.recipes.config import Recipe
+from jssr.recipes.config import Preprocessing
 from jssr.registration.pipeline import prepare, solve, structure_of
 from jssr.report.tables import read_csv, write_csv
 
@@ -285,7 +285,7 @@ def _measured(
 
 def _images(y: Volume, x: Volume, whole: Transform) -> Images:
     """The fixed and the moved scan for the similarities, in the abdominal window where they are CT."""
-    window = Recipe.model_fields["window"].default
+    window = Preprocessing().window
     fixed = normalise(y.data, limits(y.data, window_for(modality_of(y), window)))
     moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(modality_of(x), window)))
     return Images(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None])

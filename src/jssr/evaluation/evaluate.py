@@ -117,7 +117,7 @@ def evaluate_cohort(
     Raises:
         CohortError: no cases; OutputError: `out` holds another evaluation or cannot be written.
     """
-    refine = model.recipe.refine if refine is None else refine
+    refine = model.recipe.inference.refine if refine is None else refine
     cases = cases_of(cohort, split)
     folder = make_folder(Path(out) / "cases")
     make_folder(Path(out) / PICTURES)
@@ -176,10 +176,10 @@ def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refin
         "cohort": cohort.name,
         "files": fingerprint(cohort, cases),
         "split": split,
-        "system": model.recipe.system,
+        "system": model.recipe.network.system,
         "recipe": model.recipe.name,
         "weights": model.header.get("checksum"),
-        "descriptor": model.recipe.descriptor,
+        "descriptor": model.recipe.inference.descriptor,
         "refine": refine,
         "rigid": rigid,
     }
@@ -200,7 +200,7 @@ def _evaluate_case(
     fixed = read_image(cohort.image(case, reference_phase))
     results: list[CaseResult] = []
     for phase in phases:
-        if "displacement" not in model.system.makes:
+        if "displacement" not in model.system.outputs:
             results += _segmentor_alone(cohort, case, reference_phase, phase, fixed, model, rigid)
             continue
         told = known_of(study, reference_phase, phase, model.system.reads_structure)
@@ -216,7 +216,7 @@ def _evaluate_case(
         (pictures / picture_name(case.id, phase)).write_bytes(picture)
         names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
         for found in state_results(case.id, phase, one):
-            if found.method == "network" and model.recipe.system == "rigid":
+            if found.method == "network" and model.recipe.network.system == "rigid":
                 continue  # the state "rigid" once more
             method = names.get(found.method, found.method)
             results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
@@ -232,15 +232,15 @@ def _roles(cohort: Cohort, case: Case, model: Model) -> tuple[str, list[str]]:
     Raises:
         CohortError: the case lacks one of the two.
     """
-    recipe = model.recipe
-    if recipe.moving is None or recipe.reference_phase is None:
+    phases = model.recipe.preprocessing
+    if phases.moving is None or phases.reference_phase is None:
         return cohort.reference_phase, [phase for phase in case.images if phase != cohort.reference_phase]
-    if not {recipe.reference_phase, recipe.moving} <= set(case.images):
+    if not {phases.reference_phase, phases.moving} <= set(case.images):
         raise CohortError(
-            f"{cohort.root}: {model.source} moves {recipe.moving} onto {recipe.reference_phase}, and case "
+            f"{cohort.root}: {model.source} moves {phases.moving} onto {phases.reference_phase}, and case "
             f"{case.id} has {', '.join(case.images)}"
         )
-    return recipe.reference_phase, [recipe.moving]
+    return phases.reference_phase, [phases.moving]
 
 
 def _segmentor_alone(

@@ -92,7 +92,7 @@ def contestants_of(
         if name in BEFORE:
             continue
         if _untrained(name):
-            found.append(Contestant(name, name, model_of(name).recipe.refine))
+            found.append(Contestant(name, name, model_of(name).recipe.inference.refine))
         elif name in TOOLS:
             TOOLS[name].check()
             found.append(Contestant(name, name))
@@ -114,8 +114,9 @@ def _register(source: str) -> str:
         JssrError: it cannot.
     """
     model = model_of(source)
-    if "displacement" not in model.system.makes:
-        raise JssrError(f"{source}: {model.recipe.system} has no register; it can only stand in table 2 (--synthesis)")
+    if "displacement" not in model.system.outputs:
+        system = model.recipe.network.system
+        raise JssrError(f"{source}: {system} has no register; it can only stand in table 2 (--synthesis)")
     return run_name(source)
 
 
@@ -158,7 +159,7 @@ def check_contestants(contestants: Sequence[Contestant], n: int) -> None:
         known = TOOLS[one.source].dims if one.is_tool else (2, 3)
         if not one.is_tool and one.name not in BEFORE:
             model = model_of(one.source)
-            known = model.recipe.dims
+            known = model.recipe.preprocessing.dims
             model.check_descriptor(n)
         if n not in known:
             raise JssrError(f"{one.name} takes {dims_in_words(known)} images; the scans of this cohort are {n}D")

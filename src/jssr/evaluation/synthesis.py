@@ -50,18 +50,18 @@ def makers(runs: Mapping[str, str], n: int) -> tuple[dict[str, str], dict[str, s
     """
     models = {name: model_of(source) for name, source in runs.items()}
     for name, model in models.items():
-        if n not in model.recipe.dims:
-            raise JssrError(
-                f"{name} takes {dims_in_words(model.recipe.dims)} images; the scans of this cohort are {n}D"
-            )
-    kinds = {(m.recipe.spacing, m.recipe.window, m.recipe.dims, m.recipe.flat) for m in models.values()}
+        dims = model.recipe.preprocessing.dims
+        if n not in dims:
+            raise JssrError(f"{name} takes {dims_in_words(dims)} images; the scans of this cohort are {n}D")
+    grids = [m.recipe.preprocessing for m in models.values()]
+    kinds = {(p.spacing, p.window, p.dims, p.pixels) for p in grids}
     if len(kinds) > 1:
         raise JssrError("table 2 needs runs of one spacing and window: a segmentor must read what a generator makes")
     return tuple(  # type: ignore[return-value]
         {
             name: runs[name]
             for name, m in models.items()
-            if what in m.system.makes and m.system.makes[what] in m.system.parts
+            if what in m.system.outputs and m.system.outputs[what] in m.system.networks
         }
         for what in ("segmentation", "synthesised")
     )
@@ -153,9 +153,9 @@ def _phase(
 ) -> list[CaseResult]:
     """A moving scan under everybody, and the reference phase's if that is asked for."""
     y, x = (read_image(cohort.path(case.images[p])) for p in (reference_phase, phase))
-    some = model_of(next(iter(segmentors.values())))
+    to = model_of(next(iter(segmentors.values()))).recipe.preprocessing
     rigid = rigid_of(y, x, out / "rigid" / f"{case.id}_{phase}.json")
-    pair = prepare_pair(y, x, some.recipe.spacing, some.recipe.window, found=rigid, flat=some.recipe.flat)
+    pair = prepare_pair(y, x, to.spacing, to.window, found=rigid, flat=to.pixels)
     images = {AS_IT_IS: pair.moving}
     images |= {name: _synthesised(model_of(source), pair) for name, source in generators.items()}
     results = []

@@ -56,7 +56,9 @@ def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Me
         mac = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
         return Measure(mac.similarity, partial(_macmind, mac))
     if settings:
-        raise ValueError(f"{similarity} takes no settings (--set options.settings={{}}), got {', '.join(settings)}")
+        raise ValueError(
+            f"{similarity} takes no settings (--set network.options.settings={{}}), got {', '.join(settings)}"
+        )
     return {"mind": Measure(mind_ssc, _mind), "mi": Measure(_itself, _mi), "ncc": Measure(_itself, _ncc)}[similarity]
 
 

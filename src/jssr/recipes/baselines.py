@@ -68,10 +68,8 @@ def _lapirn(name: str, description: str, weights: dict[str, float]) -> Recipe:
     return _of(
         name,
         description,
-        system="lapirn",
-        networks={part: {"width": 12} for part in levels},
-        stages=tuple(stages),
-        learning_rates=dict.fromkeys(levels, 1e-3),
+        {"system": "lapirn", "networks": {level: {"width": 12} for level in levels}},
+        {"stages": tuple(stages), "learning_rates": dict.fromkeys(levels, 1e-3)},
     )
 
 
@@ -86,13 +84,14 @@ def pix2pix_compact() -> Recipe:
     return _of(
         "pix2pix-compact",
         "Pix2Pix for two CPU cores",
-        system="pix2pix",
-        networks={
-            "G": {"encoder": [12, 24, 32, 32], "decoder": [32, 32, 24, 12], "head": [12], "normalise": True},
-            "D": {"width": 8, "layers": 2},
+        {
+            "system": "pix2pix",
+            "networks": {
+                "G": {"encoder": [12, 24, 32, 32], "decoder": [32, 32, 24, 12], "head": [12], "normalise": True},
+                "D": {"width": 8, "layers": 2},
+            },
         },
-        stages=(stage,),
-        learning_rates={"G": 1e-3, "D": 2e-4},
+        {"stages": (stage,), "learning_rates": {"G": 1e-3, "D": 2e-4}},
     )
 
 
@@ -102,17 +101,17 @@ def vnet_compact() -> Recipe:
     `jssr train vnet-compact --data COHORT --supervised COHORT -o RUN`.
     """
     full = jssr_compact()
-    steps = sum(stage.steps for stage in full.stages if "S" in stage.parts)
+    steps = sum(stage.steps for stage in full.training.stages if "S" in stage.networks)
+    structures, segment = full.network.structures, full.training.stages[0]
     return _of(
         "vnet-compact",
         "V-Net alone, nine organs, for two CPU cores",
-        system="vnet",
-        networks={"S": full.networks["S"]},
-        structures=full.structures,
-        one_piece=full.one_piece,
-        stages=(full.stages[0].model_copy(update={"steps": steps}),),
-        learning_rates={"S": full.learning_rates["S"]},
-    )
+        {"system": "vnet", "networks": {"S": full.network.networks["S"]}, "structures": structures},
+        {
+            "stages": (segment.model_copy(update={"steps": steps}),),
+            "learning_rates": {"S": full.training.learning_rates["S"]},
+        },
+    ).changed(inference={"one_piece": full.inference.one_piece})
 
 
 def _register(name: str, description: str, weights: dict[str, float]) -> Recipe:
@@ -120,19 +119,25 @@ def _register(name: str, description: str, weights: dict[str, float]) -> Recipe:
     return _of(
         name,
         f"{description}, for two CPU cores",
-        system="voxelmorph",
-        networks={"Phi": {"encoder": [16, 32, 32, 32], "decoder": [32, 32, 32, 32], "head": [32, 16, 16]}},
-        stages=(Stage(name="align", steps=_steps(), train={"main": ("Phi",)}, weights=weights),),
-        learning_rates={"Phi": 1e-3},
+        {
+            "system": "voxelmorph",
+            "networks": {"Phi": {"encoder": [16, 32, 32, 32], "decoder": [32, 32, 32, 32], "head": [32, 16, 16]}},
+        },
+        {
+            "stages": (Stage(name="align", steps=_steps(), train={"main": ("Phi",)}, weights=weights),),
+            "learning_rates": {"Phi": 1e-3},
+        },
     )
 
 
 def _steps() -> int:
     """Steps that JSSR's register is trained."""
-    return sum(stage.steps for stage in jssr_compact().stages if "Phi" in stage.parts)
+    return sum(stage.steps for stage in jssr_compact().training.stages if "Phi" in stage.networks)
 
 
-def _of(name: str, description: str, **changes: Any) -> Recipe:
+def _of(name: str, description: str, network: dict[str, Any], training: dict[str, Any]) -> Recipe:
     """`jssr_compact` with another system."""
-    none: dict[str, Any] = {"options": {}, "structures": (), "one_piece": ()}
-    return jssr_compact().model_copy(update={"name": name, "description": description, **none, **changes})
+    none: dict[str, Any] = {"options": {}, "structures": ()}
+    return jssr_compact().changed(
+        name=name, description=description, network={**none, **network}, training=training, inference={"one_piece": ()}
+    )

@@ -1,22 +1,20 @@
-"""What a training run is, as plain typed data: system, networks, stages, rates, precision, seed.
+"""What a training run is, as plain typed data in four parts: network, preprocessing, training and inference.
 
 A `Recipe` holds no code. It is saved with every run and inside every checkpoint, and read back from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from jssr.core.grid import dims_in_words
 from jssr.errors import nearest
+from jssr.recipes.augmentation import Augment, Deform
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Recipe", "Stage"]
+__all__ = ["Inference", "Network", "Preprocessing", "Recipe", "Stage", "Training"]
 
 Need = Literal["pair", "labels", "labelled", "paired", "supervised", "truth"]
 
@@ -26,18 +24,18 @@ class _Model(BaseModel):
 
 
 class Stage(_Model):
-    """A stretch of training in which the same players minimise the same terms.
+    """A stretch of training in which the same optimiser groups minimise the same terms.
 
     Attributes:
-        name: unique in the recipe; `--set stages.NAME.steps=10` finds the stage by it.
-        steps: number of steps; each step is one turn of every player.
-        train: the players in the order they play, each with the parts (networks) it moves. A critic plays first.
+        name: unique in the recipe; `--set training.stages.NAME.steps=10` finds the stage by it.
+        steps: number of steps; each step updates every optimiser group once.
+        train: the optimiser groups in their order, each with the networks that it updates. A critic comes first.
         weights: weight of each loss term; terms that are absent or 0 are not computed.
-        needs: what a batch must bring; "labels" are those of the pair, where it has them, "labelled" draws only pairs
-            that have them, "paired" are counterparts of both scans in the other modality, "truth" the displacement
-            that a pair was made with (`deform`).
-        learning_rates: rates of this stage that differ from the recipe's, by part.
-        fresh_optimisers: forget the moments of this stage's parts at its start.
+        needs: what a batch must bring: "labels" are those of the pair, where it has them, "labelled" draws only pairs
+            that have them, "paired" is the paired ground truth of both scans, "truth" the displacement that a pair was
+            made with (`deform`).
+        learning_rates: rates of this stage that differ from the recipe's, by network.
+        fresh_optimisers: forget the moments of this stage's networks at its start.
     """
 
     name: str = Field(min_length=1)
@@ -49,64 +47,88 @@ class Stage(_Model):
     fresh_optimisers: bool = False
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Every part that the stage trains, once each."""
-        return tuple(dict.fromkeys(part for parts in self.train.values() for part in parts))
+    def networks(self) -> tuple[str, ...]:
+        """Every network that the stage trains, once each."""
+        return tuple(dict.fromkeys(name for names in self.train.values() for name in names))
 
 
-PIECES = ("one_piece", "two_pieces")
-"""Keys of a recipe that name some of its structures."""
-
-
-class Recipe(_Model):
-    """Everything that decides what a training run yields, except the data.
+class Network(_Model):
+    """What is trained, or used as it is.
 
     Attributes:
-        system: a key of `jssr.systems.SYSTEMS`.
-        networks: for each part, the arguments of its network; none for a system without training.
+        system: a key of `jssr.systems.SYSTEMS`, or a name of the user's where the recipe is a file with `build`.
+        networks: the arguments of each network; none for a system without training.
         options: arguments of the system itself.
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
-        one_piece: those of them of which only the largest connected piece is kept in use (not in training);
-            two_pieces: those of which the two largest are, as of organs that come in pairs.
-        reference_phase: the phase that the others are aligned to; None lets any scan be the fixed one.
-        moving: the phase that is moved onto it, which every case must have; None takes any other.
-        labelled: share of the labelled training cases whose label maps of pairs training may see.
-        deform: pairs are made, of single images, by `Deform` of these numbers; None takes a cohort's.
-        refine: steps of instance optimisation after the system, where the user does not say how many.
-        descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
-        learning_rates: by part.
-        schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`;
-            "poly" is (1 - t)^0.9; with `schedule_by` "part" over those stages that train the part, warmed up at the
-            start of each part's own; "halving" halves them after every `halve_every` steps.
-        clip: largest global gradient norm of one player's turn; None clips nothing.
-        batch: pairs per step and process, given to the data source; accumulate: batches per step.
-        precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
-        channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
-            float32, which is where it is the faster one.
-        ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
-        spacing: of the network's grid, mm; window: intensities that map to -1..1 (CT); patch: voxels, None = whole;
-            in_body: patches are centred on the fixed scan's body.
-        dims: axes of the images that the system takes; flat: pixels along each side of the square grid that flat
-            images are put onto.
-        most_voxels: of the grid that a pair is aligned on, roughly: the spacing grows where it would have more.
-        monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
-            the end of each stage in any case).
     """
 
-    name: str = Field(min_length=1)
-    description: str = ""
     system: str
     networks: dict[str, dict[str, JsonValue]] = {}
     options: dict[str, JsonValue] = {}
     structures: tuple[str, ...] = ()
-    one_piece: tuple[str, ...] = ()
-    two_pieces: tuple[str, ...] = ()
+
+    @field_validator("structures")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"{double!r} is named twice")
+        return names
+
+
+class Preprocessing(_Model):
+    """How scans reach the network, in training and in use.
+
+    Attributes:
+        spacing: of the working grid, mm.
+        window: intensities that map to -1..1 (CT).
+        dims: axes of the images that the system takes.
+        pixels: along each side of the square grid that 2D images are resampled to.
+        most_voxels: of the working grid, roughly: the spacing grows where it would have more.
+        reference_phase: the phase that the others are aligned to; None lets any scan be the fixed one.
+        moving: the phase that is moved onto it, which every case must have; None takes any other.
+    """
+
+    spacing: tuple[float, ...] = (3.0, 3.0, 4.0)
+    window: tuple[float, float] = (-200.0, 200.0)
+    dims: tuple[Literal[2, 3], ...] = (3,)
+    pixels: int = Field(default=256, ge=16)
+    most_voxels: int | None = Field(default=None, ge=1)
     reference_phase: str | None = None
     moving: str | None = None
-    labelled: float = Field(default=1.0, ge=0, le=1)
-    deform: dict[str, JsonValue] | None = None
-    refine: int = Field(default=0, ge=0)
-    descriptor: Literal["mind-ssc", "mind", "macmind"] = "mind-ssc"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Preprocessing:
+        if any(size <= 0 for size in self.spacing):
+            raise ValueError("spacing must be positive")
+        if self.window[0] >= self.window[1]:
+            raise ValueError("window must rise")
+        if self.moving is not None and self.reference_phase in (None, self.moving):
+            raise ValueError(f"moving {self.moving!r} needs another phase as reference phase that it is moved onto")
+        return self
+
+
+class Training(_Model):
+    """Stages, optimiser, batches and what a run writes.
+
+    Attributes:
+        learning_rates: by network.
+        schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`; "poly" is
+            (1 - t)^0.9; "halving" halves them after every `halve_every` steps.
+        schedule_by: "network" counts only the stages that train the network, and warms up at the start of them.
+        clip: largest global gradient norm of one optimiser group; None clips nothing.
+        batch: pairs per step and process; accumulate: batches per step.
+        precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
+        channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
+            float32, which is where it is the faster one.
+        ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
+        patch: shape in voxels; None is the full scan. in_body: patches are centred on the fixed scan's body.
+        labelled: share of the labelled training cases whose label maps of pairs training may see.
+        deform: pairs are made from single images by deforming them; None takes a cohort's pairs.
+        monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
+            the end of each stage in any case).
+    """
+
     stages: tuple[Stage, ...] = ()
     learning_rates: dict[str, float] = {}
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
@@ -114,7 +136,7 @@ class Recipe(_Model):
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "poly", "halving"] = "constant"
     halve_every: int = Field(default=1000, ge=1)
-    schedule_by: Literal["run", "part"] = "run"
+    schedule_by: Literal["run", "network"] = "run"
     warmup_steps: int = Field(default=0, ge=0)
     clip: float | None = Field(default=None, gt=0)
     batch: int = Field(default=1, ge=1)
@@ -123,18 +145,42 @@ class Recipe(_Model):
     channels_last: bool | None = None
     ema: float | None = Field(default=None, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
-    spacing: tuple[float, ...] = (3.0, 3.0, 4.0)
-    window: tuple[float, float] = (-200.0, 200.0)
     patch: tuple[int, ...] | None = None
     in_body: bool = False
-    dims: tuple[Literal[2, 3], ...] = (3,)
-    flat: int = Field(default=256, ge=16)
-    most_voxels: int | None = Field(default=None, ge=1)
-    augment: dict[str, JsonValue] = {}
-    log_every: int = Field(10, ge=0)
-    monitor_every: int = Field(200, ge=0)
-    picture_every: int = Field(500, ge=0)
-    checkpoint_every: int = Field(500, ge=0)
+    labelled: float = Field(default=1.0, ge=0, le=1)
+    augment: Augment = Augment()
+    deform: Deform | None = None
+    log_every: int = Field(default=10, ge=0)
+    monitor_every: int = Field(default=200, ge=0)
+    picture_every: int = Field(default=500, ge=0)
+    checkpoint_every: int = Field(default=500, ge=0)
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _by_name(cls, stages: object) -> object:
+        """Stages may be given as a table, name to stage, in their order."""
+        if isinstance(stages, Mapping):
+            return [{"name": name, **stage} if isinstance(stage, Mapping) else stage for name, stage in stages.items()]
+        return stages
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have the same name ({', '.join(names)})")
+        if any(size <= 0 for size in self.patch or ()):
+            raise ValueError("patch must be positive")
+        for stage in self.stages:
+            if not any(stage.weights.values()):
+                raise ValueError(f"stages.{stage.name}.weights are all 0")
+            for group, networks in stage.train.items():
+                where = f"stages.{stage.name}.train.{group}"
+                if not networks:
+                    raise ValueError(f"{where} trains nothing")
+                for name in networks:
+                    if name not in self.learning_rates and name not in stage.learning_rates:
+                        raise ValueError(f"learning_rates has none for {name!r}, which {where} trains")
+        return self
 
     @property
     def steps(self) -> int:
@@ -146,54 +192,95 @@ class Recipe(_Model):
         """What its stages need of a batch."""
         return frozenset(need for stage in self.stages if stage.steps for need in stage.needs)
 
-    def learning_rate(self, stage: Stage, part: str) -> float:
-        """The rate of a part in a stage, before the schedule."""
-        return stage.learning_rates.get(part, self.learning_rates[part])
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def learning_rate(self, stage: Stage, network: str) -> float:
+        """The rate of a network in a stage, before the schedule."""
+        return stage.learning_rates.get(network, self.learning_rates[network])
 
     def first_step(self, stage: Stage) -> int:
         """The step, counted from 0 over all stages, at which a stage begins."""
         return sum(earlier.steps for earlier in self.stages[: self.stages.index(stage)])
 
+
+class Inference(_Model):
+    """What happens after the network, in use alone.
+
+    Attributes:
+        refine: steps of instance optimisation, where the user does not say how many.
+        descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
+        one_piece: structures of which only the largest connected piece is kept; two_pieces: those of which the two
+            largest are, as of organs that come in pairs.
+    """
+
+    refine: int = Field(default=0, ge=0)
+    descriptor: Literal["mind-ssc", "mind", "macmind"] = "mind-ssc"
+    one_piece: tuple[str, ...] = ()
+    two_pieces: tuple[str, ...] = ()
+
+
+class Recipe(_Model):
+    """Everything that decides what a training run yields, except the data."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    network: Network
+    preprocessing: Preprocessing = Preprocessing()
+    training: Training = Training()
+    inference: Inference = Inference()
+
+    def changed(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        network: Mapping[str, Any] | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        inference: Mapping[str, Any] | None = None,
+    ) -> Recipe:
+        """The same recipe with other values; each mapping replaces the keys that it names.
+
+        Raises:
+            ValidationError: the values do not fit.
+        """
+
+        def part(model: _Model, changes: Mapping[str, Any] | None) -> dict[str, Any]:
+            return {key: getattr(model, key) for key in type(model).model_fields} | dict(changes or {})
+
+        return Recipe(
+            name=self.name if name is None else name,
+            description=self.description if description is None else description,
+            network=Network(**part(self.network, network)),
+            preprocessing=Preprocessing(**part(self.preprocessing, preprocessing)),
+            training=Training(**part(self.training, training)),
+            inference=Inference(**part(self.inference, inference)),
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        names = [stage.name for stage in self.stages]
-        if bool(self.networks) != bool(self.stages):
+        if bool(self.network.networks) != bool(self.training.stages):
             raise ValueError("a recipe with networks needs stages that train them, and the other way round")
-        if len(set(names)) < len(names):
-            raise ValueError(f"two stages have the same name ({', '.join(names)})")
-        double = next((name for name in self.structures if self.structures.count(name) > 1), None)
-        if double is not None:
-            raise ValueError(f"structures: {double!r} stands there twice")
-        if self.patch is not None and len(self.patch) not in self.dims:
+        patch, dims = self.training.patch, self.preprocessing.dims
+        if patch is not None and len(patch) not in dims:
             raise ValueError(
-                f"patch {list(self.patch)} has {len(self.patch)} axes; the system takes {dims_in_words(self.dims)}"
+                f"training.patch {list(patch)} has {len(patch)} axes; the system takes {dims_in_words(dims)}"
             )
-        for key in PIECES:
-            unknown = [name for name in getattr(self, key) if name not in self.structures]
+        for key in ("one_piece", "two_pieces"):
+            unknown = [name for name in getattr(self.inference, key) if name not in self.network.structures]
             if unknown:
-                raise ValueError(f"{key}: {unknown[0]!r} is none of the structures")
-        self._check_parts("learning_rates", self.learning_rates)
-        for stage in self.stages:
-            self._check_parts(f"stages.{stage.name}.learning_rates", stage.learning_rates)
-            for player, parts in stage.train.items():
-                where = f"stages.{stage.name}.train.{player}"
-                if not parts:
-                    raise ValueError(f"{where} trains nothing")
-                self._check_parts(where, parts)
-                for part in parts:
-                    if part not in self.learning_rates and part not in stage.learning_rates:
-                        raise ValueError(f"learning_rates has none for {part!r}, which {where} trains")
-            if not any(stage.weights.values()):
-                raise ValueError(f"stages.{stage.name}.weights are all 0")
-        if self.moving is not None and self.reference_phase in (None, self.moving):
-            raise ValueError(f"moving {self.moving!r} needs another phase as reference phase that it is moved onto")
-        if any(size <= 0 for size in (*self.spacing, *(self.patch or ()))):
-            raise ValueError("spacing and patch must be positive")
-        if self.window[0] >= self.window[1]:
-            raise ValueError("window must rise")
+                raise ValueError(f"inference.{key}: {unknown[0]!r} is none of the structures")
+        self._check_networks("training.learning_rates", self.training.learning_rates)
+        for stage in self.training.stages:
+            where = f"training.stages.{stage.name}"
+            self._check_networks(f"{where}.learning_rates", stage.learning_rates)
+            for group, networks in stage.train.items():
+                self._check_networks(f"{where}.train.{group}", networks)
         return self
 
-    def _check_parts(self, where: str, parts: Iterable[str]) -> None:
-        for part in parts:
-            if part not in self.networks:
-                raise ValueError(f"{where} names an unknown network {part!r}{nearest(part, self.networks)}")
+    def _check_networks(self, where: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.network.networks:
+                raise ValueError(f"{where} names an unknown network {name!r}{nearest(name, self.network.networks)}")

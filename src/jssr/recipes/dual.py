@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from jssr.recipes.augmentation import Augment
-from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.config import Network, Preprocessing, Recipe, Stage, Training
 
 __all__ = [
     "dual_compact",
@@ -32,7 +32,7 @@ SOFT = {"laplace": 0.05, "size": 0.005}
 """What patches end with: they see too little of a bladder to hold its motion under the printed ones."""
 EPOCH = 225_000 // 2
 """Steps of the paper's: 225 000 patches in batches of two."""
-ALONE = dict.fromkeys((name for name in Augment.model_fields if name.startswith("p_")), 0.0)
+ALONE: dict[str, Any] = dict.fromkeys((name for name in Augment.model_fields if name.startswith("p_")), 0.0)
 """Looks and places as they are."""
 BENT: dict[str, Any] = {
     **ALONE, "flip": True, "p_affine": 0.8, "rotation": 5.0, "scale": [0.9, 1.1], "shift": 4.0,
@@ -49,11 +49,25 @@ def dual_paper() -> Recipe:
     augmentation is a flip.
     """
     return _recipe(
-        "dual", "patch register, both modalities (Cao et al. 2018)", {"widths": [32, 64, 128]},
-        _stage("align", 12 * EPOCH, {**BOTH, **REGULAR}), batch=2, optimiser="sgd", betas=(0.0, 0.999),
-        learning_rates={"M": 0.01}, schedule="halving", halve_every=4 * EPOCH, spacing=(1.0, 1.0, 1.0),
-        patch=(68, 68, 68), in_body=True, monitor_every=0, picture_every=0, augment={**ALONE, "flip": True},
-    )  # fmt: skip
+        "dual",
+        "patch register, both modalities (Cao et al. 2018)",
+        {"widths": [32, 64, 128]},
+        (1.0, 1.0, 1.0),
+        Training(
+            stages=(_stage("align", 12 * EPOCH, {**BOTH, **REGULAR}),),
+            batch=2,
+            optimiser="sgd",
+            betas=(0.0, 0.999),
+            learning_rates={"M": 0.01},
+            schedule="halving",
+            halve_every=4 * EPOCH,
+            patch=(68, 68, 68),
+            in_body=True,
+            monitor_every=0,
+            picture_every=0,
+            augment=Augment(**ALONE, flip=True),
+        ),
+    )
 
 
 def dual_compact() -> Recipe:
@@ -87,7 +101,7 @@ def dual_volume_compact() -> Recipe:
         REGULAR,
         patch=(64, 64, 32),
         in_body=False,
-        augment={**BENT, "p_moving_elastic": 1.0},
+        augment=Augment(**{**BENT, "p_moving_elastic": 1.0}),
         picture_every=200,
         monitor_every=100,
     )
@@ -109,10 +123,9 @@ def _compact(
         "clip": 1.0,
         "ema": 0.995,
         "batch": 1,
-        "spacing": (3.0, 3.0, 3.0),
         "patch": (76, 76, 60),
         "in_body": True,
-        "augment": BENT,
+        "augment": Augment(**BENT),
         "checkpoint_every": 100,
         "picture_every": 0,
         "monitor_every": 0,
@@ -121,7 +134,8 @@ def _compact(
         _stage(stage, count, {**alike, **regular})
         for stage, count, regular in zip(("begin", "align"), steps, (LOOSE, last), strict=True)
     )
-    return _recipe(name, description, network or {"widths": [8, 16, 32]}, *stages, **{**settings, **changes})
+    training = Training(stages=stages, **{**settings, **changes})
+    return _recipe(name, description, network or {"widths": [8, 16, 32]}, (3.0, 3.0, 3.0), training)
 
 
 def _stage(name: str, steps: int, weights: dict[str, float]) -> Stage:
@@ -129,8 +143,13 @@ def _stage(name: str, steps: int, weights: dict[str, float]) -> Stage:
     return Stage(name=name, steps=steps, train={"main": ("M",)}, weights=weights, needs=needs)
 
 
-def _recipe(name: str, description: str, network: dict[str, Any], *stages: Stage, **more: Any) -> Recipe:
+def _recipe(
+    name: str, description: str, network: dict[str, Any], spacing: tuple[float, ...], training: Training
+) -> Recipe:
     return Recipe(
-        name=name, description=description, system="dual", networks={"M": network}, reference_phase="ct", moving="t2",
-        stages=stages, **more,
-    )  # fmt: skip
+        name=name,
+        description=description,
+        network=Network(system="dual", networks={"M": network}),
+        preprocessing=Preprocessing(spacing=spacing, reference_phase="ct", moving="t2"),
+        training=training,
+    )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.augmentation import Augment, Deform
+from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
 __all__ = [
     "dirnet_compact",
@@ -27,6 +28,12 @@ BEGIN, JOINT = 4000, 1200
 """Steps of JRS-Net's two stages; the other registers take as many in one."""
 FIELD = 25.0
 """Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/notebook, "JRS-Net")."""
+
+STILL: dict[str, Any] = {
+    "p_affine": 0.0, "p_elastic": 0.0, "p_slices": 0.0, "p_cut": 0.0, "p_remap": 0.0, "p_remap_supervised": 0.2,
+    "p_blur": 0.1,
+}  # fmt: skip
+"""Images vary in brightness and noise alone: slices and fields of view are those of scanners."""
 
 VARIED: dict[str, Any] = {
     "p_affine": 0.8, "rotation": 6.0, "shift": 4.0, "scale": [0.9, 1.6], "p_elastic": 0.3, "elastic": 2.0,
@@ -48,29 +55,36 @@ def jrsnet_paper() -> Recipe:
     return Recipe(
         name="jrsnet",
         description="JRS-Net as published",
-        system="jrsnet",
-        networks={"G": generator, "F": generator, "DY": {"width": 64}, "DX": {"width": 64}},
-        options={"unmasked": 0.1, "vgg16": None},
-        structures=("lungs",),
-        two_pieces=("lungs",),
-        deform={},
-        stages=(
-            Stage(
-                name="begin", steps=2000, train={"main": ("G", "F")}, weights={"mse": 1.0, "cycle": 1.0}, needs=NEEDS
-            ),
-            Stage(
-                name="joint",
-                steps=100_000,
-                train={"critic": ("DY", "DX"), "main": ("G", "F")},
-                weights={**WHOLE, **CRITICS},
-                needs=NEEDS,
-            ),
+        network=Network(
+            system="jrsnet",
+            networks={"G": generator, "F": generator, "DY": {"width": 64}, "DX": {"width": 64}},
+            options={"unmasked": 0.1, "vgg16": None},
+            structures=("lungs",),
         ),
-        learning_rates=dict.fromkeys(("G", "F", "DY", "DX"), 1e-3),
-        betas=(0.93, 0.999),
-        dims=(2,),
-        flat=256,
-        augment=_still(),
+        preprocessing=Preprocessing(dims=(2,), pixels=256),
+        training=Training(
+            stages=(
+                Stage(
+                    name="begin",
+                    steps=2000,
+                    train={"main": ("G", "F")},
+                    weights={"mse": 1.0, "cycle": 1.0},
+                    needs=NEEDS,
+                ),
+                Stage(
+                    name="joint",
+                    steps=100_000,
+                    train={"critic": ("DY", "DX"), "main": ("G", "F")},
+                    weights={**WHOLE, **CRITICS},
+                    needs=NEEDS,
+                ),
+            ),
+            learning_rates=dict.fromkeys(("G", "F", "DY", "DX"), 1e-3),
+            betas=(0.93, 0.999),
+            deform=Deform(),
+            augment=Augment(**STILL),
+        ),
+        inference=Inference(two_pieces=("lungs",)),
     )
 
 
@@ -103,14 +117,15 @@ def jrsnet_compact() -> Recipe:
     return _compact(
         "jrsnet-compact",
         "JRS-Net at 128 pixels for two CPU cores",
-        system="jrsnet",
-        networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
-        options={"unmasked": 0.5, "vgg16": None, "passes": 2},
-        structures=("lungs",),
-        two_pieces=("lungs",),
-        stages=(first, joint),
-        learning_rates={"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
-    )
+        Network(
+            system="jrsnet",
+            networks={"G": generator, "F": generator, "DY": {"width": 8}, "DX": {"width": 8}},
+            options={"unmasked": 0.5, "vgg16": None, "passes": 2},
+            structures=("lungs",),
+        ),
+        (first, joint),
+        {"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
+    ).changed(inference={"two_pieces": ("lungs",)})
 
 
 def jrsnet_noseg_compact() -> Recipe:
@@ -118,11 +133,16 @@ def jrsnet_noseg_compact() -> Recipe:
     full = jrsnet_compact()
     stages = tuple(
         stage.model_copy(update={"weights": {k: w for k, w in stage.weights.items() if k != "seg"}})
-        for stage in full.stages
+        for stage in full.training.stages
     )
-    changes = {"name": "jrsnet-noseg-compact", "description": "JRS-Net without segmentation", "stages": stages}
-    options = {name: value for name, value in full.options.items() if name != "unmasked"} | {"masked": False}
-    return full.model_copy(update={**changes, "options": options, "two_pieces": ()})
+    options = {name: value for name, value in full.network.options.items() if name != "unmasked"} | {"masked": False}
+    return full.changed(
+        name="jrsnet-noseg-compact",
+        description="JRS-Net without segmentation",
+        network={"options": options},
+        training={"stages": stages},
+        inference={"two_pieces": ()},
+    )
 
 
 def dirnet_compact() -> Recipe:
@@ -140,34 +160,31 @@ def _register(system: str, description: str, numbers: dict[str, Any], weights: d
     return _compact(
         f"{system}-compact",
         description,
-        system=system,
-        networks={"Phi": numbers},
-        structures=("lungs",),
-        stages=(stage,),
-        learning_rates={"Phi": 1e-3},
+        Network(system=system, networks={"Phi": numbers}, structures=("lungs",)),
+        (stage,),
+        {"Phi": 1e-3},
     )
 
 
-def _compact(name: str, description: str, **what: Any) -> Recipe:
+def _compact(
+    name: str, description: str, network: Network, stages: tuple[Stage, ...], learning_rates: dict[str, float]
+) -> Recipe:
     """What all of them share: the pairs, their size, the schedule."""
     return Recipe(
         name=name,
         description=description,
-        deform={"p_mild": 0.6, "p_same": 0.1, "mild_bend": [0.0, 8.0], "mild_shift": [0.0, 30.0], "mild_zoom": 0.2},
-        betas=(0.93, 0.999),
-        schedule="cosine",
-        schedule_by="part",
-        clip=1.0,
-        batch=4,
-        ema=0.99,
-        dims=(2,),
-        flat=128,
-        augment=_still() | VARIED,
-        **what,
+        network=network,
+        preprocessing=Preprocessing(dims=(2,), pixels=128),
+        training=Training(
+            stages=stages,
+            learning_rates=learning_rates,
+            deform=Deform(p_mild=0.6, p_same=0.1, mild_bend=(0.0, 8.0), mild_shift=(0.0, 30.0), mild_zoom=0.2),
+            betas=(0.93, 0.999),
+            schedule="cosine",
+            schedule_by="network",
+            clip=1.0,
+            batch=4,
+            ema=0.99,
+            augment=Augment(**STILL | VARIED),
+        ),
     )
-
-
-def _still() -> dict[str, Any]:
-    """Images vary in brightness and noise alone: slices and fields of view are those of scanners."""
-    return {"p_affine": 0.0, "p_elastic": 0.0, "p_slices": 0.0, "p_cut": 0.0, "p_remap": 0.0, "p_remap_supervised": 0.2,
-            "p_blur": 0.1}  # fmt: skip

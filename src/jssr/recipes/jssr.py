@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
 __all__ = [
     "jsegr_compact",
@@ -36,35 +36,51 @@ def jssr_paper() -> Recipe:
     1e-3 and 1e-4 here: Adam moves every weight by about its rate in each step, and 0.1 is the weights' own size.
     """
     align = {"reg": 2.0, "smooth": 1.0, "gan": 0.02}
-    main = ("G", "Phi")
     return Recipe(
         name="jssr",
         description="JSSR at the paper's size, binary liver",
-        system="jssr",
-        networks={
-            "G": {"width": 16, "trunk_widths": [64, 128, 256, 512, 512], "trunk_convs": [2, 2, 3, 3, 3]},
-            "Phi": {"widths": [64, 128, 256, 512, 512], "convs": [2, 2, 3, 3, 3]},
-            "S": {"widths": [16, 32, 64, 128, 256], "convs": [1, 2, 3, 3, 3], "kernel": 5},
-            "D": {"width": 64, "layers": 2},
-        },
-        structures=("liver",),
-        one_piece=("liver",),
-        reference_phase="venous",
-        stages=(
-            Stage(name="segment", steps=20_000, train={"main": ("S",)}, weights={"sup": 1.0}, needs=("supervised",)),
-            Stage(name="align", steps=60_000, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
-            Stage(
-                name="joint",
-                steps=60_000,
-                train={"critic": ("D",), "main": (*main, "S")},
-                weights={"critic": 1.0, **align, "cons": 1.0, "sup": 1.0},
-                needs=("pair", "supervised"),
-            ),
+        network=Network(
+            system="jssr",
+            networks={
+                "G": {"width": 16, "trunk_widths": [64, 128, 256, 512, 512], "trunk_convs": [2, 2, 3, 3, 3]},
+                "Phi": {"widths": [64, 128, 256, 512, 512], "convs": [2, 2, 3, 3, 3]},
+                "S": {"widths": [16, 32, 64, 128, 256], "convs": [1, 2, 3, 3, 3], "kernel": 5},
+                "D": {"width": 64, "layers": 2},
+            },
+            structures=("liver",),
         ),
-        learning_rates={"G": 1e-4, "Phi": 1e-3, "S": 1e-3, "D": 1e-4},
-        clip=1.0,
-        spacing=(1.5, 1.5, 5.0),
-        patch=(256, 256, 48),
+        preprocessing=Preprocessing(spacing=(1.5, 1.5, 5.0), reference_phase="venous"),
+        training=Training(
+            stages=_stages((20_000, 60_000, 60_000), align, {"sup": 1.0}, 1.0),
+            learning_rates={"G": 1e-4, "Phi": 1e-3, "S": 1e-3, "D": 1e-4},
+            clip=1.0,
+            patch=(256, 256, 48),
+        ),
+        inference=Inference(one_piece=("liver",)),
+    )
+
+
+def _stages(
+    steps: tuple[int, int, int],
+    align: dict[str, float],
+    supervised: dict[str, float],
+    consistent: float,
+    joint_rates: dict[str, float] | None = None,
+) -> tuple[Stage, ...]:
+    """The segmentor alone, generator and register against the discriminator, then all together."""
+    main = ("G", "Phi")
+    segment, apart, joint = steps
+    return (
+        Stage(name="segment", steps=segment, train={"main": ("S",)}, weights=supervised, needs=("supervised",)),
+        Stage(name="align", steps=apart, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
+        Stage(
+            name="joint",
+            steps=joint,
+            train={"critic": ("D",), "main": (*main, "S")},
+            weights={"critic": 1.0, **align, "cons": consistent, **supervised},
+            needs=("pair", "supervised"),
+            learning_rates=joint_rates or {},
+        ),
     )
 
 
@@ -78,70 +94,50 @@ def jssr_compact() -> Recipe:
     would have the register explain by motion.
     """
     align = {"reg": 2.0, "ncc": 1.0, "smooth": 2.0, "gan": 0.02}
-    main = ("G", "Phi")
     return Recipe(
         name="jssr-compact",
         description="JSSR of nine organs for two CPU cores",
-        system="jssr",
-        networks={
-            "G": {
-                "width": 8,
-                "trunk_widths": [16, 24, 32, 32],
-                "trunk_convs": [1, 1, 1, 1],
-                "stem": 2,
-                "fixed_pool": 8,
-                "residual": True,
+        network=Network(
+            system="jssr",
+            networks={
+                "G": {
+                    "width": 8,
+                    "trunk_widths": [16, 24, 32, 32],
+                    "trunk_convs": [1, 1, 1, 1],
+                    "stem": 2,
+                    "fixed_pool": 8,
+                    "residual": True,
+                },
+                "Phi": {"widths": [32, 48, 64, 96], "convs": [1, 2, 2, 2], "stem": 2},
+                "S": {"widths": [16, 32, 64, 96], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2},
+                "D": {"width": 8, "layers": 2},
             },
-            "Phi": {"widths": [32, 48, 64, 96], "convs": [1, 2, 2, 2], "stem": 2},
-            "S": {"widths": [16, 32, 64, 96], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2},
-            "D": {"width": 8, "layers": 2},
-        },
-        options={"passes": 2, "squarings": 4, "coarse": 2},
-        structures=ORGANS,
-        one_piece=ORGANS,
-        reference_phase="venous",
-        stages=(
-            Stage(name="segment", steps=700, train={"main": ("S",)}, weights=SUPERVISED, needs=("supervised",)),
-            Stage(name="align", steps=1500, train={"critic": ("D",), "main": main}, weights={"critic": 1.0, **align}),
-            Stage(
-                name="joint",
-                steps=800,
-                train={"critic": ("D",), "main": (*main, "S")},
-                weights={"critic": 1.0, **align, "cons": 0.5, **SUPERVISED},
-                needs=("pair", "supervised"),
-                learning_rates={"S": 2e-3},
-            ),
+            options={"passes": 2, "squarings": 4, "coarse": 2},
+            structures=ORGANS,
         ),
-        learning_rates={"G": 1e-3, "Phi": 1e-3, "S": 3e-3, "D": 2e-4},
-        schedule="cosine",
-        warmup_steps=50,
-        clip=1.0,
-        ema=0.995,
-        spacing=(3.0, 3.0, 4.0),
-        patch=(96, 80, 64),
-        checkpoint_every=100,
-        picture_every=200,
-        monitor_every=100,
+        preprocessing=Preprocessing(spacing=(3.0, 3.0, 4.0), reference_phase="venous"),
+        training=Training(
+            stages=_stages((700, 1500, 800), align, SUPERVISED, 0.5, {"S": 2e-3}),
+            learning_rates={"G": 1e-3, "Phi": 1e-3, "S": 3e-3, "D": 2e-4},
+            schedule="cosine",
+            warmup_steps=50,
+            clip=1.0,
+            ema=0.995,
+            patch=(96, 80, 64),
+            checkpoint_every=100,
+            picture_every=200,
+            monitor_every=100,
+        ),
+        inference=Inference(one_piece=ORGANS),
     )
 
 
 def jsynr_compact() -> Recipe:
     """JSynR: (7) alone, generator and register without a segmentor. `jssr train jsynr-compact --data COHORT -o RUN`."""
     full = jssr_compact()
-    networks = {part: full.networks[part] for part in ("G", "Phi", "D")}
-    align = full.stages[1].model_copy(update={"steps": full.stages[1].steps + full.stages[2].steps})
-    rates = {part: full.learning_rates[part] for part in networks}
-    return full.model_copy(
-        update={
-            "name": "jsynr-compact",
-            "description": "JSynR (7), for two CPU cores",
-            "networks": networks,
-            "structures": (),
-            "one_piece": (),
-            "stages": (align,),
-            "learning_rates": rates,
-        }
-    )
+    align, joint = (full.training.stage(name) for name in ("align", "joint"))
+    stages = (align.model_copy(update={"steps": align.steps + joint.steps}),)
+    return _without(full, "S", "jsynr-compact", "JSynR (7), for two CPU cores", stages)
 
 
 def jsegr_compact() -> Recipe:
@@ -150,22 +146,26 @@ def jsegr_compact() -> Recipe:
     `jssr train jsegr-compact --data COHORT --supervised COHORT -o RUN`.
     """
     full = jssr_compact()
-    networks = {part: full.networks[part] for part in ("Phi", "S")}
-    joint = full.stages[2].model_copy(
-        update={
-            "steps": full.stages[1].steps + full.stages[2].steps,
-            "train": {"main": ("Phi", "S")},
-            "weights": {"smooth": 2.0, "cons": 0.5, **SUPERVISED},
-        }
-    )
-    return full.model_copy(
-        update={
-            "name": "jsegr-compact",
-            "description": "JSegR (12), for two CPU cores",
-            "networks": networks,
-            "stages": (full.stages[0], joint),
-            "learning_rates": {part: full.learning_rates[part] for part in networks},
-        }
+    segment, align, joint = full.training.stages
+    changes = {
+        "steps": align.steps + joint.steps,
+        "train": {"main": ("Phi", "S")},
+        "weights": {"smooth": 2.0, "cons": 0.5, **SUPERVISED},
+    }
+    stages = (segment, joint.model_copy(update=changes))
+    return _without(full, "GD", "jsegr-compact", "JSegR (12), for two CPU cores", stages)
+
+
+def _without(full: Recipe, networks: str, name: str, description: str, stages: tuple[Stage, ...]) -> Recipe:
+    """A recipe without some of its networks."""
+    kept = {key: value for key, value in full.network.networks.items() if key not in networks}
+    organs = full.network.structures if "S" in kept else ()
+    return full.changed(
+        name=name,
+        description=description,
+        network={"networks": kept, "structures": organs},
+        training={"stages": stages, "learning_rates": {key: full.training.learning_rates[key] for key in kept}},
+        inference={"one_piece": organs},
     )
 
 
@@ -182,6 +182,6 @@ def jssr_raw_compact() -> Recipe:
 def _with_constraint(name: str, description: str, weights: dict[str, float]) -> Recipe:
     """`jssr_compact` with one more term in its joint stage."""
     full = jssr_compact()
-    *before, joint = full.stages
+    *before, joint = full.training.stages
     more = joint.model_copy(update={"weights": {**joint.weights, **weights}})
-    return full.model_copy(update={"name": name, "description": description, "stages": (*before, more)})
+    return full.changed(name=name, description=description, training={"stages": (*before, more)})

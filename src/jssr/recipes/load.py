@@ -5,23 +5,28 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from jssr.errors import RecipeError, nearest
+from jssr.errors import RecipeError, nearest, requires
 from jssr.recipes import RECIPES
-from jssr.recipes.config import PIECES, Recipe, Stage
+from jssr.recipes.augmentation import Augment, Deform
+from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.upgrade import SECTIONS, current_recipe
 from jssr.systems import SYSTEMS
 from jssr.systems.base import System
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 __all__ = ["build_system", "load_recipe", "override", "recipe_from"]
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a built-in recipe, or one from a .json or .toml file, with `key=value` overrides applied.
+    """Return a built-in recipe, or one from a .toml, .yaml or .json file, with `key=value` overrides applied.
 
     Raises:
         RecipeError: no such recipe, an unreadable file, an unknown key (the nearest is named), an unfit value.
@@ -29,7 +34,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     path = Path(name_or_path)
     if str(name_or_path) in RECIPES:
         recipe = RECIPES[str(name_or_path)]()
-    elif path.suffix in (".json", ".toml") or path.exists():
+    elif path.suffix in (".json", ".toml", ".yaml", ".yml") or path.exists():
         recipe = _read(path)
     else:
         raise RecipeError(f"{name_or_path}: no built-in recipe and no file of that name{nearest(str(path), RECIPES)}")
@@ -37,24 +42,30 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """Apply `key=value` texts. Keys are dotted (`networks.G.width`, `stages.0.steps`, `stages.joint.steps`), values
-    are JSON, or plain text where they are not JSON. Only keys that the recipe has can be set.
+    """Apply `key=value` texts. Keys are dotted (`network.networks.G.width`, `training.stages.joint.steps`), values are
+    YAML, of which JSON is a part. Only keys that the recipe has can be set.
 
     Raises:
         RecipeError: as `load_recipe`.
     """
     if not overrides:
         return recipe
-    data = recipe.model_dump(mode="json")
+    requires("train", "omegaconf")
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create(_open(recipe))
+    OmegaConf.set_struct(config, True)
+    OmegaConf.set_struct(config.network.options, False)
     for text in overrides:
-        key, equals, value = text.partition("=")
+        key, equals, _ = text.partition("=")
         if not equals:
-            raise RecipeError(f"{text!r}: an override is key=value, for example batch=2")
-        _assign(data, key.strip(), _value(value.strip()))
+            raise RecipeError(f"{text!r}: an override is key=value, for example training.batch=2")
+        _assign(config, key.strip(), text)
+    data = _closed(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
     given = {text.partition("=")[0].strip() for text in overrides}
-    for key in PIECES:
-        if key not in given:
-            data[key] = [name for name in data[key] if name in data["structures"]]
+    for key in ("one_piece", "two_pieces"):  # follow the structures
+        if f"inference.{key}" not in given:
+            data["inference"][key] = [n for n in data["inference"][key] if n in data["network"]["structures"]]
     return recipe_from(data, ", ".join(overrides))
 
 
@@ -65,33 +76,23 @@ def recipe_from(data: object, source: str) -> Recipe:
         RecipeError: one line about the first thing that is wrong.
     """
     try:
-        return Recipe.model_validate(_current(data))
+        return Recipe.model_validate(current_recipe(data))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(key) for key in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = Stage.model_fields if first["loc"][0] == "stages" else Recipe.model_fields
+            known = _fields_at(first["loc"][:-1])
             raise RecipeError(f"{source}: unknown key {where!r}{nearest(str(first['loc'][-1]), known)}") from None
         problem = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{source}: {where + ': ' if where else ''}{problem}") from None
 
 
-def _current(data: object) -> object:
-    """A recipe with the keys of today, of one that may have those of 0.1 (weights trained then hold them)."""
-    if not isinstance(data, dict):
-        return data
-    data = dict(data)
-    if "anchor" in data:
-        data["reference_phase"] = data.pop("anchor")
-    networks = data.get("networks")
-    if isinstance(networks, dict):
-        data["networks"] = {
-            name: {"control_points" if key == "knots" else key: value for key, value in arguments.items()}
-            if isinstance(arguments, dict)
-            else arguments
-            for name, arguments in networks.items()
-        }
-    return data
+def _fields_at(path: Sequence[int | str]) -> Iterable[str]:
+    """The keys that a recipe takes at a place."""
+    if len(path) > 2 and path[1] == "stages":
+        return Stage.model_fields
+    models: dict[str, type[BaseModel]] = {**SECTIONS, "augment": Augment, "deform": Deform}
+    return models[str(path[-1])].model_fields if path else Recipe.model_fields
 
 
 def build_system(recipe: Recipe) -> System:
@@ -100,16 +101,17 @@ def build_system(recipe: Recipe) -> System:
     Raises:
         RecipeError: an unknown system, or arguments or a patch that its networks do not take.
     """
-    if recipe.system not in SYSTEMS:
-        raise RecipeError(f"recipe {recipe.name}: unknown system {recipe.system!r}{nearest(recipe.system, SYSTEMS)}")
-    networks = {part: dict(arguments) for part, arguments in recipe.networks.items()}
+    network, patch = recipe.network, recipe.training.patch
+    if network.system not in SYSTEMS:
+        raise RecipeError(f"recipe {recipe.name}: unknown system {network.system!r}{nearest(network.system, SYSTEMS)}")
+    networks = {name: dict(arguments) for name, arguments in network.networks.items()}
     try:
-        system = SYSTEMS[recipe.system](networks, dict(recipe.options), 1 + len(recipe.structures))
-        if recipe.patch is not None:
-            system.check_patch(recipe.patch)
+        system = SYSTEMS[network.system](networks, dict(network.options), 1 + len(network.structures))
+        if patch is not None:
+            system.check_patch(patch)
         return system
     except (TypeError, ValueError, KeyError) as error:
-        raise RecipeError(f"recipe {recipe.name}: {recipe.system} cannot be built from it ({error})") from error
+        raise RecipeError(f"recipe {recipe.name}: {network.system} cannot be built from it ({error})") from error
 
 
 def _read(path: Path) -> Recipe:
@@ -118,52 +120,83 @@ def _read(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: this recipe cannot be read ({error})") from None
     try:
-        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        data = _parsed(text, path.suffix)
     except ValueError as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise RecipeError(f"{path}: is not valid {kind} ({error})") from None
+        kind = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix, "JSON")
+        raise RecipeError(f"{path}: is not valid {kind} ({' '.join(str(error).split())})") from None
     return recipe_from(data, str(path))
 
 
-def _value(text: str) -> Any:
+def _parsed(text: str, suffix: str) -> object:
+    if suffix in (".yaml", ".yml"):
+        requires("train", "omegaconf")
+        from omegaconf import OmegaConf
+        from yaml import YAMLError
+
+        try:
+            return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        except YAMLError as error:
+            raise ValueError(str(error)) from error
+    return tomllib.loads(text) if suffix == ".toml" else json.loads(text)
+
+
+def _open(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data, its stages by name; keys that an override may add are None: a network's rate, or a term
+    that another stage weighs."""
+    data = recipe.model_dump(mode="json")
+    training, networks = data["training"], recipe.network.networks
+    terms = [term for stage in recipe.training.stages for term in stage.weights]
+    training["stages"] = {stage.pop("name"): stage for stage in training["stages"]}
+    training["learning_rates"] = dict.fromkeys(networks) | training["learning_rates"]
+    for stage in training["stages"].values():
+        stage["weights"] = dict.fromkeys(terms) | stage["weights"]
+        stage["learning_rates"] = dict.fromkeys(networks) | stage["learning_rates"]
+    return data
+
+
+def _closed(data: dict[str, Any]) -> dict[str, Any]:
+    """The same without the keys that nobody has set."""
+    training = data["training"]
+    for owner in (training, *(stage for stage in training["stages"].values() if isinstance(stage, dict))):
+        for key in ("learning_rates", "weights"):
+            if isinstance(owner.get(key), dict):
+                owner[key] = {name: value for name, value in owner[key].items() if value is not None}
+    return data
+
+
+def _assign(config: DictConfig, key: str, text: str) -> None:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    parent, _, name = key.rpartition(".")
+    options = list(config.network.options)
+    if parent == "network.options" and name not in options and difflib.get_close_matches(name, options, cutoff=0.5):
+        raise _unknown(config, key)  # a recipe need not name all that its system takes; the system refuses the rest
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        value = OmegaConf.select(OmegaConf.from_dotlist([text]), key)
+        OmegaConf.update(config, key, value, merge=False)
+    except (OmegaConfBaseException, YAMLError, TypeError) as error:
+        if isinstance(error, YAMLError):
+            raise RecipeError(f"{text!r}: the value is not valid YAML") from None
+        raise _unknown(config, key) from None
 
 
-def _assign(data: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    node: Any = data
-    for depth, name in enumerate(path):
-        node = node[_find(node, name, key, data, path[:depth])]
-    node[_find(node, last, key, data, path)] = value
+def _unknown(config: DictConfig, key: str) -> RecipeError:
+    """The error for a key that the recipe lacks. Keys of the same end are nearest."""
+    from omegaconf import OmegaConf
 
+    def keys(node: object, at: str = "") -> Iterator[str]:
+        for name, value in node.items() if isinstance(node, dict) else ():
+            yield f"{at}{name}"
+            yield from keys(value, f"{at}{name}.")
 
-def _find(node: Any, name: str, key: str, data: dict[str, Any], path: list[str]) -> str | int:
-    """The index of `name` in a dict, or in a list by number or by the `name` of its entries."""
-    if isinstance(node, list):
-        names = [entry["name"] if isinstance(entry, dict) else str(i) for i, entry in enumerate(node)]
-        if name in names:
-            return names.index(name)
-        if name.isdecimal() and int(name) < len(node):
-            return int(name)
-        raise RecipeError(f"unknown recipe key {key!r}: no {name!r} in {'.'.join(path)}{nearest(name, names)}")
-    if not isinstance(node, dict):
-        raise RecipeError(f"unknown recipe key {key!r}: {'.'.join(path)} is a value and has nothing inside")
-    if name in node or name in _optional(data, path):
-        return name
-    if path == ["options"] and not difflib.get_close_matches(name, node, n=1, cutoff=0.5):
-        return name  # a recipe need not name all that its system takes; the system says what it does not
-    known = dict.fromkeys([*node, *_optional(data, path)])
-    raise RecipeError(f"unknown recipe key {key!r}: no {name!r}{' in ' + '.'.join(path) if path else ''}"
-                      f"{nearest(name, known)}")  # fmt: skip
-
-
-def _optional(data: dict[str, Any], path: list[str]) -> list[str]:
-    """Keys that an override may add: a part's rate, or a term that another stage weighs."""
-    if path and path[-1] == "learning_rates":
-        return list(data["networks"])
-    if path and path[-1] == "weights":
-        return list(dict.fromkeys(term for stage in data["stages"] for term in stage["weights"]))
-    return []
+    known = list(keys(OmegaConf.to_container(config, resolve=False)))
+    near = [one for one in known if one.endswith(f".{key}")] or difflib.get_close_matches(key, known, 1, 0.6)
+    if near:
+        return RecipeError(f"unknown recipe key {key!r}; did you mean {near[0]!r}?")
+    parent = key.rpartition(".")[0]
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    beside = [one for one in known if one.rpartition(".")[0] == parent]
+    return RecipeError(f"unknown recipe key {key!r}; known: {', '.join(beside or [parent])}")

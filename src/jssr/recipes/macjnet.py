@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
 __all__ = [
     "macjnet_compact",
@@ -51,13 +51,18 @@ def macjnet_paper() -> Recipe:
     """
     levels: dict[str, dict[str, Any]] = {part: {"width": 28} for part in LEVELS}
     segmentors: dict[str, dict[str, Any]] = {part: {"widths": [32, 64, 128, 256, 320]} for part in SEGMENTORS}
-    return _joint(
-        "macjnet", "macJNet at the paper's size, binary liver", {**levels, **segmentors}, (30_000,) * 3,
-        ALIKE, LABEL, (SMOOTH,) * 3,
-        options={"similarity": "macmind", "settings": FINE}, structures=("liver",), one_piece=("liver",),
-        learning_rates={**dict.fromkeys(LEVELS, 2e-5), **dict.fromkeys(SEGMENTORS, 1e-5)},
-        spacing=(2.5, 2.5, 2.5), patch=(128, 128, 96),
-    )  # fmt: skip
+    return _recipe(
+        "macjnet",
+        "macJNet at the paper's size, binary liver",
+        {**levels, **segmentors},
+        {"similarity": "macmind", "settings": FINE},
+        (2.5, 2.5, 2.5),
+        Training(
+            stages=_stages((30_000,) * 3, ALIKE, LABEL, (SMOOTH,) * 3),
+            learning_rates={**dict.fromkeys(LEVELS, 2e-5), **dict.fromkeys(SEGMENTORS, 1e-5)},
+            patch=(128, 128, 96),
+        ),
+    )
 
 
 def macjnet_compact() -> Recipe:
@@ -101,36 +106,66 @@ def macjnet_register_compact() -> Recipe:
 def macjnet_segmentors_compact() -> Recipe:
     """Seg-SubNets alone (table 8): as many steps of the segmentors as in `macjnet-compact`."""
     full = macjnet_compact()
-    (segment,) = (stage for stage in full.stages if stage.name == "segment")
-    stages = (segment.model_copy(update={"steps": STEPS[1] + STEPS[2]}),)
+    stages = (full.training.stage("segment").model_copy(update={"steps": STEPS[1] + STEPS[2]}),)
     return _only(full, "macjnet-segmentors-compact", "macJNet's segmentors alone", SEGMENTORS, stages)
 
 
 def _compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
     networks: dict[str, dict[str, Any]] = {part: {"width": 12, "blocks": 3} for part in LEVELS}
     networks |= {part: {"widths": [8, 16, 32, 48], "heads": 1} for part in SEGMENTORS}
-    return _joint(
-        name, description, networks, STEPS, ALIKE_COMPACT[options["similarity"]], LABEL_COMPACT, SMOOTH_COMPACT,
-        options={**options, "carried": True}, structures=("liver",), one_piece=("liver",),
-        learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 6e-3)},
-        schedule="cosine", schedule_by="part", warmup_steps=50, clip=1.0, ema=0.995,
-        spacing=(4.0, 4.0, 4.0), patch=(64, 48, 48),
-        checkpoint_every=100, picture_every=200, monitor_every=100,
-        joint_rates=dict.fromkeys(SEGMENTORS, 5e-4),
-    )  # fmt: skip
+    return _recipe(
+        name,
+        description,
+        networks,
+        {**options, "carried": True},
+        (4.0, 4.0, 4.0),
+        Training(
+            stages=_stages(
+                STEPS,
+                ALIKE_COMPACT[options["similarity"]],
+                LABEL_COMPACT,
+                SMOOTH_COMPACT,
+                dict.fromkeys(SEGMENTORS, 5e-4),
+            ),
+            learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 6e-3)},
+            schedule="cosine",
+            schedule_by="network",
+            warmup_steps=50,
+            clip=1.0,
+            ema=0.995,
+            patch=(64, 48, 48),
+            checkpoint_every=100,
+            picture_every=200,
+            monitor_every=100,
+        ),
+    )
 
 
-def _joint(
+def _recipe(
     name: str,
     description: str,
-    networks: dict[str, Any],
+    networks: dict[str, dict[str, Any]],
+    options: dict[str, Any],
+    spacing: tuple[float, ...],
+    training: Training,
+) -> Recipe:
+    return Recipe(
+        name=name,
+        description=description,
+        network=Network(system="macjnet", networks=networks, options=options, structures=("liver",)),
+        preprocessing=Preprocessing(spacing=spacing, reference_phase="venous", moving="t1"),
+        training=training,
+        inference=Inference(one_piece=("liver",)),
+    )
+
+
+def _stages(
     steps: tuple[int, int, int],
     alike: float,
     label: float,
     smooth: tuple[float, float, float],
     joint_rates: dict[str, float] | None = None,
-    **more: Any,
-) -> Recipe:
+) -> tuple[Stage, ...]:
     """Register and segmentors each for themselves, then in turns."""
     register, segment, joint = steps
     apart = Stage(
@@ -148,10 +183,7 @@ def _joint(
         needs=("pair", "labels"),
         learning_rates=joint_rates or {},
     )
-    return Recipe(
-        name=name, description=description, system="macjnet", networks=networks, reference_phase="venous", moving="t1",
-        stages=(*_register_stages(register, alike, smooth), apart, together), **more,
-    )  # fmt: skip
+    return (*_register_stages(register, alike, smooth), apart, together)
 
 
 def _register_stages(steps: int, alike: float, smooth: tuple[float, float, float]) -> tuple[Stage, ...]:
@@ -172,14 +204,13 @@ def _register_stages(steps: int, alike: float, smooth: tuple[float, float, float
 def _only(full: Recipe, name: str, description: str, parts: tuple[str, ...], stages: tuple[Stage, ...]) -> Recipe:
     """A recipe's networks and stages of some parts."""
     labels = parts == SEGMENTORS
-    return full.model_copy(
-        update={
-            "name": name,
-            "description": description,
-            "networks": {part: full.networks[part] for part in parts},
-            "learning_rates": {part: full.learning_rates[part] for part in parts},
-            "stages": stages,
-            "structures": full.structures if labels else (),
-            "one_piece": full.one_piece if labels else (),
-        }
+    return full.changed(
+        name=name,
+        description=description,
+        network={
+            "networks": {part: full.network.networks[part] for part in parts},
+            "structures": full.network.structures if labels else (),
+        },
+        training={"stages": stages, "learning_rates": {part: full.training.learning_rates[part] for part in parts}},
+        inference={"one_piece": full.inference.one_piece if labels else ()},
     )

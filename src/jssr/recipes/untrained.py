@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jssr.recipes.config import Recipe
+from jssr.recipes.config import Inference, Network, Preprocessing, Recipe
 
 __all__ = ["discrete", "rigid"]
 
@@ -16,22 +16,18 @@ def discrete() -> Recipe:
     return Recipe(
         name="discrete",
         description="search and coupled convex optimisation of self-similarities, without training",
-        system="discrete",
-        refine=12,
-        spacing=(2.0, 2.0, 2.0),
-        most_voxels=3_000_000,
-        dims=(2, 3),
+        network=Network(system="discrete"),
+        preprocessing=Preprocessing(spacing=(2.0, 2.0, 2.0), most_voxels=3_000_000, dims=(2, 3)),
+        inference=Inference(refine=12),
     )
 
 
 def rigid() -> Recipe:
     """The rigid step alone: `jssr register FIXED MOVING --system rigid`; the grid of `discrete`, for `--refine`."""
-    return discrete().model_copy(
-        update={
-            "name": "rigid",
-            "description": "the rigid step alone",
-            "system": "rigid",
-            "refine": 0,
-            "dims": (3,),
-        }
+    return discrete().changed(
+        name="rigid",
+        description="the rigid step alone",
+        network={"system": "rigid"},
+        preprocessing={"dims": (3,)},
+        inference={"refine": 0},
     )

@@ -21,6 +21,7 @@ from jssr.errors import CheckpointError, RecipeError
 from jssr.io.atomic import atomic_path
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, recipe_from
+from jssr.recipes.upgrade import current_header
 from jssr.systems.base import System, named_tensors
 
 __all__ = [
@@ -36,8 +37,7 @@ __all__ = [
     "tensors_checksum",
 ]
 
-FORMAT = 1
-
+FORMAT = 2
 
 HEADER = "jssr"
 
@@ -58,7 +58,7 @@ def save_weights(
     recipe: Recipe,
     info: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
-    parts: Collection[str] | None = None,
+    networks: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Write weights for use and return the header.
 
@@ -66,19 +66,19 @@ def save_weights(
         path: ends in .safetensors.
         info: plain data to keep beside the weights: step, scores, data.
         dtype: float16 or bfloat16 halves the file; computation is in float32 again after loading.
-        parts: those to keep; all by default. Inference needs no discriminator.
+        networks: those to keep; all by default. Inference needs no discriminator.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    kept = tuple(part for part in system.parts if parts is None or part in parts)
+    kept = tuple(name for name in system.networks if networks is None or name in networks)
     tensors = plain_tensors(named_tensors(system, kept), dtype)
     header = {
         "format": FORMAT,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "system": recipe.system,
-        "parts": list(kept),
+        "system": recipe.network.system,
+        "networks": list(kept),
         "checksum": tensors_checksum(tensors),
         "recipe": recipe.model_dump(mode="json"),
         **(info or {}),
@@ -106,7 +106,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is a safetensors file, but no jssr checkpoint (no valid header)") from None
     if later:
         raise CheckpointError(f"{path}: was written by jssr {header.get('version')}; upgrade jssr to read it")
-    return dict(header)
+    return current_header(header)
 
 
 def load_system(path: str | os.PathLike[str], system: str | None = None) -> tuple[System, Recipe, dict[str, Any]]:
@@ -134,12 +134,14 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         raise CheckpointError(f"{path}: is damaged, its weights do not match their checksum; copy or download it again")
     try:
         recipe = recipe_from(header.get("recipe"), str(path))
-        # Parts that were left out of the file, a discriminator as a rule, are not built for use either.
-        stored = {part: args for part, args in recipe.networks.items() if part in header.get("parts", recipe.networks)}
-        built = build_system(recipe.model_copy(update={"networks": stored}))
+        # Networks that were left out of the file, a discriminator as a rule, are not built for use either.
+        stored = set(header.get("networks", recipe.network.networks))
+        kept = {name: arguments for name, arguments in recipe.network.networks.items() if name in stored}
+        network = recipe.network.model_copy(update={"networks": kept})
+        built = build_system(recipe.model_copy(update={"network": network}))
     except RecipeError as error:
         raise CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})") from None
-    copy_into(named_tensors(built, header.get("parts", built.parts)), tensors, path)
+    copy_into(named_tensors(built, header.get("networks", built.networks)), tensors, path)
     return built.eval(), recipe, header
 
 

@@ -98,7 +98,7 @@ def truth_of(
 def check_dims(model: Model, image: Volume) -> None:
     if image.grid.ndim == 2 and min(image.grid.shape) < 2:
         raise ImageError(f"{image.name}: is {' x '.join(map(str, image.grid.shape))} pixels, a line and no image")
-    known = model.recipe.dims
+    known = model.recipe.preprocessing.dims
     if image.grid.ndim not in known:
         takes = f"{model.recipe.name} ({model.source}) takes {dims_in_words(known)} images"
         raise ImageError(f"{image.name}: is {image.grid.ndim}D; {takes}")

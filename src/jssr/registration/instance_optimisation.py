@@ -110,7 +110,9 @@ def refine_pair(
     body = sides[0].mask * described(sides[0].image)
     made = alignment.descriptors if grid.same_as(pair.grid) else None
     features = (
-        [_weighed(*made)] if made else refinement_features(sides[1].image, sides[0].image, model.recipe.descriptor)
+        [_weighed(*made)]
+        if made
+        else refinement_features(sides[1].image, sides[0].image, model.recipe.inference.descriptor)
     )
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
@@ -120,7 +122,7 @@ def refine_pair(
     mask = body * ff.warp(sides[1].mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
-    known = model.recipe.descriptor == "mind-ssc" and bool(start.u.any())
+    known = model.recipe.inference.descriptor == "mind-ssc" and bool(start.u.any())
     return Displacement(out.cpu()[0], grid), _doubts(*apart, grid.ndim, known)
 
 
@@ -143,7 +145,7 @@ def _sides(model: Model, fixed: Volume, moving: Volume, pair: PreparedPair, grid
             PreparedImage(pair.fixed, pair.fixed_mask, grid, pair.fixed_limits),
             PreparedImage(pair.moving, pair.moving_mask, grid, pair.moving_limits),
         ]
-    spacing, window = tuple(grid.spacing.tolist()), model.recipe.window
+    spacing, window = tuple(grid.spacing.tolist()), model.recipe.preprocessing.window
     whole = ((fixed, Affine.identity()), (moving, pair.transform))
     return [normalised(ready(volume, spacing, window, transform), grid) for volume, transform in whole]
 

@@ -57,16 +57,17 @@ class Model:
     @property
     def structures(self) -> tuple[str, ...]:
         """Names of the segmentor's labels 1, 2, ..."""
-        return self.recipe.structures
+        return self.recipe.network.structures
 
     @property
     def label_names(self) -> dict[int, str]:
-        return dict(enumerate(self.recipe.structures, start=1))
+        return dict(enumerate(self.recipe.network.structures, start=1))
 
     @property
     def pieces(self) -> dict[int, int]:
         """Labels of which a number of connected pieces alone, the largest, are kept: label to number."""
-        kept = {name: n for n, names in ((2, self.recipe.two_pieces), (1, self.recipe.one_piece)) for name in names}
+        after = self.recipe.inference
+        kept = {name: n for n, names in ((2, after.two_pieces), (1, after.one_piece)) for name in names}
         return {k: kept[name] for k, name in self.label_names.items() if name in kept}
 
     @property
@@ -82,10 +83,11 @@ class Model:
             moving: the scan goes to the moving modality's segmentor, where the system has one.
         """
         known, found = self.modalities, modality_of(scan)
-        if not known and self.recipe.system == "jssr" and self.source.startswith("shipped"):
-            known = {self.recipe.reference_phase: "ct"}
-        role = self.recipe.moving if moving else self.recipe.reference_phase
-        taught = {known[role]} if self.recipe.moving is not None and role in known else set(known.values())
+        if not known and self.recipe.network.system == "jssr" and self.source.startswith("shipped"):
+            known = {self.recipe.preprocessing.reference_phase: "ct"}
+        phases = self.recipe.preprocessing
+        role = phases.moving if moving else phases.reference_phase
+        taught = {known[role]} if phases.moving is not None and role in known else set(known.values())
         if not taught or found in taught:
             return ""
         other = "; leave out --moving" if moving else "; --moving takes the other segmentor"
@@ -98,15 +100,15 @@ class Model:
         Raises:
             JssrError: it does not.
         """
-        if n == 2 and self.recipe.descriptor == "macmind":
+        if n == 2 and self.recipe.inference.descriptor == "macmind":
             raise JssrError("macMIND describes 3D images; for radiographs there are mind-ssc and mind")
 
     def turned(self, fixed: Volume, moving: Volume) -> str:
         """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
-        known = self.modalities
-        wanted = known.get(self.recipe.reference_phase), known.get(self.recipe.moving)
+        known, phases = self.modalities, self.recipe.preprocessing
+        wanted = known.get(phases.reference_phase), known.get(phases.moving)
         found = modality_of(fixed), modality_of(moving)
-        if self.recipe.moving is None or None in wanted or wanted == found:
+        if phases.moving is None or None in wanted or wanted == found:
             return ""
         told = f"This system was trained to move {wanted[1]} onto {wanted[0]}"
         return f"{told}; these scans look like {found[1]}, to be moved onto {found[0]}."
@@ -209,8 +211,10 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
     """The recipe with another descriptor, for the search too where the system is one."""
     if descriptor is None:
         return recipe
-    searches = {"descriptor": descriptor} if recipe.system == "discrete" else {}
-    return recipe.model_copy(update={"descriptor": descriptor, "options": {**recipe.options, **searches}})
+    searches = {"descriptor": descriptor} if recipe.network.system == "discrete" else {}
+    return recipe.changed(
+        network={"options": {**recipe.network.options, **searches}}, inference={"descriptor": descriptor}
+    )
 
 
 def fitting_system(*scans: Volume) -> str:

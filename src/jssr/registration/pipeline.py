@@ -92,15 +92,15 @@ def register(
         if system is None and checkpoint is None:
             system = fitting_system(y, x)
         model = load_model(system, checkpoint, device, deterministic, descriptor)
-        if "displacement" not in model.system.makes:
-            raise JssrError(f"{model.source}: {model.recipe.system} has no register; choose another checkpoint")
+        if "displacement" not in model.system.outputs:
+            raise JssrError(f"{model.source}: {model.recipe.network.system} has no register; choose another checkpoint")
         check_dims(model, y)
         model.check_descriptor(y.grid.ndim)
         outline = labels_of(fixed_labels, y) if model.system.reads_structure else None
         if outline is not None and moving_labels is None:
             fixed_labels = None  # the system reads them; there is nothing to measure by
         truth = truth_of(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
-        refine = model.recipe.refine if refine is None else refine
+        refine = model.recipe.inference.refine if refine is None else refine
     with watch.stage("prepare"):
         pair = prepare(model, y, x, rigid, initial)
     turned = model.turned(y, x)
@@ -122,10 +122,10 @@ def prepare(
     found: RigidResult | None = None,
 ) -> PreparedPair:
     """`prepare_pair` as a model's recipe has it."""
-    recipe = model.recipe
+    to = model.recipe.preprocessing
     return prepare_pair(
-        y, x, recipe.spacing, recipe.window, rigid, initial=initial, found=found, flat=recipe.flat,
-        most_voxels=recipe.most_voxels,
+        y, x, to.spacing, to.window, rigid, initial=initial, found=found, flat=to.pixels,
+        most_voxels=to.most_voxels,
     )  # fmt: skip
 
 
@@ -204,7 +204,8 @@ def segment(
             f"{model.source}: one segmentor serves all scans here; leave out --moving, or name a macJNet run"
         )
     check_dims(model, scan)
-    ready = prepare_image(scan, model.recipe.spacing, model.recipe.window, model.recipe.flat)
+    to = model.recipe.preprocessing
+    ready = prepare_image(scan, to.spacing, to.window, to.pixels)
     with model.computing():
         try:
             said = model.system.segment_moving if moving else model.system.segment

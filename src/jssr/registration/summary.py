@@ -46,7 +46,7 @@ def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Me
         "fixed": {"name": y.name, "title": _title(y.name), "grid": repr(y.grid)},
         "moving": {"name": x.name, "title": _title(x.name), "grid": repr(x.grid)},
         "convention": CONVENTION,
-        "system": model.recipe.system,
+        "system": model.recipe.network.system,
         "weights": {"file": model.source, "checksum": model.header.get("checksum"), "recipe": model.recipe.name},
         "provenance": provenance(model.device, model.deterministic) | {"precision": model.precision},
         "network_grid": repr(pair.grid),

@@ -1,4 +1,4 @@
-"""What every system is: named networks, lazy losses for each player, and one way to align a pair."""
+"""What every system is: named networks, lazy losses for each optimiser group, and one way to align a pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Alignment", "Batch", "System", "Terms", "named_tensors", "pair_of", "there"]
+__all__ = ["Alignment", "Batch", "System", "Terms", "named_tensors", "pair_of", "required"]
 
 Terms = Mapping[str, Callable[[], Tensor]]
 
@@ -39,7 +39,7 @@ class Batch:
     supervised: Tensor | None = None
     supervised_labels: Tensor | None = None
     memo: dict[str, Any] = field(default_factory=dict)
-    """Forward results shared by the players of one step; the loop empties it when a network changes."""
+    """Forward results shared by the optimiser groups of one step; the loop empties it when a network changes."""
 
 
 @dataclass
@@ -61,20 +61,20 @@ class Alignment:
 
 
 class System(nn.Module):
-    """One paper. Its networks are attributes, and `parts` names those that can be trained and stored."""
+    """One paper. Its networks are attributes, and `networks` names those that can be trained and stored."""
 
-    parts: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     critics: tuple[str, ...] = ()
-    """Parts that only judge: nothing in a batch's memo is made by them, so their update leaves it valid."""
-    makes: Mapping[str, str] = {}
-    """Which part makes what `align` returns, e.g. {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}. The
-    training monitor looks at an output only once its part has been trained."""
+    """Networks that only judge: nothing in a batch's memo is made by them, so their update leaves it valid."""
+    outputs: Mapping[str, str] = {}
+    """Which network makes what `align` returns, e.g. {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}.
+    The training monitor looks at an output only once its network has been trained."""
 
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
 
-    def guide_of(self, part: str) -> object:
-        """What a part is given besides images, None if nothing: its weights serve only where that is equal."""
+    def guide_of(self, network: str) -> object:
+        """What a network is given besides images, None if nothing: its weights serve only where that is equal."""
         return None
 
     def check_patch(self, shape: Sequence[int]) -> None:
@@ -84,15 +84,15 @@ class System(nn.Module):
         """Called before training with all terms that a stage weighs: what they need is read, or found wanting, now."""
 
     @abstractmethod
-    def losses(self, batch: Batch, player: str) -> Terms:
-        """The terms that `player` may minimise, each a function of nothing that computes it when called.
+    def losses(self, batch: Batch, group: str) -> Terms:
+        """The terms that an optimiser group may minimise, each a function of nothing that computes it when called.
 
         Only the terms that the stage weighs are called, so a stage computes only what it trains.
         """
 
-    def forget(self, batch: Batch, parts: Collection[str]) -> None:
-        """Drop the shared results of `batch` that `parts`, whose weights have just changed, went into."""
-        if not set(parts) <= set(self.critics):
+    def forget(self, batch: Batch, networks: Collection[str]) -> None:
+        """Drop the shared results of `batch` that `networks`, whose weights have just changed, went into."""
+        if not set(networks) <= set(self.critics):
             batch.memo.clear()
 
     @abstractmethod
@@ -101,7 +101,7 @@ class System(nn.Module):
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities (B, K, *spatial) of a normalised image. Raises where the system has no segmentor."""
-        raise NotImplementedError("no segmentor is among its parts")
+        raise NotImplementedError("it has no segmentor")
 
     def segment_moving(self, image: Tensor) -> Tensor:
         """The same of a scan of the moving modality, where the system tells the two apart."""
@@ -112,7 +112,7 @@ class System(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no generator")
 
 
-def there(value: Tensor | None, what: str) -> Tensor:
+def required(value: Tensor | None, what: str) -> Tensor:
     """The value, where a batch has it.
 
     Raises:
@@ -129,16 +129,16 @@ def pair_of(batch: Batch) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: the batch has no pair.
     """
-    return there(batch.moving, "a moving image"), there(batch.fixed, "a fixed image")
+    return required(batch.moving, "a moving image"), required(batch.fixed, "a fixed image")
 
 
-def named_tensors(system: System, parts: Collection[str]) -> dict[str, Tensor]:
-    """Weights and buffers of some parts, by their name in the system ("G.conv.weight"); the tensors themselves, each
+def named_tensors(system: System, networks: Collection[str]) -> dict[str, Tensor]:
+    """Weights and buffers of some networks, by their name in the system ("G.conv.weight"); the tensors themselves, each
     under its first name."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in system.state_dict().items():
-        if name.split(".", 1)[0] in parts and (value.numel() == 0 or value.data_ptr() not in seen):
+        if name.split(".", 1)[0] in networks and (value.numel() == 0 or value.data_ptr() not in seen):
             seen.add(value.data_ptr())
             found[name] = value
     return found

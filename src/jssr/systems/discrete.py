@@ -88,7 +88,7 @@ class Discrete(System):
         descriptor: of `DESCRIPTORS`.
     """
 
-    makes = {"displacement": "search"}
+    outputs = {"displacement": "search"}
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Discrete(System):
         self.flat_levels = tuple(flat_levels)
         self.levels, self.pool, self.describe = tuple(levels), pool, DESCRIPTORS[descriptor]
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """None."""
         return {}
 

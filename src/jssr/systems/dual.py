@@ -32,7 +32,7 @@ from jssr.losses.similarity import joint_mask, l1, ncc
 from jssr.losses.smoothness import laplacian
 from jssr.nets.patch_unet import PatchUNet
 from jssr.nets.unet import UNet
-from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 __all__ = ["Dual", "build"]
 
@@ -51,8 +51,8 @@ class Dual(System):
             paper's, larger ones compute less twice.
     """
 
-    parts = ("M",)
-    makes = {"displacement": "M"}
+    networks = ("M",)
+    outputs = {"displacement": "M"}
 
     def __init__(self, M: nn.Module, margin: int = 0, tile: int = 100) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Dual(System):
         if self.margin:
             PatchUNet.check(shape)
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above."""
 
         def moved(image: Tensor) -> Tensor:
@@ -76,11 +76,11 @@ class Dual(System):
             return joint_mask(None if seen is None else moved(seen).detach(), self._middle(batch.fixed_mask))
 
         def fixed_like() -> Tensor:
-            theirs = moved(there(batch.moving_like, "a counterpart of the moving scan"))
+            theirs = moved(required(batch.moving_like, "a counterpart of the moving scan"))
             return ncc(_known(self._middle(pair_of(batch)[1])), theirs, mask())
 
         def moving_like() -> Tensor:
-            ours = self._middle(there(batch.fixed_like, "a counterpart of the fixed scan"))
+            ours = self._middle(required(batch.fixed_like, "a counterpart of the fixed scan"))
             return ncc(_known(ours), moved(pair_of(batch)[0]), mask())
 
         return {
@@ -136,7 +136,7 @@ class Dual(System):
 
 
 def _known(image: Tensor | None) -> Tensor:
-    return there(image, "a pair")
+    return required(image, "a pair")
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Dual:

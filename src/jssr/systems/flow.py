@@ -20,7 +20,7 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, ncc
 from jssr.nets.flow import DIRNetRegressor, FlowNetS
-from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 __all__ = ["FlowRegister", "build_dirnet", "build_flownet", "endpoint_error"]
 
@@ -38,14 +38,14 @@ class FlowRegister(System):
             size.
     """
 
-    parts = ("Phi",)
-    makes = {"displacement": "Phi"}
+    networks = ("Phi",)
+    outputs = {"displacement": "Phi"}
 
     def __init__(self, Phi: nn.Module) -> None:
         super().__init__()
         self.Phi = Phi
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above."""
 
         def fields() -> list[Tensor]:
@@ -60,7 +60,7 @@ class FlowRegister(System):
             mask = None if batch.moving_mask is None else _warp(batch.moving_mask, tau.detach())
             return ncc(_warp(x, tau), y, joint_mask(mask, batch.fixed_mask))
 
-        return {"ncc": likeness, "epe": lambda: endpoint_error(fields(), there(batch.truth, "a known displacement"))}
+        return {"ncc": likeness, "epe": lambda: endpoint_error(fields(), required(batch.truth, "a known displacement"))}
 
     def fields(self, moving: Tensor, fixed: Tensor) -> list[Tensor]:
         """The fields of all scales, the last of full size."""

@@ -39,7 +39,7 @@ from jssr.losses.overlap import soft_dice
 from jssr.losses.perceptual import perceptual_distance
 from jssr.losses.similarity import l1, normalised_mutual_information, ssim
 from jssr.nets.residual import Generated, ResidualGenerator, VGGCritic
-from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 __all__ = ["JRSNet", "build", "field_error"]
 
@@ -61,7 +61,7 @@ class JRSNet(System):
             fields are composed. In training it is applied once.
     """
 
-    makes = {"displacement": "G", "segmentation": "G"}
+    outputs = {"displacement": "G", "segmentation": "G"}
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class JRSNet(System):
         super().__init__()
         self.G, self.F, self.DY, self.DX = G, F, DY, DX
         self.vgg16, self.masked, self.unmasked, self.passes = vgg16, masked, unmasked, passes
-        self.parts = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
-        self.critics = tuple(part for part in ("DY", "DX") if part in self.parts)
+        self.networks = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
+        self.critics = tuple(part for part in ("DY", "DX") if part in self.networks)
         if not masked:
-            self.makes = {"displacement": "G"}
+            self.outputs = {"displacement": "G"}
         self.reads_structure = masked
         self._distance: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -89,25 +89,25 @@ class JRSNet(System):
         if "features" in terms:
             self._distance = perceptual_distance(self.vgg16)
 
-    def losses(self, batch: Batch, player: str) -> Terms:
-        """The terms above for player "main"; for "critic" those of both discriminators."""
+    def losses(self, batch: Batch, group: str) -> Terms:
+        """The terms above for group "main"; for "critic" those of both discriminators."""
         f = _Forward(self, batch)
-        if player == "critic":
+        if group == "critic":
             return {
-                "critic_y": lambda: critic_loss(_part(self.DY)(f.y), _part(self.DY)(f.there("g").image.detach())),
-                "critic_x": lambda: critic_loss(_part(self.DX)(f.x), _part(self.DX)(f.there("f").image.detach())),
+                "critic_y": lambda: critic_loss(_part(self.DY)(f.y), _part(self.DY)(f.generated("g").image.detach())),
+                "critic_x": lambda: critic_loss(_part(self.DX)(f.x), _part(self.DX)(f.generated("f").image.detach())),
             }
         return {
-            "mse": lambda: (f.there("g").image.float() - f.y).square().mean(),
-            "nmi": lambda: -normalised_mutual_information(f.y, f.there("g").image),
-            "ssim": lambda: 1 - ssim(f.y, f.there("g").image),
-            "features": lambda: self._features(f.y, f.there("g").image),
-            "gan": lambda: generator_loss(_part(self.DY)(f.there("g").image)),
-            "gan_back": lambda: generator_loss(_part(self.DX)(f.there("f").image)),
-            "seg": lambda: _log_dice(f.mask_y, mask_of(f.there("g"), f.y)),
-            "field": lambda: -(1 - field_error(f.there("g").field, f.truth)).clamp(min=1e-3).log().mean(),
-            "cycle": lambda: l1(f.there("fg").image, f.x) + l1(f.there("gf").image, f.y),
-            "tied": lambda: l1(_warp(f.x, f.there("g").field), f.there("g").image),
+            "mse": lambda: (f.generated("g").image.float() - f.y).square().mean(),
+            "nmi": lambda: -normalised_mutual_information(f.y, f.generated("g").image),
+            "ssim": lambda: 1 - ssim(f.y, f.generated("g").image),
+            "features": lambda: self._features(f.y, f.generated("g").image),
+            "gan": lambda: generator_loss(_part(self.DY)(f.generated("g").image)),
+            "gan_back": lambda: generator_loss(_part(self.DX)(f.generated("f").image)),
+            "seg": lambda: _log_dice(f.mask_y, mask_of(f.generated("g"), f.y)),
+            "field": lambda: -(1 - field_error(f.generated("g").field, f.truth)).clamp(min=1e-3).log().mean(),
+            "cycle": lambda: l1(f.generated("fg").image, f.x) + l1(f.generated("gf").image, f.y),
+            "tied": lambda: l1(_warp(f.x, f.generated("g").field), f.generated("g").image),
         }
 
     def register(self, y: Tensor, x: Tensor, mask: Tensor) -> Generated:
@@ -160,7 +160,7 @@ class JRSNet(System):
 
 
 class _Forward:
-    """G(x), F(y), F(G(x)) and G(F(y)) of one batch, each made once for all players of a step."""
+    """G(x), F(y), F(G(x)) and G(F(y)) of one batch, each made once for all groups of a step."""
 
     def __init__(self, system: JRSNet, batch: Batch) -> None:
         self.system, self.batch = system, batch
@@ -175,13 +175,13 @@ class _Forward:
 
     @property
     def truth(self) -> Tensor:
-        return there(self.batch.truth, "a known displacement")
+        return required(self.batch.truth, "a known displacement")
 
     @property
     def mask_y(self) -> Tensor:
-        return (there(self.batch.fixed_labels, "masks") > 0).float()
+        return (required(self.batch.fixed_labels, "masks") > 0).float()
 
-    def there(self, name: str) -> Generated:
+    def generated(self, name: str) -> Generated:
         if name not in self.batch.memo:
             self.batch.memo[name] = getattr(self, f"_{name}")()
         found: Generated = self.batch.memo[name]
@@ -203,10 +203,10 @@ class _Forward:
         return _part(self.system.F)(self.x, self.y, self._masks()[0])
 
     def _fg(self) -> Any:
-        return _part(self.system.F)(self.x, self.there("g").image, self._masks()[0])
+        return _part(self.system.F)(self.x, self.generated("g").image, self._masks()[0])
 
     def _gf(self) -> Any:
-        return self.system.G(self.y, self.there("f").image, self._masks()[1])
+        return self.system.G(self.y, self.generated("f").image, self._masks()[1])
 
 
 def _pulled(x: Tensor, u: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN
 from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
-from jssr.systems.base import Alignment, Batch, System, Terms, there
+from jssr.systems.base import Alignment, Batch, System, Terms, required
 
 __all__ = ["JSSR", "build"]
 
@@ -58,9 +58,9 @@ class JSSR(System):
         coarse: (8) is computed on a grid that many times coarser, to spare memory and time. Paper: 1.
     """
 
-    parts: tuple[str, ...] = ("G", "Phi", "S", "D")
+    networks: tuple[str, ...] = ("G", "Phi", "S", "D")
     critics = ("D",)
-    makes = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
+    outputs = {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class JSSR(System):
         super().__init__()
         self.Phi, self.S, self.G, self.D = Phi, S, G, D
         self.passes, self.squarings, self.coarse = passes, squarings, coarse
-        self.parts = tuple(p for p in JSSR.parts if getattr(self, p) is not None)
+        self.networks = tuple(p for p in JSSR.networks if getattr(self, p) is not None)
 
-    def losses(self, batch: Batch, player: str) -> Terms:
-        """The terms above for player "main"; for "critic" the discriminator's."""
+    def losses(self, batch: Batch, group: str) -> Terms:
+        """The terms above for group "main"; for "critic" the discriminator's."""
         f = Forward.of(self, batch)
-        if player == "critic":
+        if group == "critic":
             return {"critic": lambda: critic_loss(self._judge(f.y), self._judge(f.g.detach()))}
         return {
             "gan": lambda: generator_loss(self._judge(f.g)),
@@ -150,7 +150,7 @@ class JSSR(System):
 
 
 class Forward:
-    """g, tau, g_tau, s_g, s_y of one batch: each computed once, when first named, and shared by the step's players."""
+    """g, tau, g_tau, s_g, s_y of one batch: each computed once, when first named, and shared by the step's groups."""
 
     def __init__(self, system: JSSR, batch: Batch) -> None:
         self.system, self.batch = system, batch
@@ -164,11 +164,11 @@ class Forward:
 
     @property
     def x(self) -> Tensor:
-        return there(self.batch.moving, "a moving image")
+        return required(self.batch.moving, "a moving image")
 
     @property
     def y(self) -> Tensor:
-        return there(self.batch.fixed, "a fixed image")
+        return required(self.batch.fixed, "a fixed image")
 
     @cached_property
     def g(self) -> Tensor:
@@ -212,12 +212,12 @@ class Forward:
 
     @cached_property
     def sup(self) -> Tensor:
-        logits: Tensor = self.system.S(there(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
+        logits: Tensor = self.system.S(required(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
         return logits.float()
 
     @property
     def sup_label(self) -> Tensor:
-        return there(self.batch.supervised_labels, "supervised labels")
+        return required(self.batch.supervised_labels, "supervised labels")
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JSSR:

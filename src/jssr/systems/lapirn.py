@@ -35,8 +35,8 @@ MEASURES = ("ncc", "mind", "macmind")
 class LapIRN(System):
     """The system of the module's docstring. Phi1, Phi2, Phi3: `LapIRNLevel`s from coarse to fine."""
 
-    parts = LEVELS
-    makes = {"displacement": "Phi3"}
+    networks = LEVELS
+    outputs = {"displacement": "Phi3"}
 
     def __init__(self, Phi1: nn.Module, Phi2: nn.Module, Phi3: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class LapIRN(System):
     def levels(self) -> tuple[nn.Module, ...]:
         return self.Phi1, self.Phi2, self.Phi3
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """ncc, mind, macmind and smooth with the level's number behind: ncc1, ncc2, ..."""
         terms: dict[str, Callable[[], Tensor]] = {}
         for level in (1, 2, 3):

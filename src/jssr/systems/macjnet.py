@@ -10,8 +10,8 @@ s = p where there is one, else what its segmentor says.
     (16) sup     (1 - Dice[F(y), p_y]) + (1 - Dice[M(x), p_x])     pairs with label maps
          cons    1 - Dice[F(y), tau(M(x))]                         pairs without
 
-Player "register" moves Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), player "segmentors" M and F (E = sup +
-cons); in its turn the other's result is given. Printed are the squares of (14) summed over the channels and those of
+Optimiser group "register" updates Phi1, Phi2, Phi3 (E = 20 sim + 2 label + 0.5 smooth), group "segmentors" M and F (E =
+sup + cons); for each the other's result is given. Printed are the squares of (14) summed over the channels and those of
 (15) over the voxels; here both are means, so that the weights serve every size. As printed Phi sees x and y; with
 `costs` also where their descriptors fit, and with `carried` sim moves x's descriptor in place of x. Where M and F have
 heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
@@ -37,7 +37,7 @@ from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
-from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, there
+from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 __all__ = ["MacJNet", "build"]
 
@@ -73,12 +73,14 @@ class MacJNet(System):
             self.add_module(name, level)
         self.M, self.F, self.classes = M, F, classes
         self.measure, self.carried, self.compared = measure, carried, compared
-        self.parts = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
-        self.makes = ({"displacement": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+        self.networks = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
+        self.outputs = ({"displacement": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
 
-    def guide_of(self, part: str) -> object:
+    def guide_of(self, network: str) -> object:
         """The descriptor whose costs the levels are shown."""
-        return getattr(self.compared, "__self__", self.compared) if part in LEVELS else None  # a macMIND, or a function
+        return (
+            getattr(self.compared, "__self__", self.compared) if network in LEVELS else None
+        )  # a macMIND, or a function
 
     def check_patch(self, shape: Sequence[int]) -> None:
         """The segmentors' coarsest features are normalised over their voxels, which must be several."""
@@ -89,11 +91,11 @@ class MacJNet(System):
     @property
     def levels(self) -> tuple[nn.Module, ...]:
         """Phi1, Phi2, Phi3, or nothing."""
-        return tuple(self.get_submodule(name) for name in LEVELS) if "Phi1" in self.parts else ()
+        return tuple(self.get_submodule(name) for name in LEVELS) if "Phi1" in self.networks else ()
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """For "register" sim1 to sim3, smooth1 to smooth3 and label; for "segmentors" sup and cons."""
-        if player == "segmentors":
+        if group == "segmentors":
             return {"sup": partial(self._sup, batch), "cons": partial(self._cons, batch)}
         terms: dict[str, Callable[[], Tensor]] = {"label": partial(self._label, batch)}
         for level in (1, 2, 3):
@@ -135,7 +137,7 @@ class MacJNet(System):
             pair_of(batch), (batch.moving_labels, batch.fixed_labels), (self.M, self.F), strict=True
         ):
             if bool(known.all()):
-                said.append(one_hot(there(labels, "label maps"), self.classes))
+                said.append(one_hot(required(labels, "label maps"), self.classes))
                 continue
             if part is None:
                 raise ValueError("pairs without labels need segmentors: weigh no label term, or label every pair")
@@ -152,7 +154,7 @@ class MacJNet(System):
             return x.new_zeros(())
         total = x.new_zeros(())
         for image, labels, part in ((x, batch.moving_labels, self.M), (y, batch.fixed_labels, self.F)):
-            goal = one_hot(there(labels, "label maps")[known], self.classes)
+            goal = one_hot(required(labels, "label maps")[known], self.classes)
             scales = _part(part).scales(image[known])
             weights = [2.0**-k for k in range(scales.shape[1])]
             losses = [_dice_loss(scales[:, k].softmax(dim=1), goal).mean() for k in range(scales.shape[1])]

@@ -31,16 +31,16 @@ class Pix2Pix(System):
         D: discriminator of x and y (B, 2, *spatial), logits.
     """
 
-    parts = ("G", "D")
+    networks = ("G", "D")
     critics = ("D",)
-    makes = {"synthesised": "G"}
+    outputs = {"synthesised": "G"}
 
     def __init__(self, G: nn.Module, D: nn.Module) -> None:
         super().__init__()
         self.G, self.D = G, D
 
-    def losses(self, batch: Batch, player: str) -> Terms:
-        """The terms above for player "main"; for "critic" the discriminator's."""
+    def losses(self, batch: Batch, group: str) -> Terms:
+        """The terms above for group "main"; for "critic" the discriminator's."""
 
         def g() -> Tensor:
             if "g" not in batch.memo:
@@ -52,7 +52,7 @@ class Pix2Pix(System):
             logits: Tensor = self.D(torch.cat([pair_of(batch)[0], image], dim=1))
             return logits
 
-        if player == "critic":
+        if group == "critic":
             return {"critic": lambda: critic_loss(judge(pair_of(batch)[1]), judge(g().detach()))}
         return {
             "gan": lambda: generator_loss(judge(g())),

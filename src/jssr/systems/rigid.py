@@ -20,9 +20,9 @@ __all__ = ["Rigid", "build"]
 class Rigid(System):
     """A field of zeros: it has no parts and nothing to train."""
 
-    makes = {"displacement": "nothing"}
+    outputs = {"displacement": "nothing"}
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """None."""
         return {}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jssr.losses.overlap import cross_entropy, one_hot, soft_dice_loss
 from jssr.nets.vnet import VNet
-from jssr.systems.base import Alignment, Batch, System, Terms, there
+from jssr.systems.base import Alignment, Batch, System, Terms, required
 
 __all__ = ["Segmentor", "build"]
 
@@ -21,24 +21,24 @@ __all__ = ["Segmentor", "build"]
 class Segmentor(System):
     """The system of the module's docstring. S: (B, 1, *spatial) to logits (B, K, *spatial)."""
 
-    parts = ("S",)
-    makes = {"segmentation": "S"}
+    networks = ("S",)
+    outputs = {"segmentation": "S"}
 
     def __init__(self, S: nn.Module) -> None:
         super().__init__()
         self.S = S
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above."""
 
         def logits() -> Tensor:
             if "logits" not in batch.memo:
-                batch.memo["logits"] = self.S(there(batch.supervised, "a supervised scan")).float()
+                batch.memo["logits"] = self.S(required(batch.supervised, "a supervised scan")).float()
             found: Tensor = batch.memo["logits"]
             return found
 
         def labels() -> Tensor:
-            return there(batch.supervised_labels, "supervised labels")
+            return required(batch.supervised_labels, "supervised labels")
 
         return {
             "sup": lambda: soft_dice_loss(logits().softmax(dim=1), one_hot(labels(), logits().shape[1])),

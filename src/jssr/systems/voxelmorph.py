@@ -40,14 +40,14 @@ class VoxelMorph(System):
         squarings: above 0 Phi's output is a velocity, integrated by that many squarings.
     """
 
-    parts = ("Phi",)
-    makes = {"displacement": "Phi"}
+    networks = ("Phi",)
+    outputs = {"displacement": "Phi"}
 
     def __init__(self, Phi: nn.Module, halved: bool = True, squarings: int = 7) -> None:
         super().__init__()
         self.Phi, self.halved, self.squarings = Phi, halved, squarings
 
-    def losses(self, batch: Batch, player: str) -> Terms:
+    def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above."""
 
         def moved() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -59,7 +59,7 @@ def save_state(folder: Path, state: State, system: System, optimiser: Optimizer,
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        save_tensors(plain_tensors(named_tensors(system, system.parts)), fresh / "weights.safetensors")
+        save_tensors(plain_tensors(named_tensors(system, system.networks)), fresh / "weights.safetensors")
         save_tensors(plain_tensors(_moments(system, optimiser)), fresh / "optimiser.safetensors")
         if average is not None:
             save_tensors(plain_tensors(average.tensors), fresh / "average.safetensors")
@@ -69,7 +69,6 @@ def save_state(folder: Path, state: State, system: System, optimiser: Optimizer,
             "step": state.step,
             "seconds": state.seconds,
             "scaler": state.scaler,
-            "average_updates": average.updates if average is not None else {},
             "files": {file.name: _file_checksum(file) for file in sorted(fresh.iterdir())},
         }
         (fresh / "state.json").write_text(json.dumps(data, indent=2), encoding="utf-8")
@@ -107,10 +106,10 @@ def load_state(folder: Path, system: System, optimiser: Optimizer, average: Aver
         state = State(int(data["step"]), dict(data["scaler"]), float(data["seconds"]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}: is no whole checkpoint of a run ({error})") from None
-    copy_into(named_tensors(system, system.parts), weights, folder)
+    copy_into(named_tensors(system, system.networks), weights, folder)
     _set_moments(system, optimiser, moments)
     if average is not None:
-        average.load(averaged, data["average_updates"])
+        copy_into(average.tensors, averaged, folder)
     return state
 
 

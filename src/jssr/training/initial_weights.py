@@ -14,7 +14,7 @@ __all__ = ["begun", "start_from"]
 
 
 def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> list[str]:
-    """Give the parts of a system the weights of the parts of that name of a trained one, of any system.
+    """Give the networks of a system the weights of those of the same name of a trained one, of any system.
 
     Args:
         system: untrained; changed in place.
@@ -22,32 +22,31 @@ def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> l
         structures: of the recipe that is to be trained; a segmentor's classes must be theirs.
 
     Returns:
-        The names of those parts.
+        The names of those networks.
 
     Raises:
-        CheckpointError: no such checkpoint, no part in common, one of another shape or that was shown something else,
-            or a segmentor of other structures.
+        CheckpointError: no such checkpoint, no network in common, one of another shape or that was shown something
+            else, or a segmentor of other structures.
     """
     other, recipe, _ = load_system(checkpoint)
-    common = [part for part in system.parts if part in other.parts]
+    common = [name for name in system.networks if name in other.networks]
     if not common:
-        raise CheckpointError(
-            f"{checkpoint}: {recipe.name} has the parts {', '.join(other.parts)}, none of {', '.join(system.parts)}"
-        )
-    if recipe.structures != tuple(structures) and system.makes.get("segmentation") in common:
-        knows, wanted = (", ".join(names) or "none" for names in (recipe.structures, structures))
+        theirs, ours = ", ".join(other.networks), ", ".join(system.networks)
+        raise CheckpointError(f"{checkpoint}: {recipe.name} has the networks {theirs}, none of {ours}")
+    if recipe.network.structures != tuple(structures) and system.outputs.get("segmentation") in common:
+        knows, wanted = (", ".join(names) or "none" for names in (recipe.network.structures, structures))
         raise CheckpointError(f"{checkpoint}: its segmentor knows {knows}, the recipe's structures are {wanted}")
-    for part in common:
-        if system.guide_of(part) != other.guide_of(part):
+    for name in common:
+        if system.guide_of(name) != other.guide_of(name):
             raise CheckpointError(
-                f"{checkpoint}: its {part} was shown costs of another descriptor than the recipe's; start from a "
+                f"{checkpoint}: its {name} was shown costs of another descriptor than the recipe's; start from a "
                 "run of the same options"
             )
         try:
-            system.get_submodule(part).load_state_dict(other.get_submodule(part).state_dict())
+            system.get_submodule(name).load_state_dict(other.get_submodule(name).state_dict())
         except RuntimeError as error:
             raise CheckpointError(
-                f"{checkpoint}: its {part} has another shape than the recipe's; start from a run of the same networks"
+                f"{checkpoint}: its {name} has another shape than the recipe's; start from a run of the same networks"
             ) from error
     return common
 

@@ -1,4 +1,4 @@
-"""The one training loop, for every system: stages, steps, and in each step a turn of every player (`engine.turns`).
+"""The one training loop, for every system: stages, and steps that update every optimiser group once (`steps`).
 
 Randomness inside a step (dropout and the like) is seeded with (recipe seed, step, process), batches depend on the step
 alone and so do the learning rates; hence a resumed run needs weights, moments and averages, and nothing else.
@@ -34,7 +34,7 @@ from jssr.training.log import Journal, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
 from jssr.training.optimisers import Average, make_optimiser
 from jssr.training.prefetch import Feed, Source
-from jssr.training.steps import NotFinite, Turns, broadcast, check_fit
+from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 
 __all__ = ["train"]
 
@@ -42,14 +42,8 @@ log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
     "description",
-    "one_piece",
-    "two_pieces",
-    "refine",
-    "descriptor",
-    "log_every",
-    "monitor_every",
-    "picture_every",
-    "checkpoint_every",
+    "inference",
+    *(f"training.{what}_every" for what in ("log", "monitor", "picture", "checkpoint")),
 }
 """Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
 OnPicture = Callable[[int, System, Path], None]
@@ -104,7 +98,8 @@ def train(
         run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
         run.on_picture = on_picture
         feed_workers = workers if workers is not None else (0 if device == "cpu" else 4)
-        feed = Feed(source, recipe.accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
+        accumulate = recipe.training.accumulate
+        feed = Feed(source, accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
         run.begin(resume)
         run.play(feed, progress)
     return run.end()
@@ -117,17 +112,16 @@ class _Run:
         self.fabric, self.recipe, self.out = fabric, recipe, Path(out)
         self.system = system
         self.figures = check_fit(recipe, system)
-        system.begin(
-            {term for stage in recipe.stages if stage.steps for term, weight in stage.weights.items() if weight}
-        )
-        last = recipe.channels_last
+        stages = [stage for stage in recipe.training.stages if stage.steps]
+        system.begin({term for stage in stages for term, weight in stage.weights.items() if weight})
+        last = recipe.training.channels_last
         if info["precision"] != "32-true" if last is None else last:
             use_channels_last(system)
         system.to(fabric.device)
         if fabric.world_size > 1:
             broadcast(system.state_dict().values())
-        self.average = None if recipe.ema is None else Average(system, recipe.ema)
-        self.turns = Turns(fabric, recipe, system, make_optimiser(recipe, system), self.average)
+        self.average = None if recipe.training.ema is None else Average(system, recipe.training.ema)
+        self.stepper = Stepper(fabric, recipe.training, system, make_optimiser(recipe.training, system), self.average)
         self.monitor = Monitor(self.out / "warnings.json")
         self.journal: Journal | None = None
         self.on_picture: OnPicture | None = None
@@ -150,11 +144,11 @@ class _Run:
             with atomic_path(self.out / "recipe.json") as temporary:
                 temporary.write_text(self.recipe.model_dump_json(indent=2), encoding="utf-8")
         if there:
-            self.state = checkpoint.load_state(folder, self.system, self.turns.optimiser, self.average)
-            if self.turns.scaler is not None and self.state.scaler:
-                self.turns.scaler.load_state_dict(self.state.scaler)
+            self.state = checkpoint.load_state(folder, self.system, self.stepper.optimiser, self.average)
+            if self.stepper.scaler is not None and self.state.scaler:
+                self.stepper.scaler.load_state_dict(self.state.scaler)
             self.monitor.resume(self.state.step)
-            log.info("resumed %s after step %d of %d", self.out, self.state.step, self.recipe.steps)
+            log.info("resumed %s after step %d of %d", self.out, self.state.step, self.recipe.training.steps)
 
     def end(self) -> System:
         """The system, ready for use."""
@@ -166,12 +160,11 @@ class _Run:
     def _same_recipe(self) -> None:
         path = self.out / "recipe.json"
         try:
-            # As a recipe of today: keys that came later have the values that they had without being named.
-            before = recipe_from(json.loads(path.read_text(encoding="utf-8")), str(path)).model_dump(mode="json")
+            before = _keys(recipe_from(json.loads(path.read_text(encoding="utf-8")), str(path)))
         except (OSError, ValueError, RecipeError) as error:
             raise CheckpointError(f"{path}: cannot be read, so the run cannot be resumed ({error})") from None
-        now = self.recipe.model_dump(mode="json")
-        changed = sorted(key for key in {*before, *now} - MAY_CHANGE if before.get(key) != now.get(key))
+        now = _keys(self.recipe)
+        changed = sorted(key for key in now.keys() - MAY_CHANGE if before[key] != now[key])
         if changed:
             raise TrainingError(
                 f"{self.out}: cannot be resumed with another recipe ({', '.join(changed)} changed); "
@@ -184,7 +177,7 @@ class _Run:
         """Make all steps that are left."""
         first = self.fabric.is_global_zero
         recipe, started = self.recipe, self.state.step
-        journal = Journal(self.out, self.figures, recipe.steps, started, progress) if first else None
+        journal = Journal(self.out, self.figures, recipe.training.steps, started, progress) if first else None
         self.journal = journal
         alone = self.fabric.world_size == 1  # several processes would not stop at the same step
         with journal or nullcontext(), _stoppable(alone) as stopped:
@@ -204,7 +197,7 @@ class _Run:
     def turn(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
         """Play a step; the run's warnings tell how it ended, if it did."""
         try:
-            return self.turns.play(step, stage, batches)
+            return self.stepper.step(step, stage, batches)
         except NotFinite as error:
             if self.fabric.is_global_zero:
                 self.monitor.say("nan", step + 1, str(error))
@@ -216,16 +209,20 @@ class _Run:
         """Log, watch, draw and save after a step, each where it is due."""
         recipe, done = self.recipe, self.state.step
         assert self.journal is not None
-        save = stopped or _due(recipe.checkpoint_every, done) or done == recipe.first_step(stage) + stage.steps
-        if save or _due(recipe.log_every, done):
+        save = (
+            stopped
+            or _due(recipe.training.checkpoint_every, done)
+            or done == recipe.training.first_step(stage) + stage.steps
+        )
+        if save or _due(recipe.training.log_every, done):
             self.journal.flush(done, stage.name)
         batch.memo.clear()
-        if _due(recipe.monitor_every, done):
+        if _due(recipe.training.monitor_every, done):
             with self._as_used():
                 found = inspect(self.system, batch, _trained(recipe, stage))
             self.monitor.update(done, found)
             self.journal.scalars(done, {f"monitor/{name}": value for name, value in found.items()})
-        if _due(recipe.picture_every, done):
+        if _due(recipe.training.picture_every, done):
             self.draw(batch)
         if save:
             self.save()
@@ -245,12 +242,12 @@ class _Run:
     def save(self) -> None:
         """Write the state to resume from, then the weights to use."""
         state = self.state
-        if self.turns.scaler is not None:
-            state.scaler = self.turns.scaler.state_dict()
-        checkpoint.save_state(self.out / "checkpoint", state, self.system, self.turns.optimiser, self.average)
+        if self.stepper.scaler is not None:
+            state.scaler = self.stepper.scaler.state_dict()
+        checkpoint.save_state(self.out / "checkpoint", state, self.system, self.stepper.optimiser, self.average)
         info = {
             "step": state.step,
-            "steps": self.recipe.steps,
+            "steps": self.recipe.training.steps,
             "seconds": round(state.seconds, 1),
             "steps_per_second": round(state.step / max(state.seconds, 1e-9), 4),
             "device": str(self.fabric.device.type),
@@ -274,7 +271,7 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int) -> tuple[Fabric, str
     """Fabric, and the precision that it computes in."""
     if device_type(accelerator) == "cuda" and not torch.cuda.is_available():
         raise TrainingError(f"accelerator {accelerator!r}: torch sees no GPU here; train on 'cpu'")
-    precision: Any = choose_precision(recipe.precision, accelerator)
+    precision: Any = choose_precision(recipe.training.precision, accelerator)
     strategy = "ddp" if devices > 1 else "auto"
     try:
         return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision), precision
@@ -283,14 +280,21 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int) -> tuple[Fabric, str
 
 
 def _plan(recipe: Recipe, start: int) -> Iterator[tuple[int, Stage]]:
-    everything = (stage for stage in recipe.stages for _ in range(stage.steps))
+    everything = (stage for stage in recipe.training.stages for _ in range(stage.steps))
     return ((step, stage) for step, stage in enumerate(everything) if step >= start)
 
 
 def _trained(recipe: Recipe, stage: Stage) -> frozenset[str]:
     """Parts that this stage or one before it trains."""
-    until = recipe.stages.index(stage) + 1
-    return frozenset(part for earlier in recipe.stages[:until] if earlier.steps for part in earlier.parts)
+    until = recipe.training.stages.index(stage) + 1
+    return frozenset(name for earlier in recipe.training.stages[:until] if earlier.steps for name in earlier.networks)
+
+
+def _keys(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe by key, those of network, preprocessing and training one by one."""
+    data = recipe.model_dump(mode="json")
+    sections = {name: data.pop(name) for name in ("network", "preprocessing", "training")}
+    return data | {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
 
 
 def _due(every: int, done: int) -> bool:

@@ -72,17 +72,17 @@ def look(system: System, batch: Batch) -> Alignment:
 
 
 def inspect(system: System, batch: Batch, trained: frozenset[str]) -> dict[str, float]:
-    """The figures of the table above for whatever the batch has, of the parts that have been trained so far."""
+    """The figures of the table above for whatever the batch has, of the networks that have been trained so far."""
     if batch.moving is not None and batch.fixed is not None:
-        return figures(look(system, batch), batch, system.makes, trained)
-    if batch.supervised is not None and system.makes.get("segmentation") in trained:
+        return figures(look(system, batch), batch, system.outputs, trained)
+    if batch.supervised is not None and system.outputs.get("segmentation") in trained:
         with inference(system):
             return {"foreground_fraction": foreground_fraction(system.segment(batch.supervised))}
     return {}
 
 
 def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], trained: frozenset[str]) -> dict[str, float]:
-    """The figures of the table above, of the outputs whose part (`System.makes`) has been trained so far."""
+    """The figures of the table above, of the outputs whose network (`System.outputs`) has been trained so far."""
     if batch.moving is None or batch.fixed is None:
         raise ValueError("the batch has no pair")
 

@@ -1,103 +1,108 @@
 """The optimiser, the learning-rate schedule and the averaged weights.
 
-One torch optimiser serves all parts, one parameter group each. Torch's optimisers pass over parameters without a
-gradient, so a player's turn moves (and ages the moments of) exactly the parts it computed gradients for.
+One torch optimiser serves all networks, one parameter group each. Torch's optimisers pass over parameters without a
+gradient, so the step of an optimiser group updates (and ages the moments of) exactly its own networks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
-from jssr.recipes.config import Recipe, Stage
-from jssr.systems.base import System, named_tensors
+from jssr.recipes.config import Stage, Training
+from jssr.systems.base import System
 
 __all__ = ["Average", "make_optimiser", "schedule_factor", "set_rates"]
 
 
-def make_optimiser(recipe: Recipe, system: System) -> Optimizer:
-    """One optimiser, one group per part; the groups carry the part's name."""
-    groups = [{"params": list(system.get_submodule(part).parameters()), "part": part} for part in system.parts]
-    if recipe.optimiser == "sgd":
-        return SGD(groups, lr=0.0, momentum=recipe.betas[0], weight_decay=recipe.weight_decay)
-    kind = Adam if recipe.optimiser == "adam" else AdamW
-    return kind(groups, lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
+def make_optimiser(training: Training, system: System) -> Optimizer:
+    """One optimiser, one parameter group per network; the groups carry the network's name."""
+    groups = [{"params": list(system.get_submodule(n).parameters()), "network": n} for n in system.networks]
+    if training.optimiser == "sgd":
+        return SGD(groups, lr=0.0, momentum=training.betas[0], weight_decay=training.weight_decay)
+    kind = Adam if training.optimiser == "adam" else AdamW
+    return kind(groups, lr=0.0, betas=training.betas, weight_decay=training.weight_decay)
 
 
-def schedule_factor(recipe: Recipe, step: int, part: str | None = None) -> float:
+def schedule_factor(training: Training, step: int, network: str | None = None) -> float:
     """What the learning rates are multiplied by at a step, counted from 0 over all stages.
 
-    A function of the step alone, so that a resumed run has nothing to restore. With a part and `schedule_by` "part" it
-    counts the steps of the stages that train that part.
+    A function of the step alone, so that a resumed run has nothing to restore. With a network and `schedule_by`
+    "network" it counts the steps of the stages that train that network.
     """
-    whole = recipe.steps
-    if part is not None and recipe.schedule_by == "part":
-        step, whole = _own_steps(recipe, step, part)
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "halving":
-        return float(0.5 ** ((step - recipe.warmup_steps) // recipe.halve_every))
-    done = (step - recipe.warmup_steps) / max(whole - recipe.warmup_steps, 1)
-    if recipe.schedule == "cosine":
+    steps, warmup = training.steps, training.warmup_steps
+    if network is not None and training.schedule_by == "network":
+        step, steps = _own_steps(training, step, network)
+    if step < warmup:
+        return (step + 1) / warmup
+    if training.schedule == "halving":
+        return float(0.5 ** ((step - warmup) // training.halve_every))
+    done = (step - warmup) / max(steps - warmup, 1)
+    if training.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
-    if recipe.schedule == "poly":
+    if training.schedule == "poly":
         return float((1 - done) ** 0.9)
     return 1.0
 
 
-def _own_steps(recipe: Recipe, step: int, part: str) -> tuple[int, int]:
-    """Of the stages that train a part: their steps before `step`, and all of them."""
-    before, whole = 0, 0
-    for stage in recipe.stages:
-        if part in stage.parts:
-            before += min(max(step - recipe.first_step(stage), 0), stage.steps)
-            whole += stage.steps
-    return before, whole
+def _own_steps(training: Training, step: int, network: str) -> tuple[int, int]:
+    """Of the stages that train a network: their steps before `step`, and all of them."""
+    own = [stage for stage in training.stages if network in stage.networks]
+    before = sum(min(max(step - training.first_step(stage), 0), stage.steps) for stage in own)
+    return before, sum(stage.steps for stage in own)
 
 
-def set_rates(optimiser: Optimizer, recipe: Recipe, stage: Stage, step: int) -> None:
-    """Give each part of the stage its learning rate at `step`."""
+def set_rates(optimiser: Optimizer, training: Training, stage: Stage, step: int) -> None:
+    """Give each network of the stage its learning rate at `step`."""
     for group in optimiser.param_groups:
-        if group["part"] in stage.parts:
-            factor = schedule_factor(recipe, step, group["part"])
-            group["lr"] = recipe.learning_rate(stage, group["part"]) * factor
+        name = group["network"]
+        if name in stage.networks:
+            group["lr"] = training.learning_rate(stage, name) * schedule_factor(training, step, name)
 
 
 class Average:
-    """An exponential moving average of the weights of each part, in float32.
+    """An exponential moving average of each network's weights and buffers, in float32: torch's `AveragedModel`, one a
+    network, since a step updates some of them alone.
 
-    The decay rises as (1 + n) / (10 + n) with the n updates a part has had, up to `decay`, so that the untrained
-    weights a part began with are soon forgotten (as in TensorFlow's ExponentialMovingAverage). Buffers are copied.
+    The decay rises as (1 + n) / (10 + n) with the n updates a network has had, up to `decay`, so that the untrained
+    weights a network began with are soon forgotten (as in TensorFlow's ExponentialMovingAverage).
+
+    Attributes:
+        networks: the averages. Torch's count begins at 1, as the weights at the start are the first of them.
     """
 
     def __init__(self, system: System, decay: float) -> None:
-        self.system = system
-        self.decay = decay
-        self.tensors = {name: value.detach().clone() for name, value in named_tensors(system, system.parts).items()}
-        self.updates = dict.fromkeys(system.parts, 0)
-
-    @torch.no_grad()
-    def update(self, parts: Collection[str]) -> None:
-        """Take in the present weights of the parts that have just changed."""
-        for part in parts:
-            n = self.updates[part] = self.updates[part] + 1
-            keep = min(self.decay, (1 + n) / (10 + n))
-            for name, value in named_tensors(self.system, (part,)).items():
-                if value.is_floating_point():
-                    self.tensors[name].lerp_(value, 1 - keep)
+        def mix(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+            keep = min(decay, (1 + int(count)) / (10 + int(count)))
+            for average, value in zip(averages, values, strict=True):
+                if average.is_floating_point():
+                    average.lerp_(value, 1 - keep)
                 else:
-                    self.tensors[name].copy_(value)
+                    average.copy_(value)
 
-    def load(self, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
-        """Continue from saved averages and their counts."""
-        for name, value in self.tensors.items():
-            value.copy_(tensors[name])
-        self.updates = {part: int(updates[part]) for part in self.updates}
+        self.system = system
+        self.networks = {
+            name: AveragedModel(system.get_submodule(name), multi_avg_fn=torch.no_grad()(mix), use_buffers=True)
+            for name in system.networks
+        }
+        for average in self.networks.values():
+            average.n_averaged.fill_(1)
+
+    def update(self, networks: Collection[str]) -> None:
+        """Take in the present weights of the networks that have just changed."""
+        for name in networks:
+            self.networks[name].update_parameters(self.system.get_submodule(name))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The averages and their counts, by name ("G.module.conv.weight", "G.n_averaged"); the tensors themselves."""
+        return {f"{n}.{key}": value for n, one in self.networks.items() for key, value in one.state_dict().items()}
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -111,12 +116,17 @@ class Average:
     @torch.no_grad()
     def settle(self) -> None:
         """Give the system the averaged weights for good."""
-        for name, value in named_tensors(self.system, self.system.parts).items():
-            value.copy_(self.tensors[name])
+        for value, average in self._pairs():
+            value.copy_(average)
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, value in named_tensors(self.system, self.system.parts).items():
+        for value, average in self._pairs():
             other = value.clone()
-            value.copy_(self.tensors[name])
-            self.tensors[name].copy_(other)
+            value.copy_(average)
+            average.copy_(other)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for name, average in self.networks.items():
+            own = self.system.get_submodule(name).state_dict().values()
+            yield from zip(own, average.module.state_dict().values(), strict=True)

@@ -89,7 +89,9 @@ class PairSource:
         try:
             cohort.check_phases(*(phase for phase in (reference_phase, moving) if phase is not None))
         except CohortError as error:
-            raise CohortError(f"{error}; name them with --set reference_phase=PHASE, --set moving=PHASE") from None
+            raise CohortError(
+                f"{error}; name them with --set preprocessing.reference_phase=PHASE, --set preprocessing.moving=PHASE"
+            ) from None
         self.patch = None if patch is None else tuple(int(s) for s in patch)
         self.reference_phase, self.moving, self.size, self.seed, self.augment = (
             reference_phase,
@@ -170,7 +172,7 @@ class PairSource:
         taught = self.taught if needs & {"labels", "labelled"} else []
         if "labelled" in needs and not taught:
             why = (
-                f"the share 0 (labelled) hides those of {len(self.hidden)} cases; --set labelled=1 shows them"
+                f"the share 0 (labelled) hides those of {len(self.hidden)} cases; --set training.labelled=1 shows them"
                 if self.hidden
                 else "no training case has them"
             )
@@ -199,7 +201,9 @@ class PairSource:
         """Values of label maps must have names, and each phase's must hold some of the structures."""
         classes = {value for values in self.shelf.values for value in values}
         if not classes:
-            raise TrainingError("this recipe learns from label maps and names no structures: --set structures='[...]'")
+            raise TrainingError(
+                "this recipe learns from label maps and names no structures: --set network.structures='[...]'"
+            )
         found: dict[str, set[int]] = {}
         for case in taught:
             for phase in dict.fromkeys(phase for pair in self._taught(case) for phase in pair):

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from pydantic import BaseModel
-
 from jssr.cohorts.prepared import prepared_flat
 from jssr.core.grid import dims_in_words
-from jssr.errors import RecipeError, TrainingError
+from jssr.errors import TrainingError
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_grid
-from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.config import Recipe
 from jssr.training.pairs import PairSource
 from jssr.training.synthetic import MadePairs
 
 __all__ = ["source_of"]
-
-Numbers = TypeVar("Numbers", bound=BaseModel)
 
 
 def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_gb: float) -> PairSource | MadePairs:
@@ -29,37 +22,37 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
         cache_gb: memory for prepared scans.
 
     Raises:
-        RecipeError: numbers of `augment` or `deform` that cannot be.
         CohortError, TrainingError: as `PairSource` and `MadePairs`, and for radiographs that were prepared for another
             recipe, or not at all.
     """
     _check_prepared(recipe, cohort, supervised)
-    augment = _numbers(Augment, recipe, "augment")
-    if recipe.deform is not None:
+    training, to = recipe.training, recipe.preprocessing
+    if training.deform is not None:
         return MadePairs(
-            cohort, recipe.structures, recipe.window, _numbers(Deform, recipe, "deform"), recipe.batch, recipe.seed,
-            augment, cache_gb=cache_gb,
+            cohort, recipe.network.structures, to.window, training.deform, training.batch, training.seed,
+            training.augment, cache_gb=cache_gb,
         )  # fmt: skip
     return PairSource(
-        cohort, supervised, recipe.structures, recipe.reference_phase, recipe.window, recipe.patch, recipe.batch,
-        recipe.seed, augment, cache_gb=cache_gb, labelled=recipe.labelled, moving=recipe.moving, in_body=recipe.in_body,
+        cohort, supervised, recipe.network.structures, to.reference_phase, to.window, training.patch, training.batch,
+        training.seed, training.augment, cache_gb=cache_gb, labelled=training.labelled, moving=to.moving,
+        in_body=training.in_body,
     )  # fmt: skip
 
 
 def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -> None:
     """Scans must be of the kind that the recipe takes, and lie on the grid that it works on."""
     n = read_grid(cohort.image(cohort.cases[0], cohort.reference_phase)).ndim
-    if n not in recipe.dims:
-        takes = dims_in_words(recipe.dims)
+    if n not in recipe.preprocessing.dims:
+        takes = dims_in_words(recipe.preprocessing.dims)
         raise TrainingError(f"{cohort.root}: holds {n}D images; recipe {recipe.name} takes {takes}")
-    if n == 3 and recipe.deform is None:
+    if n == 3 and recipe.training.deform is None:
         for part in (cohort, supervised):
             if part is not None:
                 _check_grids(recipe, part)
-    if n == 2 and prepared_flat(cohort) != recipe.flat:
+    if n == 2 and prepared_flat(cohort) != recipe.preprocessing.pixels:
         raise TrainingError(
-            f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.flat} pixels; run "
-            f"jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
+            f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.preprocessing.pixels} "
+            f"pixels; run jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
         )
 
 
@@ -72,22 +65,17 @@ def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
         first = next(iter(grids))
         for phase, grid in grids.items():
             file = cohort.image(case, phase)
-            if any(abs(a - b) > 0.01 * b for a, b in zip(grid.spacing, recipe.spacing, strict=True)):
-                found, due = (" x ".join(f"{s:.4g}" for s in sizes) for sizes in (grid.spacing, recipe.spacing))
+            if any(abs(a - b) > 0.01 * b for a, b in zip(grid.spacing, recipe.preprocessing.spacing, strict=True)):
+                found, due = (
+                    " x ".join(f"{s:.4g}" for s in sizes) for sizes in (grid.spacing, recipe.preprocessing.spacing)
+                )
                 own = ", ".join(f"{s:.4g}" for s in grid.spacing)
                 raise TrainingError(
                     f"{file}: has voxels of {found} mm, recipe {recipe.name} works at {due}; {prepare}, or say "
-                    f"--set 'spacing=[{own}]'"
+                    f"--set 'preprocessing.spacing=[{own}]'"
                 )
             if not grid.same_as(grids[first], tolerance=0.05):
                 raise TrainingError(f"{file}: lies on another grid than the case's {first} scan; {prepare}")
             labels = case.labels.get(phase)
             if labels is not None and not read_grid(cohort.path(labels)).same_as(grid, tolerance=0.05):
                 raise TrainingError(f"{cohort.path(labels)}: lies on another grid than its image; {prepare}")
-
-
-def _numbers(kind: type[Numbers], recipe: Recipe, key: str) -> Numbers:
-    try:
-        return kind.model_validate(getattr(recipe, key))
-    except ValueError as error:
-        raise RecipeError(f"recipe {recipe.name}: {key}: {str(error).splitlines()[-1]}") from error

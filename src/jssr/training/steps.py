@@ -1,12 +1,12 @@
-"""One step of training: a turn of every player.
+"""One step of training: every optimiser group is updated once.
 
-In its turn a player's weighted terms are summed, their gradient by the player's parts is computed, clipped and
-stepped. Other parts do not move. A part asks for gradients until its last player of the step has played, so that what
-one player's forward pass made (`Batch.memo`) serves the next one too.
+The weighted terms of a group are summed; their gradient by the group's networks is computed, clipped and stepped. Other
+networks do not move. A network asks for gradients until its last group of the step is done, so that what one group's
+forward pass made (`Batch.memo`) serves the next one too.
 
-With several processes each one draws batches of its own and the gradients are averaged by hand after each turn. A
+With several processes each one draws batches of its own and the gradients are averaged by hand after each group. A
 wrapper such as DistributedDataParallel expects one forward and one backward pass of one module, which alternating
-players do not have.
+groups do not have.
 """
 
 from __future__ import annotations
@@ -23,103 +23,103 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jssr.errors import TrainingError, nearest
-from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.config import Recipe, Stage, Training
 from jssr.systems.base import Batch, System
 from jssr.training.optimisers import Average, set_rates
 
-__all__ = ["NotFinite", "Turns", "broadcast", "check_fit"]
+__all__ = ["NotFinite", "Stepper", "broadcast", "check_fit"]
 
 SKIPS_ALLOWED = 20
-"""Turns in a row without finite gradients while the fp16 loss scale is found."""
+"""Updates in a row without finite gradients while the fp16 loss scale is found."""
 
 
 class NotFinite(TrainingError):
     """A loss or gradient is NaN or infinite."""
 
 
-class Turns:
-    """Plays the steps of a run.
+class Stepper:
+    """Makes the steps of a run.
 
     Args:
         fabric: launched.
-        optimiser: of `make_optimiser`; `average`: kept up to date after each turn, if given.
+        optimiser: of `make_optimiser`; `average`: kept up to date after each update, if given.
     """
 
     def __init__(
-        self, fabric: Fabric, recipe: Recipe, system: System, optimiser: Optimizer, average: Average | None
+        self, fabric: Fabric, training: Training, system: System, optimiser: Optimizer, average: Average | None
     ) -> None:
-        self.fabric, self.recipe, self.system = fabric, recipe, system
+        self.fabric, self.training, self.system = fabric, training, system
         self.optimiser, self.average = optimiser, average
-        self.stepper = cast(_FabricOptimizer, fabric.setup_optimizers(optimiser))
+        self.wrapped = cast(_FabricOptimizer, fabric.setup_optimizers(optimiser))
         self.scaler = getattr(fabric.strategy.precision, "scaler", None)
         """The fp16 loss scaler, None in other precisions."""
         self.skips = 0
 
-    def play(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
-        """One turn of every player of the stage."""
-        _seed(self.recipe.seed, step, self.fabric.global_rank)
-        if stage.fresh_optimisers and step == self.recipe.first_step(stage):
-            for parameter in self._parameters(stage.parts):
+    def step(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
+        """Update every optimiser group of the stage once."""
+        _seed(self.training.seed, step, self.fabric.global_rank)
+        if stage.fresh_optimisers and step == self.training.first_step(stage):
+            for parameter in self._parameters(stage.networks):
                 self.optimiser.state.pop(parameter, None)
-        set_rates(self.optimiser, self.recipe, stage, step)
-        for part in self.system.parts:
-            self.system.get_submodule(part).train(part in stage.parts)
+        set_rates(self.optimiser, self.training, stage, step)
+        for name in self.system.networks:
+            self.system.get_submodule(name).train(name in stage.networks)
         figures: dict[str, float] = {}
-        players = list(stage.train.items())
-        for turn, (player, parts) in enumerate(players):
-            moving = {part for _, parts_left in players[turn:] for part in parts_left}
-            for part in self.system.parts:
-                self.system.get_submodule(part).requires_grad_(part in moving)
-            found = self.turn(step, stage, player, batches)
-            figures |= {f"{player}/{name}": value for name, value in found.items()}
+        groups = list(stage.train.items())
+        for index, (group, networks) in enumerate(groups):
+            pending = {name for _, names in groups[index:] for name in names}
+            for name in self.system.networks:
+                self.system.get_submodule(name).requires_grad_(name in pending)
+            found = self.update(step, stage, group, batches)
+            figures |= {f"{group}/{name}": value for name, value in found.items()}
             for batch in batches:
-                self.system.forget(batch, parts)
+                self.system.forget(batch, networks)
         if self.fabric.world_size > 1:
             broadcast(self.system.buffers())
         return figures
 
-    def turn(self, step: int, stage: Stage, player: str, batches: list[Batch]) -> dict[str, float]:
-        """Sum a player's terms over the batches, and step its parts. Returns mean terms and the gradient's norm."""
-        parameters = self._parameters(stage.train[player])
-        where = f"step {step + 1}, stage {stage.name}, player {player}"
+    def update(self, step: int, stage: Stage, group: str, batches: list[Batch]) -> dict[str, float]:
+        """Sum a group's terms over the batches, and step its networks. Returns mean terms and the gradient's norm."""
+        parameters = self._parameters(stage.train[group])
+        where = f"step {step + 1}, stage {stage.name}, optimiser group {group}"
         totals: dict[str, float] = {}
-        taught = False
+        has_gradient = False
         for batch in batches:
             with self.fabric.autocast():
-                terms = self.system.losses(batch, player)
+                terms = self.system.losses(batch, group)
                 values = {name: terms[name]().float() for name in terms if stage.weights.get(name)}
             numbers = self._mean(torch.stack([value.detach() for value in values.values()]))
             for name, number in zip(values, numbers.tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + number / len(batches)
-            # While the fp16 scale is sought, an overflow is expected and costs one turn; see _stepped.
+            # While the fp16 scale is sought, an overflow is expected and costs one update; see _stepped.
             bad = [] if self.scaler is not None else [name for name in values if not math.isfinite(totals[name])]
             if bad:
                 _stop(f"{where}: the loss term {' and '.join(bad)} is not finite")
             loss = torch.stack([stage.weights[name] * value for name, value in values.items()]).sum()
-            if loss.requires_grad:  # a batch can have nothing to say to a player: no labels for one that needs them
+            if loss.requires_grad:  # a batch can teach a group nothing: no labels for one that needs them
                 self.fabric.backward(loss / len(batches), inputs=parameters)
-                taught = True
-        if not self._anyone(taught):
+                has_gradient = True
+        if not self._anyone(has_gradient):
             return totals | {"grad_norm": 0.0}
-        norm = self._stepped(where, parameters, taught)
+        norm = self._stepped(where, parameters, has_gradient)
         if math.isfinite(norm) and self.average is not None:
-            self.average.update(stage.train[player])
+            self.average.update(stage.train[group])
         return totals | {"grad_norm": norm}
 
-    def _stepped(self, where: str, parameters: list[nn.Parameter], taught: bool) -> float:
+    def _stepped(self, where: str, parameters: list[nn.Parameter], has_gradient: bool) -> float:
         """Average the gradients over the processes, clip them and step; returns their norm before clipping."""
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if taught and not gradients:
-            raise TrainingError(f"{where}: the weighed terms do not depend on the parts that it trains")
+        if has_gradient and not gradients:
+            raise TrainingError(f"{where}: the weighted terms do not depend on the networks that it trains")
         if self.fabric.world_size > 1:
-            for p in parameters:  # what one process was taught nothing of, another may have been
+            for p in parameters:  # one process may have no gradient where another has
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             gradients = [p.grad for p in parameters if p.grad is not None]
             mean = self._mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
             for gradient, part in zip(gradients, torch.split(mean, [g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view(gradient.shape))
-        limit = self.recipe.clip or math.inf
-        found = self.fabric.clip_gradients(self.system, self.stepper, max_norm=limit, error_if_nonfinite=False)
+        limit = self.training.clip or math.inf
+        found = self.fabric.clip_gradients(self.system, self.wrapped, max_norm=limit, error_if_nonfinite=False)
         norm = float(cast(Tensor, found))
         if not math.isfinite(norm):
             self.skips += 1
@@ -127,48 +127,47 @@ class Turns:
                 _stop(f"{where}: the gradient is not finite")
         else:
             self.skips = 0
-        self.stepper.step()  # under an fp16 scaler this leaves the weights where the gradient is not finite
+        self.wrapped.step()  # under an fp16 scaler this leaves the weights where the gradient is not finite
         self.optimiser.zero_grad(set_to_none=True)
         return norm
 
-    def _anyone(self, taught: bool) -> bool:
+    def _anyone(self, has_gradient: bool) -> bool:
         """Whether some process has a gradient: all of them step, or none."""
         if self.fabric.world_size == 1:
-            return taught
-        return bool(self._mean(torch.tensor(float(taught), device=self.fabric.device)) > 0)
+            return has_gradient
+        return bool(self._mean(torch.tensor(float(has_gradient), device=self.fabric.device)) > 0)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Mean over the processes."""
         return cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean"))
 
-    def _parameters(self, parts: Sequence[str]) -> list[nn.Parameter]:
-        return [p for part in parts for p in self.system.get_submodule(part).parameters()]
+    def _parameters(self, networks: Sequence[str]) -> list[nn.Parameter]:
+        return [p for name in networks for p in self.system.get_submodule(name).parameters()]
 
 
 def check_fit(recipe: Recipe, system: System) -> list[str]:
     """Check, before any computing, that recipe and system fit, and return the names of all figures of the run.
 
     Raises:
-        TrainingError: a stage trains a part that the system lacks, weighs an unknown term, or none of a player's.
+        TrainingError: a stage trains a network that the system lacks, weights an unknown term, or none of a group's.
     """
     names: dict[str, None] = {}
-    for stage in recipe.stages:
+    for stage in recipe.training.stages:
         offered: dict[str, None] = {}
-        for player, parts in stage.train.items():
-            for part in parts:
-                if part not in system.parts:
-                    raise TrainingError(
-                        f"stage {stage.name} trains {part!r}, which {recipe.system} lacks{nearest(part, system.parts)}"
-                    )
-            terms = system.losses(Batch(), player)  # terms are lazy: nothing is computed
-            weighed = [term for term in terms if stage.weights.get(term)]
-            if not weighed:
-                raise TrainingError(f"stage {stage.name} weighs no term of player {player!r}{nearest('', terms)}")
+        for group, networks in stage.train.items():
+            unknown = next((name for name in networks if name not in system.networks), None)
+            if unknown is not None:
+                where, lacks = f"stage {stage.name} trains {unknown!r}", f"which {recipe.network.system} lacks"
+                raise TrainingError(f"{where}, {lacks}{nearest(unknown, system.networks)}")
+            terms = system.losses(Batch(), group)  # terms are lazy: nothing is computed
+            weighted = [term for term in terms if stage.weights.get(term)]
+            if not weighted:
+                raise TrainingError(f"stage {stage.name} weights no term of group {group!r}{nearest('', terms)}")
             offered |= dict.fromkeys(terms)
-            names |= dict.fromkeys(f"{player}/{name}" for name in (*weighed, "grad_norm"))
+            names |= dict.fromkeys(f"{group}/{name}" for name in (*weighted, "grad_norm"))
         for term in stage.weights:
             if term not in offered:
-                raise TrainingError(f"stage {stage.name} weighs an unknown term {term!r}{nearest(term, offered)}")
+                raise TrainingError(f"stage {stage.name} weights an unknown term {term!r}{nearest(term, offered)}")
     return list(names)
 
 
