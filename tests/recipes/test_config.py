@@ -162,7 +162,9 @@ def test_unknown_key_in_a_file_names_the_nearest(tmp_path: Path) -> None:
         load_recipe(path)
 
 
-@pytest.mark.parametrize(("name", "text"), [("r.json", "{"), ("r.toml", "= 1"), ("r.json", "[1]"), ("r.json", "{}"), ("r.yaml", "a: [")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("r.json", "{"), ("r.toml", "= 1"), ("r.json", "[1]"), ("r.json", "{}"), ("r.yaml", "a: [")]
+)
 def test_malformed_files_are_named(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(RecipeError, match=name.replace(".", r"\.")):
