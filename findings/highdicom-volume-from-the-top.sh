@@ -4,7 +4,7 @@
 # What happens: array[0] is the HIGHEST slice. The array's axes are slices, rows, columns, and highdicom orders the slices
 #   so that these three are right-handed. Rows run to the back and columns to the left, so slices must run to the feet.
 #   The affine says so (its first column is negative), and its index order is that of the array, not ITK's.
-# Source: highdicom, documentation of "Volume" and of get_volume_from_series.
+# Source: highdicom, spatial.py, get_volume_positions (handedness=RIGHT_HANDED unless told otherwise).
 # Who is hurt: whoever puts the array beside one of SimpleITK, or gives it a grid of spacing and origin of their own: the
 #   patient is upside down, and left and right look right.
 # Seen with highdicom 0.26.1, pydicom 3.0.1 and SimpleITK 2.5.2 (slices at z = 0, 1, 2, 3 mm hold 0, 1, 2, 3):

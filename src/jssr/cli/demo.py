@@ -33,7 +33,7 @@ def demo(
     from jssr.cli.tables import show_results, warn
     from jssr.io.cohort import Case, Cohort
     from jssr.io.study import study_of
-    from jssr.phantom.study import ANCHOR, make_study
+    from jssr.phantom.study import REFERENCE_PHASE, make_study
     from jssr.phantom.writer import regions_of, write_study
     from jssr.registration.model import load_model
     from jssr.registration.study import align
@@ -46,7 +46,7 @@ def demo(
         place = out / patient.id
         cohort = Cohort(
             name="demo",
-            reference_phase=ANCHOR,
+            reference_phase=REFERENCE_PHASE,
             cases=[Case(**case)],
             label_names=patient.label_names,
             regions=regions_of(patient.label_names),
@@ -54,7 +54,7 @@ def demo(
         )
         cohort.save()
         study = study_of(cohort, cohort.cases[0])
-        done = align(study, ANCHOR, checkpoint=model, refine=refine, device=device, on_stage=stages)
+        done = align(study, REFERENCE_PHASE, checkpoint=model, refine=refine, device=device, on_stage=stages)
         stages("writing")
         done.save(out)
     show_results(opt.console(), done.results)

@@ -151,8 +151,8 @@ def _colon_gas(
 ) -> None:
     """Gas lies in front, more in some stretches than in others; bubbles in the stool."""
     rng = canvas.rng
-    knots = rng.uniform(-1.4, 0.9, 14)
-    fill = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, 14), knots)  # surface above the middle, in radii
+    levels = rng.uniform(-1.4, 0.9, 14)
+    fill = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, 14), levels)  # surface above the middle, in radii
     fill[45:75] = np.minimum(fill[45:75] + 0.5, 1.0)  # the transverse colon floats in front
     surface = (line[:, 1] + fill * radii - 0).astype(np.float32)
     index = np.clip(place, 0, len(line) - 1)
@@ -174,13 +174,13 @@ def paint_small_bowel(canvas: Canvas, torso: Torso, ranges: Ranges) -> None:
     for at, index in zip(seeds, world, strict=True):
         if canvas.tissue[tuple(index)] != T.FAT_VISCERAL or torso.cavity[tuple(index)] < 9:
             continue
-        way = rng.standard_normal(3) * [1, 1, 0.6]
-        way /= np.linalg.norm(way)
-        turn = np.cross(way, rng.standard_normal(3))
+        along = rng.standard_normal(3) * [1, 1, 0.6]
+        along /= np.linalg.norm(along)
+        turn = np.cross(along, rng.standard_normal(3))
         turn /= np.linalg.norm(turn)
         s = np.linspace(-1, 1, 8)[:, None]
         length, bend = rng.uniform(25, 60), rng.uniform(-28, 28)
-        line = at + s * length * way + (s**2 - 0.2) * bend * turn
+        line = at + s * length * along + (s**2 - 0.2) * bend * turn
         line[:, 1] = np.clip(line[:, 1], front + 10, back - 2)
         radius = float(rng.uniform(9.0, 15.5))
         radii = radius * (1 + 0.12 * np.sin(s[:, 0] * 5 + rng.uniform(0, 6)))

@@ -123,10 +123,10 @@ def paint_gallbladder(canvas: Canvas, liver: Liver, torso: Torso) -> dict[str, N
     length, radius = float(rng.uniform(48, 75)), float(rng.uniform(10.5, 16.5))
     neck = liver.hilum + [-16, -4, -10]
     goal = np.array([-0.52 * body.half, 0.72 * body.front + 0.28 * body.spine_front, neck[2] - 42])
-    way = (goal - neck) / np.linalg.norm(goal - neck)
+    along = (goal - neck) / np.linalg.norm(goal - neck)
     t = np.array([0.0, 0.15, 0.4, 0.65, 0.85])
     bend = np.outer(np.sin(t * np.pi), [0, 4, 5])
-    line = neck + np.outer(t * length, way) + bend
+    line = neck + np.outer(t * length, along) + bend
     box, distance, _ = canvas.tube(line, radius * np.array([0.3, 0.45, 0.8, 1.0, 0.85]), margin=3.0)
     distance += 0.5 * canvas.rough[box]
     canvas.paint(box, distance < 3.2, T.FAT_VISCERAL, over=[T.LIVER])

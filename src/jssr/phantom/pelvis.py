@@ -202,16 +202,16 @@ def _paint_prostate(canvas: Canvas, centre: NDArray[np.float64], radii: NDArray[
 def _paint_rectum(canvas: Canvas, size: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A tube from the anus along the sacrum, wall round stool and gas; returns its line and radii."""
     rng = canvas.rng
-    way = np.array(
+    course = np.array(
         [[0, 30, -85], [0, 34, -60], [0, 30, -32], [1, 34, -8], [3, 44, 18], [6, 54, 45], [12, 52, 78]], float
     )
-    way[:, 0] += np.cumsum(rng.normal(0, 1.6, len(way)))
-    way[2:, 1] += rng.normal(0, 2)
-    t = np.linspace(0, len(way) - 1, 30)
-    line = np.stack([np.interp(t, np.arange(len(way)), way[:, a]) for a in range(3)], axis=1)
+    course[:, 0] += np.cumsum(rng.normal(0, 1.6, len(course)))
+    course[2:, 1] += rng.normal(0, 2)
+    t = np.linspace(0, len(course) - 1, 30)
+    line = np.stack([np.interp(t, np.arange(len(course)), course[:, a]) for a in range(3)], axis=1)
     line = gaussian_filter(line, (1.5, 0), mode="nearest")
     belly = rng.uniform(11.5, 17.5)
-    radius = size * np.interp(t, range(len(way)), [7, 8, belly, belly + 1.5, belly, belly - 2, belly - 3])
+    radius = size * np.interp(t, range(len(course)), [7, 8, belly, belly + 1.5, belly, belly - 2, belly - 3])
     radius = radius * (1 + 0.08 * np.sin(t * 2.1 + rng.uniform(0, 6)))
     over = (*SOFT, T.MUSCLE, T.SEMINAL_VESICLE)
     box, distance, _ = canvas.tube(line, radius, margin=3.0)

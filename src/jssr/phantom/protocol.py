@@ -62,7 +62,7 @@ class Extent:
 
     body: NDArray[np.float64]
     liver: NDArray[np.float64]
-    whole: NDArray[np.float64]
+    scannable: NDArray[np.float64]
 
 
 def draw_views(
@@ -101,8 +101,8 @@ def draw_views(
         same = own.random() < 0.4  # reconstructed like the patient's other phases
         width = side if same else side * factor
         centre = middle if same else middle + shift
-        above = min(top + ends[0], float(extent.whole[1, 2]) - 2)
-        below = max(bottom + ends[1], float(extent.whole[0, 2]) + 2)
+        above = min(top + ends[0], float(extent.scannable[1, 2]) - 2)
+        below = max(bottom + ends[1], float(extent.scannable[0, 2]) + 2)
         grid = _grid(centre, width, below, above, shape, slice_thickness)
         views[phase] = (grid, (float(centre[0]), float(centre[1]), width / 2) if round_view else None)
     return views

@@ -106,7 +106,7 @@ def write_recoloured(
 
     Args and errors as in `make_recoloured_study` and `write_cohort`; `ct` and `labels` are files.
     """
-    requires("phantom", "skimage")  # told once, before worker processes tell it
+    requires("phantom", "skimage")  # refused here once, before every worker process does
     arguments = {
         "ct": os.fspath(ct),
         "labels": os.fspath(labels),

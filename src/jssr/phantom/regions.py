@@ -112,7 +112,7 @@ class Tissue(IntEnum):
     region: Region
 
     def __new__(cls, code: int, region: Region) -> Tissue:
-        """A whole number that knows its region."""
+        """An integer that knows its region."""
         tissue = int.__new__(cls, code)
         tissue._value_ = code
         tissue.region = region

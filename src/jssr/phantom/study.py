@@ -40,7 +40,7 @@ __all__ = [
 Population = Literal["target", "supervised"]
 CT_PHASES = ("non-contrast", "arterial", "venous", "delay")
 MR_PHASES = ("t1", "t2")
-ANCHOR = "venous"
+REFERENCE_PHASE = "venous"
 SHAPE = (128, 128, 64)
 REACH_MM = 45.0
 """How far beyond the reference phase's first and last slice the motion is known."""
@@ -167,7 +167,7 @@ def default_phases(population: str, phases: Sequence[str] | None) -> tuple[str, 
     """
     if population not in ("target", "supervised"):
         raise ValueError(f'population must be "target" or "supervised", got {population!r}')
-    return tuple(phases or (CT_PHASES if population == "target" else (ANCHOR,)))
+    return tuple(phases or (CT_PHASES if population == "target" else (REFERENCE_PHASE,)))
 
 
 def check_scans(phases: Sequence[str], known: Sequence[str], shape: Sequence[int], paired: bool) -> None:
@@ -266,7 +266,7 @@ def assemble(
         paired: scan each of the two states as the other phase too.
         motions: of each phase, in place of breathing; the reference phase's grid must be part of theirs.
     """
-    reference_phase = ANCHOR if ANCHOR in scanners else next(iter(scanners))
+    reference_phase = REFERENCE_PHASE if REFERENCE_PHASE in scanners else next(iter(scanners))
     motions = motions or _motions(subject, scanners, reference_phase, key, ranges or MotionRanges())
     reader = LabelReader(subject.labels)
     images, labels, landmarks, truth, beside = {}, {}, {}, {}, {}

@@ -57,9 +57,9 @@ class _Chest:
     def half(self, z: ArrayLike) -> tuple[Array, Array, Array]:
         """Half width, half depth and middle (y) at heights z."""
         z = np.asarray(z, dtype=np.float64)
-        knots = [-190, -60, 20, 80, 120, 150, 168]
-        a = np.interp(z, knots, [132, 138, 130, 110, 82, 50, 24]) * self.width * (1 + 0.03 * self.breath)
-        b = np.interp(z, knots, [84, 90, 86, 74, 56, 36, 18]) * self.depth * (1 + 0.06 * self.breath)
+        heights = [-190, -60, 20, 80, 120, 150, 168]
+        a = np.interp(z, heights, [132, 138, 130, 110, 82, 50, 24]) * self.width * (1 + 0.03 * self.breath)
+        b = np.interp(z, heights, [84, 90, 86, 74, 56, 36, 18]) * self.depth * (1 + 0.06 * self.breath)
         y = np.interp(z, [-150, 0, 160], [0, 0, 16])
         return a.astype(np.float32), b.astype(np.float32), y.astype(np.float32)
 
@@ -100,9 +100,9 @@ def _paint_body(canvas: Canvas, chest: _Chest) -> None:
     breasts = float(rng.uniform(14, 34)) * (rng.random() < 0.5)
     x, y, z = canvas.x, canvas.y, canvas.z
     a, b, middle = chest.half(z)
-    knots = [-220, 60, 95, 130, 160, 185, 212]
-    wide = np.interp(z, knots, [0, 0, 166, shoulders, shoulders * 0.92, 100, 60]).astype(np.float32)
-    deep = np.interp(z, knots, [0, 0, 84, 86, 74, 64, 58]).astype(np.float32)
+    heights = [-220, 60, 95, 130, 160, 185, 212]
+    wide = np.interp(z, heights, [0, 0, 166, shoulders, shoulders * 0.92, 100, 60]).astype(np.float32)
+    deep = np.interp(z, heights, [0, 0, 84, 86, 74, 64, 58]).astype(np.float32)
     wide, deep = np.maximum(wide, a + muscle + 6), np.maximum(deep, b + muscle + 4)
     outline = (np.abs(x / (wide + fat)) ** 2.3 + np.abs((y - middle) / (deep + fat)) ** 2.3) ** np.float32(1 / 2.3)
     skin = (1 - outline) * (deep + fat) + 0.8 * canvas.rough

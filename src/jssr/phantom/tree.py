@@ -60,11 +60,11 @@ def grow_tree(
     near = np.linalg.norm(goals[:, None] - base[None], axis=-1).min(axis=1)
     for goal in goals[np.argsort(near)]:
         existing = np.array(points)
-        way = goal - existing
-        far = np.linalg.norm(way, axis=1)
+        ahead = goal - existing
+        far = np.linalg.norm(ahead, axis=1)
         up = existing - existing[np.maximum(parent, 0)]
         # Turning back costs: branches leave forwards.
-        cosine = (way * up).sum(1) / (far * np.linalg.norm(up, axis=1) + 1e-6)
+        cosine = (ahead * up).sum(1) / (far * np.linalg.norm(up, axis=1) + 1e-6)
         node = int(np.argmin(far * (1.25 - 0.45 * cosine)))
         if far[node] < 5:
             continue
@@ -72,7 +72,7 @@ def grow_tree(
         bend = 0.10 * far[node] * rng.standard_normal(3)
         last = node
         for t in np.linspace(0, 1, steps + 1)[1:]:
-            points.append(existing[node] + t * way[node] + 4 * t * (1 - t) * bend)
+            points.append(existing[node] + t * ahead[node] + 4 * t * (1 - t) * bend)
             parent.append(last)
             last = len(points) - 1
     leaves = _leaves(np.array(parent)).astype(float)
