@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jssr.evaluation.evaluate import cases_of
+from jssr.evaluation.runner import cases_of
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.metrics.overlap import dice

@@ -26,8 +26,8 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
 
     from jssr.cli.memory import keep_freed_memory
     from jssr.core.transform import resample
-    from jssr.evaluation.benchmark import aligned
-    from jssr.evaluation.methods import Contestant
+    from jssr.evaluation.alignment import Scans
+    from jssr.evaluation.methods import Alignment
     from jssr.io.images import read_image
     from jssr.io.itk_elastix import load
     from jssr.io.provenance import peak_memory_mb
@@ -43,7 +43,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     name, _, steps = system.partition(" + ")
     source = str(shipped_weights("jssr")) if name == "jssr" else name
     refine = int(steps) if steps else (load_model(name).recipe.inference.refine if name in UNTRAINED else 0)
-    _, seconds = aligned(Contestant(system, source, refine), y, x, None)
+    _, seconds = Alignment(system, source, refine).align(Scans(y, x))
     return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mb())), strict=True))
 
 

@@ -99,7 +99,7 @@ def test_evaluate_takes_the_system_that_register_takes(cohort, tmp_path):
 def test_evaluate_takes_another_descriptor_and_does_not_mix_it_with_the_first(cohort, tmp_path):
     words = ("evaluate", cohort, "-o", tmp_path / "e", "--split", "test", "--system", "discrete", "--refine", 0)
     run(*words)
-    assert "another descriptor" in run(*words, "--descriptor", "macmind", code=2).stderr
+    assert "differ in descriptor" in run(*words, "--descriptor", "macmind", code=2).stderr
     run(*words[:2], "-o", tmp_path / "m", *words[4:], "--descriptor", "macmind")
     first, second = (
         [
@@ -130,14 +130,14 @@ def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "tiny on balls, test" in page and "c1, arterial: fixed, moving, moved" in page
     # A case that is done is not done again.
-    case = tmp_path / "out" / "cases" / "c1.csv"
-    case.write_text(case.read_text().replace("tre,4.0", "tre,5.0"))
+    case = tmp_path / "out" / "cases" / "tiny" / "c1.json"
+    case.write_text(case.read_text().replace('"tre": 4.0', '"tre": 5.0'))
     run(*words)
     assert "c1,arterial,initial,,tre,5.0" in (tmp_path / "out" / "results.csv").read_text()
     (tmp_path / "out" / "report.html").unlink()
     run("report", tmp_path / "out")
     assert "initial" in (tmp_path / "out" / "report.html").read_text()
-    assert "another refine" in run(*words, "--refine", "3", code=2).stderr
+    assert "differ in refine" in run(*words, "--refine", "3", code=2).stderr
 
 
 def test_warp_images_labels_and_points(cohort, tmp_path):

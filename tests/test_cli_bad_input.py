@@ -236,7 +236,7 @@ def test_an_evaluation_of_other_files_is_not_continued(place, tmp_path):
     words = ("--checkpoint", str(weights), "--no-rigid", "-o", str(tmp_path / "ev"))
     done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "one"), *words])
     assert done.exit_code == 0, done.stderr
-    fails(place, "evaluate", tmp_path / "two", *words, says="another files")
+    fails(place, "evaluate", tmp_path / "two", *words, says="differ in scans")
 
 
 def test_spacing_of_preparation(place):

@@ -1,4 +1,4 @@
-"""`jssr benchmark`: contestants, table 1, table 2, resuming, what is refused."""
+"""`jssr benchmark`: methods, table 1, table 2, resuming, what is refused."""
 
 import csv
 import json
@@ -17,14 +17,12 @@ from tiny_jssr import tiny_recipe
 from jssr.core.processes import in_processes
 from jssr.core.transform import Affine
 from jssr.errors import CheckpointError, JssrError
-from jssr.evaluation import benchmark
-from jssr.evaluation import methods as contestants
-from jssr.evaluation.benchmark_report import write_tables
+from jssr.evaluation import alignment, methods
+from jssr.evaluation.benchmark import BenchmarkOptions, benchmark
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.pair import evaluate_pair
-from jssr.metrics.results import CaseResult
 from jssr.recipes.config import Stage
 from jssr.recipes.load import build_system
 from jssr.recipes.weights import save_weights
@@ -48,10 +46,10 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
     matrix = np.array(json.loads((out / "rigid" / "c0_arterial.json").read_text())["matrix"])
     assert matrix.shape == (4, 4)
 
-    was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
+    was = (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns
     run(*words, "--run", weights, "--refined", weights, "--refine", 2, "--tool", "discrete", "--against", "oracle")
     second = table(out)
-    assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was  # not done again
+    assert (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns == was  # not done again
     assert {m for m, _ in second} == {"initial", "rigid", "tiny", "tiny + 2", "discrete", "oracle"}
     assert second["discrete", "c1"].seconds > second["rigid", "c1"].seconds > 0
     told = (out / "tables.md").read_text()
@@ -61,16 +59,16 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_path):
-    words = ["benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--likeness"]
+def test_structures_and_similarities_have_tables_where_asked_for(cohort, tools, tmp_path):
+    words = ["benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--similarity"]
     run(*words, "--structure", "liver")
     found = table(tmp_path / "o")
     before, after = (next(r for (m, _), r in found.items() if m == name) for name in ("initial", "oracle"))
     case = next(c for c in Cohort.load(cohort).cases if c.split == "test")
     y, x = (read_image(cohort / case.images[phase]) for phase in ("venous", "arterial"))
-    alike = evaluate_pair(images=benchmark._images(y, x, Affine.identity()))
+    alike = evaluate_pair(images=alignment.images_of(y, x, Affine.identity()))
     assert (before.values["mi"], before.values["ssim"]) == pytest.approx((alike["mi"], alike["ssim"]), abs=1e-6)
-    itself = evaluate_pair(images=benchmark._images(y, y, Affine.identity()))
+    itself = evaluate_pair(images=alignment.images_of(y, y, Affine.identity()))
     assert itself["ssim"] == pytest.approx(1) and itself["mi"] > alike["mi"]
     assert before.values["centre/liver"] > 3 > 1 > after.values["centre/liver"]
     told = (tmp_path / "o" / "tables.md").read_text()
@@ -79,29 +77,34 @@ def test_structures_and_likeness_have_tables_where_asked_for(cohort, tools, tmp_
 
 
 def test_discrete_competes_with_several_descriptors():
-    rows = contestants.contestants_of([], [], ["discrete", "discrete:macmind"], 0)[2:]
+    rows = methods.methods_of(peers=["discrete", "discrete:macmind"])[2:]
     assert [one.name for one in rows] == ["discrete", "discrete:macmind"]
-    assert [contestants.model_of(one.source).system.describe for one in rows] == [
+    assert [methods.model_of(one.source).system.describe for one in rows] == [
         DESCRIPTORS["mind-ssc"],
         DESCRIPTORS["macmind"],
     ]
     with pytest.raises(JssrError, match="no descriptor 'mac'; there are mind-ssc, mind, macmind"):
-        contestants.contestants_of([], [], ["discrete:mac"], 0)
+        methods.methods_of(peers=["discrete:mac"])
     with pytest.raises(JssrError, match="macMIND describes 3D images"):
-        contestants.check_contestants(rows, 2)
+        methods.check_methods(rows, 2)
 
 
-def test_a_structure_that_no_pair_shows_is_told(tmp_path):
-    rows = [CaseResult("a", "t1", m, {"dice/liver": v}) for m, v in (("initial", 0.5), ("rigid", 0.7), ("x", 0.9))]
-    write_tables(tmp_path, rows, [], "x", structures=("liver", "liver_tumour"))
+def test_a_structure_that_no_pair_shows_is_told(cohort, tools, tmp_path):
+    patients = Cohort.load(cohort)
+    patients = patients.model_copy(update={"label_names": {**patients.label_names, 9: "liver_tumour"}})
+    options = BenchmarkOptions(split="test", structures=("liver", "liver_tumour"))
+    seen = []
+    found = benchmark(patients, methods.methods_of(peers=["oracle"]), tmp_path, options, lambda *now: seen.append(now))
     told = (tmp_path / "tables.md").read_text()
     assert "liver_tumour (in the label maps of no pair)" in told and "liver (in the label" not in told
+    assert seen == [(1, 3, "rigid: c1"), (2, 3, "initial: c1"), (3, 3, "oracle: c1")]
+    assert [r.method for r in found.results] == ["initial", "rigid", "oracle"] and not found.failed
 
 
 def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch):
     calls = []
-    real = benchmark.rigid_align
-    monkeypatch.setattr(benchmark, "rigid_align", lambda y, x: calls.append(1) or real(y, x))
+    real = alignment.rigid_align
+    monkeypatch.setattr(alignment, "rigid_align", lambda y, x: calls.append(1) or real(y, x))
     run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle", "--tool", "discrete")
     assert len(calls) == 1
 
@@ -156,8 +159,8 @@ def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path)
     [
         ((), "nothing to compare"),
         (("--tool", "gone"), "gone cannot be used here: it has left"),
-        (("--tool", "deads"), "is no tool"),
-        (("--tool", "oracle", "--tool", "oracle"), "two contestants are called 'oracle'"),
+        (("--tool", "deads"), "is no peer"),
+        (("--tool", "oracle", "--tool", "oracle"), "two methods are called 'oracle'"),
         (("--tool", "oracle", "--against", "oracel"), "did you mean 'oracle'"),
         (("--tool", "oracle", "--fixed", "delay"), "no 'delay'"),
         (("--tool", "oracle", "--split", "tests"), "unknown split"),
@@ -179,34 +182,32 @@ def test_names_that_would_be_taken_for_others_are_refused(cohort, weights, tools
         said = run(*words, "--run", tmp_path / f"{name}.safetensors", code=2).stderr
         assert f"{name!r} cannot be the name of a row" in said
     both = [word for name in ("x y", "x_y") for word in ("--run", tmp_path / f"{name}.safetensors")]
-    assert "two contestants are called 'x_y'" in run(*words, *both, code=2).stderr
+    assert "two methods are called 'x_y'" in run(*words, *both, code=2).stderr
     again = ("--synthesis", weights, "--synthesis", weights)
     assert "two runs of --synthesis have one name" in run(*words, *again, code=2).stderr
 
 
 def test_names_of_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert contestants.run_name("weights.safetensors") == tmp_path.name
-    assert contestants.run_name("runs/mine/weights.safetensors") == "mine"
-    assert contestants.run_name("runs/mine") == "mine"
-    assert contestants.Contestant("a/b + 3", "x").folder == "a_b_+_3"
-    with pytest.raises(JssrError):
-        contestants.contestants_of([], [], [], 1)
+    assert methods.run_name("weights.safetensors") == tmp_path.name
+    assert methods.run_name("runs/mine/weights.safetensors") == "mine"
+    assert methods.run_name("runs/mine") == "mine"
+    assert methods.Alignment("a/b + 3", "x").folder == "a_b_+_3"
 
 
 def test_the_shipped_weights_have_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    contestants.model_of.cache_clear()
-    found = contestants.contestants_of(["jssr"], [], ["rigid"], 1)
+    methods.model_of.cache_clear()
+    found = methods.methods_of(["jssr"], [], ["rigid"])
     assert [(one.name, one.source) for one in found[2:]] == [("jssr", "jssr")]  # rigid is always there
     assert found[2].identity()["weights"] == load_model("jssr").header["checksum"]
-    contestants.model_of.cache_clear()
+    methods.model_of.cache_clear()
     (tmp_path / "jssr").mkdir()  # a run of that name comes first
     with pytest.raises(CheckpointError):
-        contestants.contestants_of(["jssr"], [], [], 1)
+        methods.methods_of(["jssr"])
 
 
-def test_a_contestant_has_a_process_of_its_own():
+def test_a_method_has_a_process_of_its_own():
     ((item, found),) = in_processes(partial(_process, 0), [3], 1, apart=True)
     assert item == 3 and found != os.getpid()
     ((_, found),) = in_processes(partial(_process, 0), [3], 1)

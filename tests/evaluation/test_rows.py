@@ -13,8 +13,7 @@ from tiny_jssr import tiny_recipe
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.errors import WorkerError
-from jssr.evaluation import benchmark
-from jssr.evaluation import methods as contestants
+from jssr.evaluation import methods, runner
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
 from jssr.peers import TOOLS
@@ -30,9 +29,9 @@ def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
     os.utime(mine / "c1" / "arterial.nii.gz")  # a copy has another time
     run("benchmark", mine, *words)
     shutil.copy(mine / "c1" / "venous.nii.gz", mine / "c1" / "arterial.nii.gz")
-    assert "the scans of case c1 have changed since" in run("benchmark", mine, *words, code=2).stderr
+    assert "c1.json: holds results that differ in scans" in run("benchmark", mine, *words, code=2).stderr
     other = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle", code=2).stderr
-    assert "holds results of another split" in other
+    assert "holds results that differ in split" in other
     (tmp_path / "o" / "benchmark.json").write_text("{")  # nobody knows of what its numbers are
     assert "choose another folder" in run("benchmark", mine, *words, code=2).stderr
 
@@ -60,9 +59,9 @@ def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_p
 
     bad.write_bytes(good)  # mended: only what failed is done again, and other scans are no obstacle
     monkeypatch.setitem(TOOLS, "moody", replace(ORACLE, name="moody"))
-    was = (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns
+    was = (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns
     assert "failed" not in run(*words).stderr
-    assert (out / "cases" / "oracle" / "c0.csv").stat().st_mtime_ns == was
+    assert (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns == was
     assert {(m, c) for m, c in table(out)} >= {("moody", "c0"), ("moody", "c1"), ("oracle", "c1")}
     assert "What failed" not in (out / "tables.md").read_text()
 
@@ -80,7 +79,7 @@ def test_the_tables_say_how_the_rows_were_made(cohort, weights, tools, tmp_path)
     out = tmp_path / "o"
     run("benchmark", cohort, "-o", out, "--split", "all", "--tool", "oracle", "--refined", weights, "--threads", 1)
     told = (out / "tables.md").read_text()
-    checksum = contestants.model_of(str(weights)).header["checksum"]
+    checksum = methods.model_of(str(weights)).header["checksum"]
     assert f"| tiny + 20 | weights {checksum[:16]}, 20 steps of refinement | 1 threads, " in told
     assert "| oracle | knows | 1 threads, " in told and f"torch {torch.__version__}" in told
     assert "2 patients, 2 pairs." in told and "The smallest p that the test can give: 0.5 of 2 patients." in told
@@ -124,11 +123,11 @@ def test_a_process_that_crashes_fails_its_case_alone(cohort, tools, tmp_path, mo
     def crashes(job, items, workers, apart=False):
         for case in items:
             calls.append((case.id, len(items)))
-            if job.args[1].name == "oracle" and case.id == "c0":
+            if job.args[0].method.name == "oracle" and case.id == "c0":
                 raise WorkerError("a worker ended")
             yield case, job(case)
 
-    monkeypatch.setattr(benchmark, "in_processes", crashes)
+    monkeypatch.setattr(runner, "in_processes", crashes)
     words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle")
     assert "oracle failed on c0, arterial: its process ended" in run(*words).stderr
     assert {(m, c) for m, c in table(tmp_path / "o") if m == "oracle"} == {("oracle", "c1")}
@@ -137,7 +136,7 @@ def test_a_process_that_crashes_fails_its_case_alone(cohort, tools, tmp_path, mo
 
 def test_a_row_is_measured_in_a_process_of_its_own(cohort, tmp_path):
     run("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--tool", "affine", "--workers", 2)
-    (made,) = json.loads((tmp_path / "o" / "cases" / "affine" / "row.json").read_text())["made"]
+    made = json.loads((tmp_path / "o" / "cases" / "affine" / "c0.json").read_text())["result"]["measured"]
     assert (made["processes"], made["threads"]) == (2, 1)
     assert {case for method, case in table(tmp_path / "o") if method == "affine"} == {"c0", "c1"}
 
@@ -145,10 +144,10 @@ def test_a_row_is_measured_in_a_process_of_its_own(cohort, tmp_path):
 def test_numbers_that_nobody_described_are_not_adopted(cohort, tools, tmp_path):
     words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
     run(*words)
-    (tmp_path / "o" / "cases" / "oracle" / "row.json").unlink()
-    assert "choose another folder" in run(*words, code=2).stderr
+    (tmp_path / "o" / "cases" / "oracle" / "c1.json").write_text("{")
+    assert "c1.json: is damaged; delete it" in run(*words, code=2).stderr
     shutil.rmtree(tmp_path / "o" / "cases" / "oracle")
-    (tmp_path / "o" / "benchmark.json").unlink()
+    (tmp_path / "o" / "benchmark.json").write_text("{")
     assert "choose another folder" in run(*words, code=2).stderr
 
 
@@ -156,18 +155,18 @@ def test_weights_that_change_while_a_benchmark_runs_end_it(cohort, weights, tool
     mine = tmp_path / "mine" / "tiny.safetensors"
     mine.parent.mkdir()
     shutil.copy(weights, mine)
-    real = benchmark.note_row
+    real = runner._all_done
 
-    def note_then_train(folder, one, workers, todo):
-        real(folder, one, workers, todo)
-        if one.name == "tiny":
+    def train_then_run(job, todo, options):
+        if job.method.name == "tiny":
             torch.manual_seed(77)
             save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
-            contestants.model_of.cache_clear()  # as in a process of its own
+            methods.model_of.cache_clear()  # as in a process of its own
+        return real(job, todo, options)
 
-    monkeypatch.setattr(benchmark, "note_row", note_then_train)
+    monkeypatch.setattr(runner, "_all_done", train_then_run)
     said = run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--run", mine, code=2).stderr
-    assert "holds results of another weights" in said
+    assert "weights of tiny changed while this ran" in said
 
 
 def test_a_replaced_scan_gets_a_rigid_alignment_of_its_own(cohort, tools, tmp_path):
@@ -208,6 +207,6 @@ def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, t
     run(*words, "--run", mine, "--synthesis", mine)
     torch.manual_seed(77)
     save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
-    contestants.model_of.cache_clear()
-    assert "holds results of another weights" in run(*words, "--run", mine, code=2).stderr
-    assert "holds results of another weights" in run(*words, "--synthesis", mine, code=2).stderr
+    methods.model_of.cache_clear()
+    assert "differ in weights" in run(*words, "--run", mine, code=2).stderr
+    assert "differ in weights" in run(*words, "--synthesis", mine, code=2).stderr

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from oracle import ORACLE
 
-from jssr.evaluation import benchmark, methods, synthesis
+from jssr.evaluation import methods, runner
 from jssr.peers import TOOLS
 
 
@@ -22,14 +22,13 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def here(monkeypatch):
-    """Benchmarks in this process: a worker takes seconds to start. Each contestant's own process is tested apart."""
+    """Benchmarks in this process: a worker takes seconds to start. Each method's own process is tested apart."""
 
     def each(job, items, workers, apart=False):
         for item in items:
             yield item, job(item)
 
-    for module in (benchmark, synthesis):
-        monkeypatch.setattr(module, "in_processes", each)
+    monkeypatch.setattr(runner, "in_processes", each)
     methods.model_of.cache_clear()
 
 

@@ -125,26 +125,21 @@ def evaluate(
     Example: jssr evaluate cohort --split test --refine 40 -o evaluation
     """
     opt.prepare_session(threads, verbose)
-    from rich.progress import Progress
-
-    from jssr.cli.tables import rich_table
-    from jssr.evaluation.evaluate import cases_of, evaluate_cohort, fitting_cohort, summaries
+    from jssr.cli.tables import case_bar, rich_table
+    from jssr.evaluation import evaluate as engine
+    from jssr.evaluation.runner import cases_of
     from jssr.io.cohort import Cohort
     from jssr.registration.model import load_model
 
     patients = Cohort.load(cohort)
-    cases = cases_of(patients, split)
     if system is None and checkpoint is None:
-        system = fitting_cohort(patients, cases)
+        system = engine.fitting_cohort(patients, cases_of(patients, split))
         opt.console().print(f"system: {system}, as jssr register takes for such scans")
     model = load_model(system, checkpoint, device, deterministic, descriptor and descriptor.value)
-    with Progress(console=opt.stderr(), transient=True) as bar:
-        task = bar.add_task("evaluating", total=len(cases))
-        results = evaluate_cohort(
-            patients, model, out, split=split, refine=refine, rigid=rigid, workers=workers,
-            on_case=lambda _: bar.advance(task),
-        )  # fmt: skip
-    for summary in summaries(results):
+    with case_bar() as on_case:
+        options = engine.EvaluationOptions(split, refine, rigid, workers)
+        found = engine.evaluate(patients, model, out, options, on_case)
+    for summary in found.tables:
         opt.console().print(rich_table(summary))
     opt.console().print(f"written to {out}")
 
@@ -161,12 +156,11 @@ def report(
     """
     opt.prepare_session(None, verbose)
     from jssr.cli.tables import rich_table
-    from jssr.evaluation.evaluate import write_tables
+    from jssr.evaluation.evaluate import read_evaluation
     from jssr.registration.reload import rewrite_report
-    from jssr.report.tables import read_csv
 
     if (folder / "evaluation.json").is_file():
-        for summary in write_tables(folder, read_csv(folder / "results.csv")):
+        for summary in read_evaluation(folder).tables:
             opt.console().print(rich_table(summary))
         opt.console().print(f"written to {folder / 'report.html'}")
         return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,33 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jssr.cli import options as opt
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
 from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
+    from jssr.evaluation.runner import Failure
     from jssr.io.dicom.phases import Named
     from jssr.registration.study import StudyAlignment
 
-__all__ = ["rich_table", "series_rows", "show_results", "show_series", "warn"]
+__all__ = ["case_bar", "rich_table", "series_rows", "show_results", "show_series", "warn", "warn_failed"]
+
+
+@contextmanager
+def case_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar as the callback of what works case by case: done, total, what was done last."""
+    with opt.progress() as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+
+
+def warn_failed(failed: Sequence[Failure]) -> None:
+    """Print on stderr which pairs failed, and why."""
+    for one in failed:
+        typer.echo(f"warning: {one.method} failed on {one.case}, {one.phase}: {one.reason}", err=True)
+    if failed:
+        typer.echo("warning: these pairs are in no mean; the same command tries them again", err=True)
 
 
 def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "") -> None:

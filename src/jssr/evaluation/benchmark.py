@@ -1,291 +1,288 @@
-"""Several systems and tools on the cases of a cohort, one after the other, measured alike: the paper's table 1.
-
-Every one of them aligns the same pairs from the scans themselves and is judged by the whole map on the fixed grid.
-Systems of ours and tools without a linear stage start from one rigid alignment, found once for each pair, whose time
-counts for all that use it. Each contestant runs in processes of its own, so that its peak memory is its own.
-"""
+"""Several methods on the pairs of a cohort, side by side: the paper's tables 1 and 2, tests, figures 4 and 5."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from jssr.core.processes import in_processes
-from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
-from jssr.core.volume import Volume
-from jssr.errors import JssrError, WorkerError
-from jssr.evaluation.evaluate import cases_of, first_grid
-from jssr.evaluation.methods import BEFORE, Contestant, check_contestants, model_of
-from jssr.evaluation.rows import attempt, check_cohort, check_row, failures, is_measured, keep, note_row
-from jssr.io.atomic import make_folder
-from jssr.io.cohort import Case, Cohort
+from jssr.cohorts.store import same_settings
+from jssr.core.transform import Displacement, Transform
+from jssr.errors import JssrError, nearest
+from jssr.evaluation.alignment import rigid_file, rigid_of, start_of
+from jssr.evaluation.methods import BEFORE, Alignment, check_methods, rows_markdown
+from jssr.evaluation.runner import Failure, OnCase, RunOptions, cases_of, check_run, first_grid, run
+from jssr.evaluation.statistics import Comparison, compare, comparisons_markdown, worse_markdown
+from jssr.evaluation.synthesis import split_row, synthesis_methods
+from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
-from jssr.io.itk_elastix import load
-from jssr.io.output import write_json
-from jssr.io.points import read_points
-from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mb
-from jssr.io.transforms import write_displacement
-from jssr.metrics.entries import Images
-from jssr.metrics.pair import evaluate_pair
-from jssr.metrics.results import CaseResult
-from jssr.peers import TOOLS
-from jssr.preprocessing.intensity import limits, normalise
-from jssr.preprocessing.modality import modality_of, window_for
-from jssr.preprocessing.prepare import check_labels
-from jssr.preprocessing.rigid import RigidResult, rigid_align
-from jssr.preprocessing.start2d import flat_start, from_start
-from jssr.recipes.config import Preprocessing
-from jssr.registration.pipeline import prepare, solve, structure_of
-from jssr.report.tables import read_csv, write_csv
+from jssr.io.transforms import read_transform
+from jssr.metrics.entries import METRICS
+from jssr.metrics.results import CaseResult, value_of
+from jssr.preprocessing.start2d import from_start, placed, unknown_spacing
+from jssr.report.comparison import method_rows
+from jssr.report.figures import box_plot, figure_png
+from jssr.report.tables import PIXELS, Summary, markdown, markdown_row, summarise, write_csv
 
-__all__ = ["aligned", "rigid_of", "run_benchmark", "start_of"]
+__all__ = ["Benchmark", "BenchmarkOptions", "benchmark", "table_one", "table_two"]
 
 
-def run_benchmark(
-    cohort: Cohort,
-    contestants: Sequence[Contestant],
-    out: Path,
-    *,
-    split: str = "test",
-    fixed: str | None = None,
-    workers: int = 1,
-    picture: str | None = None,
-    likeness: bool = False,
-    on_case: Callable[[str, str], None] | None = None,
-) -> list[CaseResult]:
-    """Run every contestant on every case. A pair that fails is left out and told (`engine.rows`).
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """How methods are compared.
 
-    Leaves `cases/NAME/ID.csv` as each is done (what is there is not done again, and contestants can be added later),
-    `rigid/ID_PHASE.json`, `fields/NAME/ID_PHASE.nii.gz` of the case to be pictured, and `results.csv`.
-
-    Args:
-        contestants: of `contestants_of`.
-        out: folder.
+    Attributes:
         split: "train", "validation", "test" or "all".
         fixed: phase that the others are aligned to; None takes the cohort's reference phase.
-        workers: processes that share a contestant's cases, one thread each. Seconds are honest with 1, which has all.
-        picture: id of the case whose fields are kept; None takes the first.
-        likeness: also mutual information and SSIM, some seconds a pair.
-        on_case: called with contestant and case when they are done.
-
-    Raises:
-        CohortError: no cases; OutputError: `out` holds a benchmark of other scans; JssrError: a contestant that takes
-            no such images, or every pair failed.
+        synthesis: runs of ours for table 2; each has a segmentor, a generator or both.
+        against: method that the others are tested against; None takes the first that is compared.
+        structures: those with tables of their own; none are the liver, or the mean of all where there is no liver.
+        similarity: also mutual information and SSIM, some seconds a pair.
+        picture: id of the case of figure 5; None takes the first.
+        workers: processes that share a method's cases, one thread each. Seconds are honest with 1.
+        seed: of the bootstrap.
     """
-    cases = cases_of(cohort, split)
-    reference_phase = fixed or cohort.reference_phase
-    check_contestants(contestants, first_grid(cohort, cases, reference_phase).ndim)
-    shown = picture or cases[0].id
-    cohort.case(shown)
-    settings = {"cohort": cohort.name, "split": split, "reference_phase": reference_phase, "likeness": likeness}
-    check_cohort(cohort, cases, out, settings)
-    # The rigid alignment first: whoever comes first finds it, and its memory is to stand in its own row.
-    for one in sorted(contestants, key=lambda c: c.name != "rigid"):
-        folder = make_folder(out / "cases" / one.folder)
-        todo = [case for case in cases if not _is_done(one, case, out, shown)]
-        note_row(folder, one, workers, len(todo))
-        job = partial(_case, cohort, one, reference_phase, out, shown, likeness)
-        for case in _done(job, todo, workers, folder, reference_phase):
-            if on_case is not None:
-                on_case(one.name, case.id)
-    folders = {one.name: out / "cases" / one.folder for one in contestants}
-    files = [folder / f"{case.id}.csv" for folder in folders.values() for case in cases]
-    results = [result for file in files for result in read_csv(file)]
-    if not results:
-        raise JssrError(f"no pair could be measured; the first: {failures(folders, cases)[0][-1]}")
-    write_csv(results, out / "results.csv")
-    return results
+
+    split: str = "test"
+    fixed: str | None = None
+    synthesis: Sequence[str] = ()
+    against: str | None = None
+    structures: Sequence[str] = ()
+    similarity: bool = False
+    picture: str | None = None
+    workers: int = 1
+    seed: int = 0
 
 
-def _done(
-    job: Callable[[Case], None], todo: Sequence[Case], workers: int, folder: Path, reference_phase: str
-) -> Iterator[Case]:
-    """The cases of a row as each is done; one that ends its process (a tool crashes, memory is short) fails alone."""
-    left = list(todo)
-    try:
-        for case, _ in in_processes(job, left, workers, apart=True):
-            yield case
-        return
-    except WorkerError:
-        left = [case for case in todo if not is_measured(folder, case.id)]
-    for case in left:  # whoever did it, each by itself now
-        try:
-            list(in_processes(job, [case], 1, apart=True))
-        except WorkerError:
-            wrong = "its process ended: it crashed, was killed, or memory is short"
-            keep(folder, case.id, [], {phase: wrong for phase in case.images if phase != reference_phase})
-        yield case
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark measured.
+
+    Attributes:
+        results, synthesis: of tables 1 and 2.
+        tables: blocks of table 1.
+        second: blocks of table 2, by segmentor.
+        failed: pairs that are in no mean.
+        pixels: the scans have no spacing of their own: what tables call mm are pixels.
+    """
+
+    results: list[CaseResult]
+    synthesis: list[CaseResult]
+    tables: list[Summary]
+    second: list[tuple[str, list[Summary]]]
+    failed: list[Failure]
+    pixels: bool = False
 
 
-def _is_done(one: Contestant, case: Case, out: Path, shown: str) -> bool:
-    drawn = one.name in BEFORE or case.id != shown or any((out / "fields" / one.folder).glob(f"{shown}_*"))
-    return drawn and is_measured(out / "cases" / one.folder, case.id)
+def benchmark(
+    cohort: Cohort,
+    methods: Sequence[Alignment],
+    out: str | os.PathLike[str],
+    options: BenchmarkOptions | None = None,
+    on_case: OnCase | None = None,
+) -> Benchmark:
+    """Compare methods on a cohort. A pair that fails is left out and reported.
 
-
-def _case(
-    cohort: Cohort, one: Contestant, reference_phase: str, out: Path, shown: str, alike: bool, case: Case
-) -> None:
-    """Run a contestant on every scan of a case."""
-    one.load()
-    folder = out / "cases" / one.folder
-    check_row(folder, one)  # a run that still trains changes its weights
-    results: list[CaseResult] = []
-    failed: dict[str, str] = {}
-    for phase in (p for p in case.images if p != reference_phase):
-        result, wrong = attempt(partial(_pair, cohort, one, reference_phase, out, shown, alike, case, phase))
-        if result is None:
-            failed[phase] = wrong
-        else:
-            results.append(result)
-    keep(folder, case.id, results, failed)
-
-
-def _pair(
-    cohort: Cohort, one: Contestant, reference_phase: str, out: Path, shown: str, alike: bool, case: Case, phase: str
-) -> CaseResult:
-    """Run a contestant on one pair and measure it."""
-    y, x = (read_image(cohort.path(case.images[p])) for p in (reference_phase, phase))
-    labels = _labels(cohort, case, reference_phase, y)
-    file = out / "rigid" / f"{case.id}_{phase}.json"
-    if one.name == "rigid":
-        file.unlink(missing_ok=True)  # of these scans, not of what may have been here before them
-        load()
-        forget_peak()
-        rigid: RigidResult | None = rigid_of(y, x, file)
-    else:
-        rigid = rigid_of(y, x, file) if one.starts_rigid else None
-        forget_peak()
-    whole, seconds = aligned(one, y, x, rigid, labels, cohort.structures())
-    # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
-    idle = one.name == BEFORE[0] or (one.name in BEFORE and y.grid.ndim == 2)
-    peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
-    values = _measured(cohort, case, reference_phase, phase, y, x, whole, alike)
-    if case.id == shown and isinstance(whole, Displacement):
-        write_displacement(whole, make_folder(out / "fields" / one.folder) / f"{case.id}_{phase}.nii.gz")
-    return CaseResult(case.id, phase, one.name, values, seconds, peak)
-
-
-def aligned(
-    one: Contestant,
-    y: Volume,
-    x: Volume,
-    rigid: RigidResult | None,
-    labels: Volume | None = None,
-    structures: Mapping[str, Sequence[int]] | None = None,
-) -> tuple[Transform, float]:
-    """Run a contestant on a pair.
+    Writes `cases/METHOD/ID.json` and `table2/ROW/ID.json` as each is done (what is there is not done again, and methods
+    can be added later), `rigid/ID_PHASE.json`, `fields/METHOD/ID_PHASE.nii.gz` of the case of figure 5, `results.csv`,
+    `table2.csv`, `tables.md`, `figure4.png` and `figure5_PHASE.png`.
 
     Args:
-        y, x: fixed and moving scan.
-        rigid: found before; its seconds count. None finds it where it is needed.
-        labels, structures: the fixed scan's label map and the names of its values, for systems that read them.
+        cohort: with labels or landmarks of its phases.
+        methods: of `methods_of`.
+        out: folder.
+        options: how.
+        on_case: called with how many cases are done, of how many, and the last method and case.
 
-    Returns:
-        The whole map, as a field on the fixed grid (where it is not linear), and the seconds from the scans to that.
+    Raises:
+        CohortError: no cases; OutputError: `out` holds a benchmark of other scans, weights or options.
+        JssrError: nothing to compare, an unknown name in the options, a method that takes no such scans, or every pair
+            failed.
     """
-    if one.name == "initial":
-        return start_of(y, x), 0.0
-    one.load()
-    watch = Stopwatch()
-    if not one.starts_rigid:
-        with watch.stage("align"):
-            whole = _by_tool(one, y, x, start_of(y, x))
-        return whole, watch.total
-    rigid = rigid or rigid_found(y, x)
-    if one.name == "rigid":
-        return rigid.transform, rigid.seconds
-    with watch.stage("align"):
-        if one.is_tool:
-            whole = _by_tool(one, y, x, rigid.transform)
-        else:
-            whole = _by_system(one, y, x, rigid, labels, structures)
-    return whole, watch.total + rigid.seconds
-
-
-def _by_tool(one: Contestant, y: Volume, x: Volume, rigid: Affine) -> Displacement:
-    return TOOLS[one.source].run(y, x, rigid, torch.get_num_threads()).displacement(y.grid)
-
-
-def _by_system(
-    one: Contestant,
-    y: Volume,
-    x: Volume,
-    rigid: RigidResult,
-    labels: Volume | None,
-    structures: Mapping[str, Sequence[int]] | None,
-) -> Displacement:
-    model = model_of(one.source)
-    pair = prepare(model, y, x, found=rigid)
-    known = structure_of(model, pair, labels, structures)
-    return solve(model, y, x, pair, one.refine, Stopwatch(), known, last_only=True).final.chain.displacement(y.grid)
-
-
-def start_of(y: Volume, x: Volume) -> Affine:
-    """What counts as not aligned: the headers' geometry, or `flat_start` of two radiographs."""
-    return flat_start(y.grid, x.grid) if y.grid.ndim == 2 else Affine.identity()
-
-
-def rigid_found(y: Volume, x: Volume) -> RigidResult:
-    """`rigid_align`; radiographs are not aligned rigidly."""
-    return RigidResult(flat_start(y.grid, x.grid), 0.0, 0.0, 0.0) if y.grid.ndim == 2 else rigid_align(y, x)
-
-
-def rigid_of(y: Volume, x: Volume, file: Path) -> RigidResult:
-    """The rigid alignment of a pair, found once and kept."""
-    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: found anew
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        matrix = np.array(kept.pop("matrix"), dtype=np.float64).reshape(y.grid.ndim + 1, -1)
-        return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
-    found = rigid_found(y, x)
-    make_folder(file.parent)
-    kept = {key: value for key, value in vars(found).items() if key != "transform"}
-    write_json({"matrix": found.transform.matrix.tolist(), **kept}, file)
+    options, out = options or BenchmarkOptions(), Path(out)
+    cases = cases_of(cohort, options.split)
+    fixed = options.fixed or cohort.reference_phase
+    grid = first_grid(cohort, cases, fixed)
+    against = _checked(cohort, methods, options)
+    check_methods(methods, grid.ndim)
+    second = synthesis_methods(options.synthesis, grid.ndim)
+    shown = options.picture or cases[0].id
+    cohort.case(shown)
+    settings = {"cohort": cohort.name, "split": options.split, "reference_phase": fixed}
+    same_settings(out / "benchmark.json", {**settings, "similarity": options.similarity})
+    # The rigid step first: whoever comes first finds it, and its memory belongs to its own row.
+    ordered = sorted(methods, key=lambda one: one.name != BEFORE[1])
+    ordered = [replace(one, similarity=options.similarity, picture=shown) for one in ordered]
+    labelled = [case for case in cases if case.labels]
+    first = RunOptions(fixed, options.workers, apart=True)
+    then = RunOptions(fixed, options.workers, folder="table2")
+    check_run(cohort, labelled, second, out, then)  # refused now, not after the hours of table 1
+    done = run(cohort, cases, ordered, out, first, on_case)
+    done.check()
+    made = run(cohort, labelled, second, out, then, on_case)
+    results = [r for one in methods for r in done.results if r.method == one.name]
+    write_csv(results, out / "results.csv")
+    if second:
+        write_csv(made.results, out / "table2.csv")
+    found = Benchmark(
+        results, made.results, table_one(results, options.structures), table_two(made.results),
+        [*done.failed, *made.failed], grid.ndim == 2 and unknown_spacing(grid),
+    )  # fmt: skip
+    _write_tables(out, found, against, options, rows_markdown(methods, done.measured, grid.ndim == 2))
+    _write_figures(out, cohort, methods, results, shown, fixed)
     return found
 
 
-def _labels(cohort: Cohort, case: Case, phase: str, image: Volume) -> Volume | None:
-    """The label map of a scan, on its grid."""
-    if phase not in case.labels:
-        return None
-    return check_labels(read_image(cohort.path(case.labels[phase]), "labels"), image)
+def _checked(cohort: Cohort, methods: Sequence[Alignment], options: BenchmarkOptions) -> str:
+    """The method that the others are tested against; everything named in the options exists.
+
+    Raises:
+        JssrError: something does not.
+    """
+    rows = [one.name for one in methods]
+    if len(rows) <= len(BEFORE) and not options.synthesis:
+        raise JssrError("nothing to compare: name runs (--run, --refined) or peers (--peer)")
+    against = options.against or rows[min(len(BEFORE), len(rows) - 1)]
+    if against not in rows:
+        raise JssrError(f"--against {against!r} is no row of this benchmark{nearest(against, rows)}")
+    known = [*cohort.structures(), "mean"]
+    for name in options.structures:
+        if name not in known:
+            raise JssrError(f"--structure {name!r}: the cohort knows none of that name{nearest(name, known)}")
+    return against
 
 
-def _measured(
-    cohort: Cohort,
-    case: Case,
-    reference_phase: str,
-    phase: str,
-    y: Volume,
-    x: Volume,
-    whole: Transform,
-    similarity: bool,
-) -> dict[str, float]:
-    """`evaluate_pair` of what the cohort knows of a pair."""
-    known: dict[str, Any] = {}
-    p_y, p_x = _labels(cohort, case, reference_phase, y), _labels(cohort, case, phase, x)
-    if p_y is not None and p_x is not None:
-        known |= {"fixed_labels": p_y, "moved_labels": resample(p_x, y.grid, whole)}
-    if {reference_phase, phase} <= set(case.landmarks):
-        points = [read_points(cohort.path(case.landmarks[p]), y.grid.ndim) for p in (reference_phase, phase)]
-        known |= {"fixed_points": points[0], "moving_points": points[1]}
-    return evaluate_pair(
-        known.pop("fixed_labels", None), known.pop("moved_labels", None), cohort.structures() or None,
-        displacement=from_start(whole, y.grid, x.grid) if isinstance(whole, Displacement) else None,
-        transform=whole, images=_images(y, x, whole) if similarity else None, **known,
-    )  # fmt: skip
+def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> list[Summary]:
+    """The blocks of the paper's table 1, and landmarks, similarities, regularity and memory beside.
+
+    Args:
+        structures: those with blocks of their own; none are the liver, or the mean of all where there is no liver.
+    """
+    named = structures or (_first(results),)
+    pair = [one for one in METRICS.values() if one.pair]
+    wanted = [("dice", name) for name in (*named, "mean")]
+    wanted += [(one.key, s) for s in named for one in pair if one.needs == "labels" and not one.optional]
+    wanted += [(one.key, s) for s in structures for one in pair if one.optional]
+    wanted += [(one.key, "") for one in pair if one.needs != "labels"]
+    blocks = [summarise(results, metric, structure) for metric, structure in dict.fromkeys(wanted)]
+    return [block for block in blocks if any(cell.n for row in block.cells.values() for cell in row.values())]
 
 
-def _images(y: Volume, x: Volume, whole: Transform) -> Images:
-    """The fixed and the moved scan for the similarities, in the abdominal window where they are CT."""
-    window = Preprocessing().window
-    fixed = normalise(y.data, limits(y.data, window_for(modality_of(y), window)))
-    moved = normalise(resample(x, y.grid, whole).data, limits(x.data, window_for(modality_of(x), window)))
-    return Images(fixed[None], moved[None], coverage(y.grid, x.grid, whole)[None])
+def table_two(results: Sequence[CaseResult]) -> list[tuple[str, list[Summary]]]:
+    """For each segmentor the Dice by generator and phase, first that of the liver, then the mean of all structures."""
+    out = []
+    for segmentor in dict.fromkeys(split_row(r.method)[0] for r in results):
+        mine = [
+            CaseResult(r.case, r.phase, split_row(r.method)[1], r.values)
+            for r in results
+            if split_row(r.method)[0] == segmentor
+        ]
+        out.append((segmentor, [summarise(mine, "dice", s) for s in dict.fromkeys((_first(mine), "mean"))]))
+    return out
+
+
+def _decisive(results: Sequence[CaseResult], structures: Sequence[str]) -> list[tuple[str, str]]:
+    """Metric and structure of what methods are judged by: the overlap and the landmarks."""
+    named = [("dice", name) for name in (*(structures or (_first(results),)), "mean")]
+    return list(dict.fromkeys([*named, ("tre", "")]))
+
+
+def _write_tables(out: Path, found: Benchmark, against: str, options: BenchmarkOptions, rows: str) -> None:
+    """Write tables.md: table 1, pairs made worse, tests against one method, table 2 where there is one, and how the
+    rows were made."""
+    results, structures = found.results, options.structures
+    notes = [*_about(results, structures), *([PIXELS + "\n"] if found.pixels else [])]
+    parts = ["## Table 1: registration\n", *notes, markdown(*found.tables)]
+    if found.failed:
+        parts += ["## What failed, and is in no mean\n", _failed(found.failed)]
+    judged = _decisive(results, structures)
+    worse = worse_markdown([r for r in results if r.method != BEFORE[0]], BEFORE[1], judged)
+    if worse:
+        parts += ["## Pairs that a row leaves worse than the rigid step does\n", worse]
+    tests = [compare(results, against, metric, structure, options.seed) for metric, structure in judged]
+    if any(tests):
+        parts += [f"## Against {against}\n", _tests(tests) + "\n", comparisons_markdown(tests)]
+    if found.second:
+        parts.append("## Table 2: synthesis, by segmentation\n")
+        for segmentor, blocks in found.second:
+            parts += [f"### Segmentor: {segmentor}\n", markdown(*blocks)]
+    parts += ["## How the rows were made\n", rows]
+    _write(out / "tables.md", "\n".join(parts).encode())
+
+
+def _about(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str]:
+    """Of how many scans the tables are, and what could not be measured."""
+    pairs = {(r.case, r.phase) for r in results}
+    counted = _counted(len({case for case, _ in pairs}), "patient"), _counted(len(pairs), "pair")
+    told = f"{', '.join(counted)}. Mean (sample sd) of pairs; a cell of fewer pairs than others of its column says of "
+    told += "how many, and is not the best."
+    kinds = {key.partition("/")[0] for r in results for key in r.values}
+    lacking = {"dice": "overlap and distances (no scan has labels, and its fixed scan too)",
+               "tre": "landmark error (no scan has landmarks, and its fixed scan too)"}  # fmt: skip
+    lost = [words for kind, words in lacking.items() if kind not in kinds]
+    seen = {name for name in structures if any(math.isfinite(value_of(r, "dice", name)) for r in results)}
+    lost += [f"{name} (in the label maps of no pair)" for name in structures if name not in seen and "dice" in kinds]
+    return [told + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
+    counts = sorted({c.n for block in tests for c in block})
+    least = ", ".join(f"{2.0 ** (1 - n):.2g} of {n}" for n in counts)
+    return (
+        "Patients' means; two-sided Wilcoxon signed-rank test, percentile bootstrap interval of the mean difference. "
+        f"The smallest p that the test can give: {least} patients."
+    )
+
+
+def _failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
+    lines = ["| row | case | phase | why |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *map(markdown_row, failed)]) + "\n"
+
+
+def _write_figures(
+    out: Path, cohort: Cohort, methods: Sequence[Alignment], results: Sequence[CaseResult], shown: str, fixed: str
+) -> None:
+    """Write figure4.png, the spread of Dice by phase, and figure5_PHASE.png, one case under every method.
+
+    A phase of that case that the rigid step failed on has no figure.
+    """
+    if any("dice" in key for r in results for key in r.values):
+        _write(out / "figure4.png", figure_png(box_plot(results, "dice", _first(results))))
+    case = cohort.case(shown)
+    done = {r.phase for r in results if (r.case, r.method) == (shown, BEFORE[1])}
+    for phase in (p for p in case.images if p in done):
+        y, x = (read_image(cohort.path(case.images[p])) for p in (fixed, phase))
+        known = {fixed, phase} <= set(case.labels)
+        goal, labels = (
+            read_image(cohort.path(case.labels[p]), kind="labels") if known else None for p in (fixed, phase)
+        )
+        rigid = rigid_of(y, x, rigid_file(out, shown, phase)).transform
+        transforms = {BEFORE[0]: start_of(y, x), BEFORE[1]: rigid, **_fields(out, methods, shown, phase)}
+        if y.grid.ndim == 2:
+            fields = {k: t if isinstance(t, Displacement) else t.displacement(y.grid) for k, t in transforms.items()}
+            transforms = {name: from_start(field, y.grid, x.grid) for name, field in fields.items()}
+            x, labels = placed(x, y.grid), None if labels is None else placed(labels, y.grid)
+        _write(out / f"figure5_{phase}.png", method_rows(y, x, transforms, goal, labels))
+
+
+def _fields(out: Path, methods: Sequence[Alignment], shown: str, phase: str) -> Mapping[str, Transform]:
+    files = {c.name: out / "fields" / c.folder / f"{shown}_{phase}.nii.gz" for c in methods}
+    return {name: read_transform(file) for name, file in files.items() if file.is_file()}
+
+
+def _first(results: Sequence[CaseResult]) -> str:
+    """The structure of the paper's tables, or all of them."""
+    return "liver" if any("dice/liver" in r.values for r in results) else "mean"
+
+
+def _write(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

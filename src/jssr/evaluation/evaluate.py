@@ -1,26 +1,24 @@
-"""A system on the cases of a cohort: every pair registered and measured, case by case, resumable."""
+"""A system on the cases of a cohort: every pair registered as `jssr register` does it, and measured in every state."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from jssr.core.grid import Grid
-from jssr.core.processes import in_processes
+from jssr.cohorts.store import read_settings, same_settings
 from jssr.core.transform import resample
 from jssr.core.volume import Volume
-from jssr.errors import CohortError, ImageError, JssrError
-from jssr.evaluation.settings import fingerprint, same_settings
+from jssr.errors import CohortError, JssrError
+from jssr.evaluation.runner import Method, OnCase, Pair, RunOptions, cases_of, first_grid, run
 from jssr.io.atomic import atomic_path, make_folder
-from jssr.io.cohort import Case, Cohort, Split
-from jssr.io.images import read_grid, read_image
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import read_image
 from jssr.io.provenance import Stopwatch
 from jssr.io.study import study_of
 from jssr.metrics.entries import METRICS
@@ -31,44 +29,52 @@ from jssr.registration.components import largest_parts
 from jssr.registration.inputs import labels_of
 from jssr.registration.model import Model, fitting_system
 from jssr.registration.pipeline import prepare, register, solve
+from jssr.registration.result import Registration
 from jssr.registration.study import known_of, state_results
 from jssr.registration.working import Working
 from jssr.report.evaluation import picture_name, write_evaluation_report
 from jssr.report.figures import StudyRow, montage
 from jssr.report.tables import PIXELS, Summary, markdown, read_csv, summarise, write_csv
 
-__all__ = [
-    "SEGMENTOR",
-    "cases_of",
-    "evaluate_cohort",
-    "first_grid",
-    "fitting_cohort",
-    "summaries",
-    "write_tables",
-]
+__all__ = ["SEGMENTOR", "Evaluation", "EvaluationOptions", "evaluate", "fitting_cohort", "read_evaluation", "summaries"]
 
 PICTURES = "pictures"
+SETTINGS = "evaluation.json"
 SEGMENTOR = ("segmentor", "segmentor, synthesised")
 """Rows of the segmentor: on the scan itself (the paper's "non-synthesis"), and on what the generator makes of it."""
 
 
-def cases_of(cohort: Cohort, split: str) -> list[Case]:
-    """The cases of a split that have something to align; "all" takes every case, and so does any split of a
-    cohort that has none.
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How a system is evaluated.
 
-    Raises:
-        CohortError: there are none.
+    Attributes:
+        split: "train", "validation", "test" or "all".
+        refine: steps of instance optimisation; None takes the system's own number. With them both the network's and
+            the refined state are measured.
+        rigid: align rigidly first.
+        workers: processes that share the cases, one thread each: several small jobs use the cores better than one
+            large one. Seconds and memory are then those of a busy machine; measure them with 1.
     """
-    named = [] if split == "all" else cohort.split(_split(split))
-    whole = split == "all" or not any(case.split for case in cohort.cases)
-    chosen = cohort.cases if whole else named
-    cases = [case for case in chosen if len(case.images) > 1]
-    if not cases:
-        there = ", ".join(sorted({case.split or "(none)" for case in cohort.cases}))
-        raise CohortError(
-            f"{cohort.root}: no case of split {split!r} has two phases; its splits are {there}; 'all' takes every case"
-        )
-    return cases
+
+    split: str = "test"
+    refine: int | None = None
+    rigid: bool = True
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation measured.
+
+    Attributes:
+        results: every state of every pair: "initial", "rigid", the system's name, the same with "refined" behind, and
+            the segmentor's rows.
+        tables: mean (sd) of each metric by method and phase.
+    """
+
+    results: list[CaseResult]
+    tables: list[Summary]
 
 
 def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
@@ -78,219 +84,193 @@ def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
     return fitting_system(*(read_image(cohort.image(first, phase)) for phase in phases[:2]))
 
 
-def _split(name: str) -> Split:
-    for known in ("train", "validation", "test"):
-        if name == known:
-            return known
-    raise CohortError(f"unknown split {name!r}; there are train, validation, test and all")
-
-
-def evaluate_cohort(
+def evaluate(
     cohort: Cohort,
     model: Model,
     out: str | os.PathLike[str],
-    *,
-    split: str = "test",
-    refine: int | None = None,
-    rigid: bool = True,
-    workers: int = 1,
-    on_case: Callable[[str], None] | None = None,
-) -> list[CaseResult]:
+    options: EvaluationOptions | None = None,
+    on_case: OnCase | None = None,
+) -> Evaluation:
     """Register every scan of the split's cases to the reference phase and measure it.
 
-    Leaves `cases/ID.csv` and `pictures/ID/PHASE.png` as each case is done (a case that is there is not done again),
-    `results.csv`, `tables.md`, `report.html` and `evaluation.json`. Rows are "initial", "rigid", the system's name, the
-    same with "refined" behind, and the segmentor's Dice per phase on the scans themselves and as synthesised.
+    Writes `cases/NAME/ID.json` and `pictures/ID/PHASE.png` as each case is done (a case that is there is not done
+    again), `results.csv`, `tables.md`, `report.html` and `evaluation.json`.
 
     Args:
         cohort: with labels or landmarks of its phases.
         model: the system.
         out: folder.
-        split: "train", "validation", "test" or "all".
-        refine: steps of instance optimisation, None the system's own number; with them both the network's and the
-            refined state are measured.
-        rigid: align rigidly first.
-        workers: processes that share the cases, one thread each: several small jobs use the cores better than one
-            large one. Seconds and memory are then those of a busy machine; measure them with 1.
-        on_case: called with the id of each case when it is done.
+        options: how.
+        on_case: called with how many cases are done, of how many, and the last one.
 
     Raises:
-        CohortError: no cases; OutputError: `out` holds another evaluation or cannot be written.
+        CohortError: no cases, or one that lacks a phase that the system needs.
+        OutputError: `out` holds another evaluation or cannot be written.
+        JssrError: pairs failed: every one, or some, after all others were measured and the tables were written.
     """
-    refine = model.recipe.inference.refine if refine is None else refine
-    cases = cases_of(cohort, split)
-    folder = make_folder(Path(out) / "cases")
-    make_folder(Path(out) / PICTURES)
-    same_settings(Path(out), _settings(cohort, cases, model, split, refine, rigid), "evaluation.json")
-    job = partial(_case_file, cohort, model, refine, rigid, Path(out))
-    for case, _ in in_processes(job, cases, workers):
-        if on_case is not None:
-            on_case(case.id)
-    results = [result for case in cases for result in read_csv(folder / f"{case.id}.csv")]
-    write_csv(results, Path(out) / "results.csv")
-    write_tables(Path(out), results)
-    return results
-
-
-def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
-    """The grid of the first of the scans to align to that can be read.
-
-    Raises:
-        CohortError: a case has none; ImageError: none can be read.
-    """
-    lacking = next((case.id for case in cases if phase not in case.images), None)
-    if lacking:
-        raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
-    for case in cases[:-1]:
-        with suppress(ImageError):
-            return read_grid(cohort.path(case.images[phase]))
-    return read_grid(cohort.path(cases[-1].images[phase]))
-
-
-def write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
-    """Write `tables.md` and `report.html` of an evaluation, and return the tables.
-
-    Raises:
-        JssrError: no evaluation in the folder.
-    """
-    blocks = summaries(results)
-    told = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
-    note = f"{PIXELS}\n\n" if told.get("pixels") else ""
-    with atomic_path(out / "tables.md") as temporary:
-        temporary.write_text(note + markdown(*blocks), encoding="utf-8")
-    aligned = [r for r in results if r.method not in SEGMENTOR]
-    title = f"{told['recipe']} on {told['cohort']}, {told['split']}"
-    write_evaluation_report(
-        out / "report.html", title=title, results=aligned, summaries=blocks, pictures=out / PICTURES, provenance=told
-    )
-    return blocks
-
-
-def _settings(cohort: Cohort, cases: list[Case], model: Model, split: str, refine: int, rigid: bool) -> dict[str, Any]:
-    pixels = False
-    with suppress(JssrError):  # what cannot be read is said by the case
-        grid = first_grid(cohort, cases, _roles(cohort, cases[0], model)[0])
-        pixels = grid.ndim == 2 and unknown_spacing(grid)
-    return {
-        **({"pixels": True} if pixels else {}),
-        "cohort": cohort.name,
-        "files": fingerprint(cohort, cases),
-        "split": split,
-        "system": model.recipe.network.system,
-        "recipe": model.recipe.name,
-        "weights": model.header.get("checksum"),
-        "descriptor": model.recipe.inference.descriptor,
-        "refine": refine,
-        "rigid": rigid,
-    }
-
-
-def _case_file(cohort: Cohort, model: Model, refine: int, rigid: bool, out: Path, case: Case) -> None:
-    """Measure a case unless that is done already."""
-    file = out / "cases" / f"{case.id}.csv"
-    if not file.is_file():
-        write_csv(_evaluate_case(cohort, case, model, refine, rigid, out / PICTURES), file)
-
-
-def _evaluate_case(
-    cohort: Cohort, case: Case, model: Model, refine: int, rigid: bool, pictures: Path
-) -> list[CaseResult]:
-    study = study_of(cohort, case)
-    reference_phase, phases = _roles(cohort, case, model)
-    fixed = read_image(cohort.image(case, reference_phase))
-    results: list[CaseResult] = []
-    for phase in phases:
-        if "displacement" not in model.system.outputs:
-            results += _segmentor_alone(cohort, case, reference_phase, phase, fixed, model, rigid)
-            continue
-        told = known_of(study, reference_phase, phase, model.system.reads_structure)
-        one = register(
-            fixed, study.images[phase], checkpoint=model, refine=refine, rigid=rigid, structures=study.structures,
-            device=model.device, deterministic=model.deterministic, **told,
-        )  # fmt: skip
-        picture = montage(
-            [StudyRow(phase, one.fixed, placed(one.moving, one.fixed.grid), one.moved)],
-            "image" if one.fixed.grid.ndim == 2 else "axial",
+    options, out = options or EvaluationOptions(), Path(out)
+    cases = cases_of(cohort, options.split)
+    refine = model.recipe.inference.refine if options.refine is None else options.refine
+    method = EvaluatedSystem(model.recipe.name, model, refine, options.rigid)
+    reference, _ = method.phases(cohort, cases[0], cohort.reference_phase)
+    settings = {"cohort": cohort.name, "split": options.split, **method.identity()}
+    with suppress(JssrError):  # what cannot be read is reported with its case
+        grid = first_grid(cohort, cases, reference)
+        settings |= {"pixels": True} if grid.ndim == 2 and unknown_spacing(grid) else {}
+    same_settings(out / SETTINGS, settings)
+    found = run(cohort, cases, [method], out, RunOptions(workers=options.workers), on_case)
+    found.check()
+    write_csv(found.results, out / "results.csv")
+    tables = _write_tables(out, found.results)
+    if found.failed:
+        first, count = found.failed[0], len(found.failed)
+        raise JssrError(
+            f"{count} {'pair' if count == 1 else 'pairs'} failed and are in no mean of {out}; the first: {first.case}, "
+            f"{first.phase}: {first.reason}. The same command tries them again"
         )
-        make_folder(pictures / case.id)
-        (pictures / picture_name(case.id, phase)).write_bytes(picture)
-        names = {"network": model.recipe.name, "refined": f"{model.recipe.name}, refined"}
-        for found in state_results(case.id, phase, one):
+    return Evaluation(found.results, tables)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read the results of an evaluation, and write `tables.md` and `report.html` again.
+
+    Raises:
+        JssrError: the folder holds no evaluation, or a damaged one.
+    """
+    results = read_csv(folder / "results.csv")
+    return Evaluation(results, _write_tables(folder, results))
+
+
+def _write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
+    settings = read_settings(out / SETTINGS)
+    if not {"recipe", "cohort", "split"} <= settings.keys():
+        raise JssrError(f"{out}: holds no evaluation, or its {SETTINGS} is damaged; run jssr evaluate")
+    tables = summaries(results)
+    note = f"{PIXELS}\n\n" if settings.get("pixels") else ""
+    with atomic_path(out / "tables.md") as temporary:
+        temporary.write_text(note + markdown(*tables), encoding="utf-8")
+    aligned = [r for r in results if r.method not in SEGMENTOR]
+    title = f"{settings['recipe']} on {settings['cohort']}, {settings['split']}"
+    write_evaluation_report(
+        out / "report.html", title=title, results=aligned, summaries=tables, pictures=out / PICTURES,
+        provenance=settings,
+    )  # fmt: skip
+    return tables
+
+
+@dataclass(frozen=True)
+class EvaluatedSystem(Method):
+    """A system of ours in each of its states, with the rows of its segmentor.
+
+    Attributes:
+        model: the system.
+        refine: steps of instance optimisation.
+        rigid: align rigidly first.
+    """
+
+    model: Model
+    refine: int
+    rigid: bool
+
+    def identity(self) -> dict[str, Any]:
+        recipe = self.model.recipe
+        return {
+            "system": recipe.network.system,
+            "recipe": recipe.name,
+            "weights": self.model.header.get("checksum"),
+            "descriptor": recipe.inference.descriptor,
+            "refine": self.refine,
+            "rigid": self.rigid,
+        }
+
+    def phases(self, cohort: Cohort, case: Case, fixed: str) -> tuple[str, list[str]]:
+        """A system of two modalities was trained for one phase of each."""
+        wanted = self.model.recipe.preprocessing
+        if wanted.moving is None or wanted.reference_phase is None:
+            return super().phases(cohort, case, fixed)
+        if not {wanted.reference_phase, wanted.moving} <= set(case.images):
+            raise CohortError(
+                f"{cohort.root}: {self.model.source} moves {wanted.moving} onto {wanted.reference_phase}, and case "
+                f"{case.id} has {', '.join(case.images)}"
+            )
+        return wanted.reference_phase, [wanted.moving]
+
+    def measure(self, pair: Pair, done: Sequence[CaseResult]) -> list[CaseResult]:
+        if "displacement" not in self.model.system.outputs:
+            return self._segmentor_alone(pair)
+        cohort, case, model = pair.cohort, pair.case, self.model
+        study = study_of(cohort, case)
+        known = known_of(study, pair.fixed, pair.moving, model.system.reads_structure)
+        one = register(
+            pair.scan(pair.fixed), study.images[pair.moving], checkpoint=model, refine=self.refine, rigid=self.rigid,
+            structures=study.structures, device=model.device, deterministic=model.deterministic, **known,
+        )  # fmt: skip
+        _draw(pair, one)
+        names = {"network": self.name, "refined": f"{self.name}, refined"}
+        rows = []
+        for found in state_results(case.id, pair.moving, one):
             if found.method == "network" and model.recipe.network.system == "rigid":
                 continue  # the state "rigid" once more
-            method = names.get(found.method, found.method)
-            results.append(CaseResult(case.id, phase, method, found.values, found.seconds, found.peak_mb))
+            name = names.get(found.method, found.method)
+            rows.append(CaseResult(case.id, pair.moving, name, found.values, found.seconds, found.peak_mb))
         if model.structures and study.structures:
-            known = _known_labels(cohort, case, {phase: one.moving, reference_phase: one.fixed})
-            results += _segmentor(case.id, phase, reference_phase, one.work, known, study.structures)
-    return results
+            labels = _known_labels(pair, {pair.moving: one.moving, pair.fixed: one.fixed})
+            rows += _segmentor(pair, one.work, labels)
+        return rows
+
+    def _segmentor_alone(self, pair: Pair) -> list[CaseResult]:
+        """The rows of a system without a register."""
+        fixed, moving = pair.scan(pair.fixed), pair.scan(pair.moving)
+        labels = _known_labels(pair, {pair.moving: moving, pair.fixed: fixed})
+        if not labels:
+            return []
+        prepared = prepare(self.model, fixed, moving, self.rigid)
+        return _segmentor(pair, solve(self.model, fixed, moving, prepared, 0, Stopwatch()), labels)
 
 
-def _roles(cohort: Cohort, case: Case, model: Model) -> tuple[str, list[str]]:
-    """The phase that stays and those that are moved: a system of two modalities was trained for one of each.
-
-    Raises:
-        CohortError: the case lacks one of the two.
-    """
-    phases = model.recipe.preprocessing
-    if phases.moving is None or phases.reference_phase is None:
-        return cohort.reference_phase, [phase for phase in case.images if phase != cohort.reference_phase]
-    if not {phases.reference_phase, phases.moving} <= set(case.images):
-        raise CohortError(
-            f"{cohort.root}: {model.source} moves {phases.moving} onto {phases.reference_phase}, and case "
-            f"{case.id} has {', '.join(case.images)}"
-        )
-    return phases.reference_phase, [phases.moving]
+def _draw(pair: Pair, one: Registration) -> None:
+    """The picture of a pair, for the report."""
+    row = StudyRow(pair.moving, one.fixed, placed(one.moving, one.fixed.grid), one.moved)
+    picture = montage([row], "image" if one.fixed.grid.ndim == 2 else "axial")
+    file = pair.out / PICTURES / picture_name(pair.case.id, pair.moving)
+    make_folder(file.parent)
+    file.write_bytes(picture)
 
 
-def _segmentor_alone(
-    cohort: Cohort, case: Case, reference_phase: str, phase: str, fixed: Volume, model: Model, rigid: bool
-) -> list[CaseResult]:
-    """The rows of a system without a register."""
-    moving = read_image(cohort.image(case, phase))
-    known = _known_labels(cohort, case, {phase: moving, reference_phase: fixed})
-    if not known:
-        return []
-    work = solve(model, fixed, moving, prepare(model, fixed, moving, rigid), 0, Stopwatch())
-    return _segmentor(case.id, phase, reference_phase, work, known, cohort.structures())
-
-
-def _known_labels(cohort: Cohort, case: Case, scans: Mapping[str, Volume]) -> dict[str, Volume]:
+def _known_labels(pair: Pair, scans: Mapping[str, Volume]) -> dict[str, Volume]:
     """The label maps of those of some scans that have one, by phase."""
-    found = {p: labels_of(cohort.path(case.labels[p]), scan) for p, scan in scans.items() if p in case.labels}
+    files = pair.case.labels
+    found = {p: labels_of(pair.cohort.path(files[p]), scan) for p, scan in scans.items() if p in files}
     return {phase: labels for phase, labels in found.items() if labels is not None}
 
 
-def _segmentor(
-    case: str, phase: str, reference_phase: str, work: Working, known: Mapping[str, Volume], structures: Any
-) -> list[CaseResult]:
-    """How well the segmentor finds the organs of a moving scan and of the reference_phase, as far as they are known,
-    on the network's grid."""
-    pair, model = work.pair, work.model
-    out: list[CaseResult] = []
-    if work.alignment.moving_segmentation is None:
-        return out
+def _segmentor(pair: Pair, work: Working, known: Mapping[str, Volume]) -> list[CaseResult]:
+    """How well the segmentor finds the organs of a moving and of the fixed scan, where they are known, on the network's
+    grid."""
+    prepared, model, found = work.pair, work.model, work.alignment
+    rows: list[CaseResult] = []
 
-    def judged(classes: Tensor, goal: Volume) -> dict[str, float]:
-        return evaluate_segmentation(classes[0].numpy(), goal, model.structures, structures)
+    def judge(phase: str, row: str, classes: Tensor, goal: Volume) -> None:
+        structures = pair.cohort.structures()
+        values = evaluate_segmentation(classes[0].numpy(), goal, model.structures, structures)
+        rows.append(CaseResult(pair.case.id, phase, row, values))
 
-    if phase in known:
+    if found.moving_segmentation is None:
+        return rows
+    if pair.moving in known:
         with model.computing():
-            said = model.system.segment_moving(pair.moving.to(model.device)).float().cpu()
-        plain = largest_parts(said, model.pieces).argmax(dim=1)
-        goal = resample(known[phase], pair.grid, pair.transform)
-        made = work.alignment.moving_segmentation.argmax(dim=1)
-        out.append(CaseResult(case, phase, SEGMENTOR[0], judged(plain, goal)))
-        if work.alignment.synthesised is not None and not work.alignment.registered:
-            out.append(CaseResult(case, phase, SEGMENTOR[1], judged(made, goal)))
-    if reference_phase in known and work.alignment.fixed_segmentation is not None:
-        fixed = work.alignment.fixed_segmentation.argmax(dim=1)
-        goal = resample(known[reference_phase], pair.grid)
-        out.append(CaseResult(case, reference_phase, SEGMENTOR[0], judged(fixed, goal)))
-    return out
+            plain = model.system.segment_moving(prepared.moving.to(model.device)).float().cpu()
+        goal = resample(known[pair.moving], prepared.grid, prepared.transform)
+        judge(pair.moving, SEGMENTOR[0], largest_parts(plain, model.pieces).argmax(dim=1), goal)
+        if found.synthesised is not None and not found.registered:
+            judge(pair.moving, SEGMENTOR[1], found.moving_segmentation.argmax(dim=1), goal)
+    if pair.fixed in known and found.fixed_segmentation is not None:
+        goal = resample(known[pair.fixed], prepared.grid)
+        judge(pair.fixed, SEGMENTOR[0], found.fixed_segmentation.argmax(dim=1), goal)
+    return rows
 
 
-def summaries(results: list[CaseResult]) -> list[Summary]:
+def summaries(results: Sequence[CaseResult]) -> list[Summary]:
     """The tables of the paper: overlap of the liver and of all structures, distances, landmarks, regularity, cost; then
     the segmentor's own."""
     aligned = [r for r in results if r.method not in SEGMENTOR]
@@ -302,6 +282,6 @@ def summaries(results: list[CaseResult]) -> list[Summary]:
     wanted += [(one.key, "") for one in pair if one.needs not in ("labels", "images")]
     blocks = [summarise(aligned, *key) for key in dict.fromkeys(wanted)]
     if own:
-        told = [("dice", first), ("dice", "mean"), *((one.key, first) for one in METRICS.values() if one.segmentor)]
-        blocks += [summarise(own, *key, segmentor=True) for key in dict.fromkeys(told)]
+        judged = [("dice", first), ("dice", "mean"), *((one.key, first) for one in METRICS.values() if one.segmentor)]
+        blocks += [summarise(own, *key, segmentor=True) for key in dict.fromkeys(judged)]
     return blocks

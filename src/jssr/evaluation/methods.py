@@ -1,21 +1,35 @@
-"""What stands in the rows of a benchmark's table: runs of ours, tools, and the scans as they came."""
+"""The methods of a benchmark's table 1: the scans as they came, our rigid step, systems of ours, and peers."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jssr.core.grid import dims_in_words
-from jssr.errors import JssrError
-from jssr.losses.descriptors import DESCRIPTORS
-from jssr.peers import TOOLS
-from jssr.registration.model import UNTRAINED, Model, load_model
+import torch
 
-__all__ = ["BEFORE", "ON", "Contestant", "check_contestants", "contestants_of", "model_of", "run_name"]
+from jssr.core.grid import dims_in_words
+from jssr.core.transform import Affine, Displacement, Transform
+from jssr.errors import JssrError
+from jssr.evaluation import alignment
+from jssr.evaluation.runner import Method, Pair
+from jssr.io.atomic import make_folder
+from jssr.io.cohort import Case
+from jssr.io.itk_elastix import load
+from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mb
+from jssr.io.transforms import write_displacement
+from jssr.losses.descriptors import DESCRIPTORS
+from jssr.metrics.results import CaseResult
+from jssr.peers import TOOLS
+from jssr.preprocessing.rigid import RigidResult
+from jssr.registration.model import UNTRAINED, Model, load_model
+from jssr.registration.pipeline import prepare, solve, structure_of
+
+__all__ = ["BEFORE", "ON", "Alignment", "check_methods", "methods_of", "model_of", "rows_markdown", "run_name"]
 
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
@@ -24,87 +38,200 @@ ON = " on "
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A row of the table.
+class Alignment(Method):
+    """A row of table 1.
 
     Attributes:
-        name: of the row.
         source: a weights file or run folder, "jssr" or "jrsnet" for the shipped weights, "discrete", "discrete:" and a
-            descriptor, or a tool.
+            descriptor, or a peer.
         refine: steps of instance optimisation, for systems of ours.
+        similarity: also measure mutual information and SSIM.
+        picture: id of the case whose fields are kept.
     """
 
-    name: str
-    source: str
+    source: str = ""
     refine: int = 0
+    similarity: bool = False
+    picture: str = ""
 
     @property
-    def is_tool(self) -> bool:
+    def is_peer(self) -> bool:
         return self.source in TOOLS
 
     @property
     def starts_rigid(self) -> bool:
-        """Whether it starts from our rigid alignment; tools with a linear stage of their own do not."""
-        return self.name != BEFORE[0] and not (self.is_tool and TOOLS[self.source].own_rigid)
+        """Whether it starts from our rigid step; peers with a linear stage of their own do not."""
+        return self.name != BEFORE[0] and not (self.is_peer and TOOLS[self.source].own_rigid)
+
+    @property
+    def dims(self) -> Sequence[int]:
+        """Axes of the scans that it takes."""
+        if self.is_peer:
+            return TOOLS[self.source].dims
+        return (2, 3) if self.name in BEFORE else model_of(self.source).recipe.preprocessing.dims
 
     def identity(self) -> dict[str, Any]:
-        """What its numbers are of, as plain data: the weights and the steps, or the settings of the tool."""
-        if self.is_tool:
-            tool = TOOLS[self.source]
-            return {"row": self.name, "settings": tool.settings, "version": tool.version}
+        measured = {"row": self.name, "similarity": self.similarity}
+        if self.is_peer:
+            peer = TOOLS[self.source]
+            return {**measured, "settings": peer.settings, "version": peer.version}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
-        return {"row": self.name, "weights": weights, "refine": self.refine}
+        return {**measured, "weights": weights, "refine": self.refine}
 
     def load(self) -> None:
-        """Read weights and libraries, once a process and before any clock starts."""
-        if self.is_tool:
+        if self.is_peer:
             TOOLS[self.source].load()
         elif self.name not in BEFORE:
             model_of(self.source)
 
-    @property
-    def folder(self) -> str:
-        """The name of its folders."""
-        return "".join(c if c.isalnum() or c in "-_+." else "_" for c in self.name)
+    def complete(self, case: Case, out: Path) -> bool:
+        kept = self.name in BEFORE or case.id != self.picture
+        return kept or any((out / "fields" / self.folder).glob(f"{case.id}_*"))
+
+    def measure(self, pair: Pair, done: Sequence[CaseResult]) -> list[CaseResult]:
+        fixed, moving = pair.scan(pair.fixed), pair.scan(pair.moving)
+        labels = pair.labels(pair.fixed, fixed)
+        file = alignment.rigid_file(pair.out, pair.case.id, pair.moving)
+        if self.name == BEFORE[1]:
+            file.unlink(missing_ok=True)  # of these scans, not of what may have been here before them
+            load()
+            forget_peak()
+        rigid = alignment.rigid_of(fixed, moving, file) if self.starts_rigid else None
+        if self.name != BEFORE[1]:
+            forget_peak()
+        scans = alignment.Scans(fixed, moving, labels, pair.cohort.structures())
+        transform, seconds = self.align(scans, rigid)
+        # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
+        idle = self.name == BEFORE[0] or (self.name in BEFORE and fixed.grid.ndim == 2)
+        peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
+        values = alignment.measured(pair, scans, transform, self.similarity)
+        if pair.case.id == self.picture and isinstance(transform, Displacement):
+            folder = make_folder(pair.out / "fields" / self.folder)
+            write_displacement(transform, folder / f"{pair.case.id}_{pair.moving}.nii.gz")
+        return [CaseResult(pair.case.id, pair.moving, self.name, values, seconds, peak)]
+
+    def align(self, scans: alignment.Scans, rigid: RigidResult | None = None) -> tuple[Transform, float]:
+        """Run on a pair.
+
+        Args:
+            scans: the pair.
+            rigid: found before; its seconds count. None finds it where it is needed.
+
+        Returns:
+            The full transform, as a field on the fixed grid where it is not linear, and the seconds from the scans to
+            that.
+        """
+        if self.name == BEFORE[0]:
+            return alignment.start_of(scans.fixed, scans.moving), 0.0
+        self.load()
+        watch = Stopwatch()
+        if not self.starts_rigid:
+            with watch.stage("align"):
+                found = self._by_peer(scans, alignment.start_of(scans.fixed, scans.moving))
+            return found, watch.total
+        rigid = rigid or alignment.rigid_found(scans.fixed, scans.moving)
+        if self.name == BEFORE[1]:
+            return rigid.transform, rigid.seconds
+        with watch.stage("align"):
+            found = self._by_peer(scans, rigid.transform) if self.is_peer else self._by_system(scans, rigid)
+        return found, watch.total + rigid.seconds
+
+    def _by_peer(self, scans: alignment.Scans, start: Affine) -> Displacement:
+        run = TOOLS[self.source].run
+        return run(scans.fixed, scans.moving, start, torch.get_num_threads()).displacement(scans.fixed.grid)
+
+    def _by_system(self, scans: alignment.Scans, rigid: RigidResult) -> Displacement:
+        model = model_of(self.source)
+        y, x = scans.fixed, scans.moving
+        pair = prepare(model, y, x, found=rigid)
+        known = structure_of(model, pair, scans.labels, scans.structures)
+        work = solve(model, y, x, pair, self.refine, Stopwatch(), known, last_only=True)
+        return work.final.chain.displacement(y.grid)
+
+    def described(self, flat: bool) -> str:
+        """What its numbers are of, in words.
+
+        Args:
+            flat: the scans are 2D.
+        """
+        if self.name in BEFORE and flat:
+            return "middle on middle, the longer sides equal where a spacing is unknown"
+        if self.name in BEFORE:
+            return {"initial": "the headers alone", "rigid": "our rigid alignment"}[self.name]
+        known = self.identity()
+        if self.is_peer:
+            return f"{known['settings']}" + (f"; version {known['version']}" if known.get("version") else "")
+        weights = f"weights {known['weights'][:16]}" if known.get("weights") else "no weights"
+        return weights + (f", {self.refine} steps of refinement" if self.refine else "")
 
 
-def contestants_of(
-    runs: Sequence[str], refined: Sequence[str], tools: Sequence[str], refine: int, alone: bool = False
-) -> list[Contestant]:
-    """Make sure that everything that shall compete can, before any work, and name it.
+def methods_of(
+    runs: Sequence[str] = (), refined: Sequence[str] = (), peers: Sequence[str] = (), refine: int = 20
+) -> list[Alignment]:
+    """Name methods, after those that every table begins with, and make sure that each can be used here.
 
     Args:
         runs: weights files or run folders of ours, as they are.
         refined: such, with `refine` steps of instance optimisation.
-        tools: of `TOOLS`, "discrete", and "discrete:mind" or the like for another descriptor.
+        peers: of `TOOLS`, "discrete", and "discrete:mind" or the like for another descriptor.
         refine: steps for `refined`.
-        alone: it is enough that there is none.
 
     Raises:
-        CheckpointError: an unreadable run; JssrError: an unknown or missing tool, or two contestants of one name.
+        CheckpointError: an unreadable run; JssrError: an unknown or missing peer, or two methods of one name.
     """
-    found = [Contestant(name, name) for name in BEFORE]
-    for source in runs:
-        found.append(Contestant(_register(source), source))
-    for source in refined:
-        found.append(Contestant(f"{_register(source)} + {refine}", source, refine))
-    for name in tools:
+    found = [Alignment(name, name) for name in BEFORE]
+    found += [Alignment(_register(source), source) for source in runs]
+    found += [Alignment(f"{_register(source)} + {refine}", source, refine) for source in refined]
+    for name in peers:
         if name in BEFORE:
             continue
         if _untrained(name):
-            found.append(Contestant(name, name, model_of(name).recipe.inference.refine))
+            found.append(Alignment(name, name, model_of(name).recipe.inference.refine))
         elif name in TOOLS:
             TOOLS[name].check()
-            found.append(Contestant(name, name))
+            found.append(Alignment(name, name))
         else:
-            raise JssrError(f"{name!r} is no tool; there are {', '.join((*UNTRAINED, *TOOLS))}")
+            raise JssrError(f"{name!r} is no peer; there are {', '.join((*UNTRAINED, *TOOLS))}")
     for names in ([c.name for c in found], [c.folder for c in found]):
         double = next((n for n in names if names.count(n) > 1), None)
         if double:
-            raise JssrError(f"two contestants are called {double!r}; name the runs' folders differently")
-    if len(found) == len(BEFORE) and not alone:
-        raise JssrError("nothing to compare: name runs (--run, --refined) or tools (--tool)")
+            raise JssrError(f"two methods are called {double!r}; name the runs' folders differently")
     return found
+
+
+def check_methods(methods: Sequence[Alignment], n: int) -> None:
+    """Make sure that methods take scans of n axes.
+
+    Raises:
+        JssrError: one does not.
+    """
+    for one in methods:
+        if not one.is_peer and one.name not in BEFORE:
+            model_of(one.source).check_descriptor(n)
+        if n not in one.dims:
+            raise JssrError(f"{one.name} takes {dims_in_words(one.dims)} images; the scans of this cohort are {n}D")
+
+
+def rows_markdown(methods: Sequence[Alignment], measured: Mapping[str, Sequence[Mapping[str, Any]]], flat: bool) -> str:
+    """How the rows were measured, as a Markdown table.
+
+    Args:
+        measured: of `Run`.
+        flat: the scans are 2D.
+    """
+    lines = ["| row | what | measured with |", "| --- | --- | --- |"]
+    for one in methods:
+        how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
+        lines.append(f"| {one.name} | {one.described(flat)} | {how} |")
+    note = "" if flat else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
+    return "\n".join(lines) + "\n" + note
+
+
+def _how(made: Mapping[str, Any]) -> str:
+    several = made["processes"] > 1
+    cores = f"{made['processes']} x {made['threads']} threads" if several else f"{made['threads']} threads"
+    versions = ", ".join(f"{name} {value}" for name, value in made["versions"].items())
+    return f"{cores}, {made['processor']}, {versions}, {made['date']}"
 
 
 def _register(source: str) -> str:
@@ -152,14 +279,3 @@ def _untrained(source: str) -> bool:
     if system == "discrete" and chosen and descriptor not in DESCRIPTORS:
         raise JssrError(f"{source!r}: no descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
     return system == "discrete" or source in UNTRAINED
-
-
-def check_contestants(contestants: Sequence[Contestant], n: int) -> None:
-    for one in contestants:
-        known = TOOLS[one.source].dims if one.is_tool else (2, 3)
-        if not one.is_tool and one.name not in BEFORE:
-            model = model_of(one.source)
-            known = model.recipe.preprocessing.dims
-            model.check_descriptor(n)
-        if n not in known:
-            raise JssrError(f"{one.name} takes {dims_in_words(known)} images; the scans of this cohort are {n}D")

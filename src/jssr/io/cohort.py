@@ -6,6 +6,7 @@ of the Medical Segmentation Decathlon (Antonelli et al. 2022) is read as a cohor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -198,6 +199,12 @@ class Cohort(_Entry):
                 with suppress(OSError):
                     told.append([name, digest(path.parent if names_series(path) else path)])
         return told
+
+    def digest(self, case: Case) -> str:
+        """Changes when the names of the labels, a case's entry or the content of one of its files do."""
+        names = [self.reference_phase, sorted(self.label_names.items()), sorted(self.regions.items())]
+        described = [names, case.model_dump(mode="json"), self.files_of(case)]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
     def split(self, name: Split) -> list[Case]:
         """The cases of a split, in the order of the file; an unknown or empty split gives an empty list."""

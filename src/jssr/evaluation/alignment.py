@@ -1,0 +1,102 @@
+"""What the methods of table 1 share: where a pair starts, its rigid step, and how the result is measured.
+
+Every method aligns the same pairs from the scans themselves and is judged by its full transform. Systems of ours and
+peers without a linear stage start from one rigid step, found once for each pair, whose time counts for all that use it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
+from jssr.core.volume import Points, Volume
+from jssr.evaluation.runner import Pair
+from jssr.io.atomic import make_folder
+from jssr.io.output import write_json
+from jssr.io.points import read_points
+from jssr.metrics.entries import Images
+from jssr.metrics.pair import evaluate_pair
+from jssr.preprocessing.intensity import limits, normalise
+from jssr.preprocessing.modality import modality_of, window_for
+from jssr.preprocessing.rigid import RigidResult, rigid_align
+from jssr.preprocessing.start2d import flat_start, from_start
+from jssr.recipes.config import Preprocessing
+
+__all__ = ["Scans", "images_of", "measured", "rigid_file", "rigid_found", "rigid_of", "start_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """A pair as a method gets it.
+
+    Attributes:
+        labels, structures: the fixed scan's label map and the names of its values, for systems that read them.
+    """
+
+    fixed: Volume
+    moving: Volume
+    labels: Volume | None = None
+    structures: Mapping[str, Sequence[int]] | None = None
+
+
+def start_of(fixed: Volume, moving: Volume) -> Affine:
+    """What counts as not aligned: the headers' geometry, or `flat_start` of two radiographs."""
+    return flat_start(fixed.grid, moving.grid) if fixed.grid.ndim == 2 else Affine.identity()
+
+
+def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
+    """`rigid_align`; radiographs are not aligned rigidly."""
+    flat = fixed.grid.ndim == 2
+    return RigidResult(flat_start(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if flat else rigid_align(fixed, moving)
+
+
+def rigid_file(out: Path, case: str, phase: str) -> Path:
+    """Where the rigid step of a pair is kept."""
+    return out / "rigid" / f"{case}_{phase}.json"
+
+
+def rigid_of(fixed: Volume, moving: Volume, file: Path) -> RigidResult:
+    """The rigid step of a pair, found once and kept."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: found anew
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        matrix = np.array(kept.pop("matrix"), dtype=np.float64).reshape(fixed.grid.ndim + 1, -1)
+        return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
+    found = rigid_found(fixed, moving)
+    make_folder(file.parent)
+    kept = {key: value for key, value in vars(found).items() if key != "transform"}
+    write_json({"matrix": found.transform.matrix.tolist(), **kept}, file)
+    return found
+
+
+def measured(pair: Pair, scans: Scans, transform: Transform, similarity: bool) -> dict[str, float]:
+    """`evaluate_pair` of what the cohort knows of a pair, at the fixed scan's size."""
+    fixed, moving, case = scans.fixed, scans.moving, pair.case
+    moved: Volume | None = None
+    points: Sequence[Points | None] = (None, None)
+    moving_labels = pair.labels(pair.moving, moving)
+    if scans.labels is not None and moving_labels is not None:
+        moved = resample(moving_labels, fixed.grid, transform)
+    if {pair.fixed, pair.moving} <= set(case.landmarks):
+        files = [pair.cohort.path(case.landmarks[phase]) for phase in (pair.fixed, pair.moving)]
+        points = [read_points(file, fixed.grid.ndim) for file in files]
+    field = from_start(transform, fixed.grid, moving.grid) if isinstance(transform, Displacement) else None
+    return evaluate_pair(
+        scans.labels, moved, pair.cohort.structures() or None, transform=transform, displacement=field,
+        fixed_points=points[0], moving_points=points[1],
+        images=images_of(fixed, moving, transform) if similarity else None,
+    )  # fmt: skip
+
+
+def images_of(fixed: Volume, moving: Volume, transform: Transform) -> Images:
+    """The fixed and the moved scan for the similarities, in the abdominal window where they are CT."""
+    window = Preprocessing().window
+    a = normalise(fixed.data, limits(fixed.data, window_for(modality_of(fixed), window)))
+    moved = resample(moving, fixed.grid, transform).data
+    b = normalise(moved, limits(moving.data, window_for(modality_of(moving), window)))
+    return Images(a[None], b[None], coverage(fixed.grid, moving.grid, transform)[None])
