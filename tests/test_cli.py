@@ -99,7 +99,7 @@ def test_evaluate_takes_the_system_that_register_takes(cohort, tmp_path):
 def test_evaluate_takes_another_descriptor_and_does_not_mix_it_with_the_first(cohort, tmp_path):
     words = ("evaluate", cohort, "-o", tmp_path / "e", "--split", "test", "--system", "discrete", "--refine", 0)
     run(*words)
-    assert "differ in descriptor" in run(*words, "--descriptor", "macmind", code=2).stderr
+    assert "differ in descriptor" in run(*words, "--descriptor", "macmind", code=1).stderr
     run(*words[:2], "-o", tmp_path / "m", *words[4:], "--descriptor", "macmind")
     first, second = (
         [
@@ -137,7 +137,7 @@ def test_evaluate_writes_tables_and_resumes(cohort, weights, tmp_path):
     (tmp_path / "out" / "report.html").unlink()
     run("report", tmp_path / "out")
     assert "initial" in (tmp_path / "out" / "report.html").read_text()
-    assert "differ in refine" in run(*words, "--refine", "3", code=2).stderr
+    assert "differ in refine" in run(*words, "--refine", "3", code=1).stderr
 
 
 def test_warp_images_labels_and_points(cohort, tmp_path):
@@ -179,7 +179,7 @@ def test_warp_images_labels_and_points(cohort, tmp_path):
         assert np.allclose(read_points(tmp_path / "p.csv").xyz, [[x, 0, 0], [x, 8, 0]], atol=1e-3)
     assert (
         "needs --reference"
-        in run("warp", moving, "--transform", tmp_path / "t.tfm", "-o", tmp_path / "q.nii.gz", code=2).stderr
+        in run("warp", moving, "--transform", tmp_path / "t.tfm", "-o", tmp_path / "q.nii.gz", code=1).stderr
     )
 
 
@@ -187,11 +187,11 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     assert "0 errors" in run("check", cohort).output
     words = ("check", cohort, "--recipe", "macjnet-compact", "--set", "preprocessing.moving=arterial")
     run(*words)
-    run(*words, "--set", "training.labelled=0", code=2)
+    run(*words, "--set", "training.labelled=0", code=1)
     more = ("--set", 'network.structures=["liver","aorta"]')
-    assert "label_names lacks aorta" in run(*words, *more, code=2).output  # one of its structures is not here
-    assert "cannot be built" in run(*words, "--set", "training.patch=[2,2,2]", code=2).stderr
-    assert "no case has a phase t1" in run(*words[:-2], code=2).stderr
+    assert "label_names lacks aorta" in run(*words, *more, code=1).output  # one of its structures is not here
+    assert "cannot be built" in run(*words, "--set", "training.patch=[2,2,2]", code=1).stderr
+    assert "no case has a phase t1" in run(*words[:-2], code=1).stderr
     recipe = tmp_path / "tiny.json"
     recipe.write_text(
         tiny_recipe(patch=[32, 32, 16], checkpoint_every=0, picture_every=0, monitor_every=0).model_dump_json()
@@ -209,21 +209,21 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     told = json.loads(run("info", tmp_path / "more", "--json").output)["data"]["started from"]
     assert told == [str(tmp_path / "run")] * 2
     assert "run jssr prepare" in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", "--set",
-                                     "preprocessing.spacing=[3,4,4]", code=2).stderr  # fmt: skip
+                                     "preprocessing.spacing=[3,4,4]", code=1).stderr  # fmt: skip
     scan = read_image(tmp_path / "ready" / "c1" / "arterial.nii.gz")
     affine = scan.grid.affine.copy()
     affine[0, 3] += 8  # the same shape and spacing, elsewhere
     write_image(replace(scan, grid=Grid(scan.grid.shape, affine)), Path(scan.name), np.int16)
     assert (
         "lies on another grid than the case's venous scan; run jssr prepare"
-        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=2).stderr
+        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=1).stderr
     )
     write_image(scan, Path(scan.name), np.int16)
     labels = read_image(tmp_path / "ready" / "c1" / "arterial_labels.nii.gz")
     write_image(replace(labels, grid=Grid(scan.grid.shape, affine)), Path(labels.name), np.uint8)
     assert (
         "arterial_labels.nii.gz: lies on another grid than its image"
-        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=2).stderr
+        in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", code=1).stderr
     )
     shown = run("info", tmp_path / "run" / "weights.safetensors").output
     assert "tiny" in shown and "liver, spleen" in shown
@@ -237,7 +237,7 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
     # The patients themselves take seconds and are tested with the phantom.
     made, more = {}, {}
 
-    def write(out, patients, seed, population, shape, phases, slice_thickness, workers, paired, anatomy):
+    def write(out, patients, seed, *, population, phases, workers, on_study, paired, anatomy, shape=None):
         made.update(out=out, patients=patients, seed=seed, population=population, shape=shape, phases=phases)
         more.update(paired=paired, anatomy=anatomy)
         case = Case(id="p0001", images={"venous": "v.nii.gz"})
@@ -255,14 +255,14 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
     assert more == {"paired": True, "anatomy": "pelvis"}
     assert (made["shape"], made["phases"]) == (None, ("ct", "t2"))  # the anatomy's own shape
     assert (
-        "unknown phase 'venous'" in run("phantom", tmp_path, "--anatomy", "pelvis", "--phases", "venous", code=2).stderr
+        "unknown phase 'venous'" in run("phantom", tmp_path, "--anatomy", "pelvis", "--phases", "venous", code=1).stderr
     )
 
 
 def test_phantom_from_a_real_ct_reads_the_names_of_its_organs(cohort, tmp_path, monkeypatch):
     made = {}
 
-    def write(out, ct, labels, names, studies, seed, phases, workers):
+    def write(out, ct, labels, names, studies, seed, phases, *, workers, on_study):
         made.update(names=names, studies=studies, phases=phases)
         return Cohort.load(cohort)
 
@@ -312,5 +312,5 @@ def test_memory_is_kept_here_and_in_workers(monkeypatch):
 
 
 def test_a_system_without_training_is_not_trained(cohort, tmp_path):
-    said = run("train", "discrete", "--data", cohort, "-o", tmp_path / "run", code=2)
+    said = run("train", "discrete", "--data", cohort, "-o", tmp_path / "run", code=1)
     assert "has nothing to train" in said.stderr and not (tmp_path / "run").exists()

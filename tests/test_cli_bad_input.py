@@ -1,4 +1,4 @@
-"""Bad input: one clear line on stderr, exit code 2, and outputs as they were."""
+"""Bad input: one clear line on stderr, exit code 1, and outputs as they were."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fails(place, *words, says):
     """Run, and make sure that it fails as promised: one line, no traceback, nothing changed."""
     before = {p: p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
     result = CliRunner().invoke(app, [str(w) for w in words])
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == 1, result.output
     said = result.stderr.strip()
     assert said.startswith("error: ") and "\n" not in said and "Traceback" not in said, said
     for word in (says,) if isinstance(says, str) else says:
@@ -186,13 +186,13 @@ def test_report_of_nothing(place):
     fails(place, "report", place / "empty-handed", says=("empty-handed", "result.json"))
 
 
-def test_the_unexpected_is_one_line_and_exit_1(place, monkeypatch, capsys):
+def test_the_unexpected_is_one_line_and_exit_3(place, monkeypatch, capsys):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug\nof two lines")
 
     monkeypatch.setattr("jssr.recipes.weights.read_info", broken)
     result = CliRunner().invoke(app, ["info", str(place / "tiny.safetensors")])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr == "error: RuntimeError: a bug of two lines (unexpected; `jssr --debug ...` shows where)\n"
     with pytest.raises(RuntimeError, match="a bug"):
         main(["info", str(place / "tiny.safetensors"), "--debug"])

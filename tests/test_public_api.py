@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -118,6 +118,8 @@ def _kind(p: Any) -> str:
     kind = p.type_descriptor.annotation
     if inspect.isclass(kind) and issubclass(kind, enum.Enum):
         return "|".join(str(choice.value) for choice in kind)
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
     low, high = getattr(p, "min", None), getattr(p, "max", None)
     return _short(kind) + ("" if low is None else f" >= {low}") + ("" if high is None else f" <= {high}")
 

@@ -93,7 +93,7 @@ def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_p
         assert read_image(tmp_path / "out" / "moved.nii.gz").grid.same_as(read_image(fixed).grid)
     if plan.network.structures:
         for side in [[], ["--moving"]]:
-            code = 2 if side and plan.network.system != "macjnet" else 0  # the others' one segmentor takes no sides
+            code = 1 if side and plan.network.system != "macjnet" else 0  # the others' one segmentor takes no sides
             run("segment", moving, "-o", tmp_path / "organs.nii.gz", "--checkpoint", weights, *side, code=code)
             assert set(np.unique(read_image(tmp_path / "organs.nii.gz", "labels").array)) <= {0, 1, 2}
 

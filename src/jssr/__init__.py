@@ -6,8 +6,10 @@
     found.moved, found.displacement, found.inverse, found.synthesised, found.fixed_segmentation, found.result
     found.save("out")
 
-`align` does it for all scans of a study, `segment` and `synthesise` are the other two tasks, `load_model` loads weights
-once for many calls.
+`align` does it for all scans of a study. Every command of `jssr ...` is a function here: `segment`, `synthesise`,
+`warp`, `convert`, `train`, `evaluate`, `benchmark`, `prepare`, `check`,
+`make_phantom`, `make_report`, `info`, `series`, `demo`.
+`load_result` reads a result back; `load_model` loads weights once for many calls.
 """
 
 from __future__ import annotations
@@ -18,6 +20,13 @@ from typing import TYPE_CHECKING, Any
 from jssr._version import __version__
 
 if TYPE_CHECKING:
+    from jssr.api.cohorts import check, prepare
+    from jssr.api.evaluation import benchmark, evaluate, make_report
+    from jssr.api.learning import train
+    from jssr.api.phantoms import demo, make_phantom
+    from jssr.api.results import info, load_result
+    from jssr.api.scans import align, register, segment, series, synthesise
+    from jssr.api.transforms import convert, warp
     from jssr.core.grid import Grid
     from jssr.core.transform import Affine, Chain, Displacement, Transform, move_points, resample
     from jssr.core.volume import Points, Volume
@@ -28,47 +37,39 @@ if TYPE_CHECKING:
     from jssr.io.study import Study, read_study
     from jssr.io.transforms import read_transform, write_displacement
     from jssr.registration.model import Model, load_model
-    from jssr.registration.pipeline import register, segment, synthesise
     from jssr.registration.result import Registration
-    from jssr.registration.study import StudyAlignment, align
+    from jssr.registration.study import StudyAlignment
 
-_HOME = {
-    "Grid": "core.grid",
-    "Affine": "core.transform",
-    "Chain": "core.transform",
-    "Displacement": "core.transform",
-    "Transform": "core.transform",
-    "move_points": "core.transform",
-    "resample": "core.transform",
-    "Points": "core.volume",
-    "Volume": "core.volume",
-    "Case": "io.cohort",
-    "Cohort": "io.cohort",
-    "register": "registration.pipeline",
-    "segment": "registration.pipeline",
-    "synthesise": "registration.pipeline",
-    "Model": "registration.model",
-    "load_model": "registration.model",
-    "Registration": "registration.result",
-    "Study": "io.study",
-    "StudyAlignment": "registration.study",
-    "align": "registration.study",
-    "read_study": "io.study",
-    "JssrError": "errors",
-    "read_image": "io.images",
-    "write_image": "io.images",
-    "read_points": "io.points",
-    "write_points": "io.points",
-    "read_transform": "io.transforms",
-    "write_displacement": "io.transforms",
+_NAMES = {
+    "api.cohorts": ("check", "prepare"),
+    "api.evaluation": ("benchmark", "evaluate", "make_report"),
+    "api.learning": ("train",),
+    "api.phantoms": ("demo", "make_phantom"),
+    "api.results": ("info", "load_result"),
+    "api.scans": ("align", "register", "segment", "series", "synthesise"),
+    "api.transforms": ("convert", "warp"),
+    "core.grid": ("Grid",),
+    "core.transform": ("Affine", "Chain", "Displacement", "Transform", "move_points", "resample"),
+    "core.volume": ("Points", "Volume"),
+    "errors": ("JssrError",),
+    "io.cohort": ("Case", "Cohort"),
+    "io.images": ("read_image", "write_image"),
+    "io.points": ("read_points", "write_points"),
+    "io.study": ("Study", "read_study"),
+    "io.transforms": ("read_transform", "write_displacement"),
+    "registration.model": ("Model", "load_model"),
+    "registration.result": ("Registration",),
+    "registration.study": ("StudyAlignment",),
 }
 """Loaded when first used: `import jssr` and `jssr --help` need no torch."""
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Affine", "Case", "Chain", "Cohort", "Displacement", "Grid", "JssrError", "Model", "Points", "Registration",
-    "Study", "StudyAlignment", "Transform", "Volume", "__version__", "align", "load_model", "move_points", "read_image",
-    "read_points", "read_study", "read_transform", "register", "resample", "segment", "synthesise",
-    "write_displacement", "write_image", "write_points",
+    "Study", "StudyAlignment", "Transform", "Volume", "__version__", "align", "benchmark", "check", "convert", "demo",
+    "evaluate", "info", "load_model", "load_result", "make_phantom", "make_report", "move_points", "prepare",
+    "read_image", "read_points", "read_study", "read_transform", "register", "resample", "segment", "series",
+    "synthesise", "train", "warp", "write_displacement", "write_image", "write_points",
 ]  # fmt: skip
 
 

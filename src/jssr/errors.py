@@ -1,6 +1,6 @@
 """What a user may see go wrong. Every message is one line: which file, what is wrong with it, what to do.
 
-The command line prints the message without a traceback and exits with 2; from Python they are ordinary exceptions.
+The command line prints the message without a traceback and exits with 1; from Python they are ordinary exceptions.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_structures_and_similarities_have_tables_where_asked_for(cohort, tools, 
     assert before.values["centre/liver"] > 3 > 1 > after.values["centre/liver"]
     told = (tmp_path / "o" / "tables.md").read_text()
     assert all(title in told for title in ("Centres apart (mm)", "MI (nats)", "SSIM (%)"))
-    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=2).stderr
+    assert "did you mean 'liver'?" in run(*words, "--structure", "livre", code=1).stderr
 
 
 def test_discrete_competes_with_several_descriptors():
@@ -147,10 +147,10 @@ def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path)
     recipe = tiny_recipe(networks={"S": tiny_recipe().network.networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
                          stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
     save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
-    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=2)
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=1)
     assert "has no register" in said.stderr
     said = run("register", cohort / "c0/venous.nii.gz", cohort / "c0/arterial.nii.gz", "-o", tmp_path / "p",
-               "--checkpoint", tmp_path / "v.safetensors", code=2)  # fmt: skip
+               "--checkpoint", tmp_path / "v.safetensors", code=1)  # fmt: skip
     assert "has no register" in said.stderr and not (tmp_path / "p").exists()
 
 
@@ -170,7 +170,7 @@ def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path)
 )
 def test_what_cannot_run_is_refused_before_any_work(cohort, tools, tmp_path, words, said):
     out = tmp_path / "out"
-    assert said in run("benchmark", cohort, "-o", out, *words, code=2).stderr
+    assert said in run("benchmark", cohort, "-o", out, *words, code=1).stderr
     assert not (out / "cases" / "initial").exists()
 
 
@@ -179,12 +179,12 @@ def test_names_that_would_be_taken_for_others_are_refused(cohort, weights, tools
     for name in ("oracle", "initial", "a on b", "x y", "x_y"):
         shutil.copy(weights, tmp_path / f"{name}.safetensors")
     for name in ("oracle", "initial", "a on b"):
-        said = run(*words, "--run", tmp_path / f"{name}.safetensors", code=2).stderr
+        said = run(*words, "--run", tmp_path / f"{name}.safetensors", code=1).stderr
         assert f"{name!r} cannot be the name of a row" in said
     both = [word for name in ("x y", "x_y") for word in ("--run", tmp_path / f"{name}.safetensors")]
-    assert "two methods are called 'x_y'" in run(*words, *both, code=2).stderr
+    assert "two methods are called 'x_y'" in run(*words, *both, code=1).stderr
     again = ("--synthesis", weights, "--synthesis", weights)
-    assert "two runs of --synthesis have one name" in run(*words, *again, code=2).stderr
+    assert "two runs of --synthesis have one name" in run(*words, *again, code=1).stderr
 
 
 def test_names_of_runs(tmp_path, monkeypatch):

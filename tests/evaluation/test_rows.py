@@ -29,11 +29,11 @@ def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
     os.utime(mine / "c1" / "arterial.nii.gz")  # a copy has another time
     run("benchmark", mine, *words)
     shutil.copy(mine / "c1" / "venous.nii.gz", mine / "c1" / "arterial.nii.gz")
-    assert "c1.json: holds results that differ in scans" in run("benchmark", mine, *words, code=2).stderr
-    other = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle", code=2).stderr
+    assert "c1.json: holds results that differ in scans" in run("benchmark", mine, *words, code=1).stderr
+    other = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "oracle", code=1).stderr
     assert "holds results that differ in split" in other
     (tmp_path / "o" / "benchmark.json").write_text("{")  # nobody knows of what its numbers are
-    assert "choose another folder" in run("benchmark", mine, *words, code=2).stderr
+    assert "choose another folder" in run("benchmark", mine, *words, code=1).stderr
 
 
 def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_path, monkeypatch):
@@ -71,7 +71,7 @@ def test_where_every_pair_fails_the_first_reason_is_the_error(cohort, tools, tmp
     shutil.copytree(cohort, mine)
     for case in ("c0", "c1"):
         (mine / case / "arterial.nii.gz").write_bytes(b"no scan")
-    said = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "discrete", code=2).stderr
+    said = run("benchmark", mine, "-o", tmp_path / "o", "--split", "all", "--tool", "discrete", code=1).stderr
     assert "no pair could be measured; the first: " in said and "arterial.nii.gz" in said
 
 
@@ -145,10 +145,10 @@ def test_numbers_that_nobody_described_are_not_adopted(cohort, tools, tmp_path):
     words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
     run(*words)
     (tmp_path / "o" / "cases" / "oracle" / "c1.json").write_text("{")
-    assert "c1.json: is damaged; delete it" in run(*words, code=2).stderr
+    assert "c1.json: is damaged; delete it" in run(*words, code=1).stderr
     shutil.rmtree(tmp_path / "o" / "cases" / "oracle")
     (tmp_path / "o" / "benchmark.json").write_text("{")
-    assert "choose another folder" in run(*words, code=2).stderr
+    assert "choose another folder" in run(*words, code=1).stderr
 
 
 def test_weights_that_change_while_a_benchmark_runs_end_it(cohort, weights, tools, tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_weights_that_change_while_a_benchmark_runs_end_it(cohort, weights, tool
         return real(job, todo, options)
 
     monkeypatch.setattr(runner, "_all_done", train_then_run)
-    said = run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--run", mine, code=2).stderr
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--run", mine, code=1).stderr
     assert "weights of tiny changed while this ran" in said
 
 
@@ -208,5 +208,5 @@ def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, t
     torch.manual_seed(77)
     save_weights(mine, build_system(tiny_recipe()), tiny_recipe())
     methods.model_of.cache_clear()
-    assert "differ in weights" in run(*words, "--run", mine, code=2).stderr
-    assert "differ in weights" in run(*words, "--synthesis", mine, code=2).stderr
+    assert "differ in weights" in run(*words, "--run", mine, code=1).stderr
+    assert "differ in weights" in run(*words, "--synthesis", mine, code=1).stderr

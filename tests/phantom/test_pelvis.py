@@ -114,7 +114,7 @@ def test_scans_are_those_of_the_paper_and_repeat(study: Study) -> None:
 
 
 def test_a_cohort_of_pelves_has_its_own_labels(tmp_path: Path) -> None:
-    options = {"shape": SHAPE, "reference_mm": 4.0, "workers": 1, "progress": False, "anatomy": "pelvis"}
+    options = {"shape": SHAPE, "reference_mm": 4.0, "workers": 1, "anatomy": "pelvis"}
     write_cohort(tmp_path, 1, 4, paired=True, **options)  # type: ignore[arg-type]
     cohort = Cohort.load(tmp_path)
     assert cohort.reference_phase == "ct" and set(cohort.cases[0].images) == set(cohort.cases[0].paired) == {"ct", "t2"}

@@ -145,12 +145,12 @@ def digests(folder: Path) -> dict[str, str]:
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     out = tmp_path_factory.mktemp("two")
     return write_cohort(
-        out, 2, 4, shape=SMALL, phases=PHASES, workers=2, progress=False, splits=SPLITS, reference_mm=CRUDE
+        out, 2, 4, shape=SMALL, phases=PHASES, workers=2, splits=SPLITS, reference_mm=CRUDE
     )
 
 
 def test_bytes_depend_on_seed_and_patient_alone(cohort: Cohort, tmp_path: Path) -> None:
-    write_cohort(tmp_path, 1, 4, shape=SMALL, phases=PHASES, workers=1, progress=False, reference_mm=CRUDE)
+    write_cohort(tmp_path, 1, 4, shape=SMALL, phases=PHASES, workers=1, reference_mm=CRUDE)
     one, two = digests(tmp_path / "p0001"), digests(cohort.root / "p0001")
     assert len(one) == 8
     assert one == two
@@ -173,7 +173,7 @@ def test_cohort_reads_back(cohort: Cohort, study: Study) -> None:
 
 def test_supervised_population_has_labels_and_no_truth(tmp_path: Path) -> None:
     cohort = write_cohort(
-        tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, progress=False, reference_mm=CRUDE
+        tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, reference_mm=CRUDE
     )
     case = cohort.cases[0]
     assert (case.id, case.split) == ("s0001", "train")
@@ -202,6 +202,6 @@ def test_paired_scans_look_as_the_other_phase_and_lie_on_their_own(tmp_path: Pat
         assert dice(*(np.asarray(b) for b in body)) > 0.75
     with pytest.raises(ValueError, match="pairs are made of two phases, got venous, t1, arterial"):
         make_study(4, 0, shape=SMALL, phases=("venous", "t1", "arterial"), paired=True)
-    cohort = write_cohort(tmp_path, 1, 4, **options, paired=True, workers=1, progress=False)  # type: ignore[arg-type]
+    cohort = write_cohort(tmp_path, 1, 4, **options, paired=True, workers=1)  # type: ignore[arg-type]
     assert cohort.cases[0].paired == {p: f"p0001/{p}_paired.nii.gz" for p in ("venous", "t1")}
     assert Cohort.load(tmp_path).cases[0].paired == cohort.cases[0].paired

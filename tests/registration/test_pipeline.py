@@ -204,7 +204,9 @@ def test_refining_brings_the_ball_home(model):
 
 def test_segment_and_synthesise(model):
     y = ball(name="y")
-    labels = jssr.segment(y, checkpoint=model)
+    found = jssr.segment(y, checkpoint=model)
+    labels = found.labels
+    assert found.label_names == {1: "liver", 2: "spleen"} and found.written is None
     assert labels.kind == "labels" and labels.grid.same_as(y.grid) and labels.data.dtype == torch.uint8
     made = jssr.synthesise(ball((6, 0, 0), name="x"), y, checkpoint=model, rigid=False)
     assert made.grid.same_as(y.grid) and -200 <= float(made.data.min()) <= float(made.data.max()) <= 200

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jssr._version import __version__
-from jssr.cli import apply, compare, convert, data, demo, learn, study, use, view
+from jssr.cli import cohorts, learning, scans, view
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
@@ -36,28 +36,32 @@ def _top(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
-    """Joint synthesis, segmentation and registration of one patient's scans (JSSR, ECCV 2020)."""
+    """Joint synthesis, segmentation and registration of one patient's scans (JSSR, ECCV 2020).
+
+    Exit codes: 0 done; 1 refused: an input or an output that cannot be used; 2 wrong use of a command or option;
+    3 unexpected, an error of jssr itself; 130 interrupted.
+    """
     keep_freed_memory()
 
 
 for command in (
-    demo.demo,
-    data.phantom,
-    data.check,
-    data.prepare,
-    learn.train,
-    use.register,
-    study.series,
-    study.align,
-    use.segment,
-    use.synthesise,
-    apply.warp,
-    convert.convert,
-    learn.evaluate,
-    compare.benchmark,
-    learn.report,
+    cohorts.demo,
+    cohorts.phantom,
+    cohorts.check,
+    cohorts.prepare,
+    learning.train,
+    scans.register,
+    scans.series,
+    scans.align,
+    scans.segment,
+    scans.synthesise,
+    scans.warp,
+    scans.convert,
+    learning.evaluate,
+    learning.benchmark,
+    learning.report,
     view.view,
-    learn.info,
+    learning.info,
 ):
     app.command()(command)
 

@@ -11,11 +11,12 @@ from typer.core import TyperGroup
 
 from jssr.errors import Interrupted, JssrError
 
-__all__ = ["BAD_INPUT", "BUG", "INTERRUPTED", "Guarded"]
+__all__ = ["INTERRUPTED", "REFUSED", "UNEXPECTED", "Guarded"]
 
-BAD_INPUT = 2
-BUG = 1
+REFUSED = 1
+UNEXPECTED = 3
 INTERRUPTED = 130
+"""2, wrong use, is Typer's own. docs/reference/exit-codes.md lists them."""
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 class Guarded(TyperGroup):
     """A group of commands that turns exceptions into one line on stderr and an exit code.
 
-    2: bad input or an output that cannot be written (`JssrError`); 1: anything unexpected; 130: interrupted.
+    1: an input or an output that cannot be used (`JssrError`); 2: wrong use of a command (Typer's own); 3: anything
+    unexpected; 130: interrupted.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -32,11 +34,11 @@ class Guarded(TyperGroup):
         except Interrupted as error:
             code, message = INTERRUPTED, str(error)
         except JssrError as error:
-            code, message = BAD_INPUT, str(error)
+            code, message = REFUSED, str(error)
         except KeyboardInterrupt:
             code, message = INTERRUPTED, "interrupted; no half-written output was left"
         except MemoryError:
-            code, message = BUG, "out of memory; use fewer or smaller scans, or a machine with more"
+            code, message = UNEXPECTED, "out of memory; use fewer or smaller scans, or a machine with more"
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
@@ -44,7 +46,7 @@ class Guarded(TyperGroup):
                 raise
             if _debugging(ctx):
                 raise
-            code, message = BUG, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
+            code, message = UNEXPECTED, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
         if _debugging(ctx) and code != INTERRUPTED:
             log.exception("traceback asked for by --debug")
         typer.echo(f"error: {message}", err=True)
@@ -52,7 +54,7 @@ class Guarded(TyperGroup):
 
 
 def _debugging(ctx: Any) -> bool:
-    return bool(ctx.params.get("debug")) or bool(os.environ.get("JSSR_DEBUG"))
+    return bool(ctx.params.get("debug")) or bool(os.environ.get("JSSR_DEUNEXPECTED"))
 
 
 def _is_usage(error: Exception) -> bool:

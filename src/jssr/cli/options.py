@@ -1,151 +1,131 @@
-"""Options that several commands share, and what they do."""
+"""Options as objects: dataclasses whose fields become the options of a command, and those that commands share."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-__all__ = [
-    "Checkpoint", "Comparing", "Descriptor", "Deterministic", "Device", "Initial", "InitialOption", "Labeller",
-    "Network", "Out", "Refine", "Rigid", "Stages", "SystemName", "Threads", "Verbose", "console", "prepare_session",
-    "progress", "stderr",
-]  # fmt: skip
+__all__ = ["Alignment", "Choice", "Compute", "Options", "Out", "Override", "Saving", "command"]
 
 
-class Initial(StrEnum):
-    geometry = "geometry"
-    centre = "centre"
+class Options:
+    """Base of the groups of options."""
+
+    def given(self) -> dict[str, Any]:
+        """The options that have a value, as keywords of the API."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if value is not None}
 
 
-class Comparing(StrEnum):
-    mind_ssc = "mind-ssc"
-    mind = "mind"
-    macmind = "macmind"
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters may be groups of options, for Typer: each field of a group becomes an option.
+
+    Raises:
+        TypeError: two groups have a field of one name.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hints[name] for name in inspect.signature(function).parameters if is_dataclass(hints[name])}
+    shown: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        own = [parameter.replace(annotation=hints[name])]
+        for one in _expanded(groups[name]) if name in groups else own:
+            if one.name in shown:
+                raise TypeError(f"{function.__name__}: two options are called {one.name!r}")
+            shown[one.name] = one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        packed = {name: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        function(**values, **packed)
+
+    run.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: one.annotation for name, one in shown.items()}
+    return run
 
 
+def _expanded(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    kind, none = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+    return [
+        inspect.Parameter(f.name, kind, default=none if f.default is MISSING else f.default, annotation=hints[f.name])
+        for f in fields(group)
+    ]
+
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 Override = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override of the recipe, e.g. training.stages.joint.steps=500.", metavar="KEY=VALUE"),
 ]
-Report = Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")]
-AsDicom = Annotated[
-    bool,
-    typer.Option("--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."),
-]
-Anonymise = Annotated[
-    bool,
-    typer.Option(
-        "--anonymise", help="Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile."
-    ),
-]
 
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
-SystemName = Annotated[
-    str | None,
-    typer.Option(
-        "--system",
-        help="Which system: by default the checkpoint's, else jssr for CT and discrete for others; rigid for no more.",
-        metavar="NAME",
-    ),
-]
-Network = Annotated[
-    str | None,
-    typer.Option(
-        "--system", help="Which system: by default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"
-    ),
-]
-Labeller = Annotated[
-    str | None,
-    typer.Option(
-        "--system", help="Which system: by default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME"
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option("--checkpoint", help="Weights file or run folder; by default the shipped weights.", metavar="FILE"),
-]
-Refine = Annotated[
-    int | None,
-    typer.Option("--refine", min=0, help="Steps of optimisation on the pair afterwards; by default the system's own."),
-]
-Descriptor = Annotated[
-    Comparing | None,
-    typer.Option("--descriptor", help="What that compares, and discrete searches with; by default the recipe's."),
-]
-Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
-InitialOption = Annotated[
-    Initial, typer.Option("--initial", help="Start of the rigid alignment: the headers, or centre on centre.")
-]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")]
+@dataclass(frozen=True)
+class Compute(Options):
+    """Where and how it computes."""
+
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu"
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")] = (
+        False
+    )
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")] = None
 
 
-def console() -> Console:
-    """Where tables go. Made when used: tests replace stdout."""
-    return Console(highlight=False)
+@dataclass(frozen=True)
+class Choice(Compute):
+    """Which system works."""
+
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            help="By default the checkpoint's, else jssr for CT and discrete for others; rigid: the rigid step alone.",
+            metavar="NAME",
+        ),
+    ] = None
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", help="Weights file or run folder; by default the shipped weights.", metavar="FILE"
+        ),
+    ] = None
 
 
-def stderr() -> Console:
-    """Where progress goes."""
-    return Console(stderr=True)
+@dataclass(frozen=True)
+class Alignment(Choice):
+    """How pairs are aligned."""
+
+    refine: Annotated[
+        int | None,
+        typer.Option("--refine", min=0, help="Steps of instance optimisation afterwards; by default the recipe's."),
+    ] = None
+    descriptor: Annotated[
+        Literal["mind-ssc", "mind", "macmind"] | None,
+        typer.Option("--descriptor", help="What these compare, and discrete searches with; by default the recipe's."),
+    ] = None
+    rigid: Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")] = True
 
 
-def progress() -> Progress:
-    """A bar for work on many cases, on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=stderr(), transient=True)
+@dataclass(frozen=True)
+class Saving(Options):
+    """What is written."""
 
-
-def prepare_session(threads: int | None = None, verbose: bool = False) -> None:
-    """Set logging and threads of this process."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("jssr").setLevel(logging.INFO if verbose else logging.WARNING)
-    if threads is not None:
-        import SimpleITK as sitk
-        import torch
-
-        torch.set_num_threads(threads)
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-
-
-class Stages:
-    """A progress bar on stderr that follows named stages.
-
-    Args:
-        total: how many there will be.
-    """
-
-    def __init__(self, total: int) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=stderr(), transient=True)
-        self.task = self.progress.add_task("starting", total=total)
-        self.begun = 0
-
-    def __call__(self, stage: str) -> None:
-        """A stage begins."""
-        self.progress.update(self.task, description=stage, completed=self.begun)
-        self.begun += 1
-
-    @contextmanager
-    def shown(self) -> Iterator[Stages]:
-        with self.progress:
-            yield self
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."
+        ),
+    ] = False
+    anonymise: Annotated[
+        bool,
+        typer.Option(
+            "--anonymise",
+            help="Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile.",
+        ),
+    ] = False

@@ -1,73 +1,82 @@
-"""Results on the terminal: before and after, one row a phase."""
+"""Tables for the terminal: before and after of an alignment, the series of a study, what an evaluation measured."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from jssr.cli import options as opt
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
+from jssr.registration.study import state_results
 from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
-    from jssr.evaluation.runner import Failure
+    from jssr.api.evaluation import Measured
+    from jssr.api.results import WeightsInfo
+    from jssr.cohorts.paired import Made
     from jssr.io.dicom.phases import Named
+    from jssr.registration.result import Registration
     from jssr.registration.study import StudyAlignment
 
-__all__ = ["case_bar", "rich_table", "series_rows", "show_results", "show_series", "warn", "warn_failed"]
+OWN = "Dice is that of the system's own segmentations"
 
 
-@contextmanager
-def case_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar as the callback of what works case by case: done, total, what was done last."""
-    with opt.progress() as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+def pair_table(found: Registration) -> list[Table]:
+    """What was measured of one registration, before and after; no table where nothing was."""
+    own = found.truth.fixed_labels is None and "segmentations" in found.result["dice"]
+    return _changes(state_results("pair", Path(found.moving.name).name, found), own)
 
 
-def warn_failed(failed: Sequence[Failure]) -> None:
-    """Print on stderr which pairs failed, and why."""
-    for one in failed:
-        typer.echo(f"warning: {one.method} failed on {one.case}, {one.phase}: {one.reason}", err=True)
-    if failed:
-        typer.echo("warning: these pairs are in no mean; the same command tries them again", err=True)
+def cost_of(found: Registration) -> str:
+    """Seconds, memory and folds in words."""
+    result = found.result
+    cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MiB"
+    return f"{cost}, {result['folds_percent']:.3g} % of the field folds"
 
 
-def show_results(screen: Console, results: Sequence[CaseResult], remark: str = "") -> None:
-    """Print one row a phase: what was measured in the first and in the last state. The remark stands below."""
+def study_table(done: StudyAlignment) -> list[Table]:
+    """What was measured of a study, one row a phase."""
+    return _changes(done.results, all(one.truth.fixed_labels is None for one in done.registrations.values()))
+
+
+def study_warnings(done: StudyAlignment) -> Iterator[str]:
+    """The warnings of every registration of a study."""
+    for phase, one in done.registrations.items():
+        yield from (f"{phase}: {warning}" for warning in one.result["warnings"])
+
+
+def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
+    """One row a phase: what was measured in the first and in the last state."""
     structure = "liver" if any("dice/liver" in r.values for r in results) else "mean"
     wanted = [("dice", structure), ("dice", "mean"), ("hd95", structure), ("tre", ""), ("folds", "")]
     wanted = [w for w in dict.fromkeys(wanted) if any(not math.isnan(value_of(r, *w)) for r in results)]
     if not wanted:
-        return
-    table = Table(caption="before → after" + (f". {remark}" if remark else ""), caption_justify="left")
+        return []
+    table = Table(caption="before → after" + (f". {OWN}" if own else ""), caption_justify="left")
     table.add_column("scan")
     for metric, of in wanted:
         table.add_column(f"{entry(metric).title}{', ' + of if of else ''}", justify="right")
     for phase in dict.fromkeys(r.phase for r in results):
         states = [r for r in results if r.phase == phase]
         table.add_row(phase, *[_change(states[0], states[-1], metric, of) for metric, of in wanted])
-    screen.print(table)
+    return [table]
 
 
-def rich_table(summary: Summary) -> Table:
-    """A block of results: a row for each method, the best of each phase bold."""
-    table = Table(title=title_of(summary), title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for phase in summary.phases:
-        table.add_column(phase, justify="right")
-    for line in lines(summary):
-        table.add_row(*(f"[bold]{escape(text)}[/bold]" if best else escape(text) for text, best in line))
-    return table
+def _change(first: CaseResult, last: CaseResult, metric: str, structure: str) -> str:
+    before, after = (_shown(metric, value_of(r, metric, structure)) for r in (first, last))
+    return after if before == "-" else f"{before} → {after}"
+
+
+def _shown(metric: str, value: float) -> str:
+    return entry(metric).text(value) if math.isfinite(value) else "-"
 
 
 def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
@@ -88,24 +97,17 @@ def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
     ]
 
 
-def show_series(screen: Console, found: Sequence[Named]) -> None:
-    """Print which series is taken for which phase, and why."""
+def series_table(found: Sequence[Named]) -> Table:
+    """Which series is taken for which phase, and why."""
     table = Table(caption="? = inferred. Others: --phase PHASE=SERIES, --leave SERIES", caption_justify="left")
     for name in ("series", "description", "kind", "slices", "taken at", "phase", "because"):
         table.add_column(name)
     for row in series_rows(found):
         phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
-        words = (
-            row["series"],
-            row["description"],
-            row["modality"],
-            str(row["slices"]),
-            _clock(row["taken"]),
-            phase,
-            row["why"],
-        )
+        first = (row["series"], row["description"], row["modality"], str(row["slices"]))
+        words = (*first, _clock(row["taken"]), phase, row["why"])
         table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
-    screen.print(table)
+    return table
 
 
 def _clock(moment: str) -> str:
@@ -116,17 +118,54 @@ def _clock(moment: str) -> str:
         return moment
 
 
-def warn(done: StudyAlignment) -> None:
-    """Print the warnings of every registration of a study on stderr."""
-    for phase, one in done.registrations.items():
-        for warning in one.result["warnings"]:
-            typer.echo(f"warning: {phase}: {warning}", err=True)
+def summary_tables(found: Measured) -> list[RenderableType]:
+    """The tables of an evaluation or a benchmark, under their headings."""
+    shown: list[RenderableType] = []
+    for heading, blocks in found.tables:
+        shown += [heading] if heading else []
+        shown += map(rich_table, blocks)
+    return shown
 
 
-def _change(first: CaseResult, last: CaseResult, metric: str, structure: str) -> str:
-    before, after = (_shown(metric, value_of(r, metric, structure)) for r in (first, last))
-    return after if before == "-" else f"{before} → {after}"
+def rich_table(summary: Summary) -> Table:
+    """A block of results: a row for each method, the best of each phase bold."""
+    table = Table(title=title_of(summary), title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for phase in summary.phases:
+        table.add_column(phase, justify="right")
+    for line in lines(summary):
+        table.add_row(*(f"[bold]{escape(text)}[/bold]" if best else escape(text) for text, best in line))
+    return table
 
 
-def _shown(metric: str, value: float) -> str:
-    return entry(metric).text(value) if math.isfinite(value) else "-"
+def pairs_rows(pairs: Sequence[Made]) -> list[dict[str, Any]]:
+    """What became of each pair for which paired ground truth was made."""
+    names = ("case", "kept", "before", "syn", "demons", "worst", "folds")
+    return [{name: getattr(one, name) for name in names} for one in pairs]
+
+
+def pairs_lines(pairs: Sequence[Made]) -> list[RenderableType]:
+    """The same in words."""
+    lines: list[RenderableType] = []
+    for one in pairs:
+        dice = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f} (worst {one.worst:.3f})"
+        lines.append(f"{one.case}: {dice}, folds {one.folds:.2f} %: {'kept' if one.kept else 'dropped'}")
+    return [*lines, f"{sum(one.kept for one in pairs)} of {len(pairs)} pairs kept"] if pairs else []
+
+
+def info_table(found: WeightsInfo) -> Table:
+    """What a weights file is."""
+    recipe = dict(found.header.get("recipe") or {})
+    to = recipe.get("preprocessing") or {}
+    dims = to.get("dims") or [3]
+    rows = {
+        "recipe": recipe.get("name"),
+        "description": recipe.get("description"),
+        "structures": ", ".join((recipe.get("network") or {}).get("structures") or ()),
+        **({"spacing (mm)": to.get("spacing"), "window (HU)": to.get("window")} if 3 in dims else {}),
+        **({"pixels a side": to.get("pixels")} if 2 in dims else {}),
+    }
+    table = Table(title=str(found.path), title_justify="left", show_header=False)
+    for key, value in {**{k: v for k, v in found.header.items() if k != "recipe"}, **rows}.items():
+        table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
+    return table

@@ -13,12 +13,15 @@ from typing import Annotated
 
 import typer
 
-from jssr.cli import options as opt
+from jssr.cli.options import command
+from jssr.cli.session import Session
 
 __all__ = ["view"]
 
 
+@command
 def view(
+    session: Session,
     result: Annotated[
         Path | None, typer.Argument(help="Folder that register or align wrote; none: align two scans.", metavar="OUT")
     ] = None,
@@ -28,13 +31,11 @@ def view(
         Path | None, typer.Option("--keep", help="Folder for alignments made in the browser; else they end with it.")
     ] = None,
     most_gb: Annotated[float, typer.Option("--most-gb", min=0.001, help="The most that two scans may have.")] = 4.0,
-    verbose: opt.Verbose = False,
 ) -> None:
     """Show a result in the browser, on this machine alone; from there two scans can be aligned as well.
 
     Example: jssr view aligned
     """
-    opt.prepare_session(None, verbose)
     from jssr.errors import JssrError, requires
 
     requires("viewer", "uvicorn")
@@ -61,7 +62,7 @@ def view(
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
         if hasattr(signal, "SIGHUP"):  # the terminal was closed
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-        opt.console().print(f"{address} (stop with Ctrl-C)", soft_wrap=True)
+        session.finish({"address": address}, f"{address} (stop with Ctrl-C)")
         if browser:
             webbrowser.open(address)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run(sockets=[listener])

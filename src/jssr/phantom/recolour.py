@@ -8,7 +8,7 @@ inside one label (renal cortex and medulla, bowel wall, vessels of the liver) ar
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def write_recoloured(
     source_phase: str | None = None,
     fresh_noise: bool = True,
     workers: int = 2,
-    progress: bool = True,
+    on_study: Callable[[int], None] | None = None,
 ) -> Cohort:
     """Write `studies` recoloured studies of one CT as a cohort; the i-th takes seed `seed + i`. All are test cases.
 
@@ -116,7 +116,7 @@ def write_recoloured(
         "source_phase": source_phase,
         "fresh_noise": fresh_noise,
     }
-    return write_studies(out, "recoloured", _make, arguments, studies, {"test": 1.0}, workers, progress)
+    return write_studies(out, "recoloured", _make, arguments, studies, {"test": 1.0}, workers, on_study)
 
 
 def _make(index: int, *, ct: str, labels: str, seed: int, **rest: object) -> Study:

@@ -7,11 +7,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jssr.core.processes import in_processes
 from jssr.core.transform import Displacement
@@ -54,25 +53,33 @@ class _Recipe:
         return write_study(self.make(index, **self.arguments), Path(self.folder))
 
 
+class Scans(TypedDict, total=False):
+    """What the scans of a cohort are, as `make_study` takes it."""
+
+    population: Population
+    shape: Sequence[int] | None
+    phases: Sequence[str] | None
+    slice_thickness: float | None
+    reference_mm: float | None
+    paired: bool
+
+
 def write_cohort(
     out: str | os.PathLike[str],
     patients: int,
     seed: int,
-    population: Population = "target",
-    shape: Sequence[int] | None = None,
-    phases: Sequence[str] | None = None,
-    slice_thickness: float | None = None,
+    *,
+    anatomy: Literal["abdomen", "pelvis", "thorax"] = "abdomen",
     splits: Mapping[str, float] | None = None,
     workers: int = 2,
-    progress: bool = True,
-    reference_mm: float | None = None,
-    paired: bool = False,
-    anatomy: Literal["abdomen", "pelvis", "thorax"] = "abdomen",
+    on_study: Callable[[int], None] | None = None,
+    **scans: Unpack[Scans],
 ) -> Cohort:
     """Make phantom patients and write them as a cohort with its truth.
 
     The bytes of a patient's files depend on `seed` and the patient's number alone, not on how many patients or workers
-    there are. Memory is that of one patient per worker. `cohort.json` comes last: where it stands, the cohort is whole.
+    there are. Memory is that of one patient per worker. `cohort.json` comes last: where it stands, the cohort is
+    complete.
 
     Args:
         out: folder to write to; files of the same names are replaced.
@@ -80,11 +87,11 @@ def write_cohort(
         seed: the cohort's.
         anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says; a thorax is
             taken as radiographs.
-        population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
         workers: processes; 1 works in this one.
-        progress: show a progress bar.
+        on_study: called with the number of each patient that is done.
+        scans: population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
 
     Raises:
         ValueError: no patients, or arguments that `make_study` refuses.
@@ -92,28 +99,33 @@ def write_cohort(
     """
     if patients < 1 or workers < 1:
         raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
-    details: dict[str, Any] = {"seed": seed, "reference_mm": reference_mm, "paired": paired}
+    population, paired = scans.get("population", "target"), scans.get("paired", False)
+    shape, phases, thickness = scans.get("shape"), scans.get("phases"), scans.get("slice_thickness")
+    details: dict[str, Any] = {"seed": seed, "reference_mm": scans.get("reference_mm")}
+    name, make = f"phantom-{anatomy}", _make
     if anatomy == "pelvis":
-        if population != "target" or slice_thickness is not None:
+        if population != "target" or thickness is not None:
             raise ValueError("a pelvis has no supervised population and no slice thickness of its own")
-        details |= {"phases": tuple(phases or PELVIC_PHASES[:2]), "shape": tuple(shape or PELVIC_SHAPE)}
+        make = _make_pelvis
+        details |= {
+            "paired": paired,
+            "phases": tuple(phases or PELVIC_PHASES[:2]),
+            "shape": tuple(shape or PELVIC_SHAPE),
+        }
         check_scans(details["phases"], PELVIC_PHASES, details["shape"], paired)
-        return write_studies(
-            out, "phantom-pelvis", _make_pelvis, details, patients, splits or SPLITS, workers, progress
-        )
-    if anatomy == "thorax":
-        if population != "target" or slice_thickness is not None or shape is not None or paired:
+    elif anatomy == "thorax":
+        if population != "target" or thickness is not None or shape is not None or paired:
             raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without population, slices or pairs")
-        visits = tuple(phases or VISITS[:3])
-        check_phases(visits, VISITS)
-        made = {"seed": seed, "reference_mm": reference_mm, "phases": visits}
-        return write_studies(out, "phantom-thorax", _make_thorax, made, patients, splits or SPLITS, workers, progress)
-    details |= {"population": population, "slice_thickness": slice_thickness}
-    details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
-    check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
-    splits = splits or (SPLITS if population == "target" else {"train": 1.0})
-    name = "phantom" if population == "target" else "phantom-supervised"
-    return write_studies(out, name, _make, details, patients, splits, workers, progress)
+        make = _make_thorax
+        details["phases"] = tuple(phases or VISITS[:3])
+        check_phases(details["phases"], VISITS)
+    else:
+        name = "phantom" if population == "target" else "phantom-supervised"
+        details |= {"paired": paired, "population": population, "slice_thickness": thickness}
+        details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
+        check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
+    shares = splits or (SPLITS if population == "target" else {"train": 1.0})
+    return write_studies(out, name, make, details, patients, shares, workers, on_study)
 
 
 def _make(index: int, *, seed: int, **arguments: Any) -> Study:
@@ -136,7 +148,7 @@ def write_studies(
     count: int,
     splits: Mapping[str, float],
     workers: int = 2,
-    progress: bool = True,
+    on_study: Callable[[int], None] | None = None,
 ) -> Cohort:
     """Write `make(0, **arguments)` to `make(count - 1, **arguments)` as a cohort.
 
@@ -148,20 +160,18 @@ def write_studies(
         count: number of studies.
         splits: split -> share of the studies, in order.
         workers: processes.
-        progress: show a progress bar.
+        on_study: called with the number of each study that is done.
     """
     folder = make_folder(out)
     recipe = _Recipe(make, dict(arguments), str(folder))
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not progress) as bar:
-        task = bar.add_task(f"phantom: {folder.name}", total=count)
-        entries: dict[int, dict[str, Any]] = {}
-        for index, entry in in_processes(recipe, range(count), workers, steady=True):
-            if not entries:
-                # A cohort that is being rewritten is not whole; until something new is there, the old one stays.
-                (folder / "cohort.json").unlink(missing_ok=True)
-            entries[index] = entry
-            bar.advance(task)
+    entries: dict[int, dict[str, Any]] = {}
+    for index, entry in in_processes(recipe, range(count), workers, steady=True):
+        if not entries:
+            # A cohort that is being rewritten is not complete; until something new is there, the old one stays.
+            (folder / "cohort.json").unlink(missing_ok=True)
+        entries[index] = entry
+        if on_study is not None:
+            on_study(index)
     names = _splits(splits, count)
     cases = [Case(split=names[i], **entries[i]["case"]) for i in range(count)]
     cohort = Cohort(

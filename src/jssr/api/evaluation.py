@@ -1,0 +1,205 @@
+"""Systems measured on cohorts: one system, or several beside the tools of others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from jssr.api.cohorts import cohort_of
+from jssr.api.scans import ModelOptions
+from jssr.api.session import OnProgress, check_options, set_threads
+from jssr.evaluation import benchmark as benchmarks
+from jssr.evaluation import evaluate as evaluations
+from jssr.evaluation.methods import methods_of
+from jssr.evaluation.runner import Failure, cases_of
+from jssr.io.cohort import Cohort
+from jssr.io.output import check_output
+from jssr.metrics.results import CaseResult
+from jssr.registration.model import load_model
+from jssr.registration.reload import rewrite_report
+from jssr.report.tables import PIXELS, Summary
+
+__all__ = ["BenchmarkOptions", "EvaluateOptions", "Measured", "benchmark", "evaluate", "make_report"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation or a benchmark measured.
+
+    Attributes:
+        folder: with the files of the command; temporary where no `out` was given, until `save` copies it.
+        results: one row for each case, phase and method; `values` by metric.
+        tables: (heading, blocks): mean and standard deviation per phase and method.
+        system: of an evaluation, what was measured.
+        synthesis: of a benchmark, the rows of table 2.
+        failed: of a benchmark, pairs that are in no mean: method, case, phase, reason.
+        notes: on how the tables are to be read.
+    """
+
+    folder: Path
+    results: list[CaseResult]
+    tables: list[tuple[str, list[Summary]]]
+    system: str | None = None
+    synthesis: list[CaseResult] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    _alive: Any = field(default=None, repr=False)
+
+    def to_markdown(self) -> str:
+        """The tables, and what stands behind them, as Markdown."""
+        return (self.folder / "tables.md").read_text(encoding="utf-8")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "system": self.system,
+            "results": [_row(one) for one in self.results],
+            "synthesis": [_row(one) for one in self.synthesis],
+            "failed": [one._asdict() for one in self.failed],
+        }
+
+    def save(self, out: PathLike) -> Path:
+        """Write the files (results.csv, tables.md, report.html, ...) to another folder."""
+        check_output(out)
+        return Path(shutil.copytree(self.folder, out, dirs_exist_ok=True))
+
+
+def _row(one: CaseResult) -> dict[str, Any]:
+    cost = {"seconds": one.seconds, "peak_mb": one.peak_mb}
+    return {"case": one.case, "phase": one.phase, "method": one.method, "values": dict(one.values), **cost}
+
+
+def _folder(out: PathLike | None) -> tuple[Path, Any]:
+    """Where the files go, and what keeps a temporary folder alive."""
+    if out is not None:
+        check_output(out)
+        return Path(out), None
+    temporary = tempfile.TemporaryDirectory(prefix="jssr-")
+    return Path(temporary.name), temporary
+
+
+class EvaluateOptions(ModelOptions, total=False):
+    """How pairs are aligned."""
+
+    refine: int | None
+    descriptor: str | None
+    rigid: bool
+
+
+def evaluate(
+    cohort: Cohort | PathLike,
+    *,
+    out: PathLike | None = None,
+    split: str = "test",
+    workers: int = 1,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[EvaluateOptions],
+) -> Measured:
+    """Measure a system on the cases of a cohort: `jssr evaluate`.
+
+    Args:
+        cohort: with labels or landmarks of its phases; or its folder.
+        out: folder for the files; an interrupted evaluation continues there.
+        split: "train", "validation", "test" or "all".
+        workers: processes that share the cases; seconds are comparable with 1.
+        threads, on_progress: as in `register`.
+        options: of `register`: system, checkpoint, refine, descriptor, rigid, device, deterministic.
+
+    Raises:
+        CohortError: no cases; OutputError: `out` holds another evaluation; JssrError: pairs failed.
+    """
+    check_options(options, EvaluateOptions.__annotations__)
+    set_threads(threads)
+    patients = cohort_of(cohort)
+    wanted: dict[str, Any] = dict(options)
+    if wanted.get("system") is None and wanted.get("checkpoint") is None:
+        wanted["system"] = evaluations.fitting_cohort(patients, cases_of(patients, split))
+    how = evaluations.EvaluationOptions(split, wanted.pop("refine", None), wanted.pop("rigid", True), workers)
+    model = load_model(**wanted)
+    folder, alive = _folder(out)
+    found = evaluations.evaluate(patients, model, folder, how, on_progress)
+    return Measured(folder, found.results, [("", found.tables)], model.recipe.network.system, _alive=alive)
+
+
+class BenchmarkOptions(TypedDict, total=False):
+    """How methods are compared."""
+
+    split: str
+    fixed: str | None
+    synthesis: Sequence[PathLike]
+    against: str | None
+    structures: Sequence[str]
+    similarity: bool
+    picture: str | None
+    workers: int
+    seed: int
+
+
+def benchmark(
+    cohort: Cohort | PathLike,
+    runs: Sequence[PathLike] = (),
+    peers: Sequence[str] = (),
+    *,
+    refined: Sequence[PathLike] = (),
+    refine: int = 20,
+    out: PathLike | None = None,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[BenchmarkOptions],
+) -> Measured:
+    """Compare systems and peers on a cohort, with tests: `jssr benchmark`.
+
+    Args:
+        cohort: with labels or landmarks of its phases; or its folder.
+        runs: weights files or run folders, or "jssr" or "jrsnet".
+        peers: "discrete" ("discrete:mind": with another descriptor), "elastix", "affine", "syn-mi", "syn-cc",
+            "greedy", "greedy-mi", "convexadam", "deeds".
+        refined: runs with `refine` steps of instance optimisation.
+        out: folder for the files; an interrupted benchmark continues there.
+        threads, on_progress: as in `register`.
+        options: of `jssr.evaluation.benchmark.BenchmarkOptions`: split, fixed, synthesis, against, structures,
+            similarity, picture, workers, seed.
+
+    Raises:
+        JssrError: an unknown method or row, or every pair failed; otherwise as `evaluate`.
+    """
+    check_options(options, BenchmarkOptions.__annotations__)
+    set_threads(threads)
+    wanted: dict[str, Any] = dict(options)
+    wanted["synthesis"] = [str(run) for run in wanted.get("synthesis", ())]
+    how = benchmarks.BenchmarkOptions(**wanted)
+    patients = cohort_of(cohort)
+    methods = methods_of([str(run) for run in runs], [str(run) for run in refined], peers, refine)
+    folder, alive = _folder(out)
+    found = benchmarks.benchmark(patients, methods, folder, how, on_progress)
+    second = [(f"segmentor: {name}", blocks) for name, blocks in found.second]
+    tables = [("", found.tables), *second]
+    notes = (PIXELS,) if found.pixels else ()
+    return Measured(folder, found.results, tables, None, found.synthesis, found.failed, notes, alive)
+
+
+def make_report(folder: PathLike) -> Path:
+    """Write `report.html` of a result or an evaluation again: `jssr report`.
+
+    Args:
+        folder: what `register`, `align`, `demo` or `evaluate` wrote. Of a result the scans must be where they were.
+
+    Returns:
+        The report.
+
+    Raises:
+        JssrError: no result in the folder, or a scan that is no longer where it was.
+    """
+    place = Path(folder)
+    if not (place / "evaluation.json").is_file():
+        return rewrite_report(place)
+    evaluations.read_evaluation(place)
+    return place / "report.html"

@@ -1,0 +1,180 @@
+"""Systems trained by a recipe."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import torch
+
+from jssr.api.cohorts import cohort_of
+from jssr.api.session import OnNote, OnProgress, check_options, set_threads
+from jssr.cohorts.prepared import modalities_of
+from jssr.errors import RecipeError
+from jssr.io.cohort import Cohort
+from jssr.io.output import check_output
+from jssr.recipes.config import Recipe
+from jssr.recipes.load import build_system, load_recipe
+from jssr.registration.model import Model, load_model
+from jssr.systems.base import System
+from jssr.training import loop
+from jssr.training.checkpoint import has_state
+from jssr.training.initial_weights import begun, start_from
+from jssr.training.sources import source_of
+
+__all__ = ["Training", "TrainOptions", "train"]
+
+PathLike = str | os.PathLike[str]
+
+
+class TrainOptions(TypedDict, total=False):
+    """On what a training runs."""
+
+    start_from: Sequence[PathLike]
+    devices: int
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    cache_gb: float
+    deterministic: bool
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    Attributes:
+        folder: of the run.
+        notes: what the run began with.
+    """
+
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        """The weights file: `jssr.register(..., checkpoint=run.weights)`."""
+        return self.folder / "weights.safetensors"
+
+    @cached_property
+    def losses(self) -> list[dict[str, Any]]:
+        """The rows of `losses.csv`: step, stage, seconds per step, and the means of the losses since the last row."""
+        with (self.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
+            return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+
+    @cached_property
+    def warnings(self) -> list[dict[str, Any]]:
+        """What the run warned of, as `warnings.json` has it: a network that collapsed, a loss that is not finite."""
+        path = self.folder / "warnings.json"
+        return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
+    def model(self, device: str = "cpu") -> Model:
+        """The trained system, ready to be used."""
+        return load_model(checkpoint=self.weights, device=device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        last = self.losses[-1] if self.losses else {}
+        return {"weights": str(self.weights), "notes": list(self.notes), "last_losses": last, "warnings": self.warnings}
+
+
+def train(
+    recipe: str | PathLike | Recipe,
+    *,
+    data: Cohort | PathLike,
+    out: PathLike,
+    supervised: Cohort | PathLike | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
+    **options: Unpack[TrainOptions],
+) -> Training:
+    """Train a system by a recipe: `jssr train`, with the same seed and the same bits.
+
+        run = jssr.train("jssr-compact", data="prepared", supervised="labelled", out="run")
+        run.weights, run.losses[-1], run.warnings
+
+    Args:
+        recipe: a built-in's name, a file, or a `Recipe`.
+        data: prepared cohort of the pairs.
+        out: folder of the run.
+        supervised: prepared labelled cohort for the segmentor.
+        overrides: of the recipe: "training.stages.joint.steps=500".
+        resume: continue the run in `out`.
+        on_progress: called with steps done, all steps, and the stage.
+        on_note: called with what the run begins with.
+        start_from: weights files or run folders whose networks it begins with.
+        devices, accelerator: processes, one a device, and its kind.
+        cache_gb: memory for prepared scans.
+        deterministic, threads: as in `register`.
+
+    Raises:
+        RecipeError: no such recipe, or one that does not fit the cohorts.
+        CohortError: the cohort lacks what the recipe needs.
+        TrainingError: a loss that is not finite, or `out` holds another run.
+        Interrupted: stopped; the state is saved.
+    """
+    check_options(options, TrainOptions.__annotations__)
+    wanted: dict[str, Any] = dict(options)
+    set_threads(wanted.pop("threads", None))
+    folder = Path(out)
+    check_output(folder)
+    plan = recipe if isinstance(recipe, Recipe) else _plan_of(recipe, list(overrides), folder if resume else None)
+    if not plan.training.stages:
+        raise RecipeError(f"recipe {plan.name}: has nothing to train; use it with --system {plan.network.system}")
+    cohort, labelled = cohort_of(data), None if supervised is None else cohort_of(supervised)
+    if labelled is None and "supervised" in plan.training.needs:
+        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
+    source = source_of(plan, cohort, labelled, wanted.pop("cache_gb", 4.0))
+    source.check(plan.training.needs)
+    notes = [seen] if (seen := source.described(plan.training.needs)) else []
+    torch.manual_seed(plan.training.seed)
+    system = build_system(plan)
+    about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
+    others = wanted.pop("start_from", ())
+    goes_on = resume and has_state(folder / "checkpoint")
+    about |= begun(folder) if goes_on else _begin_with(system, others, plan, notes)
+    if goes_on and others:
+        notes.append(f"{folder} goes on from its own state; --start-from was for its first step")
+    for note in notes:
+        if on_note is not None:
+            on_note(note)
+    loop.train(plan, system, source, folder, resume=resume, data=about, progress=on_progress is not None, **wanted)
+    return Training(folder, tuple(notes))
+
+
+def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Recipe:
+    plan = load_recipe(str(recipe), overrides)
+    if resumed is not None and not overrides and (resumed / "recipe.json").is_file():
+        before = load_recipe(str(resumed / "recipe.json"))  # with the overrides that the run was begun with
+        return before if before.name == plan.name else plan
+    return plan
+
+
+def _begin_with(system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str]) -> dict[str, Any]:
+    """Give the system the weights of other runs."""
+    for other in others:
+        networks = start_from(system, Path(other), plan.network.structures)
+        notes.append(f"{', '.join(networks)} begin with the weights of {other}")
+    return {"started from": [str(other) for other in others]} if others else {}
+
+
+def _described(cohort: Cohort | None) -> dict[str, Any] | None:
+    """A cohort in plain data, for the header of the weights."""
+    if cohort is None:
+        return None
+    known = {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
+    return {**known, "modalities": modalities_of(cohort)}
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text

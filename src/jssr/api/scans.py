@@ -1,0 +1,313 @@
+"""Scans of one patient: registered, aligned as a study, segmented, synthesised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from jssr.api.session import OnProgress, Steps, check_options, set_threads
+from jssr.core.volume import Volume
+from jssr.errors import ImageError, JssrError
+from jssr.io.images import write_image
+from jssr.io.itk import WRITABLE
+from jssr.io.output import check_output, write_json
+from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
+from jssr.registration import pipeline
+from jssr.registration import study as studies
+from jssr.registration.inputs import Landmarks, image_of
+from jssr.registration.model import Model, segmenting_model
+from jssr.registration.result import Registration, Saving
+from jssr.registration.study import StudyAlignment
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.phases import Named
+
+__all__ = ["ModelOptions", "RegisterOptions", "Segmentation", "align", "register", "segment", "series", "synthesise"]
+
+PathLike = str | os.PathLike[str]
+STAGES = 8
+"""Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """Which system works, and how."""
+
+    system: str | None
+    checkpoint: PathLike | Model | None
+    device: str
+    deterministic: bool
+
+
+class AlignOptions(ModelOptions, total=False):
+    """How pairs are aligned."""
+
+    refine: int | None
+    descriptor: str | None
+    rigid: bool
+    initial: Literal["geometry", "centre"]
+
+
+class RegisterOptions(AlignOptions, total=False):
+    """How one pair is aligned, and what is known of it."""
+
+    fixed_labels: Image | None
+    moving_labels: Image | None
+    fixed_landmarks: Landmarks | None
+    moving_landmarks: Landmarks | None
+    structures: Mapping[str, Sequence[int]] | None
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    *,
+    out: PathLike | None = None,
+    report: bool = True,
+    dicom: bool = False,
+    anonymise: bool = False,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[RegisterOptions],
+) -> Registration:
+    """Align the moving scan to the fixed one: `jssr register`.
+
+        found = jssr.register("venous.nii.gz", "arterial.nii.gz", refine=40)
+        found.moved, found.displacement, found.inverse, found.result["folds_percent"]
+
+    Args:
+        fixed, moving: scans of one patient, both 3D or both 2D, of any geometry.
+        out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
+        report: with `out`, also `report.html`.
+        dicom: with `out`, also DICOM: the moved series, the segmentations, the deformation. Of two DICOM series.
+        anonymise: nothing of the patient's identity in what is written.
+        threads: of the CPU; None takes all cores.
+        on_progress: called with stages done, all stages, and the stage that begins.
+        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "jssr" for two CT
+            scans and "discrete", which needs no training, for all others.
+        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
+        refine: steps of instance optimisation; None takes the recipe's.
+        descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
+        rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
+        initial: where the rigid step begins: "geometry" (the headers) or "centre" (the bodies' centres on one another).
+        fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
+        fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
+        structures: name to label values; None takes those of the cohort beside the label map, else each value.
+        device: "cpu", "cuda", "cuda:1", "mps".
+        deterministic: only algorithms that repeat bit for bit.
+
+    Returns:
+        The moved image, `displacement` (the full transform on the fixed grid), `inverse` (on the moving grid), what
+        the system synthesises and segments, and `result`, the content of `result.json`.
+
+    Raises:
+        ImageError, PointsError: an input that cannot be used.
+        GeometryError: no overlap of the fields of view, or a label map on another grid.
+        CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
+        OutputError: `out` cannot be written; what was there stays.
+        ValueError: another `initial`, `refine` or `descriptor`.
+    """
+    check_options(options, RegisterOptions.__annotations__)
+    set_threads(threads)
+    headers = None
+    if _wants_dicom(dicom, out):
+        from jssr.registration.dicom import sources_of  # needs an extra
+
+        headers = sources_of(fixed, moving, anonymise)
+    labels = options.get("fixed_labels")
+    if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
+        options["structures"] = named_in(Path(labels).parent)
+    if anonymise:
+        fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
+    steps = Steps(STAGES + 2, on_progress)
+    found = pipeline.register(fixed, moving, on_stage=steps.begin, **options)
+    if out is not None:
+        steps.begin("writing")
+        found.save(out, report, Saving(headers, keep=anonymise))
+    return found
+
+
+def align(
+    study: Study | Mapping[str, Image] | PathLike,
+    reference_phase: str = "venous",
+    *,
+    out: PathLike | None = None,
+    report: bool = True,
+    dicom: bool = False,
+    anonymise: bool = False,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[AlignOptions],
+) -> StudyAlignment:
+    """Align every scan of a patient to the reference phase: `jssr align`.
+
+        done = jssr.align({"venous": venous, "arterial": arterial}, "venous")
+        done.registrations["arterial"].moved
+
+    Args:
+        study: scans by phase, a folder of scans named by phase, a case of a cohort, a DICOM folder, or what
+            `read_study` gives of one.
+        reference_phase: the phase that stays.
+        out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
+        options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic.
+
+    Raises:
+        CohortError: no such phase, or nothing to align; otherwise as `register`.
+    """
+    check_options(options, AlignOptions.__annotations__)
+    set_threads(threads)
+    if isinstance(study, Mapping):
+        study = Study("study", dict(study))
+    elif not isinstance(study, Study):
+        study = read_study(study, by_folder=not anonymise)
+    study.check(reference_phase)
+    headers = None
+    if _wants_dicom(dicom, out):
+        from jssr.registration.dicom import study_sources
+
+        headers = study_sources(study, reference_phase, anonymise)
+    study = anonymous_study(study) if anonymise else study
+    steps = Steps(STAGES * max(1, len(study.images) - 1) + 1, on_progress)
+    done = studies.align(study, reference_phase, on_stage=steps.begin, **options)
+    if out is not None:
+        steps.begin("writing")
+        done.save(out, report, headers, anonymise)
+    return done
+
+
+def _wants_dicom(dicom: bool, out: PathLike | None) -> bool:
+    """Whether DICOM is to be written; what cannot be written is refused before the work."""
+    if out is not None:
+        check_output(out)
+    elif dicom:
+        raise JssrError("dicom=True writes files: name their folder with out=")
+    return dicom
+
+
+def series(study: PathLike, phases: Mapping[str, str] | None = None, leave: Collection[str] = ()) -> tuple[Named, ...]:
+    """The series of a DICOM study, and which phase each is taken for and why: `jssr series`.
+
+    Args:
+        study: folder of one patient.
+        phases: phase to series (number or UID), instead of what is inferred.
+        leave: series to leave out.
+
+    Raises:
+        ImageError: no DICOM there, or no such series.
+    """
+    found = read_study(study, phases, leave)
+    if not found.series:
+        raise ImageError(f"{study}: holds no DICOM; its scans are {', '.join(found.images)}")
+    return found.series
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The label map of one scan, on its grid.
+
+    Attributes:
+        labels: the label map.
+        label_names: value to structure.
+        warnings: why the label map may be wrong.
+        written: the file, where it was written.
+    """
+
+    labels: Volume
+    label_names: dict[int, str]
+    warnings: tuple[str, ...] = ()
+    written: Path | None = None
+
+    def save(self, out: PathLike) -> Path:
+        """Write the label map (a file, or `segmentation.nii.gz` in a folder) and its names beside it, as JSON."""
+        path = image_path(Path(out), "segmentation.nii.gz")
+        check_output(path.parent)
+        write_image(self.labels, path)
+        ending = next(e for e in WRITABLE if path.name.lower().endswith(e))
+        names = {str(value): name for value, name in self.label_names.items()}
+        write_json(names, path.with_name(path.name[: -len(ending)] + ".json"))
+        return path
+
+
+def segment(
+    image: Image,
+    *,
+    out: PathLike | None = None,
+    moving: bool = False,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[ModelOptions],
+) -> Segmentation:
+    """Label the organs of one scan, on its own grid: `jssr segment`.
+
+    Args:
+        image: the scan.
+        out: label map to write, or a folder for `segmentation.nii.gz`.
+        moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
+        threads, on_progress: as in `register`.
+        options: of `register`: system, checkpoint, device, deterministic. With neither system nor checkpoint it is
+            "jssr", of radiographs "jrsnet".
+
+    Raises:
+        JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
+    """
+    check_options(options, ModelOptions.__annotations__)
+    set_threads(threads)
+    if out is not None:
+        check_output(image_path(Path(out), "segmentation.nii.gz").parent)
+    steps = Steps(3, on_progress)
+    steps.begin("loading")
+    scan = image_of(image)
+    model = segmenting_model(scan, **options)
+    steps.begin("segmenting")
+    labels = pipeline.segment(scan, checkpoint=model, moving=moving, device=model.device)
+    doubt = model.doubt(scan, moving)
+    found = Segmentation(labels, dict(model.label_names), (doubt,) if doubt else ())
+    if out is not None:
+        steps.begin("writing")
+        found = replace(found, written=found.save(out))
+    return found
+
+
+def synthesise(
+    moving: Image,
+    fixed: Image,
+    *,
+    out: PathLike | None = None,
+    rigid: bool = True,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Unpack[ModelOptions],
+) -> Volume:
+    """The moving scan in the fixed scan's appearance, on the fixed grid: `jssr synthesise`.
+
+    Aligned rigidly at most: anatomy stays where the moving scan has it.
+
+    Args:
+        moving, fixed: as in `register`.
+        out: image to write, or a folder for `synthesised.nii.gz`.
+        rigid: align rigidly first.
+        threads, on_progress: as in `register`.
+        options: of `register`: system, checkpoint, device, deterministic.
+
+    Raises:
+        JssrError: the system has no generator; otherwise as `register`.
+    """
+    check_options(options, ModelOptions.__annotations__)
+    set_threads(threads)
+    target = None if out is None else image_path(Path(out), "synthesised.nii.gz")
+    if target is not None:
+        check_output(target.parent)
+    steps = Steps(2, on_progress)
+    steps.begin("synthesising")
+    made = pipeline.synthesise(moving, fixed, rigid=rigid, **options)
+    if target is not None:
+        steps.begin("writing")
+        write_image(made, target)
+    return made
+
+
+def image_path(out: Path, name: str) -> Path:
+    """The file meant by `out`: itself, or `name` in a folder."""
+    return out if out.name.lower().endswith(WRITABLE) else out / name

@@ -1,0 +1,66 @@
+"""What all functions of the API share: options as keywords, threads, progress as a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from jssr.errors import nearest
+
+__all__ = ["OnNote", "OnProgress", "Steps", "check_options", "set_threads"]
+
+OnProgress = Callable[[int, int, str], None]
+"""Called with how many steps are done, of how many, and what is being done."""
+OnNote = Callable[[str], None]
+"""Called with what a user should know before the work begins."""
+
+
+class Steps:
+    """Counts stages or cases as they begin, for `on_progress`.
+
+    Args:
+        total: how many there will be.
+        on_progress: called at each; None calls nothing.
+        words: what is being done, where the stages have no name of their own.
+    """
+
+    def __init__(self, total: int, on_progress: OnProgress | None, words: str = "") -> None:
+        self.total, self.words = total, words
+        self._on_progress = on_progress
+        self._done = 0
+
+    def begin(self, stage: str) -> None:
+        """A stage begins: those before it are done."""
+        self._report(stage)
+        self._done += 1
+
+    def end(self, *_: object) -> None:
+        """One more is done."""
+        self._done += 1
+        self._report(self.words)
+
+    def _report(self, words: str) -> None:
+        if self._on_progress is not None:
+            self._on_progress(min(self._done, self.total), self.total, words)
+
+
+def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse keywords that a function does not have.
+
+    Raises:
+        TypeError: there are some.
+    """
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unexpected option {name!r}{nearest(name, known)}")
+
+
+def set_threads(threads: int | None) -> None:
+    """Let this process compute with so many CPU threads; None leaves it as it is."""
+    if threads is not None:
+        import SimpleITK as sitk
+        import torch
+
+        torch.set_num_threads(threads)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

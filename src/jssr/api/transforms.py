@@ -1,0 +1,162 @@
+"""Transforms: applied to images, label maps and points; converted from other programs and to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import numpy as np
+
+from jssr.core.grid import Grid
+from jssr.core.transform import Chain, Displacement, Transform, move_points, resample
+from jssr.core.volume import Points, Volume
+from jssr.errors import ImageError, OutputError, TransformError
+from jssr.io.bridges import ImageLike, PointsLike, TransformLike, as_grid, as_points, as_transform, as_volume
+from jssr.io.formats import check_format, writable
+from jssr.io.images import read_image, stored_dtype, write_image
+from jssr.io.points import write_points
+from jssr.io.transforms import Images, read_any, write_any
+
+__all__ = ["convert", "warp"]
+
+PathLike = str | os.PathLike[str]
+Space = Literal["fixed", "moving"]
+
+
+def warp(
+    source: ImageLike | PointsLike,
+    transform: TransformLike,
+    to: Space = "fixed",
+    *,
+    reference: ImageLike | Grid | None = None,
+    kind: Literal["auto", "image", "labels", "points"] = "auto",
+    out: PathLike | None = None,
+) -> Any:
+    """Apply a transform to an image, a label map or points: `jssr warp`.
+
+    A transform takes points of the fixed space to the moving space; `to` is the space of the RESULT. To "fixed" an
+    image is pulled through the transform, and points go through its inverse. To "moving" it is the other way round.
+
+    Args:
+        source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
+            (`Points`, or a CSV of name,x,y,z in LPS millimetres; with kind "points" also an array (N, 3)).
+        transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
+        to: the space in which the result lies.
+        reference: whose grid the result takes; to "fixed" by default the grid of the displacement field.
+        kind: "labels" keep their values; of a file "auto" takes whole numbers from 0, at most 128 of
+            them, for labels.
+        out: file to write; points need .csv.
+
+    Returns:
+        A `Volume`, of points `Points`.
+
+    Raises:
+        TransformError: no such transform, one of other dimensions, or a `reference` is needed.
+        ImageError, PointsError, OutputError: a file that cannot be read or written.
+    """
+    is_csv = _is_path(source) and Path(source).suffix.lower() == ".csv"
+    points = kind == "points" or isinstance(source, Points) or is_csv
+    if out is not None and points != (Path(out).suffix.lower() == ".csv"):
+        raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
+    found = as_transform(transform)
+    if points:
+        moved = move_points(as_points(source), found, to)
+        if out is not None:
+            write_points(moved, out)
+        return moved
+    volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
+    if found.ndim != volume.grid.ndim:
+        words = transform if _is_path(transform) else "the transform"
+        raise TransformError(f"{words}: is a {found.ndim}D transform, and {volume.name} is {volume.grid.ndim}D")
+    grid = _result_grid(found, reference, to)
+    made = resample(volume, grid, found if to == "fixed" else found.inverse(grid))
+    if out is not None:
+        write_image(made, out, stored)
+    return made
+
+
+def _is_path(source: object) -> TypeGuard[PathLike]:
+    return isinstance(source, (str, os.PathLike))
+
+
+def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, str | None]:
+    """The volume, and the number type to write it in."""
+    if not _is_path(source):
+        found = as_volume(source, "labels" if kind == "labels" else "image")
+        return found, None if found.kind != "image" else "float32"
+    path = Path(source)
+    # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
+    integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
+    image = read_image(source, "labels" if integers or kind == "labels" else "image")
+    if kind == "auto":
+        values = np.unique(image.array)
+        counted = values[0] >= 0 and len(values) <= 128 and bool((values == np.rint(values)).all())
+        if counted != (image.kind == "labels"):
+            image = read_image(source, "labels" if counted else "image")
+    if not path.is_file() or image.kind == "labels":
+        return image, None
+    stored = stored_dtype(path)
+    spread = float(image.data.max()) - float(image.data.min())
+    return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
+
+
+def _result_grid(transform: Transform, reference: ImageLike | Grid | None, to: Space) -> Grid:
+    if reference is not None:
+        grid = as_grid(reference)
+        if grid.ndim != transform.ndim or min(grid.shape) < 2:
+            name = reference if _is_path(reference) else "reference"
+            raise ImageError(
+                f"{name}: expected a {transform.ndim}D image, as the transform is, got {grid.ndim}D of shape "
+                f"{grid.shape}"
+            )
+        return grid
+    first = transform.parts[0] if isinstance(transform, Chain) else transform
+    if to == "fixed" and isinstance(first, Displacement):
+        return first.grid
+    raise TransformError(f"--to {to} needs --reference IMAGE here: the {to} scan, whose grid the result takes")
+
+
+def convert(
+    transforms: TransformLike | Sequence[TransformLike],
+    *,
+    written_by: str = "auto",
+    to: str = "itk",
+    fixed: ImageLike | Grid | None = None,
+    moving: ImageLike | Grid | None = None,
+    inverse: bool = False,
+    out: PathLike | None = None,
+) -> Transform:
+    """Bring transforms of other programs into one, or to other programs: `jssr convert`.
+
+    Args:
+        transforms: one or a list; a point of the fixed space goes through the first one first. ANTs writes a warp and
+            an affine: in this order.
+        written_by: format of the files, of `jssr.io.formats.readable()`: "auto", "itk", "elastix", "flirt", ...
+        to: format of `out`, of `jssr.io.formats.writable()`: "itk", "flirt", "niftyreg".
+        fixed, moving: the images: for FSL, and as the grid of a field.
+        inverse: invert it; a field then lies on the moving grid.
+        out: file to write: a field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).
+
+    Returns:
+        The transform from the fixed to the moving space (inverted, the other way round), LPS millimetres.
+
+    Raises:
+        TransformError: a file that cannot be read, transforms of 2D and 3D, an image that is needed and not named, or
+            a field where only a matrix can be written. OutputError: the file cannot be written.
+    """
+    check_format(to, writable())
+    if to != "itk" and out is None:
+        raise TransformError(f"format {to!r} is one of files: name the file with out=")
+    named = list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
+    images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
+    parts = [read_any(one, written_by, images) if _is_path(one) else as_transform(one) for one in named]
+    if len({part.ndim for part in parts}) > 1:
+        raise TransformError(f"{', '.join(str(one) for one in named)}: are of 2D and of 3D")
+    found = parts[0] if len(parts) == 1 else Chain(*parts)
+    if inverse:
+        found, images = found.inverse(images.moving), images.swapped()
+    if out is not None:
+        write_any(found, out, to, images)
+    return found

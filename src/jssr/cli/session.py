@@ -1,0 +1,74 @@
+"""What a command shows: progress and warnings on stderr, tables or one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jssr.cli.options import Options
+
+__all__ = ["Session", "read_json"]
+
+
+@dataclass(frozen=True)
+class Session(Options):
+    """How a command speaks."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables and words.")] = (
+        False
+    )
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no tables; warnings stay, on stderr.")] = (
+        False
+    )
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More messages on stderr.")] = False
+
+    def __post_init__(self) -> None:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("jssr").setLevel(logging.INFO if self.verbose else logging.WARNING)
+
+    @contextmanager
+    def progress(self) -> Iterator[Any]:
+        """A bar on stderr; gives what draws it (`jssr.api.session.OnProgress`)."""
+        if self.quiet:
+            yield None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        screen = Console(stderr=True)
+        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=screen, transient=True) as bar:
+            task = bar.add_task("starting", total=None)
+
+            def show(done: int, total: int, words: str) -> None:
+                bar.update(task, description=words, completed=done, total=total)
+
+            yield show
+
+    def show(self, *what: RenderableType) -> None:
+        """Print tables and words, unless --quiet or --json."""
+        if not (self.quiet or self.as_json):
+            screen = Console(highlight=False)  # made when used: tests replace stdout
+            for one in what:
+                screen.print(one, soft_wrap=isinstance(one, str))
+
+    def finish(self, data: Any, *what: RenderableType, warnings: Iterable[str] = ()) -> None:
+        """Print the outcome: as data with --json, else as `what`; the warnings in any case."""
+        if self.as_json:
+            from jssr.io.output import plain
+
+            typer.echo(json.dumps(plain(data), indent=1, default=str))
+        self.show(*what)
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+
+
+def read_json(folder: Path) -> Mapping[str, Any]:
+    """The content of `result.json`."""
+    return dict(json.loads((folder / "result.json").read_text(encoding="utf-8")))
