@@ -87,8 +87,8 @@ def make_phantom(
         ct, labels = real
         check_labels(read_image(labels, "labels", 3), read_image(ct, ndim=3))  # before worker processes read them
         known = read_label_names(Path(names or labels))
-        phases = phases or CT_PHASES
-        return recolour.write_recoloured(out, ct, labels, known, patients, seed, phases, workers=workers, on_study=done)
+        how = recolour.Recolouring(phases=phases or CT_PHASES)
+        return recolour.write_recoloured(out, ct, labels, known, patients, seed, workers=workers, on_study=done, **how)
     except ValueError as error:  # the phantom's own words about its arguments
         raise JssrError(str(error)) from error
 

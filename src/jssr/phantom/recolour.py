@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ from jssr.phantom.scanner import Scanner
 from jssr.phantom.study import CT_PHASES, Study, Subject, assemble, stream
 from jssr.phantom.writer import write_studies
 
-__all__ = ["make_recoloured_study", "write_recoloured"]
+__all__ = ["Recolouring", "make_recoloured_study", "write_recoloured"]
 
 
 def make_recoloured_study(
@@ -89,6 +90,14 @@ def make_recoloured_study(
     return study
 
 
+class Recolouring(TypedDict, total=False):
+    """How a CT is recoloured, as `make_recoloured_study` takes it."""
+
+    phases: Sequence[str]
+    source_phase: str | None
+    fresh_noise: bool
+
+
 def write_recoloured(
     out: str | os.PathLike[str],
     ct: str | os.PathLike[str],
@@ -96,11 +105,10 @@ def write_recoloured(
     names: Mapping[int, str],
     studies: int,
     seed: int,
-    phases: Sequence[str] = CT_PHASES,
-    source_phase: str | None = None,
-    fresh_noise: bool = True,
+    *,
     workers: int = 2,
     on_study: Callable[[int], None] | None = None,
+    **how: Unpack[Recolouring],
 ) -> Cohort:
     """Write `studies` recoloured studies of one CT as a cohort; the i-th takes seed `seed + i`. All are test cases.
 
@@ -112,16 +120,16 @@ def write_recoloured(
         "labels": os.fspath(labels),
         "names": dict(names),
         "seed": seed,
-        "phases": tuple(phases),
-        "source_phase": source_phase,
-        "fresh_noise": fresh_noise,
+        "phases": tuple(how.get("phases", CT_PHASES)),
+        "source_phase": how.get("source_phase"),
+        "fresh_noise": how.get("fresh_noise", True),
     }
     return write_studies(out, "recoloured", _make, arguments, studies, {"test": 1.0}, workers, on_study)
 
 
-def _make(index: int, *, ct: str, labels: str, seed: int, **rest: object) -> Study:
+def _make(index: int, *, ct: str, labels: str, seed: int, **rest: Any) -> Study:
     image, organs = read_image(ct, ndim=3), read_image(labels, "labels", 3)
-    return make_recoloured_study(image, organs, seed=seed + index, **rest)  # type: ignore[arg-type]
+    return make_recoloured_study(image, organs, seed=seed + index, **rest)
 
 
 def _subject(organs: Organs, source: str, contrast: PatientContrast, remove: float) -> Subject:
