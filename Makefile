@@ -33,8 +33,8 @@ demo: $(DEMO)
 	$(BIN)/jssr demo -o demo
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks hatch_build.py
-	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
+	$(BIN)/ruff check src tests benchmarks projects hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks projects hatch_build.py
 	$(BIN)/mypy
 
 test: setup

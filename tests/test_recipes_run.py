@@ -21,12 +21,14 @@ from jssr.recipes.load import load_recipe
 from jssr.registration.model import load_model
 from jssr.report.tables import read_csv
 
+PROJECTS = Path(__file__).parents[1] / "projects"
 RECIPES = {
     "jssr-compact": [],
-    "voxelmorph-compact": [],
-    "lapirn-mind-compact": [],
-    "pix2pix-compact": [],
-    "vnet-compact": [],
+    f"{PROJECTS}/jssr/voxelmorph.py": [],
+    f"{PROJECTS}/jssr/lapirn_mind.py": [],
+    f"{PROJECTS}/jssr/pix2pix.py": [],
+    f"{PROJECTS}/jssr/vnet.py": [],
+    f"{PROJECTS}/macjnet/mi.py": [],
     "macjnet-compact": ["training.labelled=0.5"],
     "dual-compact": ["training.patch=[60,60,60]"],
     "dual-volume-compact": [],
@@ -88,6 +90,7 @@ def test_a_step_of_every_stage_and_then_its_use(name: str, prepared: Path, tmp_p
     assert len((tmp_path / "run" / "losses.csv").read_text().splitlines()) >= 2
     fixed, moving = (prepared / "c0" / f"{phase}.nii.gz" for phase in ("venous", "arterial"))
     weights = tmp_path / "run" / "weights.safetensors"
+    weights = f"{name}:{weights}" if plan.network.project else weights
     if "Phi" in "".join(plan.network.networks) or plan.network.system == "dual":
         run("register", fixed, moving, "-o", tmp_path / "out", "--checkpoint", weights, "--no-rigid", "--no-report")
         assert read_image(tmp_path / "out" / "moved.nii.gz").grid.same_as(read_image(fixed).grid)
@@ -145,7 +148,7 @@ def test_segmentors_alone_are_watched_drawn_and_measured(prepared: Path, tmp_pat
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     run(
         "train",
-        "macjnet-segmentors-compact",
+        f"{PROJECTS}/macjnet/segmentors.py",
         "--data",
         prepared,
         "-o",
@@ -216,7 +219,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["jrsnet-compact", "dirnet-compact", "flownet-compact"])
+@pytest.mark.parametrize("name", ["jrsnet-compact", f"{PROJECTS}/jrsnet/dirnet.py", f"{PROJECTS}/jrsnet/flownet.py"])
 def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp_path: Path) -> None:
     plan = load_recipe(name)
     words = [f"training.stages.{stage.name}.steps=2" for stage in plan.training.stages] + [
@@ -228,7 +231,7 @@ def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp
     given = [word for pair in zip(["--set"] * len(words), words, strict=True) for word in pair]
     data, out = radiographs / "prepared", tmp_path / "run"
     run("train", name, "--data", data, "-o", out, "--accelerator", "cpu", *given)
-    weights = ["--checkpoint", out]
+    weights = ["--checkpoint", f"{name}:{out}" if plan.network.project else out]
     fixed, moving = radiographs / "day0.png", radiographs / "day5.png"
     known = ["--fixed-labels", radiographs / "day0_lungs.png", "--moving-labels", radiographs / "day5_lungs.png"]
     run("register", fixed, moving, "-o", tmp_path / "out", *weights, *known, "--no-report")

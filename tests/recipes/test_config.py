@@ -130,7 +130,8 @@ def test_a_patch_that_the_network_does_not_take_is_refused_at_once() -> None:
     with pytest.raises(RecipeError, match=r"the segmentors need more than 8 voxels along an axis"):
         build_system(load_recipe("macjnet-compact", ["training.patch=[8,8,8]"]))
     build_system(load_recipe("macjnet-compact", ["training.patch=[8,8,16]"]))
-    build_system(load_recipe("macjnet-register-compact", ["training.patch=[8,8,8]"]))
+    register = Path(__file__).parents[2] / "projects/macjnet/register.py"
+    build_system(load_recipe(register, ["training.patch=[8,8,8]"]))
 
 
 @pytest.mark.parametrize(

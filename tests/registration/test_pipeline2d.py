@@ -14,7 +14,7 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError
 from jssr.io.images import read_image
 from jssr.preprocessing.start2d import flat_start
-from jssr.recipes.config import Recipe
+from jssr.recipes.config import Network, Preprocessing, Recipe
 from jssr.registration.full_size import Map
 from jssr.registration.model import Model
 from jssr.registration.pipeline import register, segment
@@ -126,7 +126,11 @@ class Told(System):
 
 
 def told(flat=64):
-    recipe = Recipe(name="told", system="jrsnet", dims=(2,), flat=flat, structures=("lungs",))
+    recipe = Recipe(
+        name="told",
+        network=Network(system="jrsnet", structures=("lungs",)),
+        preprocessing=Preprocessing(dims=(2,), pixels=flat),
+    )
     return Model(Told().eval(), recipe, source="told")
 
 

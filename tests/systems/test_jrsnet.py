@@ -2,10 +2,8 @@ import pytest
 import torch
 
 from jssr.errors import TrainingError
-from jssr.nets.flow import FlowNetS
 from jssr.nets.residual import Generated
 from jssr.systems.base import Batch
-from jssr.systems.flow import endpoint_error
 from jssr.systems.jrsnet import build, field_error
 
 SMALL = {"width": 6, "blocks": 2, "dilations": [1, 2], "reach": 4.0}
@@ -151,21 +149,3 @@ def test_the_mask_can_be_learned():
 def test_one_structure_only():
     with pytest.raises(ValueError, match="one structure"):
         build({"G": SMALL}, {}, 3)
-
-
-def test_endpoint_error_by_hand():
-    """Published weights 0.01 and 0.005 for the sums of a scale of one pixel and one of four: 2 * 1/4 against 1."""
-    truth = torch.zeros(1, 2, 8, 8)
-    truth[:, 0] = 3.0
-    coarse, fine = torch.zeros(1, 2, 1, 1), torch.full((1, 2, 2, 2), 4.0)
-    fine[:, 0] = 3.0
-    full = torch.zeros(1, 2, 8, 8)
-    assert endpoint_error([coarse, fine, full], truth).item() == pytest.approx(0.5 * 3 + 1 * 4)
-    assert endpoint_error([full], truth).item() == pytest.approx(3)
-
-
-def test_endpoint_error_of_sizes_that_do_not_divide():
-    torch.manual_seed(0)
-    net = FlowNetS(widths=(4, 4, 4))
-    flows = net(*torch.rand(2, 1, 1, 37, 50))
-    assert torch.isfinite(endpoint_error(flows, torch.rand(1, 2, 37, 50)))

@@ -128,7 +128,7 @@ def test_what_was_prepared_for_another_recipe_is_refused(cohort):
     with pytest.raises(TrainingError, match="works on 128 pixels"):
         source_of(plan, cohort, None, 1.0)
     with pytest.raises(TrainingError, match="holds 2D images"):
-        source_of(load_recipe("voxelmorph-compact"), cohort, None, 1.0)
+        source_of(load_recipe("jssr-compact"), cohort, None, 1.0)
     assert isinstance(source_of(plan.changed(preprocessing={"pixels": 64}), cohort, None, 1.0), MadePairs)
     with pytest.raises(CohortError, match="this recipe is for 3D images"):
         prepare_cohort(

@@ -43,7 +43,7 @@ class TrainOptions(Options):
 @command
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a built-in recipe, or a .json or .toml file.", metavar="RECIPE")
+        str, typer.Argument(help="Name of a built-in recipe, or a .toml, .yaml, .json or .py file.", metavar="RECIPE")
     ],
     data: Annotated[Path, typer.Option("--data", help="Prepared cohort of the pairs.", metavar="COHORT")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.", metavar="RUN")],

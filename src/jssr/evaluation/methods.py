@@ -26,6 +26,7 @@ from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.results import CaseResult
 from jssr.peers import TOOLS
 from jssr.preprocessing.rigid import RigidResult
+from jssr.recipes.project import split
 from jssr.registration.model import UNTRAINED, Model, load_model
 from jssr.registration.pipeline import prepare, solve, structure_of
 
@@ -253,7 +254,7 @@ def run_name(source: str) -> str:
     Raises:
         JssrError: that cannot be the name of a row.
     """
-    path = Path(os.path.abspath(source))  # noqa: PTH100  (not where a link leads)
+    path = Path(os.path.abspath(split(source)[1]))  # noqa: PTH100  (not where a link leads)
     name = path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
     if not name or name in (*BEFORE, *UNTRAINED, *TOOLS) or ON in name:
         raise JssrError(f"{source}: {name!r} cannot be the name of a row; rename the run")

@@ -60,12 +60,14 @@ class Network(_Model):
         networks: the arguments of each network; none for a system without training.
         options: arguments of the system itself.
         structures: names of the segmentor's classes 1, 2, ...; class 0 is the background.
+        project: the user's Python file that defines the system (`jssr.recipes.project`); None where it ships.
     """
 
     system: str
     networks: dict[str, dict[str, JsonValue]] = {}
     options: dict[str, JsonValue] = {}
     structures: tuple[str, ...] = ()
+    project: str | None = None
 
     @field_validator("structures")
     @classmethod

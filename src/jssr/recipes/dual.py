@@ -1,8 +1,8 @@
-"""Recipes of the register that learns from each modality by itself (Cao et al., MLMI 2018), and its ablations.
+"""Recipes of the register that learns from each modality by itself (Cao et al., MLMI 2018).
 
 The cohort is of pairs of two modalities with counterparts: `jssr phantom OUT --anatomy pelvis --paired`, or `jssr
 prepare --pairs`. CT, named `ct`, is the fixed one, MR, named `t2`, the moving one, as the pelvic phantoms have them;
-`--set reference_phase=... --set moving=...` for others.
+`--set preprocessing.reference_phase=... --set preprocessing.moving=...` for others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,7 @@ from typing import Any
 from jssr.recipes.augmentation import Augment
 from jssr.recipes.config import Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = [
-    "dual_compact",
-    "dual_ct_compact",
-    "dual_direct_compact",
-    "dual_mr_compact",
-    "dual_paper",
-    "dual_volume_compact",
-]
+__all__ = ["compact", "dual_compact", "dual_paper", "dual_volume_compact"]
 
 BOTH = {"fixed_like": 0.5, "moving_like": 0.5}
 REGULAR = {"laplace": 0.5, "size": 0.01}
@@ -72,27 +65,12 @@ def dual_paper() -> Recipe:
 
 def dual_compact() -> Recipe:
     """The patch register for two CPU cores: a quarter of the channels, 3 mm, Adam. `jssr train dual-compact ...`."""
-    return _compact("dual-compact", "patch register, both modalities", BOTH)
-
-
-def dual_ct_compact() -> Recipe:
-    """The same, supervised by CT alone ("CT" in the paper's table 1)."""
-    return _compact("dual-ct-compact", "patch register, CT alone", {"fixed_like": 1.0})
-
-
-def dual_mr_compact() -> Recipe:
-    """The same, supervised by MR alone ("MR" in the paper's table 1)."""
-    return _compact("dual-mr-compact", "patch register, MR alone", {"moving_like": 1.0})
-
-
-def dual_direct_compact() -> Recipe:
-    """The same, by the distance of CT and MR themselves: what the paper argues against."""
-    return _compact("dual-direct-compact", "patch register, CT against MR", {"direct": 1.0})
+    return compact("dual-compact", "patch register, both modalities", BOTH)
 
 
 def dual_volume_compact() -> Recipe:
     """The same losses on whole volumes, with VoxelMorph's U-Net: how people work now."""
-    return _compact(
+    return compact(
         "dual-volume-compact",
         "whole-volume register, both modalities",
         BOTH,
@@ -107,7 +85,7 @@ def dual_volume_compact() -> Recipe:
     )
 
 
-def _compact(
+def compact(
     name: str,
     description: str,
     alike: dict[str, float],

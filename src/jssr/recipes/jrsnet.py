@@ -1,4 +1,4 @@
-"""Recipes of JRS-Net (Mahapatra et al. 2018), its ablation and the registers it is compared with, in 2D.
+"""Recipes of JRS-Net (Mahapatra et al. 2018), in 2D.
 
 Costs and scores as measured: docs/notebook.
 """
@@ -10,13 +10,7 @@ from typing import Any
 from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = [
-    "dirnet_compact",
-    "flownet_compact",
-    "jrsnet_compact",
-    "jrsnet_noseg_compact",
-    "jrsnet_paper",
-]
+__all__ = ["BEGIN", "JOINT", "NEEDS", "compact", "jrsnet_compact", "jrsnet_paper"]
 
 CONTENT = {"nmi": 1.0, "ssim": 1.0, "features": 1.0}
 """Equation (2)."""
@@ -25,7 +19,7 @@ WHOLE = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycl
 CRITICS = {"critic_y": 1.0, "critic_x": 1.0}
 NEEDS = ("pair", "labels", "truth")
 BEGIN, JOINT = 4000, 1200
-"""Steps of JRS-Net's two stages; the other registers take as many in one."""
+"""Steps of the two stages."""
 FIELD = 25.0
 """Of equation (4)'s field, that (6) counts once: G's layers learn it slowest (docs/notebook, "JRS-Net")."""
 
@@ -48,7 +42,7 @@ def jrsnet_paper() -> Recipe:
     """As published: 64 maps, batch normalisation, pairs as printed, Adam 0.93, 10^5 steps at 1e-3. Not trained here.
 
     What the paper leaves open: 16 blocks, as in SRGAN; images of 256 pixels; 2000 steps of its first part; one pair a
-    step; a tenth of the pairs without their mask. `--set options.vgg16=FILE` names VGG16's weights.
+    step; a tenth of the pairs without their mask. `--set network.options.vgg16=FILE` names VGG16's weights.
     `jssr train jrsnet --data COHORT -o RUN`.
     """
     generator: dict[str, Any] = {"width": 64, "blocks": 16}
@@ -114,7 +108,7 @@ def jrsnet_compact() -> Recipe:
         weights={**WHOLE, **CRITICS, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": FIELD, "tied": 1.0},
         needs=NEEDS,
     )
-    return _compact(
+    return compact(
         "jrsnet-compact",
         "JRS-Net at 128 pixels for two CPU cores",
         Network(
@@ -128,48 +122,10 @@ def jrsnet_compact() -> Recipe:
     ).changed(inference={"two_pieces": ("lungs",)})
 
 
-def jrsnet_noseg_compact() -> Recipe:
-    """The same without masks: the paper's JRS-NoSeg. `jssr train jrsnet-noseg-compact --data COHORT -o RUN`."""
-    full = jrsnet_compact()
-    stages = tuple(
-        stage.model_copy(update={"weights": {k: w for k, w in stage.weights.items() if k != "seg"}})
-        for stage in full.training.stages
-    )
-    options = {name: value for name, value in full.network.options.items() if name != "unmasked"} | {"masked": False}
-    return full.changed(
-        name="jrsnet-noseg-compact",
-        description="JRS-Net without segmentation",
-        network={"options": options},
-        training={"stages": stages},
-        inference={"two_pieces": ()},
-    )
-
-
-def dirnet_compact() -> Recipe:
-    """DIRNet, normalised cross-correlation alone. `jssr train dirnet-compact --data COHORT -o RUN`."""
-    return _register("dirnet", "DIRNet, for two CPU cores", {"width": 32, "head": 64, "levels": 4}, {"ncc": 1.0})
-
-
-def flownet_compact() -> Recipe:
-    """FlowNet-S on known displacements. `jssr train flownet-compact --data COHORT -o RUN`."""
-    return _register("flownet", "FlowNet-S, for two CPU cores", {"widths": [16, 32, 64, 96, 128]}, {"epe": 1.0})
-
-
-def _register(system: str, description: str, numbers: dict[str, Any], weights: dict[str, float]) -> Recipe:
-    stage = Stage(name="align", steps=BEGIN + JOINT, train={"main": ("Phi",)}, weights=weights, needs=NEEDS)
-    return _compact(
-        f"{system}-compact",
-        description,
-        Network(system=system, networks={"Phi": numbers}, structures=("lungs",)),
-        (stage,),
-        {"Phi": 1e-3},
-    )
-
-
-def _compact(
+def compact(
     name: str, description: str, network: Network, stages: tuple[Stage, ...], learning_rates: dict[str, float]
 ) -> Recipe:
-    """What all of them share: the pairs, their size, the schedule."""
+    """A register of 128 pixels with the pairs and the schedule of `jrsnet-compact`."""
     return Recipe(
         name=name,
         description=description,

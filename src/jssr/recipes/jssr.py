@@ -1,17 +1,10 @@
-"""Recipes of JSSR (Liu et al., ECCV 2020) and its two ablations. Costs and scores as measured: docs/notebook."""
+"""Recipes of JSSR (Liu et al., ECCV 2020), the shipped weights' and the paper's. Costs and scores: docs/notebook."""
 
 from __future__ import annotations
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = [
-    "jsegr_compact",
-    "jssr_commute_compact",
-    "jssr_compact",
-    "jssr_paper",
-    "jssr_raw_compact",
-    "jsynr_compact",
-]
+__all__ = ["SUPERVISED", "jssr_compact", "jssr_paper"]
 
 ORGANS = (
     "liver",
@@ -130,58 +123,3 @@ def jssr_compact() -> Recipe:
         ),
         inference=Inference(one_piece=ORGANS),
     )
-
-
-def jsynr_compact() -> Recipe:
-    """JSynR: (7) alone, generator and register without a segmentor. `jssr train jsynr-compact --data COHORT -o RUN`."""
-    full = jssr_compact()
-    align, joint = (full.training.stage(name) for name in ("align", "joint"))
-    stages = (align.model_copy(update={"steps": align.steps + joint.steps}),)
-    return _without(full, "S", "jsynr-compact", "JSynR (7), for two CPU cores", stages)
-
-
-def jsegr_compact() -> Recipe:
-    """JSegR: register and segmentor without a generator, (12) with (9).
-
-    `jssr train jsegr-compact --data COHORT --supervised COHORT -o RUN`.
-    """
-    full = jssr_compact()
-    segment, align, joint = full.training.stages
-    changes = {
-        "steps": align.steps + joint.steps,
-        "train": {"main": ("Phi", "S")},
-        "weights": {"smooth": 2.0, "cons": 0.5, **SUPERVISED},
-    }
-    stages = (segment, joint.model_copy(update=changes))
-    return _without(full, "GD", "jsegr-compact", "JSegR (12), for two CPU cores", stages)
-
-
-def _without(full: Recipe, networks: str, name: str, description: str, stages: tuple[Stage, ...]) -> Recipe:
-    """A recipe without some of its networks."""
-    kept = {key: value for key, value in full.network.networks.items() if key not in networks}
-    organs = full.network.structures if "S" in kept else ()
-    return full.changed(
-        name=name,
-        description=description,
-        network={"networks": kept, "structures": organs},
-        training={"stages": stages, "learning_rates": {key: full.training.learning_rates[key] for key in kept}},
-        inference={"one_piece": organs},
-    )
-
-
-def jssr_commute_compact() -> Recipe:
-    """JSSR with (13) beside (8): the paper reports that it ends at tau = I (section 5, "extra constraints")."""
-    return _with_constraint("jssr-commute-compact", "JSSR with (13)", {"commute": 1.0})
-
-
-def jssr_raw_compact() -> Recipe:
-    """JSSR with (12) beside (8): the paper reports that it may end in blank segmentations (section 5)."""
-    return _with_constraint("jssr-raw-compact", "JSSR with (12) beside (8)", {"cons_raw": 0.5})
-
-
-def _with_constraint(name: str, description: str, weights: dict[str, float]) -> Recipe:
-    """`jssr_compact` with one more term in its joint stage."""
-    full = jssr_compact()
-    *before, joint = full.training.stages
-    more = joint.model_copy(update={"weights": {**joint.weights, **weights}})
-    return full.changed(name=name, description=description, training={"stages": (*before, more)})

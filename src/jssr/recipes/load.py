@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from jssr.errors import RecipeError, nearest, requires
-from jssr.recipes import RECIPES
+from jssr.recipes import MOVED, RECIPES
 from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.project import builder_of, recipe_of_file
 from jssr.recipes.upgrade import SECTIONS, current_recipe
-from jssr.systems import SYSTEMS
 from jssr.systems.base import System
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ __all__ = ["build_system", "load_recipe", "override", "recipe_from"]
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a built-in recipe, or one from a .toml, .yaml or .json file, with `key=value` overrides applied.
+    """Return a built-in recipe, or one from a .toml, .yaml, .json or .py file, with `key=value` overrides applied.
+
+    A .py file is run (`jssr.recipes.project`).
 
     Raises:
         RecipeError: no such recipe, an unreadable file, an unknown key (the nearest is named), an unfit value.
@@ -34,6 +36,11 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     path = Path(name_or_path)
     if str(name_or_path) in RECIPES:
         recipe = RECIPES[str(name_or_path)]()
+    elif path.suffix == ".py":
+        recipe = recipe_of_file(path)
+    elif str(name_or_path) in MOVED and not path.exists():
+        file = f"projects/{MOVED[str(name_or_path)]}"
+        raise RecipeError(f"{name_or_path}: this recipe is a file of jssr's repository now; name {file}")
     elif path.suffix in (".json", ".toml", ".yaml", ".yml") or path.exists():
         recipe = _read(path)
     else:
@@ -102,11 +109,10 @@ def build_system(recipe: Recipe) -> System:
         RecipeError: an unknown system, or arguments or a patch that its networks do not take.
     """
     network, patch = recipe.network, recipe.training.patch
-    if network.system not in SYSTEMS:
-        raise RecipeError(f"recipe {recipe.name}: unknown system {network.system!r}{nearest(network.system, SYSTEMS)}")
+    build = builder_of(network, recipe.name)
     networks = {name: dict(arguments) for name, arguments in network.networks.items()}
     try:
-        system = SYSTEMS[network.system](networks, dict(network.options), 1 + len(network.structures))
+        system = build(networks, dict(network.options), 1 + len(network.structures))
         if patch is not None:
             system.check_patch(patch)
         return system

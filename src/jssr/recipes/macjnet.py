@@ -1,8 +1,8 @@
-"""Recipes of macJNet (Zhou et al. 2023) and its ablations: what is compared, and whether labels and tasks are joint.
+"""Recipes of macJNet (Zhou et al. 2023).
 
 CT is the fixed phase, named `venous`, MR the moving one, named `t1`, as the phantoms have them; `--set
-reference_phase=ct --set moving=mr` for cohorts that name them otherwise. All label maps of the training cases are
-seen; `--set labelled=0.3` sees those of 30 %, as the paper's main experiment.
+preprocessing.reference_phase=ct --set preprocessing.moving=mr` for cohorts that name them otherwise. All label maps of
+the training cases are seen; `--set training.labelled=0.3` sees those of 30 %, as the paper's main experiment.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Any
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
 __all__ = [
+    "ALIKE_COMPACT",
+    "LEVELS",
+    "SEGMENTORS",
+    "SMOOTH_COMPACT",
+    "STEPS",
+    "compact",
     "macjnet_compact",
-    "macjnet_mi_compact",
-    "macjnet_mind_compact",
     "macjnet_paper",
-    "macjnet_register_compact",
-    "macjnet_segmentors_compact",
+    "register_stages",
 ]
 
 LEVELS = ("Phi1", "Phi2", "Phi3")
@@ -71,46 +74,18 @@ def macjnet_compact() -> Recipe:
     Beyond the paper, which leaves the register open: it is shown where macMIND fits (`costs`), without which as many
     steps teach it next to nothing, and descriptors are moved in place of images (`carried`).
 
-    `jssr train macjnet-compact --data COHORT -o RUN`. More organs: `--set 'structures=["liver","spleen"]'`; nine took
-    segmentors far more steps than the liver alone.
+    `jssr train macjnet-compact --data COHORT -o RUN`. More organs: `--set 'network.structures=["liver","spleen"]'`;
+    nine took segmentors far more steps than the liver alone.
     """
-    return _compact(
+    return compact(
         "macjnet-compact",
         "macJNet for two CPU cores",
         {"similarity": "macmind", "settings": COARSE, "costs": "macmind"},
     )
 
 
-def macjnet_mind_compact() -> Recipe:
-    """The same with MIND-SSC in place of macMIND (table 3)."""
-    return _compact("macjnet-mind-compact", "macJNet with MIND-SSC", {"similarity": "mind", "costs": "mind-ssc"})
-
-
-def macjnet_mi_compact() -> Recipe:
-    """The same with mutual information (table 3; there local, here of the whole patch less the fixed scan's air); its
-    register is shown where MIND-SSC fits."""
-    return _compact("macjnet-mi-compact", "macJNet with mutual information", {"similarity": "mi", "costs": "mind-ssc"})
-
-
-def macjnet_register_compact() -> Recipe:
-    """Reg-SubNet alone, without labels (tables 4 to 6): as many steps of the register as in `macjnet-compact`.
-
-    For its row with MIND: `--set 'options={"similarity":"mind","costs":"mind-ssc","carried":true}'`, and 20 in place of
-    45 as weights of sim1 to sim3.
-    """
-    full = macjnet_compact()
-    stages = _register_stages(STEPS[0] + STEPS[2], ALIKE_COMPACT["macmind"], SMOOTH_COMPACT)
-    return _only(full, "macjnet-register-compact", "macJNet's register alone", LEVELS, stages)
-
-
-def macjnet_segmentors_compact() -> Recipe:
-    """Seg-SubNets alone (table 8): as many steps of the segmentors as in `macjnet-compact`."""
-    full = macjnet_compact()
-    stages = (full.training.stage("segment").model_copy(update={"steps": STEPS[1] + STEPS[2]}),)
-    return _only(full, "macjnet-segmentors-compact", "macJNet's segmentors alone", SEGMENTORS, stages)
-
-
-def _compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
+def compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
+    """The compact recipe with the options of a similarity."""
     networks: dict[str, dict[str, Any]] = {part: {"width": 12, "blocks": 3} for part in LEVELS}
     networks |= {part: {"widths": [8, 16, 32, 48], "heads": 1} for part in SEGMENTORS}
     return _recipe(
@@ -183,10 +158,10 @@ def _stages(
         needs=("pair", "labels"),
         learning_rates=joint_rates or {},
     )
-    return (*_register_stages(register, alike, smooth), apart, together)
+    return (*register_stages(register, alike, smooth), apart, together)
 
 
-def _register_stages(steps: int, alike: float, smooth: tuple[float, float, float]) -> tuple[Stage, ...]:
+def register_stages(steps: int, alike: float, smooth: tuple[float, float, float]) -> tuple[Stage, ...]:
     """LapIRN's: the coarsest level, then each finer one, half of the steps on the finest."""
     plan = [
         ("coarse", 1, LEVELS[:1], steps // 4),
@@ -198,19 +173,4 @@ def _register_stages(steps: int, alike: float, smooth: tuple[float, float, float
             name=name, steps=count, train={"register": parts}, weights={f"sim{level}": alike, f"smooth{level}": rough}
         )
         for (name, level, parts, count), rough in zip(plan, smooth, strict=True)
-    )
-
-
-def _only(full: Recipe, name: str, description: str, parts: tuple[str, ...], stages: tuple[Stage, ...]) -> Recipe:
-    """A recipe's networks and stages of some parts."""
-    labels = parts == SEGMENTORS
-    return full.changed(
-        name=name,
-        description=description,
-        network={
-            "networks": {part: full.network.networks[part] for part in parts},
-            "structures": full.network.structures if labels else (),
-        },
-        training={"stages": stages, "learning_rates": {part: full.training.learning_rates[part] for part in parts}},
-        inference={"one_piece": full.inference.one_piece if labels else ()},
     )

@@ -21,6 +21,7 @@ from jssr.errors import CheckpointError, RecipeError
 from jssr.io.atomic import atomic_path
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, recipe_from
+from jssr.recipes.project import recipe_of_file, split
 from jssr.recipes.upgrade import current_header
 from jssr.systems.base import System, named_tensors
 
@@ -94,7 +95,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, truncated, not safetensors, not one of ours, or written by a later version.
     """
-    path = _find(Path(path))
+    path = _find(split(path)[1])
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -113,7 +114,7 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
     """Build the system of a weights file, or of a run's folder, on the CPU in evaluation mode.
 
     Args:
-        path: the file, or the folder of a training run.
+        path: the file, or the folder of a training run; "FILE.py:RUN" where FILE.py defines its system.
         system: its name, where only that one will do.
 
     Returns:
@@ -122,7 +123,8 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
     Raises:
         CheckpointError: as `read_info`; another system than asked; tensors that are damaged or do not fit.
     """
-    path = _find(Path(path))
+    project, path = split(path)
+    path = _find(path)
     header = read_info(path)
     if system is not None and header.get("system") != system:
         raise CheckpointError(f"{path}: is a checkpoint of {header.get('system')!r}, not of {system!r}")
@@ -134,6 +136,9 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         raise CheckpointError(f"{path}: is damaged, its weights do not match their checksum; copy or download it again")
     try:
         recipe = recipe_from(header.get("recipe"), str(path))
+        if project is not None:
+            recipe_of_file(project)
+            recipe = recipe.changed(network={"project": project.as_posix()})
         # Networks that were left out of the file, a discriminator as a rule, are not built for use either.
         stored = set(header.get("networks", recipe.network.networks))
         kept = {name: arguments for name, arguments in recipe.network.networks.items() if name in stored}

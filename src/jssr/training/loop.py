@@ -41,6 +41,7 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
+    "network.project",
     "description",
     "inference",
     *(f"training.{what}_every" for what in ("log", "monitor", "picture", "checkpoint")),

@@ -1,7 +1,7 @@
 """Tables 2 to 8 of the macJNet paper from what `jssr benchmark` and `jssr evaluate` measured.
 
-`python benchmarks/macjnet_tables.py BENCHMARK SEGMENTORS JOINT`: the folder of the benchmark, and those of the
-evaluations of segmentors trained alone and jointly, as `benchmarks/experiments/macjnet.sh` leaves them. Below each
+`python projects/macjnet/tables.py BENCHMARK SEGMENTORS JOINT`: the folder of the benchmark, and those of the
+evaluations of segmentors trained alone and jointly, as `projects/macjnet/run.sh` leaves them. Below each
 table the paired tests that its question asks for.
 """
 

@@ -3,7 +3,7 @@
 #   RUNS     where scans, runs and tables go (by default runs, which git ignores)
 #   WORKERS  processes of what is not trained (by default 2)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 JSSR=${JSSR:-.venv/bin/jssr}
 RUNS=${RUNS:-runs}
 WORKERS=${WORKERS:-2}

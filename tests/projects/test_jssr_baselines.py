@@ -1,5 +1,7 @@
 """VoxelMorph, LapIRN, Pix2Pix and V-Net alone: what each term is, what it reaches, and that it learns."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -7,8 +9,8 @@ from jssr.core.field import identity, resize_field, warp
 from jssr.losses.similarity import l1, lncc
 from jssr.nets.lapirn import LEVELS, LapIRNLevel, make_levels
 from jssr.nets.pyramid import Pyramid
-from jssr.recipes import RECIPES
-from jssr.systems import SYSTEMS
+from jssr.recipes import MOVED
+from jssr.recipes.load import load_recipe
 from jssr.systems.base import Batch
 
 UNET = {"encoder": [4, 4], "decoder": [4, 4], "head": [4]}
@@ -22,7 +24,7 @@ TINY = {
 
 def make(name, **options):
     torch.manual_seed(0)
-    return SYSTEMS[name](TINY[name], options, 3)
+    return importlib.import_module(name).build(TINY[name], options, 3)
 
 
 def batch(shape=(16, 16, 16)):
@@ -35,9 +37,9 @@ def blob(shift=0.0, size=16):
     return torch.exp(-(at**2).sum(1, keepdim=True) / 18)
 
 
-def learn(system, pair, weights, parts, steps, rate=1e-2):
+def learn(system, pair, weights, networks, steps, rate=1e-2):
     """Adam on weighted terms; the total of the first and of the last step."""
-    adam = torch.optim.Adam([p for part in parts for p in getattr(system, part).parameters()], rate)
+    adam = torch.optim.Adam([p for name in networks for p in getattr(system, name).parameters()], rate)
     totals = []
     for _ in range(steps):
         pair.memo.clear()
@@ -50,22 +52,22 @@ def learn(system, pair, weights, parts, steps, rate=1e-2):
     return totals[0], totals[-1]
 
 
-@pytest.mark.parametrize("recipe", [name for name, plan in RECIPES.items() if plan().network.system in TINY])
-def test_the_terms_of_a_recipe_are_finite_and_train_their_parts(recipe):
-    """Every built-in recipe's stages, on the tiny networks of its system."""
-    plan = RECIPES[recipe]()
+@pytest.mark.parametrize("file", [file for name, file in MOVED.items() if name.split("-")[0] in TINY])
+def test_the_terms_of_a_recipe_are_finite_and_train_their_networks(file, projects):
+    """Every recipe's stages, on the tiny networks of its system."""
+    plan = load_recipe(projects / file)
     system = make(plan.network.system)
     for stage in plan.training.stages:
-        for group, parts in stage.train.items():
+        for group, networks in stage.train.items():
             system.zero_grad(set_to_none=True)
             terms = system.losses(batch(), group)
-            weighed = [terms[name] for name in stage.weights if name in terms]
-            total = torch.stack([term() for term in weighed]).sum()
+            weighted = [terms[name] for name in stage.weights if name in terms]
+            total = torch.stack([term() for term in weighted]).sum()
             assert torch.isfinite(total)
             total.backward()
-            for part in parts:
-                gradients = [p.grad for p in getattr(system, part).parameters() if p.grad is not None]
-                assert gradients and all(g.isfinite().all() for g in gradients), (stage.name, part)
+            for name in networks:
+                gradients = [p.grad for p in getattr(system, name).parameters() if p.grad is not None]
+                assert gradients and all(g.isfinite().all() for g in gradients), (stage.name, name)
 
 
 @pytest.mark.parametrize("name", TINY)

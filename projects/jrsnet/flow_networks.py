@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from jssr.core.field import bspline_field
 from jssr.nets.blocks import pad_to_multiple, upsample_to
 
-__all__ = ["DIRNetRegressor", "FlowNetS"]
-
 
 class DIRNetRegressor(nn.Module):
     """DIRNet's regressor (de Vos et al. 2017): 3 x 3 convolutions and 2 x 2 averages in turn, 1 x 1 convolutions, a

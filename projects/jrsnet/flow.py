@@ -9,7 +9,6 @@ DIRNet (de Vos et al. 2017) learns from images alone, FlowNet-S (Dosovitskiy et 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,10 +18,9 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, ncc
-from jssr.nets.flow import DIRNetRegressor, FlowNetS
+from jssr.recipes.config import Network, Recipe, Stage
+from jssr.recipes.jrsnet import BEGIN, JOINT, NEEDS, compact
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
-
-__all__ = ["FlowRegister", "build_dirnet", "build_flownet", "endpoint_error"]
 
 _warp = full_precision(ff.warp)
 SCALES = (0.005, 0.01, 0.02, 0.08, 0.32)
@@ -54,13 +52,16 @@ class FlowRegister(System):
             found: list[Tensor] = batch.memo["fields"]
             return found
 
-        def likeness() -> Tensor:
+        def similarity() -> Tensor:
             x, y = pair_of(batch)
             tau = fields()[-1]
             mask = None if batch.moving_mask is None else _warp(batch.moving_mask, tau.detach())
             return ncc(_warp(x, tau), y, joint_mask(mask, batch.fixed_mask))
 
-        return {"ncc": likeness, "epe": lambda: endpoint_error(fields(), required(batch.truth, "a known displacement"))}
+        return {
+            "ncc": similarity,
+            "epe": lambda: endpoint_error(fields(), required(batch.truth, "a known displacement")),
+        }
 
     def fields(self, moving: Tensor, fixed: Tensor) -> list[Tensor]:
         """The fields of all scales, the last of full size."""
@@ -93,11 +94,8 @@ def endpoint_error(fields: list[Tensor], truth: Tensor) -> Tensor:
     return total
 
 
-def build_dirnet(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> FlowRegister:
-    """DIRNet from plain data: "Phi" are `DIRNetRegressor`'s numbers."""
-    return FlowRegister(DIRNetRegressor(**networks["Phi"]), **options)
-
-
-def build_flownet(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> FlowRegister:
-    """FlowNet-S from plain data: "Phi" are `FlowNetS`'s numbers."""
-    return FlowRegister(FlowNetS(**networks["Phi"]), **options)
+def register(name: str, description: str, network: dict[str, Any], weights: dict[str, float]) -> Recipe:
+    """A recipe with the pairs, schedule and number of steps of `jrsnet-compact`."""
+    stage = Stage(name="align", steps=BEGIN + JOINT, train={"main": ("Phi",)}, weights=weights, needs=NEEDS)
+    of = Network(system=name, networks={"Phi": network}, structures=("lungs",))
+    return compact(f"{name}-compact", description, of, (stage,), {"Phi": 1e-3})

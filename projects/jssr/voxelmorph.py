@@ -6,6 +6,10 @@ tau = exp(Phi(x, y)), Phi a U-Net of both scans that gives a velocity on half th
     mind    |MIND-SSC(tau(x)) - MIND-SSC(y)|^2     the same register with a descriptor that ignores contrast
     macmind the same with macMIND, averaged over its channels
     smooth  sum_v |grad tau_v|^2
+
+`jssr train projects/jssr/voxelmorph.py --data COHORT -o RUN`. Rates, schedule, averaging, augmentation
+and grid are those of `jssr-compact`, and the register is trained for as many steps, so that what differs between two
+rows of a table is the system. Scores: README.md.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from jssr.losses.measures import measure_of
 from jssr.losses.similarity import joint_mask, lncc
 from jssr.losses.smoothness import diffusion
 from jssr.nets.unet import UNet
+from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.jssr import jssr_compact
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of
-
-__all__ = ["VoxelMorph", "build"]
 
 _warp = full_precision(ff.warp)
 
@@ -89,3 +93,25 @@ def _pooled(image: Tensor) -> Tensor:
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> VoxelMorph:
     """Make one from plain data: "Phi" are `UNet`'s numbers, options are VoxelMorph's arguments."""
     return VoxelMorph(UNet(inputs=2, outputs=3, **{"small": 1e-5, **networks["Phi"]}), **options)
+
+
+def recipe() -> Recipe:
+    """With local cross-correlation."""
+    return with_terms("voxelmorph-compact", "VoxelMorph, local cross-correlation", {"ncc": 1.0, "smooth": 1.0})
+
+
+def with_terms(name: str, description: str, weights: dict[str, float]) -> Recipe:
+    """With a similarity."""
+    full = jssr_compact()
+    steps = sum(stage.steps for stage in full.training.stages if "Phi" in stage.networks)
+    unet = {"encoder": [16, 32, 32, 32], "decoder": [32, 32, 32, 32], "head": [32, 16, 16]}
+    return full.changed(
+        name=name,
+        description=f"{description}, for two CPU cores",
+        network={"system": "voxelmorph", "networks": {"Phi": unet}, "options": {}, "structures": ()},
+        training={
+            "stages": (Stage(name="align", steps=steps, train={"main": ("Phi",)}, weights=weights),),
+            "learning_rates": {"Phi": 1e-3},
+        },
+        inference={"one_piece": ()},
+    )

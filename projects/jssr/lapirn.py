@@ -9,6 +9,10 @@ x moving, y fixed; x_l, y_l averaged to a quarter, a half and the whole of the s
 
 Each level is trained first with those below it frozen, then together with them: the recipe's stages say so. Fields are
 displacements here, the authors' LapIRN_disp, and bounded by numbers of voxels, not by shares of the image.
+
+`jssr train projects/jssr/lapirn.py --data COHORT -o RUN`. Rates, schedule, averaging, augmentation
+and grid are those of `jssr-compact`, and the register is trained for as many steps, so that what differs between two
+rows of a table is the system. Scores: README.md.
 """
 
 from __future__ import annotations
@@ -24,10 +28,9 @@ from jssr.losses.measures import measure_of
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
+from jssr.recipes.config import Recipe, Stage
+from jssr.recipes.jssr import jssr_compact
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of
-
-__all__ = ["LapIRN", "build"]
-
 
 MEASURES = ("ncc", "mind", "macmind")
 
@@ -73,3 +76,38 @@ class LapIRN(System):
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> LapIRN:
     """Make one from plain data: for each level `LapIRNLevel`'s numbers; there are no options."""
     return LapIRN(*make_levels(networks), **options)
+
+
+def recipe() -> Recipe:
+    """With local cross-correlation; 12 channels, 28 in print."""
+    return with_terms("lapirn-compact", "LapIRN for two CPU cores", {"ncc": 1.0, "smooth": 1.0})
+
+
+def with_terms(name: str, description: str, weights: dict[str, float]) -> Recipe:
+    """A fifth of the steps trains the coarsest level, each other level a tenth alone, then with those below."""
+    full = jssr_compact()
+    tenth = sum(stage.steps for stage in full.training.stages if "Phi" in stage.networks) // 10
+    plan = {
+        "coarse": (1, LEVELS[:1], 2),
+        "middle-alone": (2, LEVELS[1:2], 1),
+        "middle": (2, LEVELS[:2], 2),
+        "fine-alone": (3, LEVELS[2:], 1),
+        "fine": (3, LEVELS, 4),
+    }
+    stages = [
+        Stage(
+            name=stage,
+            steps=share * tenth,
+            train={"main": networks},
+            weights={f"{term}{level}": weight for term, weight in weights.items()},
+        )
+        for stage, (level, networks, share) in plan.items()
+    ]
+    networks = {level: {"width": 12} for level in LEVELS}
+    return full.changed(
+        name=name,
+        description=description,
+        network={"system": "lapirn", "networks": networks, "options": {}, "structures": ()},
+        training={"stages": tuple(stages), "learning_rates": dict.fromkeys(LEVELS, 1e-3)},
+        inference={"one_piece": ()},
+    )

@@ -1,4 +1,4 @@
-"""What the dual register's loss itself can reach: `python benchmarks/free_field.py PREPARED [PAIRS]`.
+"""What the dual register's loss itself can reach: `python projects/dual/free_field.py PREPARED [PAIRS]`.
 
 In place of a network's answer a free field of a training pair, on half the resolution, is optimised by Adam under the
 terms and weights of the last stage of `dual-volume-compact`, the paper's. Printed is the Dice of each structure before

@@ -1,4 +1,4 @@
-"""Cohorts of real radiographs, to score and to learn from: `python benchmarks/real_radiographs.py DATA OUT`.
+"""Cohorts of real radiographs, to score and to learn from: `python projects/jrsnet/real_radiographs.py DATA OUT`.
 
 `OUT/visits`: the patients of `cxr_gbc` with several visits; the first listed one is fixed. Masks of both lungs and the
 mediastinum drawn by radiologists. Patient 51 is left out: its two images are one exposure.

@@ -1,0 +1,11 @@
+"""Supervised by MR alone ("MR" in the paper's table 1). `jssr train projects/dual/mr.py --data COHORT -o RUN`."""
+
+from __future__ import annotations
+
+from jssr.recipes.config import Recipe
+from jssr.recipes.dual import compact
+
+
+def recipe() -> Recipe:
+    """`dual-compact` with one term in place of both."""
+    return compact("dual-mr-compact", "patch register, MR alone", {"moving_like": 1.0})
