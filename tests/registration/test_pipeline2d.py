@@ -103,7 +103,7 @@ def test_nobody_needs_to_name_a_system(bent):
 class Told(System):
     """Knows the way: a shift of ten rows, and what G of a JRS-Net would make of it."""
 
-    makes = {"displacement": "Phi", "segmentation": "Phi"}
+    outputs = {"displacement": "Phi", "segmentation": "Phi"}
     reads_structure = True
 
     def __init__(self):
