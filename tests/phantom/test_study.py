@@ -144,9 +144,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     out = tmp_path_factory.mktemp("two")
-    return write_cohort(
-        out, 2, 4, shape=SMALL, phases=PHASES, workers=2, splits=SPLITS, reference_mm=CRUDE
-    )
+    return write_cohort(out, 2, 4, shape=SMALL, phases=PHASES, workers=2, splits=SPLITS, reference_mm=CRUDE)
 
 
 def test_bytes_depend_on_seed_and_patient_alone(cohort: Cohort, tmp_path: Path) -> None:
@@ -172,9 +170,7 @@ def test_cohort_reads_back(cohort: Cohort, study: Study) -> None:
 
 
 def test_supervised_population_has_labels_and_no_truth(tmp_path: Path) -> None:
-    cohort = write_cohort(
-        tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, reference_mm=CRUDE
-    )
+    cohort = write_cohort(tmp_path, 1, 0, population="supervised", shape=SMALL, workers=1, reference_mm=CRUDE)
     case = cohort.cases[0]
     assert (case.id, case.split) == ("s0001", "train")
     assert set(case.images) == set(case.labels) == {"venous"}

@@ -91,7 +91,9 @@ class Choice(Compute):
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoint", help="Weights file or run folder; by default the shipped weights. FILE.py:RUN: a system of FILE.py.", metavar="FILE"
+            "--checkpoint",
+            help="Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
+            metavar="FILE",
         ),
     ] = None
 
