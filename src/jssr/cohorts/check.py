@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from jssr.cohorts.check_report import CheckReport, Estimate, Finding, Level, ScanFacts
 from jssr.cohorts.check_use import Use, check_use
-from jssr.cohorts.prepared import check_counterpart, modalities_of
+from jssr.cohorts.prepared import check_paired, modalities_of
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
@@ -24,62 +23,67 @@ from jssr.io.transforms import read_transform
 from jssr.preprocessing.intensity import NO_DATA
 from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.prepare import check_labels
+from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.rigid import overlap
+from jssr.recipes.config import Recipe
 
-__all__ = ["check_cohort"]
+__all__ = ["check"]
 
 _LITTLE_OVERLAP = 0.5
 _FEW_VOXELS = 16
 
 
-def check_cohort(
+def check(
     cohort: Cohort,
-    recipe_spacing: Sequence[float] | float | None = None,
-    progress: bool = False,
-    use: Use | None = None,
+    recipe: Recipe | None = None,
+    spacing: Sequence[float] | float | None = None,
+    on_case: Callable[[int, int, str], None] | None = None,
 ) -> CheckReport:
     """Check every file of a cohort; problems are collected, nothing is raised and nothing written.
 
     Args:
         cohort: as loaded; one scan at a time is in memory.
-        recipe_spacing: mm of the working grid, for the estimates.
-        progress: show a bar.
-        use: what a recipe needs, where the cohort is for one.
+        recipe: also check that the cohort has what this recipe learns from.
+        spacing: mm of the working grid, for the estimates; None takes the recipe's.
+        on_case: called with how many cases are checked, of how many, and the last one.
     """
     counts = Counter(phase for case in cohort.cases for phase in case.images)
     report = CheckReport(cohort.name, len(cohort.cases), {p: counts[p] for p in cohort.phases})
     seen: dict[str, list[tuple[str, str]]] = defaultdict(list)
     grids: list[Grid] = []
-    kinds = modalities_of(cohort)  # what preparation has scaled tells its kind no longer
-    for case in track(cohort.cases, "checking", disable=not progress, transient=True):
+    kinds = modalities_of(cohort)  # intensities that preparation has scaled do not show the modality
+    for number, case in enumerate(cohort.cases, start=1):
         grids += _check_case(cohort, case, report, seen, kinds)
+        if on_case is not None:
+            on_case(number, len(cohort.cases), case.id)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
-    if use is not None:
-        report.findings += check_use(cohort, use, report)
-    if recipe_spacing is not None and grids and all(grid.ndim == 3 for grid in grids):
-        report.estimate = _estimate(grids, recipe_spacing)
+    if recipe is not None:
+        report.findings += check_use(cohort, Use.of(recipe), report)
+        spacing = recipe.preprocessing.spacing if spacing is None else spacing
+    if spacing is not None and grids and all(grid.ndim == 3 for grid in grids):
+        report.estimate = _estimate(grids, spacing)
     return report
 
 
 def _check_case(
     cohort: Cohort, case: Case, report: CheckReport, seen: dict[str, list[tuple[str, str]]], kinds: Mapping[str, str]
 ) -> list[Grid]:
-    def say(level: Level, what: str) -> None:
+    def add(level: Level, what: str) -> None:
         report.findings.append(Finding(level, case.id, what))
 
     reference_phase: Grid | None = None
     grids: list[Grid] = []
     names: dict[str, tuple[str, ...]] = {}
-    seem: dict[str, tuple[str, str | None]] = {}  # what a scan and its counterpart look like
+    seem: dict[str, tuple[str, str | None]] = {}  # what a scan and its paired ground truth look like
     usual = report.scans[0].shape if report.scans else ()
     for phase in sorted(case.images, key=lambda p: p != cohort.reference_phase):
         try:
-            volume = read_image(cohort.image(case, phase))
+            volume = cohort.scan(case, phase)
         except JssrError as error:
-            say("error", str(error))
+            add("error", str(error))
             continue
         if usual and len(usual) != volume.grid.ndim:
-            say("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
+            add("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
             continue
         usual = volume.grid.shape
         reference_phase = volume.grid if phase == cohort.reference_phase else reference_phase
@@ -87,21 +91,24 @@ def _check_case(
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
         labels = _check_labels(cohort, case, phase, volume, report)
+        volume, doubts = (volume, ()) if phase in kinds else decide_modality(volume, cohort=cohort.modalities.get(phase))
+        for doubt in doubts:
+            add("warning", doubt)
         modality = kinds.get(phase) or modality_of(volume)
         facts = _facts(case, phase, volume, reference_phase, labels, modality)
         report.scans.append(facts)
         for level, what in _oddities(facts, volume, reference_phase):
-            say(level, what)
+            add(level, what)
         names[phase] = _check_landmarks(cohort, case, phase, volume, report)
         seem[phase] = modality, _check_paired(cohort, case, phase, volume.grid, report)
         _check_truth(cohort, case, phase, reference_phase, report)
     named = {frozenset(n) for n in names.values() if n}
     if len(named) > 1:
-        say("warning", "its phases have landmarks of different names; only common ones can be compared")
+        add("warning", "its phases have landmarks of different names; only common ones can be compared")
     if not kinds and len({own for own, _ in seem.values()}) > 1:
         for phase, (own, like) in seem.items():
             if own == like:
-                say("warning", f"the counterpart of {phase} looks like {own.upper()}, as {phase} itself does")
+                add("warning", f"the paired ground truth of {phase} looks like {own.upper()}, as {phase} itself does")
     return grids
 
 
@@ -187,13 +194,13 @@ def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, repo
 
 
 def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: CheckReport) -> str | None:
-    """What the counterpart of a scan looks like, "ct" or "mr"; None where there is none to look at."""
+    """What the paired ground truth of a scan looks like, "ct" or "mr"; None where there is none to look at."""
     if phase not in case.paired:
         return None
     file = cohort.path(case.paired[phase])
     try:
         like = read_image(file)
-        check_counterpart(file, like.grid, phase, grid)
+        check_paired(file, like.grid, phase, grid)
     except JssrError as error:
         report.findings.append(Finding("error", case.id, str(error)))
         return None

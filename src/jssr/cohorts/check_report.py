@@ -1,4 +1,4 @@
-"""What `jssr check` found, as data and as tables."""
+"""What `jssr check` found, as data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 __all__ = ["CheckReport", "Estimate", "Finding", "Level", "ScanFacts"]
 
@@ -56,7 +53,7 @@ class Estimate:
 
 @dataclass
 class CheckReport:
-    """The outcome. `ok` is False where an error was found; `print(report.render())` with rich, or `to_dict()`."""
+    """The outcome. `ok` is False where an error was found; `to_dict()` is all of it, `rows()` and `remarks()` what is printed."""
 
     cohort: str
     cases: int
@@ -81,37 +78,36 @@ class CheckReport:
         """Plain data for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
-    def render(self) -> RenderableType:
-        """Tables for the terminal: one row a phase, then the findings."""
-        table = Table(title=f"{self.cohort}: {self.cases} cases", title_justify="left")
-        for name in ("phase", "scans", "voxels (median)", "spacing (mm)", "intensities", "overlap with reference"):
-            table.add_column(name)
+    def rows(self) -> list[dict[str, str]]:
+        """A row for each phase, in words: the table that `jssr check` prints."""
+        found = []
         for phase in self.phases:
             mine = [s for s in self.scans if s.phase == phase]
             if mine:
-                table.add_row(phase, str(len(mine)), *_row(mine))
-        parts: list[RenderableType] = [table]
+                found.append({"phase": phase, "scans": str(len(mine)), **_row(mine)})
+        return found
+
+    def remarks(self) -> list[tuple[Level | Literal[""], str]]:
+        """What stands below the table, each with its level: the estimate, every finding, their number."""
+        found: list[tuple[Level | Literal[""], str]] = []
         if self.estimate:
             e = self.estimate
             at = " x ".join(f"{s:g}" for s in e.spacing)
-            sizes = f"{e.voxels / 1e6:.1f} M voxels in the largest scan, {e.cache_gb:.2f} GB of prepared scans"
-            parts.append(Text(f"at {at} mm: {sizes}, about {e.prepare_minutes:.1f} min to prepare on two cores"))
-        for finding in [*self.errors, *self.warnings]:
-            style = "red" if finding.level == "error" else "yellow"
-            parts.append(Text(f"{finding.level} {finding.case}: {finding.what}", style=style))
-        parts.append(Text(f"{len(self.errors)} errors, {len(self.warnings)} warnings"))
-        return Group(*parts)
+            sizes = f"{e.voxels / 1e6:.1f} M voxels in the largest scan, {e.cache_gb:.2f} GiB of prepared scans"
+            found.append(("", f"at {at} mm: {sizes}, about {e.prepare_minutes:.1f} min to prepare on two cores"))
+        found += [(f.level, f"{f.level} {f.case}: {f.what}") for f in (*self.errors, *self.warnings)]
+        return [*found, ("", f"{len(self.errors)} errors, {len(self.warnings)} warnings")]
 
 
-def _row(scans: list[ScanFacts]) -> list[str]:
+def _row(scans: list[ScanFacts]) -> dict[str, str]:
     shape = np.median([s.shape for s in scans], axis=0).astype(int)
     spacing = np.median([s.spacing for s in scans], axis=0)
     kinds = "/".join(sorted({s.modality.upper() for s in scans}))
     low, high = min(s.low for s in scans), max(s.high for s in scans)
     covers = [100 * s.overlap for s in scans]
-    return [
-        " x ".join(map(str, shape)),
-        " x ".join(f"{s:.3g}" for s in spacing),
-        f"{kinds} {low:g} to {high:g}",
-        f"{np.mean(covers):.0f} % (least {min(covers):.0f} %)",
-    ]
+    return {
+        "voxels (median)": " x ".join(map(str, shape)),
+        "spacing (mm)": " x ".join(f"{s:.3g}" for s in spacing),
+        "intensities": f"{kinds} {low:g} to {high:g}",
+        "overlap with reference": f"{np.mean(covers):.0f} % (least {min(covers):.0f} %)",
+    }

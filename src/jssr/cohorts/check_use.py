@@ -1,4 +1,4 @@
-"""Whether a cohort has what a recipe learns from: its phases, label maps, structures, counterparts, kind of image."""
+"""Whether a cohort has what a recipe learns from: its phases, label maps, structures, paired ground truth, kind of image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jssr.cohorts.check_report import CheckReport, Finding
 from jssr.core.grid import dims_in_words
 from jssr.io.cohort import Cohort, cases_of_split
+from jssr.recipes.config import Recipe
 
 __all__ = ["Use", "check_use"]
 
@@ -34,6 +35,15 @@ class Use:
     dims: tuple[int, ...] = (2, 3)
     made: bool = False
     labelled: float = 1.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Use:
+        """What a recipe asks."""
+        to, training = recipe.preprocessing, recipe.training
+        return cls(
+            recipe.name, to.reference_phase, to.moving, recipe.network.structures, training.needs, to.dims,
+            training.deform is not None, training.labelled,
+        )  # fmt: skip
 
 
 def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding]:
@@ -64,7 +74,7 @@ def check_use(cohort: Cohort, use: Use, report: CheckReport) -> Iterator[Finding
         for case in cases:
             lacking = [phase for phase in (wanted or case.images) if phase in case.images and phase not in case.paired]
             if lacking:
-                what = f"no counterpart of {', '.join(lacking)}, from which {use.recipe} learns"
+                what = f"no paired ground truth of {', '.join(lacking)}, from which {use.recipe} learns"
                 yield Finding("warning", case.id, f"{what}; jssr prepare --pairs makes them")
     if use.needs & {"labels", "labelled"} and not unknown:
         yield from _labels(cohort, use, wanted)

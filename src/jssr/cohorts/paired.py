@@ -1,26 +1,26 @@
-"""Counterparts of the scans of a pair, made by careful registration: the training data of `dual` (Cao et al. 2018).
+"""Paired ground truth of two scans, made by careful registration: the training data of `dual` (Cao et al. 2018).
 
 Both scans of a training pair are registered by SyN with mutual information, and then by demons on their label maps, as
 the paper's section 3 has it. Where SyN makes the label maps fit worse than before, the demons begin without it. Through
-the map found each scan is brought onto the other: what looks as one modality and lies on the other. Pairs whose organs
+the transform each scan is brought onto the other: what looks as one modality and lies on the other. Pairs whose organs
 still do not fit are left out, and a table says which and why.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from jssr.cohorts.prepare import COUNTERPARTS, PREPARED
+from jssr.cohorts.prepare import PAIRED
+from jssr.cohorts.prepared import PREPARED
+from jssr.cohorts.store import Store
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Volume
@@ -34,11 +34,11 @@ from jssr.metrics.regularity import regularity
 from jssr.peers import TOOLS
 from jssr.preprocessing.intensity import NO_DATA
 
-__all__ = ["Made", "check_pairs", "make_counterparts", "training_cases"]
+__all__ = ["LEAST_DICE", "Made", "PairedOptions", "check_pairs", "make_paired", "training_cases"]
 
 LEAST_DICE, MOST_FOLDS = 0.80, 0.5
 STEPS, SIGMA_VOXELS = 100, 1.0
-REPORT, MARKER = "counterparts.csv", COUNTERPARTS
+REPORT = "paired.csv"
 log = logging.getLogger(__name__)
 
 
@@ -56,8 +56,24 @@ class Made:
     kept: bool
 
 
+@dataclass(frozen=True)
+class PairedOptions:
+    """How paired ground truth is made.
+
+    Attributes:
+        structures: whose labels lead; None takes all that the cohort names.
+        least_dice, most_folds: what a pair must reach to be kept: mean Dice, and per cent of folded cells at most.
+        threads: of SyN; with one it repeats bit for bit.
+    """
+
+    structures: Sequence[str] | None = None
+    least_dice: float = LEAST_DICE
+    most_folds: float = MOST_FOLDS
+    threads: int = 1
+
+
 def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
-    """Make sure that counterparts can be made of a cohort, prepared or not yet.
+    """Make sure that paired ground truth can be made of a cohort, prepared or not yet.
 
     Args:
         cohort: two phases, with label maps of both in every training case.
@@ -72,9 +88,9 @@ def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict
     """
     lacks = TOOLS["syn-mi"].lacks()
     if lacks:
-        raise JssrError(f"counterparts need ANTs: {lacks}")
+        raise JssrError(f"paired ground truth needs ANTs: {lacks}")
     if len(cohort.phases) != 2:
-        raise CohortError(f"{cohort.root}: counterparts need two phases, not {', '.join(cohort.phases)}")
+        raise CohortError(f"{cohort.root}: paired ground truth needs two phases, not {', '.join(cohort.phases)}")
     known = cohort.structures()
     unknown = [name for name in structures or () if name not in known]
     if unknown:
@@ -87,44 +103,39 @@ def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict
 
 
 def training_cases(cohort: Cohort) -> list[Case]:
-    """Those of the split "train", all where there are no splits: in use no counterpart is needed."""
+    """Those of the split "train", all where there are no splits: in use none is needed."""
     return cohort.split("train") if any(case.split for case in cohort.cases) else list(cohort.cases)
 
 
-def make_counterparts(
+def make_paired(
     cohort: Cohort,
-    structures: Sequence[str] | None = None,
-    least_dice: float = LEAST_DICE,
-    most_folds: float = MOST_FOLDS,
-    threads: int = 1,
-    on_case: Callable[[Made], None] | None = None,
+    options: PairedOptions | None = None,
+    on_case: Callable[[int, int, str], None] | None = None,
 ) -> list[Made]:
-    """Give every training pair of a prepared cohort its counterparts, in place: `paired` of `cohort.json`.
+    """Give every training pair of a prepared cohort its paired ground truth, in place: `paired` of `cohort.json`.
 
-    Writes ID/PHASE_counterpart.nii.gz and ID/counterparts.json as each pair is done (what is there for the same files
-    and settings is not done again), `counterparts.csv`, and the cohort without the training pairs that were rejected.
-    Pairs that have counterparts of their own, as phantoms have, are left alone.
+    Writes ID/PHASE_paired.nii.gz and ID/paired.json as each pair is done (what is there for the same files and options
+    is not done again), `paired.csv`, and the cohort without the training pairs that were rejected. Pairs that have
+    paired ground truth of their own, as phantoms have, stay as they are.
 
     Args:
         cohort: prepared: both scans of a case on one grid.
-        structures: whose labels lead; None takes all that the cohort names.
-        least_dice, most_folds: what a pair must reach to be kept: mean Dice, and per cent of folded cells at most.
-        threads: of SyN; with one it repeats bit for bit.
-        on_case: called with each pair when it is done.
+        options: how.
+        on_case: called with how many pairs are done, of how many, and the last one.
 
     Raises:
         CohortError: as `check_pairs`, or no pair that fits.
         JssrError: ANTs is not installed.
     """
-    values = check_pairs(cohort, structures)
+    options = options or PairedOptions()
+    values = check_pairs(cohort, options.structures)
+    store, cases = Store(cohort.root, PAIRED), training_cases(cohort)
     done = []
-    for case in training_cases(cohort):
-        if set(cohort.phases) <= set(case.paired) and not (cohort.root / case.id / MARKER).is_file():
-            continue
-        made = _kept_or_made(cohort, case, values, threads, (least_dice, most_folds))
-        done.append(made)
+    for number, case in enumerate(cases, start=1):
+        if not set(cohort.phases) <= set(case.paired) or store.file(case.id).is_file():
+            done.append(_kept_or_made(cohort, case, values, options))
         if on_case is not None:
-            on_case(made)
+            on_case(number, len(cases), case.id)
     return _finished(cohort, done)
 
 
@@ -142,43 +153,43 @@ def _finished(cohort: Cohort, done: list[Made]) -> list[Made]:
 
 
 def _note(cohort: Cohort, good: set[str]) -> None:
-    """prepared.json says how a counterpart is stored: as the scan that it was made of."""
+    """prepared.json says how paired ground truth is stored: as the scan that it was made of."""
     file = cohort.root / PREPARED
     if not file.is_file():
         return
-    told = json.loads(file.read_text(encoding="utf-8"))
+    prepared = json.loads(file.read_text(encoding="utf-8"))
     first, second = cohort.phases
     for name in good:
-        phases = told["cases"][name]["phases"]
-        told["cases"][name]["paired"] = {first: phases[second], second: phases[first]}
+        phases = prepared["cases"][name]["phases"]
+        prepared["cases"][name]["paired"] = {first: phases[second], second: phases[first]}
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(prepared, indent=1) + "\n", encoding="utf-8")
 
 
 def _kept_or_made(
-    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], threads: int, limits: tuple[float, float]
+    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], options: PairedOptions
 ) -> Made:
-    """What was made of a pair before, where files and settings are the same; else it is made now."""
-    marker = make_folder(cohort.root / case.id) / MARKER
+    """What was made of a pair before, where files and options are the same; else it is made now."""
+    store = Store(cohort.root, PAIRED)
     case.paired.clear()
-    told = [cohort.files_of(case), sorted((name, list(v)) for name, v in values.items()), limits, STEPS, SIGMA_VOXELS]
-    fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        old = json.loads(marker.read_text(encoding="utf-8"))
-        if old["fingerprint"] == fingerprint and all(cohort.path(p).is_file() for p in old["paired"].values()):
-            case.paired.update(old["paired"])
-            return Made(**old["made"])
-    marker.unlink(missing_ok=True)
-    made = _make(cohort, case, values, threads, limits)
-    with atomic_path(marker) as temporary:
-        content = {"fingerprint": fingerprint, "made": asdict(made), "paired": dict(case.paired)}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    key = {
+        "files": cohort.files_of(case),
+        "structures": sorted((name, list(v)) for name, v in values.items()),
+        "limits": [options.least_dice, options.most_folds],
+        "demons": [STEPS, SIGMA_VOXELS],
+    }
+    before = store.find(case.id, key)
+    if before is not None:
+        case.paired.update(before["paired"])
+        return Made(**before["made"])
+    store.forget(case.id)
+    made = _make(cohort, case, values, options)
+    paired = dict(case.paired)
+    store.keep(case.id, key, {"made": asdict(made), "paired": paired}, files=list(paired.values()))
     return made
 
 
-def _make(
-    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], threads: int, limits: tuple[float, float]
-) -> Made:
+def _make(cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], options: PairedOptions) -> Made:
     reference_phase = cohort.reference_phase
     other = next(phase for phase in cohort.phases if phase != reference_phase)
     y, x = (_Scan.of(read_image(cohort.image(case, phase), ndim=3)) for phase in (reference_phase, other))
@@ -186,21 +197,21 @@ def _make(
     if not any(mask_of(p_y.array, v).any() and mask_of(p_x.array, v).any() for v in values.values()):
         log.warning("%s: its label maps have no structure in common", case.id)
         return Made(case.id, 0.0, 0.0, 0.0, 0.0, 0.0, kept=False)
-    syn = _syn(y.image, x.image, threads, case.id)
-    before, by_syn = (_overlap(p_y, resample(p_x, y.grid, way), values) for way in (None, syn))
-    if by_syn < before:  # it has lost its way: what follows begins where the scans were
+    syn = _syn(y.image, x.image, options.threads, case.id)
+    before, by_syn = (_overlap(p_y, resample(p_x, y.grid, t), values) for t in (None, syn))
+    if by_syn < before:  # what follows begins where the scans were
         syn = Affine.identity(3).displacement(y.grid)
     after = resample(p_x, y.grid, syn)
     # A point goes through the demons first: they move the warped labels onto the fixed ones.
-    whole = Chain(_demons(p_y, after, values), syn).displacement(y.grid)
-    moved = resample(p_x, y.grid, whole)
+    found = Chain(_demons(p_y, after, values), syn).displacement(y.grid)
+    moved = resample(p_x, y.grid, found)
     by_demons, worst = _overlap(p_y, moved, values), _overlap(p_y, moved, values, np.nanmin)
-    folds = regularity(whole).folds
-    kept = by_demons >= limits[0] and folds <= limits[1]
+    folds = regularity(found).folds
+    kept = by_demons >= options.least_dice and folds <= options.most_folds
     if kept:
-        for phase, scan, grid, way in ((reference_phase, x, y.grid, whole), (other, y, x.grid, whole.inverse(x.grid))):
-            name = f"{case.id}/{phase}_counterpart.nii.gz"
-            write_image(scan.moved(grid, way), cohort.root / name, "int16")
+        for phase, scan, grid, transform in ((reference_phase, x, y.grid, found), (other, y, x.grid, found.inverse(x.grid))):
+            name = f"{case.id}/{phase}_paired.nii.gz"
+            write_image(scan.moved(grid, transform), cohort.root / name, "int16")
             case.paired[phase] = name
     numbers = {"before": before, "syn": by_syn, "demons": by_demons, "worst": worst, "folds": folds}
     return Made(case=case.id, kept=kept, **{name: round(value, 4) for name, value in numbers.items()})
@@ -232,10 +243,10 @@ class _Scan:
     def grid(self) -> Grid:
         return self.image.grid
 
-    def moved(self, grid: Grid, way: Displacement) -> Volume:
+    def moved(self, grid: Grid, transform: Displacement) -> Volume:
         """Through a map, as a prepared scan again."""
-        known = resample(self.mask, grid, way, fill=0.0).data > 0.5
-        moved = resample(self.image, grid, way)
+        known = resample(self.mask, grid, transform, fill=0.0).data > 0.5
+        moved = resample(self.image, grid, transform)
         return moved.with_data(torch.where(known, moved.data.round(), float(NO_DATA)))
 
 

@@ -3,22 +3,21 @@ along. Cases are done one by one in worker processes; what is finished is not do
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from jssr.cohorts.prepared import PREPARED, check_paired
+from jssr.cohorts.store import Store
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.processes import in_processes
 from jssr.core.transform import Affine, Chain, resample
@@ -35,13 +34,12 @@ from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import flat_grid, flat_start, seen_spacing
 
-__all__ = ["MR_SCALE", "PREPARED", "Settings", "prepare_cohort"]
+__all__ = ["MR_SCALE", "PAIRED", "PREPARED", "PrepareOptions", "prepare"]
 
 log = logging.getLogger(__name__)
 
-PREPARED = "prepared.json"
-COUNTERPARTS = "counterparts.json"
-"""In a case's folder: what was made of the pair (`jssr.cohorts.paired`)."""
+CASE, PAIRED = "{}/case.json", "{}/paired.json"
+"""In a case's folder: what was prepared, and what paired ground truth was made of it (`jssr.cohorts.paired`)."""
 VERSION = 1
 MR_SCALE = 1000
 """Scans without a unit are stored as their normalised value -1..1 times this."""
@@ -50,62 +48,67 @@ _BEYOND = 200.0
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the outcome of preparing a case."""
+class PrepareOptions:
+    """How a cohort is prepared.
 
-    spacing: tuple[float, float, float]
-    window: Window | None
-    rigid: bool
-    flat: int = 256
+    Attributes:
+        spacing: mm, one number or one for each of the reference phase's axes.
+        window: HU that the networks will see; None for cohorts without CT.
+        rigid: align each scan to the reference phase first.
+        pixels: along each side of the grid of radiographs, for which spacing and rigid do not matter; they start as
+            `jssr.preprocessing.start2d` has it.
+        dims: axes that scans may have.
+        workers: processes. With 1 everything is done in this one.
+        keep_going: leave out cases that fail instead of failing at the end.
+    """
+
+    spacing: Sequence[float] | float = 3.0
+    window: Window | None = (-200.0, 200.0)
+    rigid: bool = True
+    pixels: int = 256
     dims: tuple[int, ...] = (2, 3)
+    workers: int = 2
+    keep_going: bool = False
 
-    def fingerprint(self, cohort: Cohort, case: Case) -> str:
-        """Changes when the settings, the case's entry or one of its files change."""
-        told: list[Any] = [
-            VERSION,
-            self.spacing,
-            self.window,
-            self.rigid,
-            cohort.reference_phase,
-            case.model_dump(mode="json"),
-        ]
-        told += [self.flat] if self.flat != Settings.flat else []  # what was prepared before there were pictures stays
-        told += cohort.files_of(case)
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """mm along each axis."""
+        return (float(self.spacing),) * 3 if isinstance(self.spacing, (int, float)) else tuple(map(float, self.spacing))
+
+    def key(self, cohort: Cohort, case: Case) -> dict[str, Any]:
+        """What the outcome of preparing a case depends on."""
+        return {
+            "version": VERSION,
+            "spacing": self.steps,
+            "window": self.window,
+            "rigid": self.rigid,
+            "pixels": self.pixels,
+            "reference_phase": cohort.reference_phase,
+            "modalities": {phase: cohort.modalities[phase] for phase in case.images if phase in cohort.modalities},
+            "case": case.model_dump(mode="json"),
+            "files": cohort.files_of(case),
+        }
 
 
-def prepare_cohort(
+def prepare(
     cohort: Cohort,
     out: str | os.PathLike[str],
-    spacing: Sequence[float] | float,
-    window: Window | None = (-200.0, 200.0),
-    rigid: bool = True,
-    workers: int = 2,
-    progress: bool = True,
-    keep_going: bool = False,
-    flat: int = 256,
-    dims: tuple[int, ...] = (2, 3),
+    options: PrepareOptions | None = None,
+    on_case: Callable[[int, int, str], None] | None = None,
 ) -> Cohort:
     """Write a prepared copy of a cohort.
 
     Each case gets one grid: the reference phase's axes, `spacing` mm, cropped to the bodies and the common field of
-        view. Every
-    scan is read onto it through its rigid motion, as int16: CT in HU, clipped 200 HU beyond the window; other scans as
-    1000 times their normalised value; -32768 where a scan has no data. Labels, landmarks and truth are moved along:
-    what remains between the prepared scans is what a network has to find. `prepared.json` keeps the rigid matrices.
+    view. Every scan is read onto it through its rigid motion, as int16: CT in HU, clipped 200 HU beyond the window;
+    other scans as 1000 times their normalised value; -32768 where a scan has no data. Labels, landmarks and truth are
+    moved along: what remains between the prepared scans is what a network has to find. `prepared.json` keeps the rigid
+    matrices.
 
     Args:
         cohort: a labelled cohort of one phase will do as well.
-        out: the new cohort's folder; cases finished there with the same settings and files are kept.
-        spacing: mm, one number or one for each of the reference phase's axes.
-        window: HU that the networks will see; None for cohorts without CT.
-        rigid: align each scan to the reference phase first.
-        workers: processes. With 1 everything is done in this one.
-        progress: show a bar.
-        keep_going: leave out cases that fail instead of failing at the end.
-        flat: pixels along each side of the grid of radiographs, for which spacing and rigid do not matter; they start
-            as `jssr.preprocessing.start2d` has it.
-        dims: axes that scans may have.
+        out: the new cohort's folder; cases finished there with the same options and files are kept.
+        options: how.
+        on_case: called with how many cases are done, of how many, and the last one.
 
     Returns:
         the new cohort.
@@ -114,209 +117,177 @@ def prepare_cohort(
         CohortError: cases that failed (after all others were done), with the first reason.
         OutputError: `out` cannot be written.
     """
-    out = make_folder(out)
+    options, out = options or PrepareOptions(), make_folder(out)
     if out.resolve() == cohort.root.resolve():
         raise CohortError(f"{out}: is the cohort itself; choose another output folder")
-    steps = (spacing,) * 3 if isinstance(spacing, (int, float)) else tuple(spacing)
-    settings = Settings(tuple(float(s) for s in steps), window, rigid, flat, dims)  # type: ignore[arg-type]
-    done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    for case, record, problem in _run(cohort, out, settings, workers, progress):
-        if record is None:
+    job = partial(_prepared, cohort, out, options)
+    for number, (case, problem) in enumerate(in_processes(job, cohort.cases, options.workers), start=1):
+        if problem:
             failed[case.id] = problem
             log.warning("%s was left out: %s", case.id, problem)
-        else:
-            done[case.id] = record
-    if failed and not (keep_going and done):
+        if on_case is not None:
+            on_case(number, len(cohort.cases), case.id)
+    kept = [case.id for case in cohort.cases if case.id not in failed]
+    if failed and not (options.keep_going and kept):
         name, problem = next(iter(failed.items()))
         raise CohortError(f"{len(failed)} of {len(cohort.cases)} cases could not be prepared; {name}: {problem}")
-    return _finish(cohort, out, settings, done, failed)
+    return _finish(cohort, out, options, kept, failed)
 
 
-def _finish(
-    cohort: Cohort, out: Path, settings: Settings, done: dict[str, dict[str, Any]], failed: dict[str, str]
-) -> Cohort:
-    kept = [c for c in cohort.cases if c.id in done]
-    cases = [Case.model_validate(_with_counterparts(done[c.id], out)["case"]) for c in kept]
-    told = {
+def _finish(cohort: Cohort, out: Path, options: PrepareOptions, kept: Sequence[str], failed: dict[str, str]) -> Cohort:
+    records = {id: _with_paired(Store(out, CASE).result(id), out) for id in kept}
+    described = {
         "version": VERSION,
-        "spacing": settings.spacing,
-        "window": settings.window,
-        "rigid": settings.rigid,
-        "flat": settings.flat,
+        "spacing": options.steps,
+        "window": options.window,
+        "rigid": options.rigid,
+        "flat": options.pixels,
         "no_data": NO_DATA,
         "source": cohort.name,
-        "cases": {c.id: {k: v for k, v in done[c.id].items() if k not in ("case", "fingerprint")} for c in kept},
+        "cases": {id: {k: v for k, v in record.items() if k != "case"} for id, record in records.items()},
         "left_out": failed,
     }
     with atomic_path(out / PREPARED) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    cases = [Case.model_validate(record["case"]) for record in records.values()]
     prepared = cohort.model_copy(update={"cases": cases, "root": out})
     prepared.save()
     return prepared
 
 
-def _with_counterparts(record: dict[str, Any], out: Path) -> dict[str, Any]:
-    """A case's record with the counterparts that were made of it earlier, if any."""
+def _with_paired(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A case's record with the paired ground truth that was made of it earlier, if any."""
     case = record["case"]
-    with suppress(OSError, ValueError, KeyError):
-        paired = json.loads((out / case["id"] / COUNTERPARTS).read_text(encoding="utf-8"))["paired"]
-        first, second = paired
-        told = record["phases"]
-        case["paired"], record["paired"] = paired, {first: told[second], second: told[first]}
+    made = Store(out, PAIRED).result(case["id"])
+    if made and made["paired"]:
+        first, second = made["paired"]
+        phases = record["phases"]
+        case["paired"], record["paired"] = made["paired"], {first: phases[second], second: phases[first]}
     return record
 
 
-def _run(
-    cohort: Cohort, out: Path, settings: Settings, workers: int, progress: bool
-) -> Iterator[tuple[Case, dict[str, Any] | None, str]]:
-    """Do all cases, in whatever order they finish: the case, its record or None, and what went wrong."""
-    bar = Progress(
-        TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        disable=not progress, transient=True,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("preparing", total=len(cohort.cases))
-        job = partial(_attempt, cohort, out, settings)
-        for case, outcome in in_processes(job, cohort.cases, workers):
-            yield (case, *outcome)
-            bar.advance(task)
-
-
-def _attempt(cohort: Cohort, out: Path, settings: Settings, case: Case) -> tuple[dict[str, Any] | None, str]:
-    """Prepare a case unless it is there already; user's errors come back as words."""
-    marker = out / case.id / "case.json"
-    fingerprint = settings.fingerprint(cohort, case)
-    with suppress(OSError, ValueError):
-        old = json.loads(marker.read_text(encoding="utf-8"))
-        written = [*old["case"]["images"].values(), *old["case"].get("paired", {}).values()]
-        if old["fingerprint"] == fingerprint and all((out / p).is_file() for p in written):
-            return old, ""
+def _prepared(cohort: Cohort, out: Path, options: PrepareOptions, case: Case) -> str:
+    """Prepare a case unless it is there already. What is wrong with its files is returned in words."""
+    store, key = Store(out, CASE), options.key(cohort, case)
+    if store.find(case.id, key) is not None:
+        return ""
+    store.forget(case.id)
+    Store(out, PAIRED).forget(case.id)  # it was made of what is now made anew
     try:
-        marker.unlink(missing_ok=True)
-        (out / case.id / COUNTERPARTS).unlink(missing_ok=True)  # they were made of what is now made anew
-        record = {**_prepare_case(cohort, case, out, settings), "fingerprint": fingerprint}
-        with atomic_path(marker) as temporary:  # last: a case with a marker is whole
-            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        return record, ""
+        record = _prepare_case(cohort, case, out, options)
     except JssrError as error:
-        return None, str(error)
+        return str(error)
+    store.keep(case.id, key, record, files=[*record["case"]["images"].values(), *record["case"]["paired"].values()])
+    return ""
 
 
-def _prepare_case(cohort: Cohort, case: Case, out: Path, settings: Settings) -> dict[str, Any]:
+def _prepare_case(cohort: Cohort, case: Case, out: Path, options: PrepareOptions) -> dict[str, Any]:
     begin = time.perf_counter()
-    phases = [cohort.reference_phase, *(p for p in case.images if p != cohort.reference_phase)]
+    fixed = cohort.scan(case, cohort.reference_phase)
+    n = fixed.grid.ndim
+    if n not in options.dims:
+        takes = dims_in_words(options.dims)
+        raise ImageError(f"{fixed.name}: is {n}D; this recipe is for {takes} images (--recipe names another)")
+    square = flat_grid(fixed.grid, options.pixels) if n == 2 else None
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
     labels: dict[str, Volume] = {}
-    reference_phase = read_image(cohort.image(case, cohort.reference_phase))
-    n = reference_phase.grid.ndim
-    if n not in settings.dims:
-        told = dims_in_words(settings.dims)
-        raise ImageError(f"{reference_phase.name}: is {n}D; this recipe is for {told} images (--recipe names another)")
-    square = flat_grid(reference_phase.grid, settings.flat) if n == 2 else None
-    for phase in phases:
-        volume = reference_phase if phase == cohort.reference_phase else read_image(cohort.image(case, phase), ndim=n)
+    for phase in sorted(case.images, key=lambda p: p != cohort.reference_phase):
+        moved = phase != cohort.reference_phase
+        volume = cohort.scan(case, phase, n) if moved else fixed
         if phase in case.labels:
             labels[phase] = check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
-        if settings.rigid and phase != cohort.reference_phase and square is None:
-            rigid[phase] = rigid_align(reference_phase, volume)
-        transform = rigid[phase].transform if phase in rigid else Affine.identity(n)
-        if square is not None and phase != cohort.reference_phase:
-            transform = flat_start(reference_phase.grid, volume.grid)
-        spacing = settings.spacing if square is None else seen_spacing(square, transform)
-        try:
-            scans[phase] = ready(volume, spacing, settings.window, transform)
-        except ValueError as error:
-            raise ImageError(f"{volume.name}: {error}") from error
-    first = scans[cohort.reference_phase]
-    others = [scans[p] for p in phases[1:]]
-    grid, warnings = working_grid(first, others, settings.spacing) if square is None else (square, [])
-    entry: dict[str, Any] = {"images": {}, "labels": {}, "landmarks": {}, "truth": {}, "paired": {}}
-    for phase in phases:
-        _write_phase(cohort, case, phase, scans[phase], labels.get(phase), grid, out, entry)
-    paired = {p: _write_paired(cohort, case, p, scans[p], grid, out, entry, settings) for p in case.paired}
+        transform = Affine.identity(n)
+        if moved and square is not None:
+            transform = flat_start(fixed.grid, volume.grid)
+        elif moved and options.rigid:
+            rigid[phase] = rigid_align(fixed, volume)
+            transform = rigid[phase].transform
+        spacing = options.steps if square is None else seen_spacing(square, transform)
+        scans[phase] = _ready(volume, spacing, options, transform)
+    first, *others = scans.values()
+    grid, warnings = working_grid(first, others, options.steps) if square is None else (square, [])
+    writer = _Writer(cohort, case, grid, out)
+    for phase, scan in scans.items():
+        writer.write(phase, scan, labels.get(phase))
+    paired = {phase: writer.write_paired(phase, scans[phase], options) for phase in case.paired}
     return {
-        "case": {**case.model_dump(mode="json"), **entry},
+        "case": {**case.model_dump(mode="json"), **writer.entry},
         "shape": grid.shape,
         "seconds": round(time.perf_counter() - begin, 2),
         "warnings": warnings,
-        "phases": {phase: _told(scans[phase], rigid.get(phase)) for phase in phases},
-        "paired": {phase: _told(scan, None) for phase, scan in paired.items()},
+        "phases": {phase: _described(scan, rigid.get(phase)) for phase, scan in scans.items()},
+        "paired": {phase: _described(scan, None) for phase, scan in paired.items()},
     }
 
 
-def _told(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
+def _ready(volume: Volume, spacing: Sequence[float] | float, options: PrepareOptions, transform: Affine) -> Ready:
+    try:
+        return ready(volume, spacing, options.window, transform)
+    except ValueError as error:
+        raise ImageError(f"{volume.name}: {error}") from error
+
+
+def _described(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
     """What prepared.json keeps of a scan: matrix of reference-space to scan-space points, LPS mm."""
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "matrix": scan.transform.matrix.tolist(),
         "modality": scan.modality,
         "limits": scan.limits,
         "scale": None if scan.modality == "ct" else MR_SCALE,
     }
     if rigid:
-        told |= {
-            "information": {"before": rigid.before, "after": rigid.metric},
-            "accepted": rigid.accepted,
-            "warnings": rigid.warnings,
-        }
-    return told
+        described["information"] = {"before": rigid.before, "after": rigid.metric}
+        described |= {"accepted": rigid.accepted, "warnings": rigid.warnings}
+    return described
 
 
-def _write_phase(
-    cohort: Cohort,
-    case: Case,
-    phase: str,
-    scan: Ready,
-    known: Volume | None,
-    grid: Grid,
-    out: Path,
-    entry: dict[str, Any],
-) -> None:
-    """Write one scan and what belongs to it, and enter the paths."""
-    stem = f"{case.id}/{phase}"
-    image, mask = put(scan, grid)
-    write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{stem}.nii.gz", "int16")
-    entry["images"][phase] = f"{stem}.nii.gz"
-    if known is not None:
-        labels = resample(known, grid, scan.transform)
-        kept = labels.data * mask[0].to(labels.data.dtype)
-        write_image(labels.with_data(kept), out / f"{stem}_labels.nii.gz")
-        entry["labels"][phase] = f"{stem}_labels.nii.gz"
-    back = scan.transform.inverse()
-    if phase in case.landmarks:
-        points = read_points(cohort.path(case.landmarks[phase]), grid.ndim)
-        write_points(Points(back(points.xyz), points.names), out / f"{stem}_landmarks.csv")
-        entry["landmarks"][phase] = f"{stem}_landmarks.csv"
-    if phase in case.truth:
-        # The truth leads into the scan's own space; the rigid motion is undone after it.
-        truth = read_transform(cohort.path(case.truth[phase]))
-        write_displacement(Chain(truth, back).displacement(grid), out / f"{stem}_displacement.nii.gz")
-        entry["truth"][phase] = f"{stem}_displacement.nii.gz"
+class _Writer:
+    """Writes what is prepared of a case, and enters the paths.
 
+    Attributes:
+        entry: paths by kind and phase, as a cohort has them.
+    """
 
-def _write_paired(
-    cohort: Cohort,
-    case: Case,
-    phase: str,
-    beside: Ready,
-    grid: Grid,
-    out: Path,
-    entry: dict[str, Any],
-    settings: Settings,
-) -> Ready:
-    """Write a scan's counterpart of the other modality as the scan itself was: its motion is the scan's."""
-    volume = read_image(cohort.path(case.paired[phase]))
-    if not volume.grid.same_as(read_image(cohort.image(case, phase)).grid, tolerance=0.05):
-        raise ImageError(f"{volume.name}: lies on another grid than the {phase} scan whose counterpart it is")
-    try:
-        scan = ready(volume, settings.spacing, settings.window, beside.transform)
-    except ValueError as error:
-        raise ImageError(f"{volume.name}: {error}") from error
-    image, mask = put(scan, grid)
-    write_image(Volume(_stored(image, mask, scan)[0], grid), out / f"{case.id}/{phase}_paired.nii.gz", "int16")
-    entry["paired"][phase] = f"{case.id}/{phase}_paired.nii.gz"
-    return scan
+    def __init__(self, cohort: Cohort, case: Case, grid: Grid, out: Path) -> None:
+        self.cohort, self.case, self.grid, self.out = cohort, case, grid, out
+        kinds = ("images", "labels", "landmarks", "truth", "paired")
+        self.entry: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
+
+    def _path(self, kind: str, phase: str, ending: str) -> Path:
+        self.entry[kind][phase] = f"{self.case.id}/{phase}{ending}"
+        return self.out / self.entry[kind][phase]
+
+    def write(self, phase: str, scan: Ready, known: Volume | None) -> None:
+        """One scan and what belongs to it."""
+        cohort, case, grid = self.cohort, self.case, self.grid
+        image, mask = put(scan, grid)
+        write_image(Volume(_stored(image, mask, scan)[0], grid), self._path("images", phase, ".nii.gz"), "int16")
+        if known is not None:
+            labels = resample(known, grid, scan.transform)
+            kept = labels.data * mask[0].to(labels.data.dtype)
+            write_image(labels.with_data(kept), self._path("labels", phase, "_labels.nii.gz"))
+        back = scan.transform.inverse()
+        if phase in case.landmarks:
+            points = read_points(cohort.path(case.landmarks[phase]), grid.ndim)
+            moved = Points(back(points.xyz), points.names)
+            write_points(moved, self._path("landmarks", phase, "_landmarks.csv"))
+        if phase in case.truth:
+            # The truth leads into the scan's own space; the rigid motion is undone after it.
+            truth = Chain(read_transform(cohort.path(case.truth[phase])), back).displacement(grid)
+            write_displacement(truth, self._path("truth", phase, "_displacement.nii.gz"))
+
+    def write_paired(self, phase: str, beside: Ready, options: PrepareOptions) -> Ready:
+        """Paired ground truth of a scan, as the scan itself was prepared: its motion is the scan's."""
+        file = self.cohort.path(self.case.paired[phase])
+        volume = read_image(file)
+        check_paired(file, volume.grid, phase, read_image(self.cohort.image(self.case, phase)).grid)
+        scan = _ready(volume, options.steps, options, beside.transform)
+        image, mask = put(scan, self.grid)
+        stored = Volume(_stored(image, mask, scan)[0], self.grid)
+        write_image(stored, self._path("paired", phase, "_paired.nii.gz"), "int16")
+        return scan
 
 
 def _stored(image: Tensor, mask: Tensor, scan: Ready) -> Tensor:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jssr.cohorts.prepare import PREPARED
 from jssr.core.grid import Grid
 from jssr.errors import CohortError, GeometryError
 from jssr.io.cohort import Cohort
 
-__all__ = ["check_counterpart", "class_values", "modalities_of", "prepared_flat"]
+__all__ = ["PREPARED", "check_paired", "class_values", "modalities_of", "prepared_flat"]
+
+PREPARED = "prepared.json"
 
 
 def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
@@ -28,14 +29,14 @@ def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, .
     return [known[name] for name in structures]
 
 
-def check_counterpart(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
-    """Make sure that a counterpart lies where its scan does.
+def check_paired(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
+    """Make sure that paired ground truth lies where its scan does.
 
     Raises:
         GeometryError: it does not.
     """
     if not grid.same_as(scan, tolerance=0.05):
-        raise GeometryError(f"{file}: lies on another grid than the {phase} scan whose counterpart it is")
+        raise GeometryError(f"{file}: lies on another grid than the {phase} scan that it is paired with")
 
 
 def modalities_of(cohort: Cohort) -> dict[str, str]:
@@ -56,7 +57,7 @@ def prepared_flat(cohort: Cohort) -> int | None:
 
 
 def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """What prepared.json says of each scan ("phases") or counterpart ("paired"); nothing for a cohort that was not
+    """What prepared.json says of each scan ("phases") or its paired ground truth ("paired"); nothing for a cohort that was not
     prepared."""
     try:
         told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))

@@ -202,7 +202,7 @@ class EvaluatedSystem(Method):
         study = study_of(cohort, case)
         known = known_of(study, pair.fixed, pair.moving, model.system.reads_structure)
         one = register(
-            pair.scan(pair.fixed), study.images[pair.moving], checkpoint=model, refine=self.refine, rigid=self.rigid,
+            pair.scan(pair.fixed), pair.scan(pair.moving), checkpoint=model, refine=self.refine, rigid=self.rigid,
             structures=study.structures, device=model.device, deterministic=model.deterministic, **known,
         )  # fmt: skip
         _draw(pair, one)

@@ -49,7 +49,7 @@ class Pair:
 
     def scan(self, phase: str) -> Volume:
         """The scan of a phase."""
-        return read_image(self.cohort.path(self.case.images[phase]))
+        return self.cohort.scan(self.case, phase)
 
     def labels(self, phase: str, image: Volume) -> Volume | None:
         """The label map of a phase, on the grid of its scan; None where there is none."""

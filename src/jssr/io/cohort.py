@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError
 from jssr.io.atomic import atomic_path
 from jssr.io.digest import digest
+from jssr.io.images import read_image
 from jssr.io.names import names_series
 from jssr.io.pictures import cohort_of_pictures, picture_folders
 
@@ -102,6 +104,8 @@ class Cohort(_Entry):
     cases: list[Case] = Field(min_length=1)
     label_names: dict[int, str] = Field(default_factory=dict)
     regions: dict[str, list[str]] = Field(default_factory=dict)
+    modalities: dict[str, Modality] = Field(default_factory=dict)
+    """Phase to "ct", "mr" or "radiograph", where it is known; what DICOM says of a scan comes first."""
     root: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -116,6 +120,9 @@ class Cohort(_Entry):
                     f'case {case.id} has no image of the reference phase "{self.reference_phase}"; it has '
                     f"{', '.join(case.images)}"
                 )
+        unknown = [phase for phase in self.modalities if phase not in self.phases]
+        if unknown:
+            raise ValueError(f'modalities name the phase "{unknown[0]}", which no case has; there are {', '.join(self.phases)}')
         names = list(self.label_names.values())
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -174,7 +181,7 @@ class Cohort(_Entry):
         file = Path(self.root if folder is None else folder) / "cohort.json"
         content = self.model_dump(mode="json")
         for entry in (content, *content["cases"]):
-            for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "split"):
+            for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "modalities", "split"):
                 if key in entry and not entry[key]:
                     del entry[key]
         with atomic_path(file) as temporary:
@@ -203,6 +210,7 @@ class Cohort(_Entry):
     def digest(self, case: Case) -> str:
         """Changes when the names of the labels, a case's entry or the content of one of its files do."""
         names = [self.reference_phase, sorted(self.label_names.items()), sorted(self.regions.items())]
+        names += [sorted(self.modalities.items())] if self.modalities else []
         described = [names, case.model_dump(mode="json"), self.files_of(case)]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
@@ -230,6 +238,16 @@ class Cohort(_Entry):
         if phase not in case.images:
             raise CohortError(f'{self.root}: case {case.id} has no phase "{phase}"; it has {", ".join(case.images)}')
         return self.path(case.images[phase])
+
+    def scan(self, case: Case, phase: str, ndim: int | None = None) -> Volume:
+        """Read the scan of a phase, with the modality that the cohort knows where the file itself does not.
+
+        Raises:
+            CohortError: the case has no such phase; ImageError: the file cannot be read.
+        """
+        volume = read_image(self.image(case, phase), ndim=ndim)
+        known = self.modalities.get(phase)
+        return volume if known is None or volume.modality else volume.known_as("cohort", modality=known)
 
     def check_phases(self, *phases: str) -> None:
         """Make sure that phases exist somewhere in the cohort.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jssr.cohorts.prepared import check_counterpart
+from jssr.cohorts.prepared import check_paired
 from jssr.errors import CohortError, GeometryError, TrainingError
 from jssr.io.cohort import Case, Cohort, Split, cases_of_split
 from jssr.io.images import read_grid
@@ -168,7 +168,7 @@ class PairSource:
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
         if "paired" in needs:
-            self._check_counterparts()
+            self._check_paireds()
         taught = self.taught if needs & {"labels", "labelled"} else []
         if "labelled" in needs and not taught:
             why = (
@@ -189,13 +189,13 @@ class PairSource:
         hidden = f", hidden of {len(self.hidden)} more (labelled)" if self.hidden else ""
         return f"{len(self.cases)} training cases; label maps of both scans seen of {len(self.taught)}{hidden}"
 
-    def _check_counterparts(self) -> None:
+    def _check_paireds(self) -> None:
         """Each must lie where its scan does; headers tell."""
         cohort = self.shelf.cohort
         for case in self.cases:
             for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
                 file = cohort.path(case.paired[phase])
-                check_counterpart(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
+                check_paired(file, read_grid(file), phase, read_grid(cohort.image(case, phase)))
 
     def _check_classes(self, taught: Sequence[Case]) -> None:
         """Values of label maps must have names, and each phase's must hold some of the structures."""
