@@ -11,7 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from jssr.cohorts.check import CheckReport, check_cohort
+from jssr.cli.tables import check_tables
+from jssr.cohorts.check import CheckReport, check
 from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.io.cohort import Case, Cohort
@@ -32,7 +33,7 @@ def _said(report: CheckReport, level: str) -> str:
 
 
 def test_a_sound_cohort_passes_and_is_described(raw_cohort: Cohort) -> None:
-    report = check_cohort(raw_cohort, recipe_spacing=(5.0, 5.0, 10.0))
+    report = check(raw_cohort, spacing=(5.0, 5.0, 10.0))
     assert report.ok and not report.findings
     assert report.phases == {"venous": 2, "arterial": 2}
     facts = {(s.case, s.phase): s for s in report.scans}
@@ -59,16 +60,16 @@ def test_a_prepared_mr_scan_is_no_ct(cohort: Cohort) -> None:
     write_image(volume.with_data(scaled), path, "int16")
     phases = {"arterial": {"modality": "mr"}, "venous": {"modality": "ct"}}
     (cohort.root / "prepared.json").write_text(json.dumps({"cases": {"a": {"phases": phases}}}))
-    facts = {(s.case, s.phase): s for s in check_cohort(cohort, 5.0).scans}["a", "arterial"]
+    facts = {(s.case, s.phase): s for s in check(cohort, spacing=5.0).scans}["a", "arterial"]
     assert facts.modality == "mr" and facts.low > -1000
 
 
 def test_the_report_is_json_and_a_table(raw_cohort: Cohort) -> None:
-    report = check_cohort(raw_cohort, 5.0)
+    report = check(raw_cohort, spacing=5.0)
     told = json.loads(json.dumps(report.to_dict()))
     assert told["ok"] is True and len(told["scans"]) == 4
     out = io.StringIO()
-    Console(width=160, file=out).print(report.render())
+    Console(width=160, file=out).print(*check_tables(report))
     text = out.getvalue()
     assert "arterial" in text and "0 errors, 0 warnings" in text
 
@@ -78,7 +79,7 @@ def test_files_that_cannot_be_read_are_errors(cohort: Cohort) -> None:
     image, label = cohort.image(case, "arterial"), cohort.path(cohort.case("b").labels["venous"])
     image.write_bytes(image.read_bytes()[:3000])
     label.unlink()
-    report = check_cohort(cohort)
+    report = check(cohort)
     assert not report.ok
     errors = _said(report, "error")
     assert str(image) in errors and str(label) in errors and len(report.errors) == 2
@@ -90,7 +91,7 @@ def test_labels_and_points_that_do_not_fit(cohort: Cohort) -> None:
     labels = read_image(cohort.path(b.labels["venous"]), "labels")
     write_image(labels.with_data(torch.where(labels.data == 2, 77, labels.data)), cohort.path(b.labels["venous"]))
     write_points(Points(np.array([[0.0, 0, 5000]]), ("liver",)), cohort.path(b.landmarks["arterial"]))
-    report = check_cohort(cohort)
+    report = check(cohort)
     assert "venous_labels.nii.gz: lies on another grid" in _said(report, "error")
     assert "1 of 1 points lie outside" in _said(report, "error")
     assert "holds the labels [77]" in _said(report, "warning")
@@ -107,7 +108,7 @@ def test_scans_that_do_not_meet_or_barely(cohort: Cohort) -> None:
     cohort = cohort.model_copy(
         update={"cases": [c.model_copy(update={"labels": {}, "landmarks": {}}) for c in cohort.cases]}
     )
-    report = check_cohort(cohort)
+    report = check(cohort)
     assert "does not overlap the reference phase's" in _said(report, "error") and len(report.errors) == 1
     # The z ranges -100..100 and 60..240 share 40 of 200 mm; in y 230 of 240 mm are covered.
     assert "covers only 19 %" in _said(report, "warning")
@@ -118,7 +119,7 @@ def test_copies_are_found(cohort: Cohort) -> None:
     shutil.copy(cohort.image(a, "venous"), cohort.image(a, "arterial"))
     a = a.model_copy(update={"labels": {}, "landmarks": {}, "truth": {}})
     shutil.copy(cohort.image(a, "venous"), cohort.image(b, "venous"))
-    report = check_cohort(cohort.model_copy(update={"cases": [a, b]}))
+    report = check(cohort.model_copy(update={"cases": [a, b]}))
     assert "a: venous and arterial are the same image" in _said(report, "error")
     assert "a: shares an identical image with b" in _said(report, "warning")
 
@@ -131,26 +132,26 @@ def test_phases_and_splits_that_look_wrong(
     only = one.model_copy(update={"images": {"venous": one.images["venous"], "Arterial": image}, "truth": {}})
     only = only.model_copy(update={"labels": {}, "landmarks": {}})
     other = make_case(tmp_path, "b", split="", seed=9)
-    warnings = _said(check_cohort(make_cohort(tmp_path, [only, other])), "warning")
+    warnings = _said(check(make_cohort(tmp_path, [only, other])), "warning")
     assert "phase Arterial is missing in 1 cases (b)" in warnings
     assert "arterial" in warnings and "are probably one" in warnings
     assert "no case is in the split train" in warnings
     assert "1 cases have no split" in warnings
 
 
-def test_counterparts_are_opened_too(cohort: Cohort) -> None:
+def test_paired_ground_truth_is_opened_too(cohort: Cohort) -> None:
     case = cohort.case("a")
     scan = read_image(cohort.image(case, "venous"))
     case.paired = {"venous": "a_like.nii.gz", "arterial": "nowhere.nii.gz"}
     other = scan.grid.cropped((0, 0, 0), [n - 2 for n in scan.grid.shape])
     write_image(Volume(scan.data[:, :-2, :-2, :-2], other), cohort.root / "a_like.nii.gz", "int16")
-    said = _said(check_cohort(cohort), "error")
-    assert "another grid than the venous scan whose counterpart it is" in said
+    said = _said(check(cohort), "error")
+    assert "another grid than the venous scan that it is paired with" in said
     assert "nowhere.nii.gz" in said
 
 
-def test_a_counterpart_that_looks_like_its_own_scan_is_told(cohort: Cohort) -> None:
-    """CT and MR with their counterparts exchanged."""
+def test_paired_ground_truth_that_looks_like_its_own_scan_is_told(cohort: Cohort) -> None:
+    """CT and MR with their paired ground truth exchanged."""
     case = cohort.case("a")
     for phase in ("venous", "arterial"):
         scan = read_image(cohort.image(case, phase))
@@ -159,11 +160,11 @@ def test_a_counterpart_that_looks_like_its_own_scan_is_told(cohort: Cohort) -> N
         for kind, like in (("ct", scan), ("mr", mr)):
             write_image(like, cohort.root / f"{phase}_as_{kind}.nii.gz", "int16")
     case.paired = {"venous": "venous_as_mr.nii.gz", "arterial": "arterial_as_ct.nii.gz"}
-    assert "counterpart" not in _said(check_cohort(cohort), "warning")
+    assert "paired ground truth" not in _said(check(cohort), "warning")
     case.paired = {"venous": "venous_as_ct.nii.gz", "arterial": "arterial_as_mr.nii.gz"}
-    said = _said(check_cohort(cohort), "warning")
-    assert "the counterpart of venous looks like CT, as venous itself does" in said
-    assert "the counterpart of arterial looks like MR" in said
+    said = _said(check(cohort), "warning")
+    assert "the paired ground truth of venous looks like CT, as venous itself does" in said
+    assert "the paired ground truth of arterial looks like MR" in said
 
 
 def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_path):
@@ -175,6 +176,6 @@ def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_p
         (tmp_path / f"{name}.csv").write_text("name,x,y\nm,1,2\n")
         cases.append({"id": name, "images": {"v": f"{name}.nii.gz"}, "landmarks": {"v": f"{name}.csv"}})
     cohort = Cohort.model_validate({"name": "x", "reference_phase": "v", "cases": cases, "root": tmp_path})
-    said = [f.what for f in check_cohort(cohort, 3.0).errors]
+    said = [f.what for f in check(cohort, spacing=3.0).errors]
     assert any("no column z" in what for what in said) and any("is 2D, scans before it are 3D" in what for what in said)
-    check_cohort(cohort, 3.0).render()
+    assert [row["scans"] for row in check(cohort, spacing=3.0).rows()] == ["1"]

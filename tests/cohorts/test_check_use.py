@@ -91,10 +91,10 @@ def test_nothing_to_learn_from(tmp_path):
     assert len(said(tmp_path, [case("a")], moving="t1", needs=needs)) == 1
 
 
-def test_counterparts(tmp_path):
+def test_paired_ground_truth(tmp_path):
     cases = [case("a", paired={"ct": "x.nii", "mr": "y.nii"}), case("b", paired={"ct": "x.nii"})]
     assert said(tmp_path, cases, needs=frozenset({"paired"})) == [
-        ("warning", "b", "no counterpart of mr, from which mac learns")
+        ("warning", "b", "no paired ground truth of mr, from which mac learns")
     ]
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jssr.cohorts.paired import make_counterparts
+from jssr.cohorts.paired import PairedOptions, make_paired
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import volume_of
@@ -54,10 +54,10 @@ def cohort(tmp_path):
     return made
 
 
-def test_counterparts_lie_on_their_scans_and_look_as_the_others(cohort):
+def test_paired_scans_lie_on_their_scans_and_look_as_the_others(cohort):
     seen = []
-    (made,) = make_counterparts(cohort, least_dice=0.8, on_case=seen.append)
-    assert seen == [made] and made.kept
+    (made,) = make_paired(cohort, on_case=lambda *now: seen.append(now))
+    assert seen == [(1, 1, "a")] and made.kept
     assert made.before < 0.85 < 0.9 < made.demons
     read = Cohort.load(cohort.root)
     # The MR look on the CT's anatomy, and the other way round: greys by the labels of the scan they lie on.
@@ -67,14 +67,14 @@ def test_counterparts_lie_on_their_scans_and_look_as_the_others(cohort):
         assert like.grid.same_as(GRID)
         for value, grey in greys.items():
             assert np.median(like.array[labels == value]) == pytest.approx(grey, abs=12)
-    assert (read_image(read.path("a/ct_counterpart.nii.gz")).array == NO_DATA).any()
-    # A counterpart is stored as what it was made of: training reads it right.
+    assert (read_image(read.path("a/ct_paired.nii.gz")).array == NO_DATA).any()
+    # It is stored as what it was made of: training reads it right.
     told = json.loads((cohort.root / "prepared.json").read_text())["cases"]["a"]["paired"]
     assert told == {"ct": {"scale": 1000}, "mr": {"scale": None}}
     source = PairSource(read, None, (), "ct", (-200.0, 200.0), moving="mr")
     batch = source.batch(0, frozenset({"pair", "paired"}))
     assert float(batch.fixed_like.max()) == pytest.approx(0.9, abs=0.05)
-    rows = list(csv.DictReader((cohort.root / "counterparts.csv").open()))
+    rows = list(csv.DictReader((cohort.root / "paired.csv").open()))
     assert rows[0]["case"] == "a" and rows[0]["kept"] == "True"
 
 
@@ -84,12 +84,12 @@ def test_a_pair_that_does_not_fit_is_left_out_and_listed(cohort, monkeypatch):
     lost = Tool("syn-mi", "loses its way", True, lambda *scans: Affine(far), lambda: None)
     monkeypatch.setitem(TOOLS, "syn-mi", lost)
     with pytest.raises(CohortError, match="no pair fits well enough"):
-        make_counterparts(cohort, least_dice=0.999)
-    (row,) = csv.DictReader((cohort.root / "counterparts.csv").open())
+        make_paired(cohort, PairedOptions(least_dice=0.999))
+    (row,) = csv.DictReader((cohort.root / "paired.csv").open())
     assert row["kept"] == "False"
     assert float(row["syn"]) == 0 < float(row["before"]) < float(row["demons"])  # the demons began without it
     assert float(row["worst"]) <= float(row["demons"])
-    assert not list((cohort.root / "a").glob("*counterpart.nii.gz"))
+    assert not list((cohort.root / "a").glob("*paired.nii.gz"))
 
 
 def test_labels_without_a_structure_in_common_are_not_registered(cohort, monkeypatch, caplog):
@@ -97,20 +97,20 @@ def test_labels_without_a_structure_in_common_are_not_registered(cohort, monkeyp
     labels = read_image(cohort.path("a/mr_labels.nii.gz"), "labels")
     write_image(labels.with_data(labels.data * 0 + 77), cohort.path("a/mr_labels.nii.gz"))
     with pytest.raises(CohortError, match="no pair fits well enough"):
-        make_counterparts(cohort)
+        make_paired(cohort)
     assert "a: its label maps have no structure in common" in caplog.text
 
 
 def test_what_is_missing_is_said(cohort):
     with pytest.raises(CohortError, match="no structure 'three'; its labels are one, two"):
-        make_counterparts(cohort, ["three"])
+        make_paired(cohort, PairedOptions(["three"]))
     bare = cohort.model_copy(deep=True)
     del bare.cases[0].labels["mr"]
     with pytest.raises(CohortError, match="case a lacks a scan or a label map of ct or mr"):
-        make_counterparts(bare)
+        make_paired(bare)
     bare.cases[0].images["t1"] = "a/mr.nii.gz"
     with pytest.raises(CohortError, match="two phases, not ct, mr, t1"):
-        make_counterparts(bare)
+        make_paired(bare)
 
 
 def test_a_tool_that_stops_takes_no_pair_with_it_and_nothing_is_done_twice(cohort, monkeypatch, caplog):
@@ -121,14 +121,14 @@ def test_a_tool_that_stops_takes_no_pair_with_it_and_nothing_is_done_twice(cohor
         raise RuntimeError("All samples map outside moving image buffer")
 
     monkeypatch.setitem(TOOLS, "syn-mi", Tool("syn-mi", "stops", True, stops, lambda: None))
-    (made,) = make_counterparts(cohort)
+    (made,) = make_paired(cohort)
     assert made.kept and "All samples map outside" in caplog.text
-    (again,) = make_counterparts(Cohort.load(cohort.root))
+    (again,) = make_paired(Cohort.load(cohort.root))
     assert again == made and len(calls) == 1
     assert set(Cohort.load(cohort.root).cases[0].paired) == {"ct", "mr"}
     other = read_image(cohort.path("a/mr.nii.gz"))
     write_image(other.with_data(other.data + 1), cohort.root / "a/mr.nii.gz", "int16")  # another file now
-    make_counterparts(Cohort.load(cohort.root))
+    make_paired(Cohort.load(cohort.root))
     assert len(calls) == 2
 
 
@@ -137,13 +137,13 @@ def test_only_training_pairs_are_made_and_judged(cohort, monkeypatch):
     cohort.cases[0].split = "train"
     both = cohort.model_copy(update={"cases": [*cohort.cases, other]})
     monkeypatch.setitem(TOOLS, "syn-mi", Tool("syn-mi", "-", True, lambda *s: Affine.identity(3), lambda: None))
-    assert [made.case for made in make_counterparts(both)] == ["a"]
+    assert [made.case for made in make_paired(both)] == ["a"]
     assert [case.id for case in Cohort.load(cohort.root).cases] == ["a", "b"]
 
 
-def test_exact_counterparts_are_left_alone(cohort):
+def test_exact_ground_truth_stays(cohort):
     for phase in ("ct", "mr"):
         write_image(read_image(cohort.path(f"a/{phase}.nii.gz")), cohort.root / f"a/{phase}_paired.nii.gz", "int16")
         cohort.cases[0].paired[phase] = f"a/{phase}_paired.nii.gz"
-    assert make_counterparts(cohort) == []
+    assert make_paired(cohort) == []
     assert Cohort.load(cohort.root).cases[0].paired["ct"] == "a/ct_paired.nii.gz"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from jssr.cohorts.prepare import PREPARED, prepare_cohort
+from jssr.cohorts.prepare import PREPARED, PrepareOptions, prepare
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import CohortError
 from jssr.io.cohort import Case, Cohort
@@ -23,7 +23,7 @@ def _array(path: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def prepared(raw_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return prepare_cohort(raw_cohort, tmp_path_factory.mktemp("prepared"), 5.0, workers=2, progress=False)
+    return prepare(raw_cohort, tmp_path_factory.mktemp("prepared"), PrepareOptions(5.0, workers=2))
 
 
 def test_every_scan_of_a_case_lies_on_one_grid_as_int16(prepared: Cohort) -> None:
@@ -76,7 +76,7 @@ def test_finished_cases_are_kept_and_changed_settings_redo_them(raw_cohort: Coho
     only = raw_cohort.model_copy(update={"cases": [raw_cohort.case("b")]})
 
     def written(spacing: float) -> int:
-        prepare_cohort(only, tmp_path, spacing, rigid=False, workers=1, progress=False)
+        prepare(only, tmp_path, PrepareOptions(spacing, rigid=False, workers=1))
         return (tmp_path / "b/venous.nii.gz").stat().st_mtime_ns
 
     first = written(8.0)
@@ -89,7 +89,7 @@ def test_finished_cases_are_kept_and_changed_settings_redo_them(raw_cohort: Coho
 
 def test_without_rigid_the_truth_keeps_its_length(raw_cohort: Cohort, tmp_path: Path) -> None:
     only = raw_cohort.model_copy(update={"cases": [raw_cohort.case("b")]})
-    out = prepare_cohort(only, tmp_path, (6.0, 6.0, 7.0), rigid=False, workers=1, progress=False)
+    out = prepare(only, tmp_path, PrepareOptions((6.0, 6.0, 7.0), rigid=False, workers=1))
     case = out.case("b")
     np.testing.assert_allclose(read_grid(out.image(case, "venous")).spacing, [6, 6, 7], rtol=1e-5)
     before, after = (read_transform(c.path(c.case("b").truth["arterial"]))([[10.0, 20.0, 30.0]]) for c in (only, out))
@@ -103,9 +103,9 @@ def test_a_broken_case_is_named_and_can_be_left_out(
     file = cohort.path(cohort.case("bad").images["arterial"])
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(CohortError, match="1 of 2 cases could not be prepared; bad: .*arterial.nii.gz"):
-        prepare_cohort(cohort, tmp_path / "out", 9.0, rigid=False, workers=1, progress=False)
+        prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1))
     assert not (tmp_path / "out/cohort.json").exists()
-    out = prepare_cohort(cohort, tmp_path / "out", 9.0, rigid=False, workers=1, progress=False, keep_going=True)
+    out = prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1, keep_going=True))
     assert [c.id for c in out.cases] == ["good"]
 
 
@@ -116,12 +116,12 @@ def test_labels_on_another_grid_are_refused(
     case = cohort.cases[0]
     write_image(read_image(cohort.path(case.labels["arterial"]), "labels"), cohort.path(case.labels["venous"]))
     with pytest.raises(CohortError, match="venous_labels.nii.gz: lies on another grid"):
-        prepare_cohort(cohort, tmp_path / "out", 9.0, rigid=False, workers=1, progress=False)
+        prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1))
 
 
 def test_the_cohort_is_never_written_over(raw_cohort: Cohort) -> None:
     with pytest.raises(CohortError, match="choose another output folder"):
-        prepare_cohort(raw_cohort, raw_cohort.root, 5.0, workers=1, progress=False)
+        prepare(raw_cohort, raw_cohort.root, PrepareOptions(5.0, workers=1))
 
 
 def test_mr_is_stored_by_its_own_limits(tmp_path: Path, study: tuple[Volume, Volume]) -> None:
@@ -131,21 +131,21 @@ def test_mr_is_stored_by_its_own_limits(tmp_path: Path, study: tuple[Volume, Vol
     cohort = Cohort(
         name="mr", reference_phase="t1", cases=[Case(id="x", images={"t1": "x.nii.gz"})], root=tmp_path / "raw"
     )
-    out = prepare_cohort(cohort, tmp_path / "out", 6.0, window=None, workers=1, progress=False)
+    out = prepare(cohort, tmp_path / "out", PrepareOptions(6.0, window=None, workers=1))
     array = _array(out.image(out.cases[0], "t1"))
     assert array.min() == -1000 and array.max() == 1000
     assert json.loads((out.root / PREPARED).read_text())["cases"]["x"]["phases"]["t1"]["scale"] == 1000
 
 
-def test_counterparts_move_with_their_scans(raw_cohort: Cohort, tmp_path: Path) -> None:
-    """A counterpart that is the scan itself, brighter, stays that after its rigid motion."""
+def test_paired_ground_truth_moves_with_their_scans(raw_cohort: Cohort, tmp_path: Path) -> None:
+    """Paired ground truth that is the scan itself, brighter, stays that after its rigid motion."""
     case = raw_cohort.case("a").model_copy(deep=True)
     for phase, path in case.images.items():
         volume = read_image(raw_cohort.path(path))
         write_image(volume.with_data(volume.data + 10), raw_cohort.root / f"a_{phase}_paired.nii.gz", "int16")
         case.paired[phase] = f"a_{phase}_paired.nii.gz"
     cohort = raw_cohort.model_copy(update={"cases": [case]})
-    made = prepare_cohort(cohort, tmp_path / "ready", 5.0, workers=1, progress=False)
+    made = prepare(cohort, tmp_path / "ready", PrepareOptions(5.0, workers=1))
     (ready,) = made.cases
     for phase in ready.images:
         own, like = _array(made.image(ready, phase)), _array(made.path(ready.paired[phase]))
@@ -158,5 +158,5 @@ def test_counterparts_move_with_their_scans(raw_cohort: Cohort, tmp_path: Path) 
         raw_cohort.root / "a_venous_paired.nii.gz",
         "int16",
     )
-    with pytest.raises(CohortError, match="another grid than the venous scan whose counterpart it is"):
-        prepare_cohort(cohort, tmp_path / "again", 5.0, workers=1, progress=False)
+    with pytest.raises(CohortError, match="another grid than the venous scan that it is paired with"):
+        prepare(cohort, tmp_path / "again", PrepareOptions(5.0, workers=1))

@@ -6,10 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from jssr.core.grid import Grid
+from jssr.core.volume import Volume
 from jssr.errors import CohortError
 from jssr.io.cohort import Case, Cohort
+from jssr.io.images import write_image
 
 GOOD = {
     "name": "phantom",
@@ -192,3 +196,22 @@ def test_a_folder_of_radiographs_with_masks_is_a_cohort(tmp_path):
     (tmp_path / "masks" / "b.png").unlink()
     with pytest.raises(CohortError, match="no file in images/ has one of its name in masks/"):
         Cohort.load(tmp_path)
+
+
+def test_a_cohort_knows_the_modality_of_a_phase(tmp_path):
+    grid = Grid.of((6, 6, 6), 2.0)
+    for phase in ("venous", "t1"):
+        write_image(Volume(torch.zeros(1, 6, 6, 6), grid), tmp_path / f"{phase}.nii.gz", "int16")
+    case = Case(id="a", images={phase: f"{phase}.nii.gz" for phase in ("venous", "t1")})
+    made = Cohort(name="c", reference_phase="venous", cases=[case], modalities={"t1": "mr"}, root=tmp_path)
+    made.save()
+    read = Cohort.load(tmp_path)
+    scan = read.scan(read.cases[0], "t1")
+    assert scan.modality == "mr" and scan.origins["modality"] == "cohort"
+    assert read.scan(read.cases[0], "venous").modality is None
+    assert read.digest(case) != read.model_copy(update={"modalities": {}}).digest(case)
+    for wrong, said in (({"t2": "mr"}, 'modalities name the phase "t2"'), ({"t1": "pet"}, "modalities.t1")):
+        content = {**json.loads((tmp_path / "cohort.json").read_text()), "modalities": wrong}
+        (tmp_path / "cohort.json").write_text(json.dumps(content))
+        with pytest.raises(CohortError, match=said):
+            Cohort.load(tmp_path)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jssr.cohorts.prepare import prepare_cohort
+from jssr.cohorts.prepare import PrepareOptions, prepare
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
@@ -35,7 +35,7 @@ def cohort(tmp_path_factory):
         cases.append(case)
     names = {"label_names": {1: "right lung", 2: "left lung"}, "regions": {"lungs": ["right lung", "left lung"]}}
     Cohort.model_validate({"name": "rays", "reference_phase": "day0", "cases": cases, **names, "root": root}).save()
-    return prepare_cohort(Cohort.load(root), root / "prepared", 1.0, None, workers=1, progress=False, flat=64)
+    return prepare(Cohort.load(root), root / "prepared", PrepareOptions(1.0, None, workers=1, pixels=64))
 
 
 def source(cohort, **changes):
@@ -118,7 +118,7 @@ def test_masks_as_pictures_of_radiographs_with_a_spacing(tmp_path):
         grid = Grid.of((40, 30), 0.2 if part == "images" else 1.0)
         volume = volume_of(values.T.astype(np.uint16 if part == "images" else np.uint8), grid, "labels")
         write_image(volume, tmp_path / part / f"a{kind}")
-    done = prepare_cohort(Cohort.load(tmp_path), tmp_path / "out", 1.0, None, workers=1, progress=False, flat=40)
+    done = prepare(Cohort.load(tmp_path), tmp_path / "out", PrepareOptions(1.0, None, workers=1, pixels=40))
     labels = read_image(done.path(done.cases[0].labels["radiograph"]), "labels").array
     assert 0.4 < labels.mean() / 0.75 < 0.6  # of a square that the image fills to three quarters
 
@@ -131,9 +131,7 @@ def test_what_was_prepared_for_another_recipe_is_refused(cohort):
         source_of(load_recipe("jssr-compact"), cohort, None, 1.0)
     assert isinstance(source_of(plan.changed(preprocessing={"pixels": 64}), cohort, None, 1.0), MadePairs)
     with pytest.raises(CohortError, match="this recipe is for 3D images"):
-        prepare_cohort(
-            Cohort.load(cohort.root.parent), cohort.root.parent / "x", 1.0, dims=(3,), workers=1, progress=False
-        )
+        prepare(Cohort.load(cohort.root.parent), cohort.root.parent / "x", PrepareOptions(1.0, dims=(3,), workers=1))
 
 
 def test_a_shift_below_zero_makes_no_ct_of_a_radiograph():

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from jssr.api.session import OnProgress, Steps, check_options
-from jssr.cohorts.check import check_cohort
+from jssr.api.session import OnProgress, check_options
+from jssr.cohorts import check as checks
+from jssr.cohorts import prepare as preparation
 from jssr.cohorts.check_report import CheckReport
-from jssr.cohorts.check_use import Use
-from jssr.cohorts.paired import LEAST_DICE, Made, check_pairs, make_counterparts, training_cases
-from jssr.cohorts.prepare import prepare_cohort
+from jssr.cohorts.paired import LEAST_DICE, Made, PairedOptions, check_pairs, make_paired
 from jssr.errors import JssrError
 from jssr.io.cohort import Cohort
-from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
 
 __all__ = ["PrepareOptions", "Prepared", "check", "cohort_of", "prepare"]
@@ -51,16 +49,8 @@ def check(
     plan = load_recipe(recipe or "jssr-compact", list(overrides))
     if recipe:
         build_system(plan)  # a recipe that cannot be built is refused before the scans are read
-    patients = cohort_of(cohort)
-    return check_cohort(patients, plan.preprocessing.spacing, use=_use_of(plan) if recipe else None)
-
-
-def _use_of(plan: Recipe) -> Use:
-    to, training = plan.preprocessing, plan.training
-    return Use(
-        plan.name, to.reference_phase, to.moving, plan.network.structures, training.needs, to.dims,
-        training.deform is not None, training.labelled,
-    )  # fmt: skip
+    spacing = plan.preprocessing.spacing
+    return checks.check(cohort_of(cohort), plan if recipe else None, spacing, on_progress)
 
 
 class PrepareOptions(TypedDict, total=False):
@@ -120,13 +110,14 @@ def prepare(
     structures = options.get("structures")
     if pairs:
         check_pairs(source, structures)
-    done = prepare_cohort(
-        source, out, spacing or to.spacing, to.window, options.get("rigid", True), workers,
-        keep_going=options.get("keep_going", False), flat=to.pixels, dims=to.dims,
+    how = preparation.PrepareOptions(
+        spacing or to.spacing, to.window, options.get("rigid", True), to.pixels, to.dims, workers,
+        options.get("keep_going", False),
     )  # fmt: skip
+    done = preparation.prepare(source, out, how, on_progress)
     if not pairs:
         return Prepared(done)
-    steps = Steps(len(training_cases(done)), on_progress, "pairs")
     dice = options.get("least_dice")
-    made = make_counterparts(done, structures, LEAST_DICE if dice is None else dice, threads=workers, on_case=steps.end)
+    least = LEAST_DICE if dice is None else dice
+    made = make_paired(done, PairedOptions(structures, least, threads=workers), on_progress)
     return Prepared(Cohort.load(out), tuple(made))

@@ -157,8 +157,9 @@ def check(
     with session.progress() as show:
         report = jssr.check(cohort, recipe=recipe, overrides=override or (), on_progress=show)
     from jssr.cli.guard import REFUSED
+    from jssr.cli.tables import check_tables
 
-    session.finish(report.to_dict(), report.render())
+    session.finish(report.to_dict(), *check_tables(report))
     if not report.ok:
         typer.echo(f"error: {cohort}: {len(report.errors)} errors; the first: {report.errors[0].what}", err=True)
         raise typer.Exit(REFUSED)
@@ -196,7 +197,7 @@ def prepare(cohort: CohortFolder, out: Out, options: PrepareOptions, session: Se
     """Put every case of a cohort onto one grid for training: rigid alignment, crop, window, resample.
 
     Cases that are done already are kept; an interrupted run continues. With --pairs, pairs whose organs still do not
-    fit are dropped; counterparts.csv lists them.
+    fit are dropped; paired.csv lists them.
 
     Example: jssr prepare cohort -o prepared
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
@@ -21,6 +22,7 @@ from jssr.report.tables import Summary, lines, title_of
 if TYPE_CHECKING:
     from jssr.api.evaluation import Measured
     from jssr.api.results import WeightsInfo
+    from jssr.cohorts.check_report import CheckReport
     from jssr.cohorts.paired import Made
     from jssr.io.dicom.phases import Named
     from jssr.registration.result import Registration
@@ -136,6 +138,18 @@ def rich_table(summary: Summary) -> Table:
     for line in lines(summary):
         table.add_row(*(f"[bold]{escape(text)}[/bold]" if best else escape(text) for text, best in line))
     return table
+
+
+def check_tables(report: CheckReport) -> list[RenderableType]:
+    """What `jssr check` found: a row for each phase, then the findings."""
+    table = Table(title=f"{report.cohort}: {report.cases} cases", title_justify="left")
+    rows = report.rows()
+    for name in rows[0] if rows else ():
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*map(escape, row.values()))
+    styles = {"error": "red", "warning": "yellow"}
+    return [table, *(Text(words, style=styles.get(level, "")) for level, words in report.remarks())]
 
 
 def pairs_rows(pairs: Sequence[Made]) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Cohorts checked, prepared, and paired with counterparts."""
+"""Cohorts checked, prepared, and given paired ground truth."""

@@ -21,9 +21,8 @@ from jssr.io.images import read_image
 from jssr.io.points import read_points
 from jssr.io.transforms import read_transform
 from jssr.preprocessing.intensity import NO_DATA
-from jssr.preprocessing.modality import modality_of
+from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
-from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.rigid import overlap
 from jssr.recipes.config import Recipe
 
@@ -91,7 +90,9 @@ def _check_case(
         digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
         seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
         labels = _check_labels(cohort, case, phase, volume, report)
-        volume, doubts = (volume, ()) if phase in kinds else decide_modality(volume, cohort=cohort.modalities.get(phase))
+        volume, doubts = (
+            (volume, ()) if phase in kinds else decide_modality(volume, cohort=cohort.modalities.get(phase))
+        )
         for doubt in doubts:
             add("warning", doubt)
         modality = kinds.get(phase) or modality_of(volume)

@@ -53,7 +53,7 @@ class Estimate:
 
 @dataclass
 class CheckReport:
-    """The outcome. `ok` is False where an error was found; `to_dict()` is all of it, `rows()` and `remarks()` what is printed."""
+    """The outcome. `ok` is False where an error was found; `to_dict()` is all, `rows()` and `remarks()` are printed."""
 
     cohort: str
     cases: int

@@ -1,4 +1,5 @@
-"""Whether a cohort has what a recipe learns from: its phases, label maps, structures, paired ground truth, kind of image."""
+"""Whether a cohort has what a recipe learns from: its phases, label maps, structures, paired ground truth, kind of
+image."""
 
 from __future__ import annotations
 

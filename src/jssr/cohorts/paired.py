@@ -25,7 +25,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
-from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.atomic import atomic_path
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
@@ -166,9 +166,7 @@ def _note(cohort: Cohort, good: set[str]) -> None:
         temporary.write_text(json.dumps(prepared, indent=1) + "\n", encoding="utf-8")
 
 
-def _kept_or_made(
-    cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], options: PairedOptions
-) -> Made:
+def _kept_or_made(cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], options: PairedOptions) -> Made:
     """What was made of a pair before, where files and options are the same; else it is made now."""
     store = Store(cohort.root, PAIRED)
     case.paired.clear()
@@ -209,7 +207,10 @@ def _make(cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], optio
     folds = regularity(found).folds
     kept = by_demons >= options.least_dice and folds <= options.most_folds
     if kept:
-        for phase, scan, grid, transform in ((reference_phase, x, y.grid, found), (other, y, x.grid, found.inverse(x.grid))):
+        for phase, scan, grid, transform in (
+            (reference_phase, x, y.grid, found),
+            (other, y, x.grid, found.inverse(x.grid)),
+        ):
             name = f"{case.id}/{phase}_paired.nii.gz"
             write_image(scan.moved(grid, transform), cohort.root / name, "int16")
             case.paired[phase] = name

@@ -57,8 +57,8 @@ def prepared_flat(cohort: Cohort) -> int | None:
 
 
 def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """What prepared.json says of each scan ("phases") or its paired ground truth ("paired"); nothing for a cohort that was not
-    prepared."""
+    """What prepared.json holds of each scan ("phases") or its paired ground truth ("paired"); nothing for a cohort that
+    was not prepared."""
     try:
         told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))
         return {case: entry.get(part) or {} for case, entry in told["cases"].items()}

@@ -122,7 +122,9 @@ class Cohort(_Entry):
                 )
         unknown = [phase for phase in self.modalities if phase not in self.phases]
         if unknown:
-            raise ValueError(f'modalities name the phase "{unknown[0]}", which no case has; there are {', '.join(self.phases)}')
+            raise ValueError(
+                f'modalities name the phase "{unknown[0]}", which no case has; there are {", ".join(self.phases)}'
+            )
         names = list(self.label_names.values())
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
