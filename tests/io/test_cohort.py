@@ -201,7 +201,7 @@ def test_a_folder_of_radiographs_with_masks_is_a_cohort(tmp_path):
 def test_a_cohort_knows_the_modality_of_a_phase(tmp_path):
     grid = Grid.of((6, 6, 6), 2.0)
     for phase in ("venous", "t1"):
-        write_image(Volume(torch.zeros(1, 6, 6, 6), grid), tmp_path / f"{phase}.nii.gz", "int16")
+        write_image(Volume(torch.arange(216.0).view(1, 6, 6, 6), grid), tmp_path / f"{phase}.nii.gz", "int16")
     case = Case(id="a", images={phase: f"{phase}.nii.gz" for phase in ("venous", "t1")})
     made = Cohort(name="c", reference_phase="venous", cases=[case], modalities={"t1": "mr"}, root=tmp_path)
     made.save()
