@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,11 +13,20 @@ from typing import Any
 import pytest
 import typer
 
+from jssr.recipes import RECIPES
+from jssr.recipes.load import load_recipe
+
 ROOT = Path(__file__).parents[1]
 ARCHIVE = ROOT / "docs" / "notebook"  # stands as it was written
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "projects").rglob("*.md")),
+]
 LIVE = [page for page in PAGES if ARCHIVE not in page.parents]
 README_LINES = 120
+NEW_FILES = {"add-a-system.md", "add-a-metric.md", "add-a-descriptor.md"}
+"""Pages that tell the reader to write a file."""
 FOREIGN = {"--fout"}
 """Options of other programs (FSL's fnirt)."""
 
@@ -94,3 +104,36 @@ def test_the_check_sees_what_is_wrong() -> None:
     assert wrong_words("jssr registr a b -o out") == ["registr"]
     assert wrong_words("jssr register a b -o out --sytem rigid") == ["register --sytem"]
     assert wrong_words("jssr --debug register a b -o out --system rigid") == []
+
+
+# Recipes and files
+
+
+@pytest.mark.parametrize("page", LIVE, ids=name_of)
+def test_recipes_exist(page: Path) -> None:
+    words = re.findall(r"(?<![\w/.-])[a-z0-9-]+-compact(?![\w.-])", page.read_text(encoding="utf-8"))
+    assert set(words) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("page", LIVE, ids=name_of)
+def test_files_of_the_repository_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w/.])(?:src|tests|benchmarks|projects|findings|docs)/[\w./-]*\w", text)
+    named = [name for name in named if not re.search(r"/[A-Z]+(/|$)", name)]  # a placeholder
+    assert [name for name in named if not (ROOT / name).exists() and page.name not in NEW_FILES] == []
+
+
+def overridden() -> Iterator[tuple[str, list[str]]]:
+    """Recipe and overrides of every documented command with `--set`."""
+    for page in LIVE:
+        for line in lines_of_code(page.read_text(encoding="utf-8")):
+            words = shlex.split(line) if line.startswith(("jssr train", "jssr check")) else []
+            if "--set" in words:
+                recipe = words[words.index("--recipe") + 1] if "--recipe" in words else words[2]
+                yield recipe, [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+
+
+@pytest.mark.parametrize(("recipe", "overrides"), list(overridden()))
+def test_overrides_are_keys_of_the_recipe(recipe: str, overrides: list[str], monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    load_recipe(recipe, overrides)
