@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jssr.evaluation.statistics import compare, comparisons_markdown
 from jssr.metrics.results import CaseResult
-from jssr.report.tables import lines, markdown_row, read_csv, summarise, title_of
+from jssr.report.tables import lines, markdown_table, read_csv, summarise, title_of
 
 Key = tuple[str, str]
 """Metric and structure."""
@@ -61,8 +61,7 @@ def table(results: Sequence[CaseResult], rows: Sequence[str], columns: Sequence[
     body = []
     for row in zip(*map(lines, blocks), strict=True):  # of one method, its line in each block
         body.append([row[0][0][0], *(f"**{text}**" if best else text for _, (text, best) in row)])
-    head = [["mean (sd)", *map(title_of, blocks)], ["---", *["---:"] * len(columns)]]
-    return "\n".join(map(markdown_row, [*head, *body])) + "\n"
+    return markdown_table([["mean (sd)", *map(title_of, blocks)], *body])
 
 
 def tested(results: Sequence[CaseResult], method: str, against: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jssr.cohorts.store import same_settings
 from jssr.core.transform import Displacement, Transform
-from jssr.errors import JssrError, nearest
+from jssr.errors import JssrError, nearest, requires
 from jssr.evaluation.alignment import rigid_file, rigid_of, start_of
 from jssr.evaluation.methods import BEFORE, Alignment, check_methods, rows_markdown
 from jssr.evaluation.runner import Failure, OnCase, RunOptions, cases_of, check_run, first_grid, run
@@ -25,7 +25,7 @@ from jssr.metrics.results import CaseResult, value_of
 from jssr.preprocessing.start2d import from_start, placed, unknown_spacing
 from jssr.report.comparison import method_rows
 from jssr.report.figures import box_plot, figure_png
-from jssr.report.tables import PIXELS, Summary, markdown, markdown_row, summarise, write_csv
+from jssr.report.tables import PIXELS, Summary, markdown, markdown_table, summarise, write_csv
 
 __all__ = ["Benchmark", "BenchmarkOptions", "benchmark", "table_one", "table_two"]
 
@@ -103,6 +103,7 @@ def benchmark(
             failed.
     """
     options, out = options or BenchmarkOptions(), Path(out)
+    requires("benchmark", "statsmodels")  # now, not after hours of work
     cases = cases_of(cohort, options.split)
     fixed = options.fixed or cohort.reference_phase
     grid = first_grid(cohort, cases, fixed)
@@ -242,8 +243,7 @@ def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
 
 
 def _failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
-    lines = ["| row | case | phase | why |", "| --- | --- | --- | --- |"]
-    return "\n".join([*lines, *map(markdown_row, failed)]) + "\n"
+    return markdown_table([("row", "case", "phase", "why"), *failed], "---")
 
 
 def _write_figures(

@@ -29,6 +29,7 @@ from jssr.preprocessing.rigid import RigidResult
 from jssr.recipes.project import split
 from jssr.registration.model import UNTRAINED, Model, load_model
 from jssr.registration.pipeline import prepare, solve, structure_of
+from jssr.report.tables import markdown_table
 
 __all__ = ["BEFORE", "ON", "Alignment", "check_methods", "methods_of", "model_of", "rows_markdown", "run_name"]
 
@@ -220,12 +221,12 @@ def rows_markdown(methods: Sequence[Alignment], measured: Mapping[str, Sequence[
         measured: of `Run`.
         flat: the scans are 2D.
     """
-    lines = ["| row | what | measured with |", "| --- | --- | --- |"]
+    rows = [["row", "what", "measured with"]]
     for one in methods:
         how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
-        lines.append(f"| {one.name} | {one.described(flat)} | {how} |")
+        rows.append([one.name, one.described(flat), how])
     note = "" if flat else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
-    return "\n".join(lines) + "\n" + note
+    return markdown_table(rows, "---") + note
 
 
 def _how(made: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
-"""Is one method better than another? Paired tests and intervals over patients, never over scans; and how many pairs it
-leaves worse than another does.
+"""Is one method better than another? Paired tests and intervals over patients, and how many pairs one leaves worse.
 
-The scans of one patient share anatomy and reference_phase: they are averaged first, and what is compared are patients.
+The scans of one patient share anatomy and the fixed scan: they are averaged first, and patients are compared.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, wilcoxon
 
+from jssr.errors import requires
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
-from jssr.report.tables import markdown_row
+from jssr.report.tables import markdown_table
 
 __all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
 
@@ -114,11 +114,11 @@ def worse_markdown(results: Sequence[CaseResult], before: str, wanted: Sequence[
     if not columns:
         return ""
     titles = [entry(m).name + (f", {s}" if s else "") for m, s in columns]
-    lines = [["pairs worse than " + before, *titles], ["---"] + ["---:"] * len(titles)]
+    rows = [["pairs worse than " + before, *titles]]
     for method in dict.fromkeys(m for counts in columns.values() for m in counts):
         cells = [counts.get(method) for counts in columns.values()]
-        lines.append([method, *("-" if cell is None else "{} of {}".format(*cell) for cell in cells)])
-    return "\n".join(map(markdown_row, lines)) + "\n"
+        rows.append([method, *("-" if cell is None else "{} of {}".format(*cell) for cell in cells)])
+    return markdown_table(rows)
 
 
 def _patients(results: Sequence[CaseResult], method: str, metric: str, structure: str) -> dict[str, dict[str, float]]:
@@ -145,29 +145,27 @@ def _interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float
 
 
 def _holm(found: list[Comparison]) -> list[Comparison]:
-    """Multiply the k-th smallest of m p-values by m - k + 1, and keep them rising."""
-    order = sorted(range(len(found)), key=lambda i: found[i].p)
-    out, highest = list(found), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(found) - rank) * found[i].p))
-        out[i] = replace(found[i], p_holm=highest)
-    return out
+    """Correct for the number of comparisons after Holm."""
+    if not found:
+        return found
+    requires("benchmark", "statsmodels")
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = multipletests([c.p for c in found], method="holm")[1]
+    return [replace(c, p_holm=float(p)) for c, p in zip(found, corrected, strict=True)]
 
 
 def comparisons_markdown(blocks: Sequence[Sequence[Comparison]]) -> str:
     """Print comparisons as Markdown tables, one for each metric."""
     out = []
     for block in (b for b in blocks if b):
-        first = block[0]
-        about = entry(first.metric)
+        first, about = block[0], entry(block[0].metric)
         of = f", {first.structure}" if first.structure else ""
-        lines = [
-            f"| {about.title}{of}: minus {first.against} | mean difference | 95 % interval | n | p | p (Holm) |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |",
-        ]
+        title = f"{about.title}{of}: minus {first.against}"
+        rows = [[title, "mean difference", "95 % interval", "n", "p", "p (Holm)"]]
         for c in block:
-            values = [about.text(v, "+") for v in (c.difference, c.low, c.high)]
-            interval = f"{values[1]} to {values[2]}" if math.isfinite(c.low) else "-"
-            lines.append(f"| {c.method} | {values[0]} | {interval} | {c.n} | {c.p:.2g} | {c.p_holm:.2g} |")
-        out.append("\n".join(lines))
-    return "\n\n".join(out) + "\n"
+            difference, low, high = (about.text(v, "+") for v in (c.difference, c.low, c.high))
+            interval = f"{low} to {high}" if math.isfinite(c.low) else "-"
+            rows.append([c.method, difference, interval, str(c.n), f"{c.p:.2g}", f"{c.p_holm:.2g}"])
+        out.append(markdown_table(rows))
+    return "\n".join(out)

@@ -15,7 +15,7 @@ from jssr.io.atomic import atomic_path
 from jssr.metrics.entries import Metric, entry
 from jssr.metrics.results import CaseResult, split_key, value_of
 
-__all__ = ["COLUMNS", "PIXELS", "Cell", "Summary", "lines", "markdown", "markdown_row", "read_csv", "summarise",
+__all__ = ["COLUMNS", "PIXELS", "Cell", "Summary", "lines", "markdown", "markdown_table", "read_csv", "summarise",
            "title_of", "write_csv"]  # fmt: skip
 
 COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
@@ -185,17 +185,17 @@ def lines(summary: Summary) -> list[list[tuple[str, bool]]]:
     ]
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+def markdown_table(rows: Sequence[Sequence[str]], align: str = "---:") -> str:
+    """A Markdown table; the first row is its head, the first column is set to the left."""
+    ruled = [rows[0], ["---", *[align] * (len(rows[0]) - 1)], *rows[1:]]
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in ruled]
+    return "\n".join(lines) + "\n"
 
 
 def markdown(*summaries: Summary) -> str:
     """Print summaries as Markdown tables, mean (sd) of the cases, the best of each column bold."""
     blocks = []
     for summary in summaries:
-        head = [title_of(summary), *summary.phases]
         body = [[f"**{text}**" if best else text for text, best in line] for line in lines(summary)]
-        rows = [head, ["---"] + ["---:"] * len(summary.phases), *body]
-        blocks.append("\n".join(map(markdown_row, rows)))
-    return "\n\n".join(blocks) + "\n"
+        blocks.append(markdown_table([[title_of(summary), *summary.phases], *body]))
+    return "\n".join(blocks)
