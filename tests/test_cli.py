@@ -302,13 +302,38 @@ def test_segment_writes_the_names_of_its_labels(weights, tmp_path):
     assert json.loads((tmp_path / "organs.json").read_text()) == {"1": "liver", "2": "spleen"}
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
-def test_memory_is_kept_here_and_in_workers(monkeypatch):
-    from jssr.cli.memory import keep_freed_memory
+MEMORY = """
+import subprocess, sys
+import numpy as np
+from jssr.cli.memory import keep_freed_memory
 
-    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
-    assert keep_freed_memory()
-    assert os.environ["MALLOC_MMAP_MAX_"] == "0"
+def held():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) / 1024
+
+kept = sys.argv[1] == "keep" and keep_freed_memory()
+before = held()
+array = np.ones(2**24)  # 128 MiB
+del array
+print(held() - before)
+if kept:  # a worker inherits it
+    print(subprocess.run([sys.executable, __file__, "inherit"], capture_output=True, text=True).stdout)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of the GNU C library")
+def test_freed_memory_is_kept_here_and_in_workers(tmp_path):
+    (tmp_path / "memory.py").write_text(MEMORY)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    env["PYTHONPATH"] = str(Path(jssr.__file__).parents[1])
+
+    def held(how):
+        run = subprocess.run(
+            [sys.executable, tmp_path / "memory.py", how], check=True, capture_output=True, text=True, env=env
+        )
+        return [float(word) for word in run.stdout.split()]
+
+    assert held("plain")[0] < 20
+    assert len(kept := held("keep")) == 2 and min(kept) > 100
 
 
 def test_a_system_without_training_is_not_trained(cohort, tmp_path):

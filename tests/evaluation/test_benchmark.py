@@ -215,7 +215,7 @@ def test_a_method_has_a_process_of_its_own():
 
 
 def test_a_worker_that_is_told_to_end_takes_no_other_case(tmp_path):
-    with pytest.raises(JssrError, match="a worker ended before its work was done"):
+    with pytest.raises(JssrError, match="a worker process ended before its work was done"):
         list(in_processes(partial(_ended, tmp_path), ["first", "second"], 1, apart=True))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "first cleaned"]
 

@@ -1,4 +1,4 @@
-"""The same job on many items, in a few processes."""
+"""The same job on many items, in a few processes that end when their parent does."""
 
 from __future__ import annotations
 
@@ -61,14 +61,16 @@ def in_processes(
         try:
             for item in items:
                 with _uninterrupted():  # a worker is started here, and inherits it
-                    waiting[pool.submit(_whole, job, item)] = item
+                    waiting[pool.submit(_do, job, item)] = item
                 if len(waiting) >= 2 * workers:  # results of any size are fetched as they come
                     yield from _finished(waiting)
             while waiting:
                 yield from _finished(waiting)
         except BrokenProcessPool:
-            said = "a worker ended before its work was done; was it killed, or is memory short? Fewer workers need less"
-            raise WorkerError(said) from None
+            raise WorkerError(
+                "a worker process ended before its work was done: check whether it was killed or memory is short; "
+                "fewer workers need less"
+            ) from None
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()
@@ -83,8 +85,8 @@ def shared(workers: int, items: int) -> tuple[int, int]:
     return count, 1 if count > 1 else torch.get_num_threads()
 
 
-def _whole(job: Callable[[T], R], item: T) -> R:
-    """Do a job in a worker; one that is told to end does so, instead of handing that on and taking the next item."""
+def _do(job: Callable[[T], R], item: T) -> R:
+    """Do a job in a worker; after SIGTERM the worker ends instead of taking the next item."""
     try:
         return job(item)
     except SystemExit as end:  # raised by the handler below: what the job had open has been cleaned up
@@ -100,8 +102,10 @@ def _begin(threads: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process of `multiprocessing` end when its parent does, killed or not: a tool may work on one pair for
-    half an hour, and nobody would take its result."""
+    """End this process of `multiprocessing` when its parent ends, killed or not.
+
+    A peer may work half an hour on a pair, and nobody would take its result.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -117,7 +121,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal: workers leave it to their parent, which ends them."""
+    """Ctrl-C reaches every process of a terminal: workers ignore it, and their parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

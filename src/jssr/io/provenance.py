@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from jssr._version import __version__
 from jssr.io.programs import forget_programs, held_mb, programs_peak_mb
 
@@ -71,6 +69,8 @@ def forget_peak() -> None:
 
 def provenance(device: str, deterministic: bool) -> dict[str, Any]:
     """Versions and machine, as plain data."""
+    import torch
+
     return {
         "versions": {
             "jssr": __version__,

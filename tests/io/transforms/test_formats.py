@@ -19,6 +19,7 @@ from jssr.core.volume import volume_of
 from jssr.errors import OutputError, TransformError
 from jssr.io import formats
 from jssr.io.images import write_image
+from jssr.io.itk_elastix import itk_image, modules
 from jssr.io.transforms import (
     Images,
     fsl,
@@ -137,19 +138,20 @@ def blobs(grid: Grid, shift: float = 0.0) -> np.ndarray:
 
 def test_elastix_as_elastix_itself_says(tmp_path: Path) -> None:
     """A rigid map and the splines that start from it, as elastix's files, against transformix on points."""
-    import itk
+    from itk import itkTransformixFilterPython
 
+    parameters, registration = modules()
     grid = Grid.of((24, 22, 20), 2.0, (-22, -20, -18), TILT)
-    from jssr.io.itk_elastix import itk_image
-
     y, x = itk_image(blobs(grid), grid), itk_image(blobs(grid, 2.0), grid)
-    chosen = itk.ParameterObject.New()
+    chosen = parameters.elastixParameterObject.New()
     for stage in ("rigid", "bspline"):
         settings = dict(chosen.GetDefaultParameterMap(stage, 1, 12.0))
         settings["MaximumNumberOfIterations"] = ("20",)
         settings["WriteResultImage"] = ("false",)
         chosen.AddParameterMap(settings)
-    method = itk.ElastixRegistrationMethod.New(y, x)
+    method = registration.itkElastixRegistrationMethodIF3IF3.New()
+    method.SetFixedImage(y)
+    method.SetMovingImage(x)
     method.SetParameterObject(chosen)
     method.SetOutputDirectory(str(tmp_path))
     method.SetLogToConsole(False)
@@ -162,7 +164,8 @@ def test_elastix_as_elastix_itself_says(tmp_path: Path) -> None:
     marks = grid.world(np.random.default_rng(1).integers(3, 17, (12, 3)))
     listed = "\n".join(" ".join(f"{v:.6f}" for v in p) for p in marks)
     (tmp_path / "points.txt").write_text(f"point\n{len(marks)}\n{listed}\n")
-    apply = itk.TransformixFilter.New(x)
+    apply = itkTransformixFilterPython.itkTransformixFilterIF3.New()
+    apply.SetMovingImage(x)
     apply.SetTransformParameterObject(method.GetTransformParameterObject())
     apply.SetFixedPointSetFileName(str(tmp_path / "points.txt"))
     apply.SetOutputDirectory(str(tmp_path))
