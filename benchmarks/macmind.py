@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from jssr.cli.memory import keep_freed_memory
-from jssr.io.provenance import peak_memory_mb
+from jssr.io.provenance import peak_memory_mib
 from jssr.losses.descriptors import MacMIND
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     moved = b.requires_grad_()
     distance = seconds("distance of two images, forward", lambda: macmind.distance_of(a, moved))
     seconds("the same, backward", distance.backward)
-    print(f"peak memory, PyTorch included: {peak_memory_mb():.0f} MB")
+    print(f"peak memory, PyTorch included: {peak_memory_mib():.0f} MB")
 
 
 def seconds(what: str, do: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -30,7 +30,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     from jssr.evaluation.methods import Alignment
     from jssr.io.images import read_image
     from jssr.io.itk_elastix import load
-    from jssr.io.provenance import peak_memory_mb
+    from jssr.io.provenance import peak_memory_mib
     from jssr.registration.model import UNTRAINED, load_model, shipped_weights
 
     keep_freed_memory()
@@ -44,7 +44,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     source = str(shipped_weights("jssr")) if name == "jssr" else name
     refine = int(steps) if steps else (load_model(name).recipe.inference.refine if name in UNTRAINED else 0)
     _, seconds = Alignment(system, source, refine).align(Scans(y, x))
-    return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mb())), strict=True))
+    return dict(zip(COLUMNS, (system, size, y.grid.voxels, round(seconds, 2), round(peak_memory_mib())), strict=True))
 
 
 def plot(rows: list[dict[str, str]], path: Path) -> None:

@@ -10,21 +10,21 @@ import pytest
 PROGRAM = """
 import json, sys
 import numpy as np
-from jssr.io.provenance import forget_peak, peak_memory_mb
+from jssr.io.provenance import forget_peak, peak_memory_mib
 from jssr.io.programs import run_program
 forget_peak()  # what the imports took and gave back
-told = [peak_memory_mb()]
+told = [peak_memory_mib()]
 np.ones(80 * 2**20)  # 640 MiB
-told.append(peak_memory_mb())
+told.append(peak_memory_mib())
 forget_peak()
-told.append(peak_memory_mb())
+told.append(peak_memory_mib())
 run_program([sys.executable, "-c", "import time; held = b'1' * (500 * 2**20); time.sleep(0.5)"])
-told.append(peak_memory_mb())
+told.append(peak_memory_mib())
 forget_peak()
 held = np.ones(80 * 2**20)
-told.append(peak_memory_mb())
+told.append(peak_memory_mib())
 run_program(["sleep", "0.3"])  # small, called by a large process
-told.append(peak_memory_mb())
+told.append(peak_memory_mib())
 print(json.dumps(told))
 """
 

@@ -13,7 +13,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
 from jssr.peers import TOOLS, deeds, elastix
 from jssr.peers.base import isotropic
-from jssr.preprocessing.start2d import flat_start
+from jssr.preprocessing.start2d import start_2d
 
 SHIFT = np.array([6.0, -4.0, 5.0])
 """mm LPS: what lies at p in the fixed scan lies at p + SHIFT in the moving one."""
@@ -144,7 +144,7 @@ def test_elastix_takes_radiographs(name, monkeypatch):
         return volume_of(data.astype(np.float32), grid)
 
     fixed, moving = Grid.of((96, 96)), Grid.of((192, 192))
-    start = flat_start(fixed, moving)
+    start = start_2d(fixed, moving)
     pixels = [np.stack(np.meshgrid(*[np.arange(s) for s in g.shape], indexing="ij"), axis=-1) for g in (fixed, moving)]
     y = picture(fixed, pixels[0])
     x = picture(moving, (pixels[1] - 0.5 - shift) / 2)

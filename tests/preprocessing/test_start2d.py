@@ -7,12 +7,12 @@ from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
 from jssr.preprocessing.prepare import prepare_image, prepare_pair
-from jssr.preprocessing.start2d import flat_grid, flat_start, from_start, placed
+from jssr.preprocessing.start2d import from_start, grid_2d, placed, start_2d
 
 
 def test_pictures_start_middle_to_middle_and_side_to_side():
     """Of 100 x 80 and 300 x 200 pixels: three pixels for one."""
-    start = flat_start(Grid.of((100, 80)), Grid.of((300, 200)))
+    start = start_2d(Grid.of((100, 80)), Grid.of((300, 200)))
     assert start([49.5, 39.5]).tolist() == pytest.approx([149.5, 99.5])
     assert start([50.5, 39.5]).tolist() == pytest.approx([152.5, 99.5])
 
@@ -20,13 +20,13 @@ def test_pictures_start_middle_to_middle_and_side_to_side():
 def test_known_spacings_are_kept():
     """100 x 0.5 mm onto 300 x 0.2 mm: a millimetre stays one; wherever the headers say that they lie."""
     fixed, moving = Grid.of((100, 80), 0.5, (7, 7)), Grid.of((300, 200), 0.2, (-900, 0))
-    start = flat_start(fixed, moving)
+    start = start_2d(fixed, moving)
     assert start(fixed.centre).tolist() == pytest.approx(moving.centre.tolist())
     assert (start(fixed.centre + 1) - start(fixed.centre)).tolist() == pytest.approx([1, 1])
 
 
 def test_the_working_grid_is_square_and_holds_the_image():
-    grid = flat_grid(Grid.of((100, 80), 2.0, (5, 9)), 50)
+    grid = grid_2d(Grid.of((100, 80), 2.0, (5, 9)), 50)
     assert grid.shape == (50, 50) and grid.spacing.tolist() == pytest.approx([4, 4])
     assert grid.centre.tolist() == pytest.approx([5 + 99, 9 + 79])
 
@@ -40,7 +40,7 @@ def radiograph(shape, spacing=1.0, top=200.0):
 
 
 def test_a_pair_of_pictures_of_different_size_comes_onto_one_grid():
-    pair = prepare_pair(radiograph((100, 100)), radiograph((300, 300), top=5000.0), 1.0, None, flat=64)
+    pair = prepare_pair(radiograph((100, 100)), radiograph((300, 300), top=5000.0), 1.0, None, pixels=64)
     assert pair.fixed.shape == pair.moving.shape == (1, 1, 64, 64)
     assert float((pair.fixed - pair.moving).abs().mean()) < 0.03  # the same picture at another size and brightness
     assert bool((pair.fixed_mask == 1).all()) and pair.rigid is None
@@ -48,7 +48,7 @@ def test_a_pair_of_pictures_of_different_size_comes_onto_one_grid():
 
 
 def test_what_does_not_fill_the_square_has_no_data():
-    ready = prepare_image(radiograph((100, 50)), 1.0, None, flat=32)
+    ready = prepare_image(radiograph((100, 50)), 1.0, None, pixels=32)
     assert ready.mask[0, 0].sum(dim=1).tolist() == [16] * 32
     assert bool((ready.image[ready.mask == 0] == -1).all())
 
@@ -63,7 +63,7 @@ def test_what_a_map_does_beyond_the_start():
     """Four times the pixels, turned over, somewhere else: the start alone is no deformation, five pixels more are."""
     fixed = Grid.of((20, 16), 1.0)
     moving = Grid.of((80, 64), 1.0, (300.0, -40.0), np.array([[-1.0, 0.0], [0.0, 1.0]]))
-    start = flat_start(fixed, moving)
+    start = start_2d(fixed, moving)
     whole = start.displacement(fixed)
     assert whole.u.abs().max() > 100
     assert from_start(whole, fixed, moving).u.abs().max() < 1e-3

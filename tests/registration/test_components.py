@@ -1,6 +1,6 @@
 import torch
 
-from jssr.registration.components import largest_parts
+from jssr.registration.full_size import largest_parts
 
 
 def test_all_but_the_largest_piece_becomes_background():

@@ -1,7 +1,7 @@
 import torch
 
 from jssr.core import field as ff
-from jssr.registration.feature_optimiser import Features, refine
+from jssr.registration.instance_optimisation import Features, refine
 
 
 def _pair(shape=(24, 24, 24)):

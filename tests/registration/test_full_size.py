@@ -9,7 +9,7 @@ from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
 from jssr.io.itk import to_sitk
 from jssr.preprocessing.placement import canonical
-from jssr.registration.full_size import Classes, Map, continued, fullsize, labels_at
+from jssr.registration.full_size import Classes, FullTransform, continued, fullsize, labels_at
 from jssr.systems.base import Alignment
 
 WORKING = Grid.of((20, 18, 16), 5.0, (-48.0, -42.0, -38.0))
@@ -29,7 +29,7 @@ def smooth_map(amplitude=1.2):
     rigid = np.eye(4)
     rigid[:3, :3] = [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]
     rigid[:3, 3] = (6.0, -4.0, 3.0)
-    return Map(Displacement(u, WORKING), Affine(rigid))
+    return FullTransform(Displacement(u, WORKING), Affine(rigid))
 
 
 def scans():

@@ -7,8 +7,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.preprocessing.prepare import prepare_pair
 from jssr.registration import instance_optimisation as refinement
-from jssr.registration.feature_optimiser import Features
-from jssr.registration.instance_optimisation import refinement_grid, unlikeness
+from jssr.registration.instance_optimisation import Features, refinement_grid, unlikeness
 from jssr.registration.model import load_model
 from jssr.registration.pipeline import prepare
 from jssr.systems.base import Alignment
@@ -52,12 +51,19 @@ def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
     generator = torch.Generator().manual_seed(1)
     texture = ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=generator), 1.5)[0] * 400
     scan = Volume(texture, Grid.of((32, 32, 24), 4.0))
-    pair = prepare_pair(scan, scan, model.recipe.preprocessing.spacing, model.recipe.preprocessing.window, rigid=False)
+    pair = prepare_pair(
+        scan,
+        scan,
+        model.recipe.preprocessing.spacing,
+        model.recipe.preprocessing.window,
+        rigid=False,
+        finer=refinement_grid,
+    )
     tau = torch.full((1, 3, *pair.grid.shape), 3.0)
-    found, warnings = refinement.refine_pair(model, scan, scan, pair, Alignment(tau), 1)
+    found, warnings = refinement.refine_pair(model, pair, Alignment(tau), 1)
     assert warnings == (refinement.LOST,)
     assert found.u.abs().max() < 1
-    found, warnings = refinement.refine_pair(model, scan, scan, pair, Alignment(tau * 0), 1)
+    found, warnings = refinement.refine_pair(model, pair, Alignment(tau * 0), 1)
     assert warnings == ()
     assert found.u.abs().max() < 1
 
@@ -70,15 +76,18 @@ def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(mode
     grid = Grid.of((32, 32, 24), 4.0)
     scan, stranger = Volume(texture, grid), Volume(other, grid)
     pair = prepare_pair(
-        scan, stranger, model.recipe.preprocessing.spacing, model.recipe.preprocessing.window, rigid=False
+        scan,
+        stranger,
+        model.recipe.preprocessing.spacing,
+        model.recipe.preprocessing.window,
+        rigid=False,
+        finer=refinement_grid,
     )
     nothing = Alignment(torch.full((1, 3, *pair.grid.shape), 1e-3))
-    _, (warning,) = refinement.refine_pair(model, scan, stranger, pair, nothing, 1)
+    _, (warning,) = refinement.refine_pair(model, pair, nothing, 1)
     assert "0 % only" in warning
     assert "--system rigid" in warning
-    _, warnings = refinement.refine_pair(
-        load_model(checkpoint=model, descriptor="mind"), scan, stranger, pair, nothing, 1
-    )
+    _, warnings = refinement.refine_pair(load_model(checkpoint=model, descriptor="mind"), pair, nothing, 1)
     assert warnings == ()  # how far apart is usual is known of MIND-SSC alone
 
 
@@ -91,7 +100,7 @@ def test_it_is_said_where_two_films_are_not_alike():
     def warned(moving):
         pair = prepare(discrete, Volume(film, grid), Volume(moving, grid))
         tau = torch.full((1, 2, *pair.grid.shape), 1e-3)
-        return refinement.refine_pair(discrete, Volume(film, grid), Volume(moving, grid), pair, Alignment(tau), 1)[1]
+        return refinement.refine_pair(discrete, pair, Alignment(tau), 1)[1]
 
     (warning,) = warned(other)
     assert "The films look unlike each other" in warning

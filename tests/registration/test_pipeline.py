@@ -53,7 +53,7 @@ def test_result_says_what_happened(done, weights):
     result = done.result
     assert result["system"] == "jssr" and result["weights"]["file"] == str(weights)
     assert result["weights"]["checksum"] and result["provenance"]["versions"]["torch"] == torch.__version__
-    assert {"read", "prepare", "network", "fullsize", "inverse", "measure", "total"} <= set(result["seconds"])
+    assert {"read", "prepare", "network", "fullsize", "inverse", "measure", "total"} <= set(result["time_s"])
     assert result["covered_percent"] > 99 and result["rigid"] is None and result["folds_percent"] >= 0
     assert result["inverse_error_mm"]["mean"] < 0.4
     assert set(result["dice"]["segmentations"]) == {"initial", "network"}
@@ -89,7 +89,7 @@ def test_saved_files_fit_together(done, tmp_path):
     inner = (slice(2, -2),) * 3
     assert np.abs(ours - theirs)[inner].max() < 1e-3 * span
     saved = json.loads((out / "result.json").read_text())
-    assert saved["seconds"]["write"] > 0 and saved["peak_memory_mb"] > 0
+    assert saved["time_s"]["write"] > 0 and saved["peak_memory_mib"] > 0
     back = read_transform(out / "inverse.nii.gz")
     p = np.array([[4.0, -3, 2]])
     assert np.abs(back(read_transform(out / "displacement.nii.gz")(p)) - p).max() < 0.4
@@ -108,7 +108,7 @@ def test_the_report_outlines_the_label_maps_that_were_given(done, weights, tmp_p
     paths = tmp_path / "y.nii.gz", tmp_path / "x.nii.gz"
     out = jssr.register(*paths, checkpoint=weights, rigid=False, **given).save(tmp_path / "out", report=False)
     told = json.loads((out / "result.json").read_text())
-    assert told["fixed"]["labels"] == "../py.nii.gz" and told["moving"]["labels"] == "../px.nii.gz"
+    assert told["fixed"]["labels_path"] == "../py.nii.gz" and told["moving"]["labels_path"] == "../px.nii.gz"
     again = view_of(out)
     torch.testing.assert_close(again.moving_seg.data, view.moving_seg.data)
     assert float((again.moved_seg.data != view.moved_seg.data).float().mean()) < 1e-3
@@ -199,7 +199,7 @@ def test_refining_brings_the_ball_home(model):
     found = jssr.register(fixed, moving, checkpoint=model, rigid=False, refine=40, **known)
     assert list(found.states) == ["initial", "network", "refined"]
     assert found.states["refined"]["dice/liver"] > found.states["network"]["dice/liver"] + 0.02
-    assert found.states["refined"]["folds"] < 0.5 and "refine" in found.result["seconds"]
+    assert found.states["refined"]["folds"] < 0.5 and "refine" in found.result["time_s"]
 
 
 def test_segment_and_synthesise(model):

@@ -13,9 +13,9 @@ from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError
 from jssr.io.images import read_image
-from jssr.preprocessing.start2d import flat_start
+from jssr.preprocessing.start2d import start_2d
 from jssr.recipes.config import Network, Preprocessing, Recipe
-from jssr.registration.full_size import Map
+from jssr.registration.full_size import FullTransform
 from jssr.registration.model import Model
 from jssr.registration.pipeline import register, segment
 from jssr.systems.base import Alignment, System
@@ -35,7 +35,7 @@ def bent():
     i = torch.linspace(0, 3.0, 200)[:, None].expand(200, 160)
     u = torch.stack([9 + 2 * torch.sin(i), -5 + 2 * torch.cos(i)])
     grid = Grid.of((400, 320))
-    truth = Chain(Displacement(u, fixed.grid), flat_start(fixed.grid, grid))
+    truth = Chain(Displacement(u, fixed.grid), start_2d(fixed.grid, grid))
     moving = resample(fixed, grid, truth.inverse(), fill=0.0)
     return fixed, Volume(moving.data, grid, name="moving"), truth
 
@@ -176,7 +176,7 @@ def test_a_turned_map_has_an_inverse():
         matrix[:2, 2] = grid.centre - matrix[:2, :2] @ grid.centre + [2.0, -1.0]
         bend = torch.stack([torch.sin(torch.arange(48.0) / 9)[:, None].expand(48, 48)] * 2)
         whole = Chain(Displacement(bend, grid), Affine(matrix)).displacement(grid)
-        back = Map(whole, Affine.identity(2)).inverse(grid)
+        back = FullTransform(whole, Affine.identity(2)).inverse(grid)
         q = grid.world(np.random.default_rng(0).uniform(16, 32, (50, 2)))
         assert np.linalg.norm(whole(back(q)) - q, axis=1).max() < 0.1, angle
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from jssr.api.session import OnProgress, Steps, check_options, set_threads
 from jssr.core.volume import Volume
@@ -17,15 +17,16 @@ from jssr.io.output import check_output, write_json
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
 from jssr.registration import pipeline
 from jssr.registration import study as studies
-from jssr.registration.inputs import Landmarks, image_of
+from jssr.registration.inputs import image_of
 from jssr.registration.model import Model, segmenting_model
+from jssr.registration.options import OptionsDict, RegistrationOptionsDict
 from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
 if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
 
-__all__ = ["ModelOptions", "RegisterOptions", "Segmentation", "align", "register", "segment", "series", "synthesise"]
+__all__ = ["ModelOptions", "Segmentation", "align", "register", "segment", "series", "synthesise"]
 
 PathLike = str | os.PathLike[str]
 STAGES = 8
@@ -41,25 +42,6 @@ class ModelOptions(TypedDict, total=False):
     deterministic: bool
 
 
-class AlignOptions(ModelOptions, total=False):
-    """How pairs are aligned."""
-
-    refine: int | None
-    descriptor: str | None
-    rigid: bool
-    initial: Literal["geometry", "centre"]
-
-
-class RegisterOptions(AlignOptions, total=False):
-    """How one pair is aligned, and what is known of it."""
-
-    fixed_labels: Image | None
-    moving_labels: Image | None
-    fixed_landmarks: Landmarks | None
-    moving_landmarks: Landmarks | None
-    structures: Mapping[str, Sequence[int]] | None
-
-
 def register(
     fixed: Image,
     moving: Image,
@@ -70,7 +52,7 @@ def register(
     anonymise: bool = False,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
-    **options: Unpack[RegisterOptions],
+    **options: Unpack[RegistrationOptionsDict],
 ) -> Registration:
     """Align the moving scan to the fixed one: `jssr register`.
 
@@ -91,6 +73,8 @@ def register(
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
+        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses from the
+            intensities.
         initial: where the rigid step begins: "geometry" (the headers) or "centre" (the bodies' centres on one another).
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
@@ -109,7 +93,7 @@ def register(
         OutputError: `out` cannot be written; what was there stays.
         ValueError: another `initial`, `refine` or `descriptor`.
     """
-    check_options(options, RegisterOptions.__annotations__)
+    check_options(options, RegistrationOptionsDict.__annotations__)
     set_threads(threads)
     headers = None
     if _wants_dicom(dicom, out):
@@ -139,7 +123,7 @@ def align(
     anonymise: bool = False,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
-    **options: Unpack[AlignOptions],
+    **options: Unpack[OptionsDict],
 ) -> StudyAlignment:
     """Align every scan of a patient to the reference phase: `jssr align`.
 
@@ -151,12 +135,13 @@ def align(
             `read_study` gives of one.
         reference_phase: the phase that stays.
         out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
-        options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic.
+        options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic,
+            fixed_modality (the reference phase's) and moving_modality (that of all others).
 
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.
     """
-    check_options(options, AlignOptions.__annotations__)
+    check_options(options, OptionsDict.__annotations__)
     set_threads(threads)
     if isinstance(study, Mapping):
         study = Study("study", dict(study))

@@ -33,20 +33,20 @@ OWN = "Dice is that of the system's own segmentations"
 
 def pair_table(found: Registration) -> list[Table]:
     """What was measured of one registration, before and after; no table where nothing was."""
-    own = found.truth.fixed_labels is None and "segmentations" in found.result["dice"]
+    own = found.known.fixed_labels is None and "segmentations" in found.result["dice"]
     return _changes(state_results("pair", Path(found.moving.name).name, found), own)
 
 
 def cost_of(found: Registration) -> str:
     """Seconds, memory and folds in words."""
     result = found.result
-    cost = f"{result['seconds']['total']:.1f} s, {result['peak_memory_mb']} MiB"
+    cost = f"{result['time_s']['total']:.1f} s, {result['peak_memory_mib']} MiB"
     return f"{cost}, {result['folds_percent']:.3g} % of the field folds"
 
 
 def study_table(done: StudyAlignment) -> list[Table]:
     """What was measured of a study, one row a phase."""
-    return _changes(done.results, all(one.truth.fixed_labels is None for one in done.registrations.values()))
+    return _changes(done.results, all(one.known.fixed_labels is None for one in done.registrations.values()))
 
 
 def study_warnings(done: StudyAlignment) -> Iterator[str]:

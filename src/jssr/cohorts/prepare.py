@@ -32,7 +32,7 @@ from jssr.preprocessing.intensity import NO_DATA, Window, normalise
 from jssr.preprocessing.placement import Ready, put, ready, working_grid
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
-from jssr.preprocessing.start2d import flat_grid, flat_start, seen_spacing
+from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d
 
 __all__ = ["MR_SCALE", "PAIRED", "PREPARED", "PrepareOptions", "prepare"]
 
@@ -189,7 +189,7 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, options: PrepareOptions
     if n not in options.dims:
         takes = dims_in_words(options.dims)
         raise ImageError(f"{fixed.name}: is {n}D; this recipe is for {takes} images (--recipe names another)")
-    square = flat_grid(fixed.grid, options.pixels) if n == 2 else None
+    square = grid_2d(fixed.grid, options.pixels) if n == 2 else None
     scans: dict[str, Ready] = {}
     rigid: dict[str, RigidResult] = {}
     labels: dict[str, Volume] = {}
@@ -200,7 +200,7 @@ def _prepare_case(cohort: Cohort, case: Case, out: Path, options: PrepareOptions
             labels[phase] = check_labels(read_image(cohort.path(case.labels[phase]), "labels"), volume)
         transform = Affine.identity(n)
         if moved and square is not None:
-            transform = flat_start(fixed.grid, volume.grid)
+            transform = start_2d(fixed.grid, volume.grid)
         elif moved and options.rigid:
             rigid[phase] = rigid_align(fixed, volume)
             transform = rigid[phase].transform

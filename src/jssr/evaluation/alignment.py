@@ -25,7 +25,7 @@ from jssr.metrics.pair import evaluate_pair
 from jssr.preprocessing.intensity import limits, normalise
 from jssr.preprocessing.modality import modality_of, window_for
 from jssr.preprocessing.rigid import RigidResult, rigid_align
-from jssr.preprocessing.start2d import flat_start, from_start
+from jssr.preprocessing.start2d import from_start, start_2d
 from jssr.recipes.config import Preprocessing
 
 __all__ = ["Scans", "images_of", "measured", "rigid_file", "rigid_found", "rigid_of", "start_of"]
@@ -46,14 +46,14 @@ class Scans:
 
 
 def start_of(fixed: Volume, moving: Volume) -> Affine:
-    """What counts as not aligned: the headers' geometry, or `flat_start` of two radiographs."""
-    return flat_start(fixed.grid, moving.grid) if fixed.grid.ndim == 2 else Affine.identity()
+    """What counts as not aligned: the headers' geometry, or `start_2d` of two radiographs."""
+    return start_2d(fixed.grid, moving.grid) if fixed.grid.ndim == 2 else Affine.identity()
 
 
 def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
     """`rigid_align`; radiographs are not aligned rigidly."""
     flat = fixed.grid.ndim == 2
-    return RigidResult(flat_start(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if flat else rigid_align(fixed, moving)
+    return RigidResult(start_2d(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if flat else rigid_align(fixed, moving)
 
 
 def rigid_file(out: Path, case: str, phase: str) -> Path:

@@ -24,14 +24,14 @@ from jssr.io.study import study_of
 from jssr.metrics.entries import METRICS
 from jssr.metrics.pair import evaluate_segmentation
 from jssr.metrics.results import CaseResult
+from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.start2d import placed, unknown_spacing
-from jssr.registration.components import largest_parts
+from jssr.registration.full_size import Working, largest_parts
 from jssr.registration.inputs import labels_of
 from jssr.registration.model import Model, fitting_system
 from jssr.registration.pipeline import prepare, register, solve
 from jssr.registration.result import Registration
 from jssr.registration.study import known_of, state_results
-from jssr.registration.working import Working
 from jssr.report.evaluation import picture_name, write_evaluation_report
 from jssr.report.figures import StudyRow, montage
 from jssr.report.tables import PIXELS, Summary, markdown, read_csv, summarise, write_csv
@@ -81,7 +81,7 @@ def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
     """`fitting_system` of a cohort: what its first case gets stands for all, so that a table is of one system."""
     first = cases[0]
     phases = [cohort.reference_phase, *(phase for phase in first.images if phase != cohort.reference_phase)]
-    return fitting_system(*(read_image(cohort.image(first, phase)) for phase in phases[:2]))
+    return fitting_system(*(modality_of(read_image(cohort.image(first, phase))) for phase in phases[:2]))
 
 
 def evaluate(
@@ -203,7 +203,7 @@ class EvaluatedSystem(Method):
         known = known_of(study, pair.fixed, pair.moving, model.system.reads_structure)
         one = register(
             pair.scan(pair.fixed), pair.scan(pair.moving), checkpoint=model, refine=self.refine, rigid=self.rigid,
-            structures=study.structures, device=model.device, deterministic=model.deterministic, **known,
+            device=model.device, deterministic=model.deterministic, **known,
         )  # fmt: skip
         _draw(pair, one)
         names = {"network": self.name, "refined": f"{self.name}, refined"}
@@ -224,8 +224,8 @@ class EvaluatedSystem(Method):
         labels = _known_labels(pair, {pair.moving: moving, pair.fixed: fixed})
         if not labels:
             return []
-        prepared = prepare(self.model, fixed, moving, self.rigid)
-        return _segmentor(pair, solve(self.model, fixed, moving, prepared, 0, Stopwatch()), labels)
+        prepared = prepare(self.model, fixed, moving, rigid=self.rigid)
+        return _segmentor(pair, solve(self.model, prepared, 0, Stopwatch()), labels)
 
 
 def _draw(pair: Pair, one: Registration) -> None:

@@ -20,7 +20,7 @@ from jssr.evaluation.runner import Method, Pair
 from jssr.io.atomic import make_folder
 from jssr.io.cohort import Case
 from jssr.io.itk_elastix import load
-from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mb
+from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.results import CaseResult
@@ -105,7 +105,7 @@ class Alignment(Method):
         transform, seconds = self.align(scans, rigid)
         # Where nothing is done there is nothing to compare: radiographs are not aligned rigidly.
         idle = self.name == BEFORE[0] or (self.name in BEFORE and fixed.grid.ndim == 2)
-        peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mb(), seconds)
+        peak, seconds = (math.nan, math.nan) if idle else (peak_memory_mib(), seconds)
         values = alignment.measured(pair, scans, transform, self.similarity)
         if pair.case.id == self.picture and isinstance(transform, Displacement):
             folder = make_folder(pair.out / "fields" / self.folder)
@@ -145,9 +145,9 @@ class Alignment(Method):
     def _by_system(self, scans: alignment.Scans, rigid: RigidResult) -> Displacement:
         model = model_of(self.source)
         y, x = scans.fixed, scans.moving
-        pair = prepare(model, y, x, found=rigid)
+        pair = prepare(model, y, x, found=rigid, finer=self.refine > 0)
         known = structure_of(model, pair, scans.labels, scans.structures)
-        work = solve(model, y, x, pair, self.refine, Stopwatch(), known, last_only=True)
+        work = solve(model, pair, self.refine, Stopwatch(), known, last_only=True)
         return work.final.chain.displacement(y.grid)
 
     def described(self, flat: bool) -> str:

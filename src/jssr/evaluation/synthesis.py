@@ -24,7 +24,7 @@ from jssr.io.images import read_image
 from jssr.metrics.pair import evaluate_segmentation
 from jssr.metrics.results import CaseResult
 from jssr.preprocessing.prepare import PreparedPair, prepare_pair
-from jssr.registration.components import largest_parts
+from jssr.registration.full_size import largest_parts
 from jssr.registration.model import Model
 
 __all__ = ["AS_IT_IS", "Synthesis", "split_row", "synthesis_methods"]
@@ -57,7 +57,7 @@ class Synthesis(Method):
         model = model_of(self.segmentor)
         to = model.recipe.preprocessing
         rigid = rigid_of(y, x, rigid_file(pair.out, case.id, pair.moving))
-        prepared = prepare_pair(y, x, to.spacing, to.window, found=rigid, flat=to.pixels)
+        prepared = prepare_pair(y, x, to.spacing, to.window, found=rigid, pixels=to.pixels)
         goal = resample(_labels(pair, pair.moving), prepared.grid, prepared.transform)
         image = _synthesised(model_of(self.generator), prepared) if self.generator else prepared.moving
         values = _judged(model, image, goal, cohort, moving=not self.generator)

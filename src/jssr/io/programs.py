@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jssr.errors import JssrError
 
-__all__ = ["forget_programs", "held_mb", "programs_peak_mb", "run_program"]
+__all__ = ["forget_programs", "held_mib", "programs_peak_mib", "run_program"]
 
 EVERY = 0.05
 """Seconds between looks at a program's memory."""
@@ -32,24 +32,24 @@ def run_program(command: Sequence[str], environment: Mapping[str, str] | None = 
                 said, wrong = run.communicate(timeout=EVERY)
                 break
             except subprocess.TimeoutExpired:
-                _largest = max(_largest, held_mb(run.pid) or 0.0)
+                _largest = max(_largest, held_mib(run.pid) or 0.0)
     if run.returncode:
         last = (wrong or said).strip().splitlines()[-1:]
         raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
 
 
-def programs_peak_mb() -> float:
+def programs_peak_mib() -> float:
     """MiB that the largest program took since `forget_programs`, where the system tells (Linux)."""
     return _largest
 
 
 def forget_programs() -> None:
-    """Let `programs_peak_mb` begin anew."""
+    """Let `programs_peak_mib` begin anew."""
     global _largest
     _largest = 0.0
 
 
-def held_mb(process: int | str = "self") -> float | None:
+def held_mib(process: int | str = "self") -> float | None:
     """MiB that a process has held at most, where the system tells (Linux), and since it was last told to forget."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()

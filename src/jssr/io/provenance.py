@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jssr._version import __version__
-from jssr.io.programs import forget_programs, held_mb, programs_peak_mb
+from jssr.io.programs import forget_programs, held_mib, programs_peak_mib
 
-__all__ = ["Stopwatch", "forget_peak", "package_version", "peak_memory_mb", "processor", "provenance"]
+__all__ = ["Stopwatch", "forget_peak", "package_version", "peak_memory_mib", "processor", "provenance"]
 
 
 class Stopwatch:
@@ -46,17 +45,21 @@ class Stopwatch:
         return sum(self.seconds.values())
 
 
-def peak_memory_mb() -> float:
+def peak_memory_mib() -> float:
     """The most memory this process has held since `forget_peak`, or since it began, and with it the largest program
     of `run_program`, MiB."""
-    own = held_mb()
+    own = held_mib()
     if own is None:
+        try:
+            import resource
+        except ModuleNotFoundError:  # Windows
+            return programs_peak_mib()
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return own + programs_peak_mb()
+    return own + programs_peak_mib()
 
 
 def forget_peak() -> None:
-    """Let `peak_memory_mb` begin anew with what is held now, where the system can do that (Linux).
+    """Let `peak_memory_mib` begin anew with what is held now, where the system can do that (Linux).
 
     What the C library keeps of freed arrays (`jssr.cli.memory`) is given back first, or it would count as held.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jssr.core.volume import Volume
+from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.bridges import ImageLike, PointsLike, as_volume
 from jssr.io.cohort import Case, Cohort
@@ -32,8 +32,8 @@ DICOM_FOLDER = "jssr_dicom"
 class Study:
     """The scans of one patient by phase, and what is known of them.
 
-    `structures` says which label values make which structure; None takes each value under its number. `series` is what
-    was found where the scans are DICOM, those that are left out too.
+    `structures` gives the label values of each structure; None takes each value under its number. `series` is what was
+    found where the scans are DICOM, those that are left out too. `modalities` are those that the cohort's file names.
     """
 
     name: str
@@ -42,9 +42,21 @@ class Study:
     landmarks: dict[str, PointsLike] = field(default_factory=dict)
     structures: Mapping[str, Sequence[int]] | None = None
     series: tuple[Named, ...] = ()
+    modalities: Mapping[str, Modality] = field(default_factory=dict)
+
+    def volume(self, phase: str) -> Volume:
+        """A scan, with its phase, and its modality where the cohort's file has it and the scan's header has not.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        scan = as_volume(self.images[phase], name=phase)
+        scan = scan if scan.phase else scan.known_as("guess" if self.series else "option", phase=phase)
+        known = None if scan.modality else self.modalities.get(phase)
+        return scan.known_as("cohort", modality=known)
 
     def check(self, reference_phase: str) -> None:
-        """Make sure that there is an reference phase and something to align to it.
+        """Make sure that there is a reference phase and something to align to it.
 
         Raises:
             CohortError: there is not.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from jssr.errors import GeometryError, ImageError
 from jssr.preprocessing.intensity import Window, normalise
 from jssr.preprocessing.placement import Ready, put, ready, working_grid
 from jssr.preprocessing.rigid import OverlapError, RigidResult, overlap, rigid_align
-from jssr.preprocessing.start2d import flat_grid, flat_start, seen_spacing, unknown_spacing
+from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d, unknown_spacing
 
 __all__ = ["PreparedImage", "PreparedPair", "normalised", "prepare_image", "prepare_pair"]
 
@@ -41,7 +41,8 @@ class PreparedPair:
 
     `fixed` and `moving` are in -1..1 and -1 where there is no data; masks are 1 where there is. `transform` takes
     fixed-space to moving-space points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for.
-    `start` is what counts as not registered: the headers' geometry, or for flat images what `flat_start` says.
+    `finer` is the fixed and the moving scan on the grid of instance optimisation, where that is another one.
+    `start` is what counts as not registered: the headers' geometry, or for 2D images what `start_2d` gives.
     """
 
     fixed: Tensor
@@ -55,6 +56,7 @@ class PreparedPair:
     rigid: RigidResult | None = None
     warnings: tuple[str, ...] = field(default=())
     start: Affine = field(default_factory=Affine.identity)
+    finer: tuple[PreparedImage, PreparedImage] | None = None
 
 
 def prepare_pair(
@@ -66,8 +68,9 @@ def prepare_pair(
     *,
     initial: Literal["geometry", "centre"] = "geometry",
     found: RigidResult | None = None,
-    flat: int = 256,
+    pixels: int = 256,
     most_voxels: int | None = None,
+    finer: Callable[[Grid], Grid] | None = None,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
 
@@ -79,9 +82,10 @@ def prepare_pair(
         rigid: align rigidly first; otherwise the headers' geometry holds.
         initial: as in `rigid_align`.
         found: a rigid alignment found before, taken as it is.
-        flat: pixels along each side of the grid of 2D images; spacing, rigid, initial, found and most_voxels are for 3D
+        pixels: along each side of the grid of 2D images; spacing, rigid, initial, found and most_voxels are for 3D
             alone.
         most_voxels: where the grid would have more, its spacing grows until it has not.
+        finer: gives the grid of instance optimisation from the working grid, if there will be one; 3D alone.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
@@ -92,7 +96,7 @@ def prepare_pair(
             f"{fixed.name} is {fixed.grid.ndim}D, {moving.name} {moving.grid.ndim}D: two of a kind are due"
         )
     if fixed.grid.ndim == 2:
-        return _flat_pair(fixed, moving, window, flat)
+        return _pair_2d(fixed, moving, window, pixels)
     result = rigid_align(fixed, moving, initial=initial) if rigid and found is None else found
     transform = result.transform if result else Affine.identity()
     if overlap(fixed.grid, moving.grid, transform) == 0:
@@ -108,14 +112,20 @@ def prepare_pair(
         grow = 1.01 * (grid.voxels / most_voxels) ** (1 / 3)  # a margin for rounding up
         a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(spacing, 3).tolist()])
     one, two = normalised(a, grid), normalised(b, grid)
-    said = (*(result.warnings if result else ()), *warnings)
-    return PreparedPair(
-        one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, result, tuple(said)
+    found_warnings = (*(result.warnings if result else ()), *warnings)
+    pair = PreparedPair(
+        one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, result, found_warnings
     )
+    other = grid if finer is None else finer(grid)
+    if other.same_as(grid):
+        return pair
+    step = other.spacing.tolist()
+    a, b = _ready(fixed, step, window, Affine.identity()), _ready(moving, step, window, transform)
+    return replace(pair, finer=(normalised(a, other), normalised(b, other)))
 
 
-def _flat_pair(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:
-    grid, start = flat_grid(fixed.grid, pixels), flat_start(fixed.grid, moving.grid)
+def _pair_2d(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:
+    grid, start = grid_2d(fixed.grid, pixels), start_2d(fixed.grid, moving.grid)
     here = Affine.identity(2)
     a = _ready(fixed, seen_spacing(grid, here), window, here)
     b = _ready(moving, seen_spacing(grid, start), window, start)
@@ -124,11 +134,11 @@ def _flat_pair(fixed: Volume, moving: Volume, window: Window | None, pixels: int
 
 
 def prepare_image(
-    image: Volume, spacing: Sequence[float] | float, window: Window | None, flat: int = 256
+    image: Volume, spacing: Sequence[float] | float, window: Window | None, pixels: int = 256
 ) -> PreparedImage:
     """Put one scan onto its working grid (for segmentation alone). Arguments and errors as `prepare_pair`."""
     if image.grid.ndim == 2:
-        grid = flat_grid(image.grid, flat)
+        grid = grid_2d(image.grid, pixels)
         return normalised(_ready(image, float(grid.spacing[0]), window, Affine.identity(2)), grid)
     scan = _ready(image, spacing, window, Affine.identity())
     grid, _ = working_grid(scan, [], spacing)
@@ -147,8 +157,8 @@ def check_labels(labels: Volume, image: Volume) -> Volume:
     Raises:
         GeometryError: it does not.
     """
-    flat = labels.grid.ndim == 2 and labels.grid.shape == image.grid.shape
-    if flat and (unknown_spacing(labels.grid) or unknown_spacing(image.grid)):
+    picture = labels.grid.ndim == 2 and labels.grid.shape == image.grid.shape
+    if picture and (unknown_spacing(labels.grid) or unknown_spacing(image.grid)):
         return replace(labels, grid=image.grid)
     if not labels.grid.same_as(image.grid, tolerance=0.05):
         raise GeometryError(

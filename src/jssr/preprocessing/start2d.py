@@ -17,7 +17,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume
 
-__all__ = ["flat_grid", "flat_start", "from_start", "placed", "seen_spacing", "unknown_spacing"]
+__all__ = ["grid_2d", "start_2d", "from_start", "placed", "seen_spacing", "unknown_spacing"]
 
 
 def unknown_spacing(grid: Grid) -> bool:
@@ -25,7 +25,7 @@ def unknown_spacing(grid: Grid) -> bool:
     return bool((grid.spacing == 1.0).all())
 
 
-def flat_start(fixed: Grid, moving: Grid) -> Affine:
+def start_2d(fixed: Grid, moving: Grid) -> Affine:
     """Points of the fixed image to points of the moving one, before anything is registered: middle to middle, and
     longer side to longer side where a spacing is not known."""
     scale = 1.0
@@ -40,19 +40,19 @@ def flat_start(fixed: Grid, moving: Grid) -> Affine:
 
 
 def placed(moving: Volume, fixed: Grid) -> Volume:
-    """A moving flat image where `flat_start` puts it on the fixed one; a solid one stays where its header has it."""
+    """A moving flat image where `start_2d` puts it on the fixed one; a solid one stays where its header has it."""
     if fixed.ndim == 3:
         return moving
-    start = flat_start(fixed, moving.grid)
+    start = start_2d(fixed, moving.grid)
     return replace(moving, grid=Grid(moving.grid.shape, np.linalg.inv(start.matrix) @ moving.grid.affine))
 
 
 def from_start(displacement: Displacement, fixed: Grid, moving: Grid) -> Displacement:
-    """What a map from fixed to moving space does beyond `flat_start`, so that it leads to where `placed` puts the
+    """What a map from fixed to moving space does beyond `start_2d`, so that it leads to where `placed` puts the
     moving one: scale and handedness of two flat images are no deformation. Of solid images it is the map itself."""
     if fixed.ndim == 3:
         return displacement
-    back = np.linalg.inv(flat_start(fixed, moving).matrix)
+    back = np.linalg.inv(start_2d(fixed, moving).matrix)
     grid = displacement.grid
     change = torch.from_numpy(np.linalg.inv(grid.affine) @ back @ grid.affine)
     at = ff.identity(grid.shape)[0].double()
@@ -60,7 +60,7 @@ def from_start(displacement: Displacement, fixed: Grid, moving: Grid) -> Displac
     return Displacement((there - at).float(), grid)
 
 
-def flat_grid(image: Grid, pixels: int) -> Grid:
+def grid_2d(image: Grid, pixels: int) -> Grid:
     """A square grid of `pixels` along each side, centred on an image, its longer side filled."""
     spacing = _side(image) / pixels
     first = image.centre - image.direction @ np.full(2, (pixels - 1) / 2 * spacing)

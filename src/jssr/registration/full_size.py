@@ -1,17 +1,18 @@
-"""From the network's grid to the user's: the whole map, its inverse and label maps at full size.
+"""From the working grid to the user's: the full transform, its inverse and label maps at full size.
 
 Everything of full size is made in slabs along the first axis: memory stays at a few slabs beside the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -20,9 +21,21 @@ from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import denormalise
+from jssr.preprocessing.prepare import PreparedPair
+from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = ["Classes", "Fullsize", "Map", "continued", "fullsize", "labels_at", "slabs"]
+__all__ = [
+    "Classes",
+    "FullTransform",
+    "Fullsize",
+    "Working",
+    "continued",
+    "fullsize",
+    "labels_at",
+    "largest_parts",
+    "slabs",
+]
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
@@ -33,8 +46,8 @@ _TURNED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
-    """The whole map of a registration: first the field on the network's grid (fixed space), then the rigid motion."""
+class FullTransform:
+    """The full transform of a registration: first the field on the working grid (fixed space), then the rigid step."""
 
     field: Displacement
     rigid: Affine
@@ -44,7 +57,7 @@ class Map:
         return Chain(self.field, self.rigid)
 
     def inverse(self, grid: Grid) -> Displacement:
-        """The opposite map on `grid` (the moving image's), rounded to `STEP_MM`.
+        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
 
         The field is inverted by fixed point on its own grid, or on half of it above `_MANY` voxels; at full size two
         more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost. A map
@@ -78,6 +91,22 @@ class Map:
 
 
 @dataclass(frozen=True, eq=False)
+class Working:
+    """What was found on the working grid: the prepared pair, what the system made of it, and the full transform of each
+    state; `structure` is what the system read of the fixed image (JRS-Net)."""
+
+    model: Model
+    pair: PreparedPair
+    alignment: Alignment
+    transforms: dict[str, FullTransform]
+    structure: Tensor | None = None
+
+    @property
+    def final(self) -> FullTransform:
+        return list(self.transforms.values())[-1]
+
+
+@dataclass(frozen=True, eq=False)
 class Fullsize:
     """What `fullsize` makes, everything on the fixed grid; (1, *shape) each, None where there was nothing to make."""
 
@@ -90,22 +119,27 @@ class Fullsize:
 
 
 def fullsize(
-    whole: Map, grid: Grid, moving: Volume, source: Grid, alignment: Alignment, limits: tuple[float, float]
+    transform: FullTransform,
+    grid: Grid,
+    moving: Volume,
+    source: Grid,
+    alignment: Alignment,
+    limits: tuple[float, float],
 ) -> Fullsize:
     """Bring a registration to the fixed grid.
 
     Args:
-        whole: the map.
+        transform: the full transform.
         grid: the fixed image's.
         moving: the moving image.
-        source: the network's grid.
-        alignment: what the system said there.
+        source: the working grid.
+        alignment: what the system made there.
         limits: the fixed image's intensities that are -1 and 1 to the networks.
 
     Returns:
         The displacement (rounded to `STEP_MM`); the moving image pulled through just that, its minimum where it has no
         data; where it has (bool); the synthesised image moved likewise; label maps of classes (uint8), 0 outside the
-        network's grid, and for the moved one where the moving image has no data.
+        working grid, and for the moved one where the moving image has no data.
     """
     shape = (1, *grid.shape)
     out = Fullsize(
@@ -124,20 +158,20 @@ def fullsize(
             ("moving", alignment.moving_segmentation),
         )
     }
-    onto = np.linalg.inv(grid.affine) @ whole.rigid.matrix @ whole.field.grid.affine
+    onto = np.linalg.inv(grid.affine) @ transform.rigid.matrix @ transform.field.grid.affine
     read = np.linalg.inv(moving.grid.affine) @ grid.affine
-    turn = np.linalg.inv(source.affine) @ whole.field.grid.affine
+    turn = np.linalg.inv(source.affine) @ transform.field.grid.affine
     for where, part in slabs(grid):
         here = _indices(part, where)
-        straight = _affine(np.linalg.inv(whole.field.grid.affine) @ grid.affine, here)
-        at = straight + ff.sample(whole.field.u[None], straight)
+        straight = _affine(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
+        at = straight + ff.sample(transform.field.u[None], straight)
         u = _rounded(_affine(onto, at) - here, grid)
         out.displacement.u[:, where] = u[0]
         there = _affine(read, here + u)
         seen = _inside(there, moving.grid)
         out.seen[:, where] = seen
         out.moved[:, where] = ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill)
-        if whole.field.grid is not source:
+        if transform.field.grid is not source:
             straight, at = _affine(turn, straight), _affine(turn, at)
         known = _inside(straight, source)
         if out.synthesised is not None and alignment.synthesised is not None:
@@ -182,7 +216,7 @@ class Classes:
         return labels[None]
 
 
-def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: Map | None = None) -> Tensor:
+def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: FullTransform | None = None) -> Tensor:
     """The most probable class at each voxel of `grid`.
 
     Args:
@@ -202,6 +236,33 @@ def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: Map | No
         if through is not None:
             at = through.field.positions(part, source)
         out[:, where] = classes.at(at) * known
+    return out
+
+
+def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:
+    """Give every piece (by faces) of some classes but the largest to the background, as nnU-Net does after training.
+
+    For organs that are one piece of tissue or two (`one_piece`, `two_pieces` of the recipe). A scan that shows more of
+    the body than the training data did has blobs in places that the segmentor has never seen.
+
+    Args:
+        probabilities: (1, K, *spatial), class 0 the background.
+        pieces: class to the number of pieces that are kept.
+
+    Returns:
+        The same shape; a new tensor.
+    """
+    out = probabilities.clone()
+    labels = probabilities[0].argmax(dim=0).numpy()
+    for k, kept in pieces.items():
+        found, count = ndimage.label(labels == k)
+        if count > kept:
+            sizes = np.bincount(found.ravel())
+            sizes[0] = 0
+            largest = np.argsort(-sizes, kind="stable")[:kept]
+            stray = torch.from_numpy((found > 0) & ~np.isin(found, largest))
+            out[0, 0][stray] += out[0, k][stray]
+            out[0, k][stray] = 0
     return out
 
 

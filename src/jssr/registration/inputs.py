@@ -1,33 +1,82 @@
-"""What a system is given to work on, read and checked before the work: scans, label maps, landmarks."""
+"""The scans of a pair and what is known of them, read and checked before the work."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from jssr.core.grid import dims_in_words
-from jssr.core.volume import Points, Volume
-from jssr.errors import GeometryError, ImageError, PointsError
+from jssr.core.grid import Grid, dims_in_words
+from jssr.core.volume import Modality, Points, Volume
+from jssr.errors import GeometryError, ImageError, JssrError, PointsError
 from jssr.io.bridges import ImageLike, PointsLike, as_points, as_volume
 from jssr.metrics.landmarks import tre
+from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap
-from jssr.registration.measures import Truth
 from jssr.registration.model import Model
+from jssr.registration.options import Known, KnownDict, RegistrationOptions
+from jssr.registration.schema import GridInfo, ScanInfo
 
-__all__ = ["Image", "Landmarks", "check_dims", "check_overlap", "image_of", "labels_of", "points_of", "truth_of"]
+__all__ = ["Scans", "check_dims", "check_overlap", "image_of", "labels_of", "points_of", "read_scans"]
 
+ONE_SCAN = "labels of one scan only: give those of the fixed and of the moving image, or neither"
 _KINDS = {"labels": "label map", "mask": "mask"}
 
-Image = ImageLike
-Landmarks = PointsLike
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """A pair as it was read: each modality decided, what is known of it, and warnings of sources that contradict."""
+
+    fixed: Volume
+    moving: Volume
+    known: Known = field(default_factory=Known)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[Modality, Modality]:
+        """Of the fixed and of the moving scan."""
+        return modality_of(self.fixed), modality_of(self.moving)
+
+    def infos(self) -> tuple[ScanInfo, ScanInfo]:
+        """What `result.json` says of the fixed and of the moving scan."""
+        found = [
+            ScanInfo(
+                name=scan.name, title=_title(scan.name), grid=GridInfo.of(scan.grid), modality=modality_of(scan),
+                modality_from=scan.origins.get("modality", "guess"), phase=scan.phase,
+            )
+            for scan in (self.fixed, self.moving)
+        ]  # fmt: skip
+        return found[0], found[1]
 
 
-def image_of(image: Image, name: str = "image") -> Volume:
-    """Read, or check as reading checks.
+def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions, given: KnownDict) -> Scans:
+    """Read a pair and what is known of it, decide both modalities, and make sure that the fields of view meet.
+
+    Raises:
+        ImageError, OverlapError: a scan that cannot be used, or two that do not fit together.
+        GeometryError, PointsError: moving labels or landmarks of one scan only, or such as do not fit their scan.
+    """
+    y, first = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
+    x, second = decide_modality(image_of(moving, "moving"), options.moving_modality)
+    check_overlap(y, x, options.rigid and options.initial == "centre")
+    labels = given.get("fixed_labels"), given.get("moving_labels")
+    if labels[0] is None and labels[1] is not None:
+        raise GeometryError(ONE_SCAN)
+    landmarks = given.get("fixed_landmarks"), given.get("moving_landmarks")
+    if (landmarks[0] is None) != (landmarks[1] is None):
+        raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
+    points = points_of(landmarks[0], y), points_of(landmarks[1], x)
+    if points[0] is not None and points[1] is not None:
+        tre(points[0], points[1])  # what is wrong with them is refused before the work
+    known = Known(labels_of(labels[0], y), labels_of(labels[1], x), *points, given.get("structures"))
+    return Scans(y, x, known, (*first, *second))
+
+
+def image_of(image: ImageLike, name: str = "image") -> Volume:
+    """Read an image, or check one as reading checks.
 
     Raises:
         ImageError: it cannot be read or used.
@@ -48,7 +97,7 @@ def image_of(image: Image, name: str = "image") -> Volume:
     return replace(found, data=data)
 
 
-def labels_of(labels: Image | None, image: Volume) -> Volume | None:
+def labels_of(labels: ImageLike | None, image: Volume) -> Volume | None:
     """A label map that lies on its image's grid; a mask is one of a single value, 1.
 
     Raises:
@@ -64,7 +113,7 @@ def labels_of(labels: Image | None, image: Volume) -> Volume | None:
     return check_labels(found, image)
 
 
-def points_of(points: Landmarks | None, image: Volume) -> Points | None:
+def points_of(points: PointsLike | None, image: Volume) -> Points | None:
     """Landmarks of an image.
 
     Raises:
@@ -76,35 +125,25 @@ def points_of(points: Landmarks | None, image: Volume) -> Points | None:
     return found
 
 
-def truth_of(
-    y: Volume,
-    x: Volume,
-    fixed_labels: Image | None,
-    moving_labels: Image | None,
-    fixed_landmarks: Landmarks | None,
-    moving_landmarks: Landmarks | None,
-    structures: Mapping[str, Sequence[int]] | None,
-) -> Truth:
-    if (fixed_labels is None) != (moving_labels is None):
-        raise GeometryError("labels of one scan only: give those of the fixed and of the moving image, or neither")
-    if (fixed_landmarks is None) != (moving_landmarks is None):
-        raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    marks = points_of(fixed_landmarks, y), points_of(moving_landmarks, x)
-    if marks[0] is not None and marks[1] is not None:
-        tre(marks[0], marks[1])  # what is wrong with them is said before the work
-    return Truth(labels_of(fixed_labels, y), labels_of(moving_labels, x), *marks, structures)
+def check_dims(model: Model, grid: Grid, name: str) -> None:
+    """Make sure that a model takes images of a grid's axes.
+
+    Raises:
+        ImageError: it does not, or a 2D image is a line.
+    """
+    if grid.ndim == 2 and min(grid.shape) < 2:
+        raise ImageError(f"{name}: is {' x '.join(map(str, grid.shape))} pixels, a line and no image")
+    if grid.ndim not in model.recipe.preprocessing.dims:
+        takes = f"{model.recipe.name} ({model.source}) takes {dims_in_words(model.recipe.preprocessing.dims)} images"
+        raise ImageError(f"{name}: is {grid.ndim}D; {takes}")
 
 
-def check_dims(model: Model, image: Volume) -> None:
-    if image.grid.ndim == 2 and min(image.grid.shape) < 2:
-        raise ImageError(f"{image.name}: is {' x '.join(map(str, image.grid.shape))} pixels, a line and no image")
-    known = model.recipe.preprocessing.dims
-    if image.grid.ndim not in known:
-        takes = f"{model.recipe.name} ({model.source}) takes {dims_in_words(known)} images"
-        raise ImageError(f"{image.name}: is {image.grid.ndim}D; {takes}")
+def check_overlap(y: Volume, x: Volume, centred: bool = False) -> None:
+    """Make sure that two scans have one dimension, and that 3D fields of view meet unless they are `centred`.
 
-
-def check_overlap(y: Volume, x: Volume, centred: bool) -> None:
+    Raises:
+        ImageError, OverlapError: they do not.
+    """
     if y.grid.ndim != x.grid.ndim:
         raise ImageError(f"{y.name} is {y.grid.ndim}D and {x.name} is {x.grid.ndim}D; two images of a kind are due")
     if y.grid.ndim == 2:
@@ -114,3 +153,15 @@ def check_overlap(y: Volume, x: Volume, centred: bool) -> None:
             f"{x.name}: its field of view does not overlap that of {y.name} in physical space; are they scans of one "
             "patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial centre)"
         )
+
+
+def _title(name: str) -> str:
+    """What people call a scan: the name of its file, or the description of its DICOM series."""
+    path = Path(name)
+    try:
+        from jssr.io.dicom.read import series_at
+
+        series = None if path.is_file() else series_at(path)
+    except JssrError:
+        series = None
+    return (series.description.strip() if series is not None else "") or path.name

@@ -1,25 +1,33 @@
-"""What instance optimisation compares: the features of a pair, and the grid they are computed on."""
+"""Instance optimisation: Adam on the displacement of one pair, from what a system found.
+
+After ConvexAdam (Siebert et al. 2021): the field is a coarse grid of control points, made smooth by three box filters
+(a quadratic B-spline kernel), and moves features of the moving image onto those of the fixed one under a diffusion
+penalty. The features are a descriptor that looks alike in every modality, on a grid finer than the networks'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.adam import Adam
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Displacement
-from jssr.core.volume import Volume
+from jssr.core.precision import full_precision
+from jssr.core.transform import Displacement
 from jssr.losses.descriptors import DESCRIPTORS, described
-from jssr.preprocessing.placement import ready
-from jssr.preprocessing.prepare import PreparedImage, PreparedPair, normalised
-from jssr.registration.feature_optimiser import Features, refine
+from jssr.losses.features import FeatureDistance
+from jssr.losses.similarity import box_mean
+from jssr.losses.smoothness import diffusion
+from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = ["refine_pair", "refinement_features", "refinement_grid"]
+__all__ = ["Features", "refine", "refine_pair", "refinement_features", "refinement_grid", "unlikeness"]
 
 FINEST_MM = 2.0
 MOST_VOXELS = 3_000_000
@@ -28,7 +36,7 @@ NEAR = 1.02
 """A grid that is coarser by no more than this is taken as it is: what was described on it is not described again."""
 WORSE = 1.03
 """A field whose features are further apart than this, against none, is not taken as the start."""
-NOTHING = 1e-3
+ROUNDING = 1e-3
 """A distance of features that is rounding, of images that are the same."""
 LOST = (
     "The system's field made the scans less alike than no field does; the refinement started without it. Was a "
@@ -39,10 +47,10 @@ FAR, LITTLE = 1.2, 0.85
 doubtful. Under `discrete`, four or five pairs each: two phases of CT 0.5 to 0.6 (0.6 to 0.8 of it), hearts at two
 times 0.2 to 0.3 (0.8 to 0.9), phantoms in CT and T1 0.9 to 1.3 (0.7 to 0.8); real CT and MR of legs, where the field
 was worse than none, 1.3 to 1.9 (0.9)."""
-FLAT_FAR = 2.5
+FAR_2D = 2.5
 """The same of radiographs under `discrete`: phantoms 1.4 to 2.3; real visits 1.8 to 2.7, of which the four above 2.5
 ended with the least overlap; films turned by 20 to 180 degrees, which it does not find, 2.6 to 3.1."""
-FLAT_DOUBTFUL = (
+DOUBTFUL_2D = (
     "The films look unlike each other under this field (self-similarities {found:.1f} apart, suspect above 2.5): they "
     "may lie further from each other, or turned further, than the system reaches. Look at the pictures."
 )
@@ -84,8 +92,6 @@ def _weighed(moving: Tensor, fixed: Tensor) -> Features:
 
 def refine_pair(
     model: Model,
-    fixed: Volume,
-    moving: Volume,
     pair: PreparedPair,
     alignment: Alignment,
     steps: int,
@@ -97,29 +103,30 @@ def refine_pair(
     not trained on), it starts from none.
 
     Args:
-        fixed, moving: the scans, in the networks' axis order.
-        pair, alignment: the same scans prepared, and what the system said of them, on the CPU.
+        pair: with `finer` scans, unless the working grid is fine enough.
+        alignment: what the system made of the pair, on the CPU.
 
     Returns:
         The refined field on the refinement grid, and warnings.
     """
-    grid = refinement_grid(pair.grid)
-    sides = _sides(model, fixed, moving, pair, grid)
+    fixed, moving = pair.finer or (
+        PreparedImage(pair.fixed, pair.fixed_mask, pair.grid, pair.fixed_limits),
+        PreparedImage(pair.moving, pair.moving_mask, pair.grid, pair.moving_limits),
+    )
+    grid = fixed.grid
     start = Displacement(alignment.displacement[0], pair.grid).displacement(grid)
     tau = start.u[None]
-    body = sides[0].mask * described(sides[0].image)
-    made = alignment.descriptors if grid.same_as(pair.grid) else None
+    body = fixed.mask * described(fixed.image)
+    made = alignment.descriptors if pair.finer is None else None
     features = (
-        [_weighed(*made)]
-        if made
-        else refinement_features(sides[1].image, sides[0].image, model.recipe.inference.descriptor)
+        [_weighed(*made)] if made else refinement_features(moving.image, fixed.image, model.recipe.inference.descriptor)
     )
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
     none = torch.zeros_like(tau)
-    apart = unlikeness(there, tau, body, sides[1].mask), unlikeness(there, none, body, sides[1].mask)
-    tau = tau if apart[0] <= WORSE * apart[1] + NOTHING else none
-    mask = body * ff.warp(sides[1].mask, tau)
+    apart = unlikeness(there, tau, body, moving.mask), unlikeness(there, none, body, moving.mask)
+    tau = tau if apart[0] <= WORSE * apart[1] + ROUNDING else none
+    mask = body * ff.warp(moving.mask, tau)
     with torch.enable_grad():
         out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
     known = model.recipe.inference.descriptor == "mind-ssc" and bool(start.u.any())
@@ -127,27 +134,15 @@ def refine_pair(
 
 
 def _doubts(found: float, before: float, n: int, known: bool) -> tuple[str, ...]:
-    """What is to be said of a field under which features of nD images are `found` apart, without it `before`; `known`:
-    how far is usual."""
-    if found > WORSE * before + NOTHING:
+    """Warnings of a field under which features of nD images are `found` apart, without it `before`; `known`: how far is
+    usual."""
+    if found > WORSE * before + ROUNDING:
         return (LOST,)
-    if known and n == 2 and found > FLAT_FAR:
-        return (FLAT_DOUBTFUL.format(found=found),)
+    if known and n == 2 and found > FAR_2D:
+        return (DOUBTFUL_2D.format(found=found),)
     if known and n == 3 and found > max(FAR, LITTLE * before):
         return (DOUBTFUL.format(found=found, gain=100 * (1 - found / before)),)
     return ()
-
-
-def _sides(model: Model, fixed: Volume, moving: Volume, pair: PreparedPair, grid: Grid) -> list[PreparedImage]:
-    """Both scans on the refinement grid: those of the pair where that is its own."""
-    if grid.same_as(pair.grid):
-        return [
-            PreparedImage(pair.fixed, pair.fixed_mask, grid, pair.fixed_limits),
-            PreparedImage(pair.moving, pair.moving_mask, grid, pair.moving_limits),
-        ]
-    spacing, window = tuple(grid.spacing.tolist()), model.recipe.preprocessing.window
-    whole = ((fixed, Affine.identity()), (moving, pair.transform))
-    return [normalised(ready(volume, spacing, window, transform), grid) for volume, transform in whole]
 
 
 def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask: Tensor) -> float:
@@ -158,3 +153,73 @@ def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask:
     at, weight = at.to(features[0].fixed.device), mask.to(features[0].fixed.device)
     distance = [f.weight * ((ff.sample(f.moving, at) - f.fixed[thin]) ** 2).sum(dim=1, keepdim=True) for f in features]
     return float((torch.stack(distance).sum(0) * weight).sum() / weight.sum().clamp(min=1))
+
+
+@dataclass(frozen=True)
+class Features:
+    """What shall coincide: (1, C, *spatial) of the moving and of the fixed image, and the weight of their distance."""
+
+    moving: Tensor
+    fixed: Tensor
+    weight: float = 1.0
+
+
+@full_precision
+def refine(
+    tau: Tensor,
+    features: Sequence[Features],
+    steps: int,
+    mask: Tensor | None = None,
+    spacing: int = 2,
+    smoothness: float = 10.0,
+    rate: float = 0.2,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Continue from `tau` (1, n, *spatial; voxels) by `steps` steps of Adam.
+
+    Args:
+        tau: the start.
+        features: on the field's grid; distances are mean squared differences, summed over channels.
+        steps: 0 returns tau as it is.
+        mask: (1, 1, *spatial), 1 where the fixed image has data and the moving one can be expected to.
+        spacing: voxels between control points; features are averaged over cubes of that size.
+        smoothness: weight of the diffusion penalty (mean squared gradient of the field).
+        rate: Adam's step in control-grid voxels.
+        on_step: called with each step's number, for a progress bar.
+    """
+    if steps == 0:
+        return tau
+    moving, fixed = (
+        torch.cat([_pool(side, spacing) * f.weight**0.5 for f, side in sides], dim=1)
+        for sides in ([(f, f.moving) for f in features], [(f, f.fixed) for f in features])
+    )
+    shape = fixed.shape[2:]
+    weight = torch.ones_like(fixed[:, :1]) if mask is None else _pool(mask, spacing)
+    chosen = weight[0, 0] > 0
+    distance = FeatureDistance(moving, fixed, chosen)
+    weight = weight[0, 0][chosen]
+    where = chosen.flatten().nonzero()[:, 0]
+    start = ff.resize_field(tau, shape)
+    change = torch.zeros_like(start).requires_grad_()
+    adam = Adam(change, rate)
+    for step in range(steps):
+        u = start + _spline(change)
+        at = (ff.identity(shape, u) + u)[0].flatten(1).index_select(1, where).t().contiguous()
+        cost = (distance(at) * weight).sum() / weight.sum().clamp(min=1)
+        (gradient,) = torch.autograd.grad(cost + smoothness * diffusion(u), change)
+        adam.step(gradient)
+        if on_step is not None:
+            on_step(step)
+    with torch.no_grad():
+        # Only the change is interpolated: detail of the start finer than the control grid is kept.
+        return tau + ff.resize_field(_spline(change), tau.shape[2:])
+
+
+def _spline(control: Tensor) -> Tensor:
+    for _ in range(3):
+        control = box_mean(control, 3)
+    return control
+
+
+def _pool(image: Tensor, by: int) -> Tensor:
+    return image.float() if by == 1 else ff.pooled(image.float(), by, ceil_mode=True)

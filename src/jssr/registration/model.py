@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from jssr.core.hardware import choose_precision
-from jssr.core.volume import Volume
+from jssr.core.volume import Modality, Volume
 from jssr.errors import CheckpointError, JssrError
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.preprocessing.modality import modality_of
@@ -103,15 +103,14 @@ class Model:
         if n == 2 and self.recipe.inference.descriptor == "macmind":
             raise JssrError("macMIND describes 3D images; for radiographs there are mind-ssc and mind")
 
-    def turned(self, fixed: Volume, moving: Volume) -> str:
-        """A warning where a system of two modalities gets them in other places than it was trained on, else ""."""
+    def exchanged(self, fixed: Modality, moving: Modality) -> tuple[str, ...]:
+        """A warning where a system of two modalities gets them in other places than it was trained on."""
         known, phases = self.modalities, self.recipe.preprocessing
         wanted = known.get(phases.reference_phase), known.get(phases.moving)
-        found = modality_of(fixed), modality_of(moving)
-        if phases.moving is None or None in wanted or wanted == found:
-            return ""
-        told = f"This system was trained to move {wanted[1]} onto {wanted[0]}"
-        return f"{told}; these scans look like {found[1]}, to be moved onto {found[0]}."
+        if phases.moving is None or None in wanted or wanted == (fixed, moving):
+            return ()
+        trained = f"This system was trained to move {wanted[1]} onto {wanted[0]}"
+        return (f"{trained}; these scans are {moving}, to be moved onto {fixed}.",)
 
     @property
     def precision(self) -> str:
@@ -217,9 +216,9 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
     )
 
 
-def fitting_system(*scans: Volume) -> str:
+def fitting_system(*modalities: Modality) -> str:
     """The system for scans that nobody chose one for: "jssr", whose weights were trained on CT, or "discrete"."""
-    return "jssr" if all(modality_of(scan) == "ct" for scan in scans) else "discrete"
+    return "jssr" if all(modality == "ct" for modality in modalities) else "discrete"
 
 
 def segmenting_model(

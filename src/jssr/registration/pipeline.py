@@ -1,11 +1,12 @@
-"""A trained system at work on scans of any geometry: register, segment, synthesise."""
+"""The life of one pair, from top to bottom: load, place on a working grid, system, instance optimisation, full size,
+result. Beneath: a single scan segmented, or shown in another's appearance."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -14,118 +15,126 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, coverage, resample
-from jssr.core.volume import Volume
-from jssr.errors import JssrError
+from jssr.core.volume import Modality, Volume
+from jssr.errors import GeometryError, JssrError
+from jssr.io.bridges import ImageLike
 from jssr.io.provenance import Stopwatch
 from jssr.metrics.overlap import mask_of
 from jssr.preprocessing.intensity import denormalise
+from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import RigidResult
-from jssr.registration.components import largest_parts
-from jssr.registration.full_size import Map, continued, fullsize, labels_at
-from jssr.registration.inputs import Image, Landmarks, check_dims, check_overlap, image_of, labels_of, truth_of
-from jssr.registration.measures import Truth, measure
+from jssr.registration.full_size import FullTransform, Working, continued, fullsize, labels_at, largest_parts
+from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, read_scans
+from jssr.registration.instance_optimisation import refine_pair, refinement_grid
 from jssr.registration.model import Model, fitting_system, load_model, segmenting_model
+from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
-from jssr.registration.summary import describe
-from jssr.registration.working import Working
+from jssr.registration.summary import describe, measure
 from jssr.systems.base import Alignment, System
 
 __all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
 
 
 def register(
-    fixed: Image,
-    moving: Image,
+    fixed: ImageLike,
+    moving: ImageLike,
     *,
-    system: str | None = None,
-    checkpoint: str | os.PathLike[str] | Model | None = None,
-    refine: int | None = None,
-    rigid: bool = True,
-    descriptor: str | None = None,
-    initial: Literal["geometry", "centre"] = "geometry",
-    fixed_labels: Image | None = None,
-    moving_labels: Image | None = None,
-    fixed_landmarks: Landmarks | None = None,
-    moving_landmarks: Landmarks | None = None,
-    structures: Mapping[str, Sequence[int]] | None = None,
-    device: str = "cpu",
-    deterministic: bool = False,
     on_stage: Callable[[str], None] | None = None,
+    **options: Unpack[RegistrationOptionsDict],
 ) -> Registration:
     """Align the moving scan to the fixed one.
 
     Args:
-        fixed, moving: images (volumes, files, DICOM folders) of one patient, of any geometry, both 3D or both 2D.
-        system: which; None takes the checkpoint's. With neither, it is "jssr" for two CT scans and "discrete", which
-            needs no training, for all others.
-        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
-        refine: steps of instance optimisation after the system; None leaves it to the system's recipe.
-        descriptor: what that compares, and what "discrete" searches with: "mind-ssc", "mind" or "macmind"; None leaves
-            it to the recipe.
-        rigid: align rigidly first; otherwise the headers' geometry holds. Not for 2D images, which start as
-            `jssr.preprocessing.start2d` has it.
-        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
-        fixed_labels, moving_labels: label maps on the images' grids, for Dice and surface distances; JRS-Net also
-            reads the fixed image's, which may be given alone.
-        fixed_landmarks, moving_landmarks: for the landmark error, matched by name.
-        structures: name to label values of the label maps; None takes each value under its number.
-        device: where the networks run.
-        deterministic: only algorithms that give the same bits each time.
+        fixed, moving: scans of one patient, of any geometry, both 3D or both 2D: a path (file or DICOM folder), a
+            `Volume`, a SimpleITK or nibabel image, or (array, affine).
         on_stage: called with the name of each stage as it begins.
+        **options: the fields of `RegistrationOptions` (system, checkpoint, refine, rigid, descriptor, initial,
+            fixed_modality, moving_modality, device, deterministic), and what is known of the pair: fixed_labels,
+            moving_labels (label maps on the images' grids, for Dice and surface distances; JRS-Net also reads the fixed
+            image's, which may be given alone), fixed_landmarks, moving_landmarks (for the TRE, matched by name),
+            structures (name to label values; None takes each value under its number).
 
     Raises:
         ImageError, PointsError: an input that cannot be used.
         GeometryError: no overlap of the fields of view, or a label map on another grid.
         CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
-        ValueError: another `initial`, `refine` or `descriptor`.
+        ValueError: another `initial`, `refine`, modality or `descriptor`; TypeError: an unknown option.
     """
-    if initial not in ("geometry", "centre"):
-        raise ValueError(f'initial must be "geometry" or "centre", got {initial!r}')
-    if refine is not None and (int(refine) != refine or refine < 0):
-        raise ValueError(f"refine must be a number of steps, 0 or more, got {refine!r}")
+    chosen, given = parse_options(options)
     watch = Stopwatch(on_stage)
+
     with watch.stage("read"):
-        y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
-        check_overlap(y, x, rigid and initial == "centre")
+        scans = read_scans(fixed, moving, chosen, given)
     with watch.stage("load"):
-        if system is None and checkpoint is None:
-            system = fitting_system(y, x)
-        model = load_model(system, checkpoint, device, deterministic, descriptor)
-        if "displacement" not in model.system.outputs:
-            raise JssrError(f"{model.source}: {model.recipe.network.system} has no register; choose another checkpoint")
-        check_dims(model, y)
-        model.check_descriptor(y.grid.ndim)
-        outline = labels_of(fixed_labels, y) if model.system.reads_structure else None
-        if outline is not None and moving_labels is None:
-            fixed_labels = None  # the system reads them; there is nothing to measure by
-        truth = truth_of(y, x, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, structures)
-        refine = model.recipe.inference.refine if refine is None else refine
+        model = _model_for(scans.modalities, scans.fixed.grid, chosen)
+        check_dims(model, scans.fixed.grid, scans.fixed.name)
+        known, outline = _measured(model, scans.known)
+    refine = model.recipe.inference.refine if chosen.refine is None else chosen.refine
+
     with watch.stage("prepare"):
-        pair = prepare(model, y, x, rigid, initial)
-    turned = model.turned(y, x)
-    if turned:
-        pair = replace(pair, warnings=(*pair.warnings, turned))
+        pair = prepare(
+            model, scans.fixed, scans.moving, rigid=chosen.rigid, initial=chosen.initial, finer=refine > 0
+        )  # fmt: skip
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
-    known = structure_of(model, pair, outline, structures)
-    return _full_size(y, x, solve(model, y, x, pair, refine, watch, known), truth, watch)
+    pair = replace(pair, warnings=(*scans.warnings, *pair.warnings, *model.exchanged(*scans.modalities)))
+
+    work = solve(model, pair, refine, watch, structure_of(model, pair, outline, known.structures))
+    return _full_size(scans, work, known, watch)
+
+
+def _model_for(modalities: Sequence[Modality], grid: Grid, options: RegistrationOptions) -> Model:
+    """The model that was chosen, or that fits two scans of these modalities.
+
+    Raises:
+        JssrError: it cannot align, or its descriptor does not describe such images.
+    """
+    system = options.system
+    if system is None and options.checkpoint is None:
+        system = fitting_system(*modalities)
+    model = load_model(system, options.checkpoint, options.device, options.deterministic, options.descriptor)
+    if "displacement" not in model.system.outputs:
+        raise JssrError(f"{model.source}: {model.recipe.network.system} has no register; choose another checkpoint")
+    model.check_descriptor(grid.ndim)
+    return model
+
+
+def _measured(model: Model, known: Known) -> tuple[Known, Volume | None]:
+    """What a result is measured by, and the fixed label map where the system reads it.
+
+    Raises:
+        GeometryError: the fixed label map alone, and the system does not read it.
+    """
+    outline = known.fixed_labels if model.system.reads_structure else None
+    if known.fixed_labels is None or known.moving_labels is not None:
+        return known, outline
+    if outline is None:
+        raise GeometryError(ONE_SCAN)
+    return replace(known, fixed_labels=None), outline
 
 
 def prepare(
     model: Model,
     y: Volume,
     x: Volume,
+    *,
     rigid: bool = True,
     initial: Literal["geometry", "centre"] = "geometry",
     found: RigidResult | None = None,
+    finer: bool = False,
 ) -> PreparedPair:
-    """`prepare_pair` as a model's recipe has it."""
+    """`prepare_pair` as a model's recipe has it.
+
+    Args:
+        y, x: fixed and moving scan.
+        finer: also on the grid of instance optimisation, for `solve` with refine above 0.
+    """
     to = model.recipe.preprocessing
     return prepare_pair(
-        y, x, to.spacing, to.window, rigid, initial=initial, found=found, flat=to.pixels,
-        most_voxels=to.most_voxels,
+        y, x, to.spacing, to.window, rigid, initial=initial, found=found, pixels=to.pixels, most_voxels=to.most_voxels,
+        finer=refinement_grid if finer else None,
     )  # fmt: skip
 
 
@@ -149,8 +158,6 @@ def structure_of(
 
 def solve(
     model: Model,
-    y: Volume,
-    x: Volume,
     pair: PreparedPair,
     refine: int,
     watch: Stopwatch,
@@ -160,64 +167,128 @@ def solve(
     """Align a prepared pair: the system's field, and with `refine` steps the refined one.
 
     Args:
-        y, x: the scans that `pair` was prepared from, fixed and moving.
+        pair: with `finer` scans where `refine` is above 0.
         structure: of `structure_of`.
-        last_only: the map of the last state is enough, which saves the time of the one before it.
+        last_only: the transform of the last state is enough, which saves the time of the one before it.
     """
-    maps: dict[str, Map] = {}
+    found: dict[str, FullTransform] = {}
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
         if refine == 0 or not last_only:
-            maps["network"] = Map(_field(alignment.displacement, pair.grid, pair), pair.transform)
+            found["network"] = FullTransform(_field(alignment.displacement, pair.grid, pair), pair.transform)
     if refine > 0:
         with watch.stage("refine"):
-            from jssr.registration.instance_optimisation import refine_pair
-
-            finer, warnings = refine_pair(model, y, x, pair, alignment, refine)
-            maps["refined"] = Map(_field(finer.u[None], finer.grid, pair), pair.transform)
+            field, warnings = refine_pair(model, pair, alignment, refine)
+            found["refined"] = FullTransform(_field(field.u[None], field.grid, pair), pair.transform)
         pair = replace(pair, warnings=(*pair.warnings, *warnings))
-    return Working(model, pair, alignment, maps, structure)
+    return Working(model, pair, alignment, found, structure)
+
+
+def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:
+    """Run the system; what it makes comes back on the CPU, out of inference mode."""
+    inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
+    more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
+    with model.computing():
+        made = model.system.align(*inputs, **more)
+    # Clones leave inference mode: the refinement differentiates through what it is given.
+    outputs: dict[str, Any] = {
+        name: None if value is None else value.float().cpu().clone()
+        for name, value in vars(made).items()
+        if name not in ("descriptors", "registered")
+    }
+    outputs["registered"] = made.registered
+    if made.descriptors is not None:
+        outputs["descriptors"] = tuple(d.float().cpu().clone() for d in made.descriptors)
+    if outputs["displacement"] is None or not bool(torch.isfinite(outputs["displacement"]).all()):
+        raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
+    for name in ("fixed_segmentation", "moving_segmentation"):
+        if outputs[name] is not None:
+            outputs[name] = largest_parts(outputs[name], model.pieces)
+    return Alignment(**outputs)
+
+
+def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
+    """A field, kept where both scans have data and continued smoothly elsewhere."""
+    at = Affine.identity(grid.ndim).positions(grid, pair.grid)
+    masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
+    valid = (masks[0] > 0.5) & (ff.warp(masks[1], tau) > 0.5)
+    return Displacement(continued(tau, valid)[0], grid)
+
+
+def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> Registration:
+    """Everything that `register` gives, on the user's grids."""
+    y, x, final, pair = scans.fixed, scans.moving, work.final, work.pair
+    with watch.stage("fullsize"):
+        full = fullsize(final, y.grid, x, pair.grid, work.alignment, pair.fixed_limits)
+    with watch.stage("inverse"):
+        inverse = final.inverse(x.grid)
+    with watch.stage("measure"):
+        numbers = measure(work, full.displacement, inverse, full.seen, known)
+
+    def volume(data: Tensor | None, name: str) -> Volume | None:
+        return None if data is None else Volume(data, y.grid, "labels", name)
+
+    return Registration(
+        fixed=y,
+        moving=x,
+        moved=x.with_data(full.moved, y.grid),
+        displacement=full.displacement,
+        inverse=inverse,
+        covered=full.seen,
+        synthesised=None
+        if full.synthesised is None
+        else Volume(full.synthesised, y.grid, "image", "synthesised", y.modality),
+        fixed_segmentation=volume(full.fixed_labels, "fixed segmentation"),
+        moved_segmentation=volume(full.moved_labels, "moved segmentation"),
+        result=describe(scans, work, watch, numbers, known),
+        states=numbers.states,
+        work=work,
+        known=known,
+    )
 
 
 def segment(
-    image: Image,
+    image: ImageLike,
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
     moving: bool = False,
+    modality: Modality | None = None,
     device: str = "cpu",
     deterministic: bool = False,
 ) -> Volume:
     """Label map of one scan on its own grid; the names of labels 1, 2, ... are the recipe's structures.
 
     Args:
+        image: as in `register`.
         system: which; None takes the checkpoint's. With neither it is "jssr", of radiographs "jrsnet".
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
+        modality: of the scan, where no DICOM header says so; None guesses.
 
     Raises:
         JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
     """
-    scan = image_of(image)
+    scan, _ = decide_modality(image_of(image), modality)
     model = segmenting_model(scan, system, checkpoint, device, deterministic)
     if moving and type(model.system).segment_moving is System.segment_moving:
         raise JssrError(
             f"{model.source}: one segmentor serves all scans here; leave out --moving, or name a macJNet run"
         )
-    check_dims(model, scan)
+    check_dims(model, scan.grid, scan.name)
     to = model.recipe.preprocessing
     ready = prepare_image(scan, to.spacing, to.window, to.pixels)
     with model.computing():
         try:
-            said = model.system.segment_moving if moving else model.system.segment
-            p = said(ready.image.to(device)).float().cpu()
+            segmentor = model.system.segment_moving if moving else model.system.segment
+            p = segmentor(ready.image.to(device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
     return Volume(labels_at(largest_parts(p, model.pieces), ready.grid, scan.grid), scan.grid, "labels", scan.name)
 
 
 def synthesise(
-    moving: Image,
-    fixed: Image,
+    moving: ImageLike,
+    fixed: ImageLike,
     *,
     system: str | None = None,
     checkpoint: str | os.PathLike[str] | Model | None = None,
@@ -232,10 +303,10 @@ def synthesise(
         JssrError: the system has no generator; otherwise as `register`.
     """
     y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
-    check_overlap(y, x, False)
+    check_overlap(y, x)
     model = load_model(system, checkpoint, device, deterministic)
-    check_dims(model, y)
-    pair = prepare(model, y, x, rigid)
+    check_dims(model, y.grid, y.name)
+    pair = prepare(model, y, x, rigid=rigid)
     with model.computing():
         try:
             g = model.system.synthesise(pair.moving.to(device), pair.fixed.to(device)).float().cpu().clone()
@@ -244,64 +315,4 @@ def synthesise(
     low = float(pair.fixed_limits[0])
     data = resample(Volume(denormalise(g[0], pair.fixed_limits), pair.grid), y.grid, fill=low).data
     data.masked_fill_(~coverage(y.grid, x.grid, pair.transform), low)
-    return Volume(data, y.grid, "image", "synthesised")
-
-
-def _full_size(y: Volume, x: Volume, work: Working, truth: Truth, watch: Stopwatch) -> Registration:
-    """Everything that `register` gives, on the user's grids."""
-    final, pair, alignment = work.final, work.pair, work.alignment
-    with watch.stage("fullsize"):
-        full = fullsize(final, y.grid, x, pair.grid, alignment, pair.fixed_limits)
-    with watch.stage("inverse"):
-        inverse = final.inverse(x.grid)
-    with watch.stage("measure"):
-        measures = measure(y, x, work, full.displacement, inverse, full.seen, truth)
-
-    def volume(data: Tensor | None, name: str, kind: Literal["image", "labels"] = "labels") -> Volume | None:
-        return None if data is None else Volume(data, y.grid, kind, name)
-
-    return Registration(
-        y,
-        x,
-        Volume(full.moved, y.grid, "image", x.name),
-        full.displacement,
-        inverse,
-        full.seen,
-        volume(full.synthesised, "synthesised", "image"),
-        volume(full.fixed_labels, "fixed segmentation"),
-        volume(full.moved_labels, "moved segmentation"),
-        describe(y, x, work, watch, measures, truth),
-        measures.states,
-        work,
-        truth,
-    )
-
-
-def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:
-    inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
-    more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
-    with model.computing():
-        said = model.system.align(*inputs, **more)
-    # Clones leave inference mode: the refinement differentiates through what it is given.
-    parts: dict[str, Any] = {
-        name: None if value is None else value.float().cpu().clone()
-        for name, value in vars(said).items()
-        if name not in ("descriptors", "registered")
-    }
-    parts["registered"] = said.registered
-    if said.descriptors is not None:
-        parts["descriptors"] = tuple(d.float().cpu().clone() for d in said.descriptors)
-    if parts["displacement"] is None or not bool(torch.isfinite(parts["displacement"]).all()):
-        raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
-    for name in ("fixed_segmentation", "moving_segmentation"):
-        said_of = parts[name]
-        parts[name] = None if said_of is None else largest_parts(said_of, model.pieces)
-    return Alignment(**parts)
-
-
-def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
-    """A field, kept where both scans have data and continued smoothly elsewhere."""
-    at = Affine.identity(grid.ndim).positions(grid, pair.grid)
-    masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
-    valid = (masks[0] > 0.5) & (ff.warp(masks[1], tau) > 0.5)
-    return Displacement(continued(tau, valid)[0], grid)
+    return Volume(data, y.grid, "image", "synthesised", y.modality)

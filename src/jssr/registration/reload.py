@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
-from jssr.errors import JssrError
+from jssr.errors import ImageError, JssrError
 from jssr.io.images import read_image
+from jssr.io.names import names_series
 from jssr.io.transforms import read_transform
 from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.inputs import labels_of
-from jssr.registration.locations import found_again, labels_again
-from jssr.registration.result import outlines
+from jssr.registration.result import KEPT, outlines
+from jssr.registration.schema import SCHEMA_VERSION
 from jssr.report.html import AlignmentView, write_report
 
 __all__ = ["result_of", "rewrite_report", "view_of"]
@@ -33,7 +35,7 @@ def rewrite_report(folder: Path) -> Path:
         [view_of(folder / phase, phase, result["reference_phase"]) for phase in phases] if phases else [view_of(folder)]
     )
     title = f"{result['study']}: aligned to {result['reference_phase']}" if phases else rows[0].name
-    shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "measures")}
+    shown = {k: v for k, v in result.items() if k not in ("dice", "warnings", "metrics")}
     path = folder / "report.html"
     write_report(path, title=title, rows=rows, provenance=shown)
     return path
@@ -80,12 +82,18 @@ def result_of(folder: Path) -> dict[str, Any]:
     """What `result.json` of a result's folder holds.
 
     Raises:
-        JssrError: there is none.
+        JssrError: there is none, or it is of another version.
     """
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise JssrError(f"{folder}: holds no readable result.json; is it what register or align wrote?") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise JssrError(
+            f"{folder}: expected result.json of schema version {SCHEMA_VERSION}, got {version or 'an older one'}: run "
+            "register or align again"
+        )
     return dict(content)
 
 
@@ -99,12 +107,38 @@ def _numbers(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]
         name: {f"dice/{k}": v for k, v in values.items()}
         for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
     }
-    for name, values in result.get("measures", {}).items():
+    for name, values in (result.get("metrics") or {}).items():
         states[name] = {**states.get(name, {}), **values}
     if not states:
         states = {"initial": {}, "network": {}}
     clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
     before, after = clean[0], clean[-1]
     after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
-    after |= {"seconds": result["seconds"]["total"], "peak_mb": result["peak_memory_mb"]}
+    after |= {"seconds": result["time_s"]["total"], "peak_mb": result["peak_memory_mib"]}
     return before, after
+
+
+def labels_again(result: Mapping[str, Any], key: str, folder: Path) -> Path | None:
+    """Where the label map of a scan ("fixed" or "moving") is that a result was measured by; None where it is not."""
+    relative = result[key].get("labels_path")
+    path = None if relative is None else folder / relative
+    return path if path is not None and path.is_file() else None
+
+
+def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:
+    """A scan of a result: as it was kept with it, else from where it lies as seen from there, else from where it was.
+
+    Args:
+        result: what its `result.json` holds.
+        key: "fixed" or "moving".
+        folder: of the result.
+
+    Raises:
+        ImageError: it is in none of these places.
+    """
+    scan = result[key]
+    for path in (folder / KEPT[key], folder / scan.get("path", KEPT[key]), Path(scan["name"])):
+        if path.exists() or names_series(path):
+            found = replace(read_image(path), name=str(scan["name"]))
+            return found.known_as(scan["modality_from"], modality=scan["modality"])
+    raise ImageError(f"{scan['name']}: the scan is no longer there; put it back")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,19 +16,20 @@ from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume
 from jssr.io.images import stored_dtype, write_image
 from jssr.io.output import output_folder, write_json
-from jssr.io.provenance import Stopwatch, peak_memory_mb
+from jssr.io.provenance import Stopwatch, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.preprocessing.start2d import from_start, placed
-from jssr.registration.locations import KEPT, located
-from jssr.registration.measures import Truth
-from jssr.registration.working import Working
+from jssr.registration.full_size import Working
+from jssr.registration.options import Known
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
     from jssr.report.html import AlignmentView
 
-__all__ = ["OUTPUTS", "Registration", "Saving"]
+__all__ = ["KEPT", "OUTPUTS", "Registration", "Saving", "outlines"]
 
+KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
+"""Where a scan is kept with the result."""
 DICOM_OUTPUTS = (
     "jssr_dicom/moved/????.dcm", "jssr_dicom/fixed/????.dcm", "jssr_dicom/deformation.dcm",
     "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm",
@@ -64,15 +65,15 @@ class Registration:
     Attributes:
         fixed, moving: the scans as given.
         moved: the moving image on the fixed grid, in its own intensities; its minimum where it has no data.
-        displacement: the whole map (rigid part included) on the fixed grid, fixed to moving space.
-        inverse: the opposite map on the moving grid.
+        displacement: the full transform (rigid step included) on the fixed grid, fixed to moving space.
+        inverse: its inverse on the moving grid.
         covered: (1, *fixed shape) bool, where the moving scan has data.
         synthesised: the moving scan, aligned, in the fixed scan's appearance, on the fixed grid; None where not made.
         fixed_segmentation, moved_segmentation: label maps on the fixed grid; None where not made.
-        result: what `result.json` holds.
+        result: what `result.json` holds (`jssr.registration.schema.ResultModel`).
         states: numbers of each state ("initial", "rigid", "network", "refined") from known labels and landmarks.
-        work: what was found on the network's grid.
-        truth: the labels and landmarks that were given.
+        work: what was found on the working grid.
+        known: the labels and landmarks that were given.
     """
 
     fixed: Volume
@@ -87,7 +88,7 @@ class Registration:
     result: dict[str, Any]
     states: dict[str, dict[str, float]]
     work: Working
-    truth: Truth = field(default_factory=Truth)
+    known: Known = field(default_factory=Known)
 
     def save(self, out: str | os.PathLike[str], report: bool = True, how: Saving | None = None) -> Path:
         """Write the files of `docs` into a folder: all of them or none.
@@ -115,14 +116,16 @@ class Registration:
                     write_dicom(self, how.dicom, folder / "jssr_dicom", how.name or Path(self.moving.name).name)
                 for job in jobs:
                     job.result()
-            self.result["seconds"] |= {k: round(v, 3) for k, v in watch.seconds.items()}
-            self.result["seconds"]["total"] = round(
-                sum(v for k, v in self.result["seconds"].items() if k != "total"), 3
-            )
-            self.result["peak_memory_mb"] = round(peak_memory_mb())
+            seconds = {k: v for k, v in self.result["time_s"].items() if k != "total"}
+            seconds |= {k: round(v, 3) for k, v in watch.seconds.items()}
+            result = {
+                **self.result,
+                "time_s": seconds | {"total": round(sum(seconds.values()), 3)},
+                "peak_memory_mib": round(peak_memory_mib()),
+            }
             scans = {} if how.keep else {"fixed": self.fixed, "moving": self.moving}
-            labels = {} if how.keep else {"fixed": self.truth.fixed_labels, "moving": self.truth.moving_labels}
-            write_json(located(self.result, scans, how.home or Path(out), labels), folder / "result.json")
+            labels = {} if how.keep else {"fixed": self.known.fixed_labels, "moving": self.known.moving_labels}
+            write_json(located(result, scans, how.home or Path(out), labels), folder / "result.json")
         return Path(out)
 
     def view(self, name: str = "", fixed_name: str = "") -> AlignmentView:
@@ -132,13 +135,13 @@ class Registration:
         states = list(self.states)
         before, after = dict(self.states[states[0]]), dict(self.states[states[-1]])
         segmentations = self.result["dice"].get("segmentations", {})
-        own = self.truth.fixed_labels is None and bool(segmentations)
+        own = self.known.fixed_labels is None and bool(segmentations)
         if own:
             before |= {f"dice/{k}": v for k, v in segmentations[states[0]].items() if v is not None}
             after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
-        after |= {"seconds": self.result["seconds"]["total"], "peak_mb": self.result["peak_memory_mb"]}
+        after |= {"seconds": self.result["time_s"]["total"], "peak_mb": self.result["peak_memory_mib"]}
         fixed_seg, moved_seg, moving_seg = self.fixed_segmentation, self.moved_segmentation, None
-        known = self.truth.fixed_labels, self.truth.moving_labels
+        known = self.known.fixed_labels, self.known.moving_labels
         if known[0] is not None and known[1] is not None:  # what the numbers are of
             fixed_seg, moved_seg, moving_seg = outlines(known[0], known[1], self.displacement)
         return AlignmentView(
@@ -176,6 +179,23 @@ class Registration:
         title = f"{self.result['moving']['title']} aligned to {self.result['fixed']['title']}"
         shown = {k: v for k, v in self.result.items() if k not in ("dice", "warnings")}
         write_report(path, title=title, rows=[self.view()], provenance=shown)
+
+
+def located(
+    result: Mapping[str, Any],
+    scans: Mapping[str, Volume],
+    folder: Path,
+    labels: Mapping[str, Volume | None] | None = None,
+) -> dict[str, Any]:
+    """A result with the relative paths from its folder to the scans ("fixed", "moving") and to their label maps: they
+    hold wherever both are moved to."""
+    out = dict(result)
+    for what, volumes in (("path", scans), ("labels_path", labels or {})):
+        for key, volume in volumes.items():
+            path = None if volume is None else Path(volume.name)
+            if path is not None and (path.exists() or path.parent.is_dir() and str(path.parent) != "."):
+                out[key] = {**out[key], what: os.path.relpath(path, folder)}
+    return out
 
 
 def outlines(fixed: Volume, moving: Volume, displacement: Displacement) -> tuple[Volume, Volume, Volume]:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Unpack
 
-from jssr.io.bridges import as_volume
 from jssr.io.output import output_folder, write_json
 from jssr.io.study import Image, Study, read_study
 from jssr.metrics.results import CaseResult
-from jssr.registration.model import Model, load_model
+from jssr.registration.model import load_model
+from jssr.registration.options import KnownDict, OptionsDict, parse_options
 from jssr.registration.pipeline import register
 from jssr.registration.result import OUTPUTS, Registration, Saving
+from jssr.registration.schema import StudyModel
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
@@ -77,92 +78,96 @@ class StudyAlignment:
         return Path(out)
 
     def summary(self) -> dict[str, Any]:
-        """What `result.json` of the study holds."""
+        """What `result.json` of the study holds (`jssr.registration.schema.StudyModel`)."""
         first = next(iter(self.registrations.values()))
-        keys = ("covered_percent", "folds_percent", "log_jacobian_sd", "peak_memory_mb", "warnings")
-        return {
+        keys = ("covered_percent", "folds_percent", "log_jacobian_sd", "peak_memory_mib", "warnings")
+        modality = ("modality", "modality_from")
+        data = {
             "study": self.name,
             "reference_phase": self.reference_phase,
-            **{key: first.result[key] for key in ("convention", "system", "weights", "provenance")},
+            **{key: first.result[key] for key in ("schema_version", "convention", "system", "weights", "provenance")},
             "phases": {
-                phase: {key: one.result[key] for key in keys} | {"seconds": one.result["seconds"]["total"]}
+                phase: {key: one.result[key] for key in keys}
+                | {key: one.result["moving"][key] for key in modality}
+                | {"time_s": one.result["time_s"]["total"]}
                 for phase, one in self.registrations.items()
             },
         }
+        return StudyModel.model_validate(data).model_dump(mode="json")
 
 
 def align(
     study: Study | Mapping[str, Image] | str | os.PathLike[str],
     reference_phase: str = "venous",
     *,
-    system: str | None = None,
-    checkpoint: str | os.PathLike[str] | Model | None = None,
-    refine: int | None = None,
-    rigid: bool = True,
-    descriptor: str | None = None,
-    initial: Literal["geometry", "centre"] = "geometry",
-    device: str = "cpu",
-    deterministic: bool = False,
     on_stage: Callable[[str], None] | None = None,
+    **options: Unpack[OptionsDict],
 ) -> StudyAlignment:
     """Align every scan of a patient to the reference phase.
 
     Args:
-        study: scans by phase, or a folder (see `read_study`). Labels and landmarks beside the scans are measured.
+        study: scans by phase (as `register` takes them), or a folder (see `read_study`). Labels and landmarks beside
+            the scans are measured.
         reference_phase: the phase that stays.
-        system, checkpoint, refine, rigid, descriptor, initial, device, deterministic: as in `register`.
         on_stage: called with phase and stage.
+        **options: the fields of `RegistrationOptions`; `fixed_modality` is the reference phase's, `moving_modality`
+            that of all others.
 
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.
     """
+    chosen, known = parse_options(options, "align")
+    if known:
+        raise TypeError(f"align() has no option {next(iter(known))!r}; labels and landmarks belong to the study")
     if isinstance(study, Mapping):
         study = Study("study", dict(study))
     elif not isinstance(study, Study):
         study = read_study(study)
     study.check(reference_phase)
-    chosen = system is not None or checkpoint is not None
-    model = load_model(system, checkpoint, device, deterministic, descriptor) if chosen else None
-    fixed = study.images[reference_phase]
-    fixed = as_volume(fixed, name=reference_phase)
+    named = chosen.system is not None or chosen.checkpoint is not None
+    if named:
+        model = load_model(
+            chosen.system, chosen.checkpoint, chosen.device, chosen.deterministic, chosen.descriptor
+        )  # fmt: skip
+        options = {**options, "system": None, "checkpoint": model}
+    reads = named and model.system.reads_structure
+    fixed = study.volume(reference_phase)
     done: dict[str, Registration] = {}
-    for phase, moving in study.images.items():
+    for phase in study.images:
         if phase == reference_phase:
             continue
 
-        def told(stage: str, phase: str = phase) -> None:
+        def stage(name: str, phase: str = phase) -> None:
             if on_stage is not None:
-                on_stage(f"{phase}: {stage}")
+                on_stage(f"{phase}: {name}")
 
-        done[phase] = register(
-            fixed, moving, checkpoint=model, refine=refine, rigid=rigid, descriptor=descriptor, initial=initial,
-            structures=study.structures, device=device, deterministic=deterministic, on_stage=told,
-            **known_of(study, reference_phase, phase, model is not None and model.system.reads_structure),
-        )  # fmt: skip
+        beside = known_of(study, reference_phase, phase, reads)
+        done[phase] = register(fixed, study.volume(phase), on_stage=stage, **options, **beside)
     return StudyAlignment(study.name, reference_phase, done)
 
 
-def known_of(study: Study, reference_phase: str, phase: str, alone: bool = False) -> dict[str, Any]:
-    """The labels and landmarks of a pair, as `register` takes them, where both scans have them; the reference phase's
-    labels `alone` for systems that read them."""
-    known: dict[str, Any] = {}
+def known_of(study: Study, reference_phase: str, phase: str, alone: bool = False) -> KnownDict:
+    """What is known of a pair, as `register` takes it: labels and landmarks where both scans have them; the reference
+    phase's labels `alone` for systems that read them."""
+    known: Any = {"structures": study.structures}
     for what, held in (("labels", study.labels), ("landmarks", study.landmarks)):
         if reference_phase in held and phase in held:
             known |= {f"fixed_{what}": held[reference_phase], f"moving_{what}": held[phase]}
     if alone and reference_phase in study.labels:
         known["fixed_labels"] = study.labels[reference_phase]
-    return known
+    found: KnownDict = known
+    return found
 
 
 def state_results(case: str, phase: str, one: Registration) -> list[CaseResult]:
     """The numbers of each state of a registration; without known labels those of the system's own segmentations."""
     found = []
-    own = one.result["dice"].get("segmentations", {}) if one.truth.fixed_labels is None else {}
+    own = one.result["dice"].get("segmentations", {}) if one.known.fixed_labels is None else {}
     for state, values in one.states.items():
         dice = {f"dice/{name}": float("nan") if v is None else v for name, v in own.get(state, {}).items()}
         last = state == list(one.states)[-1]
-        cost = (
-            {"seconds": one.result["seconds"]["total"], "peak_mb": float(one.result["peak_memory_mb"])} if last else {}
-        )
+        cost = {}
+        if last:
+            cost = {"seconds": one.result["time_s"]["total"], "peak_mb": float(one.result["peak_memory_mib"])}
         found.append(CaseResult(case, phase, state, {**dice, **values}, **cost))
     return found

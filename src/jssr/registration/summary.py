@@ -1,106 +1,186 @@
-"""What a registration found, as plain data: what `result.json` says, warnings included."""
+"""What a registration found: the metrics of each state (initial, rigid, network, refined), the warnings, and what
+`result.json` says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Volume
-from jssr.errors import JssrError
 from jssr.io.output import plain
-from jssr.io.provenance import Stopwatch, peak_memory_mb, provenance
+from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
+from jssr.metrics.overlap import dice
+from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.regularity import regularity
 from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
-from jssr.preprocessing.modality import modality_of
-from jssr.preprocessing.start2d import unknown_spacing
-from jssr.registration.measures import Measures, Truth
-from jssr.registration.working import Working
+from jssr.metrics.warnings import plain_warnings
+from jssr.preprocessing.start2d import from_start, unknown_spacing
+from jssr.registration.full_size import Working, labels_at
+from jssr.registration.inputs import Scans
+from jssr.registration.model import Model
+from jssr.registration.options import Known
+from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel
 
-__all__ = ["describe"]
-
-CONVENTION = (
-    "moved(p) = moving(p + u(p)): u = displacement.nii.gz lies on the fixed grid, in millimetres LPS, rigid part "
-    "included; inverse.nii.gz lies on the moving grid and maps the other way"
-)
+__all__ = ["Numbers", "class_dice", "describe", "measure"]
 
 
-def _title(name: str) -> str:
-    """What people call a scan: the name of its file, or the description of its DICOM series."""
-    path = Path(name)
-    try:
-        from jssr.io.dicom.read import series_at
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Numbers of a registration.
 
-        series = None if path.is_file() else series_at(path)
-    except JssrError:
-        series = None
-    return (series.description.strip() if series is not None else "") or path.name
+    Attributes:
+        states: "initial", "rigid" (where aligned rigidly), "network", "refined" (where refined), each as
+            `evaluate_pair` gives it, of the known labels and landmarks; folds and log Jacobian in the last.
+        segmentations: the same states, Dice of the system's own segmentations.
+        covered: share of the fixed image for which the moving one has data.
+        inverse_error: mean and largest error of the inverse in mm, where the inverse lands inside the fixed image.
+    """
+
+    states: dict[str, dict[str, float]] = field(default_factory=dict)
+    segmentations: dict[str, dict[str, float]] = field(default_factory=dict)
+    covered: float = 1.0
+    inverse_error: tuple[float, float] = (0.0, 0.0)
 
 
-def describe(y: Volume, x: Volume, work: Working, watch: Stopwatch, measures: Measures, truth: Truth) -> dict[str, Any]:
-    """The plain data of `result.json`; numbers that are not finite become null."""
+def measure(work: Working, displacement: Displacement, inverse: Displacement, covered: Tensor, known: Known) -> Numbers:
+    """Measure every state of a registration.
+
+    Args:
+        work: what was found on the working grid.
+        displacement, inverse: the full transform on the fixed grid, and its inverse on the moving one.
+        covered: (1, *fixed shape) bool, where the moving scan has data.
+        known: what it is measured by.
+    """
+    fixed, moving = displacement.grid, inverse.grid
+    transforms: dict[str, Transform] = {"initial": work.pair.start}
+    if work.pair.rigid is not None:
+        transforms["rigid"] = work.pair.transform
+    transforms |= {name: found.chain for name, found in work.transforms.items()}
+    last = list(work.transforms)[-1]
+    transforms[last] = displacement
+    states = {name: _of_known(fixed, transform, known) for name, transform in transforms.items()}
+    fields = {name: found.field for name, found in work.transforms.items()}
+    fields[last] = from_start(displacement, fixed, moving)
+    for name, found in fields.items():
+        states[name]["folds"], states[name]["log_jacobian_sd"] = regularity(found)
+    error = _inverse_error(displacement, inverse, fixed)
+    return Numbers(states, _of_segmentations(work), float(covered.float().mean()), error)
+
+
+def class_dice(a: Tensor, b: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Dice of classes 1, 2, ... of two label maps: {"dice/liver": 0.95, ...}."""
+    return {f"dice/{name}": dice((a == k).numpy(), (b == k).numpy()) for k, name in enumerate(names, start=1)}
+
+
+def _of_known(fixed: Grid, transform: Transform, known: Known) -> dict[str, float]:
+    moved = None
+    if known.moving_labels is not None:
+        moved = resample(known.moving_labels, fixed, transform)
+    return evaluate_pair(
+        known.fixed_labels, moved, known.structures, transform=transform,
+        fixed_points=known.fixed_landmarks, moving_points=known.moving_landmarks,
+    )  # fmt: skip
+
+
+def _of_segmentations(work: Working) -> dict[str, dict[str, float]]:
+    """Dice of S(y) with S of the moving scan, on the working grid."""
+    moving, fixed, grid = work.alignment.moving_segmentation, work.alignment.fixed_segmentation, work.pair.grid
+    if moving is None or fixed is None:
+        return {}
+    goal = fixed.argmax(dim=1).to(torch.uint8)
+    labels = moving.argmax(dim=1).to(torch.uint8)
+    seen = Volume(labels, grid, "labels")
+    names = work.model.structures
+    # What was segmented lies where the rigid motion put it: its inverse gives the initial state.
+    back = Affine(work.pair.transform.inverse().matrix @ work.pair.start.matrix)
+    initial = resample(seen, grid, back, nearest=True).data
+    out = {"initial": class_dice(initial, goal, names)}
+    if work.pair.rigid is not None:
+        out["rigid"] = class_dice(labels, goal, names)
+    for name, found in work.transforms.items():
+        out[name] = class_dice(labels_at(moving, grid, grid, found), goal, names)
+    return out
+
+
+def _inverse_error(
+    displacement: Displacement, inverse: Displacement, fixed: Grid, most: int = 20_000
+) -> tuple[float, float]:
+    """|T(T^-1(q)) - q| in mm on a regular choice of the moving grid's voxels whose image lies inside the fixed grid."""
+    grid = inverse.grid
+    step = max(1, round((grid.voxels / most) ** (1 / grid.ndim)))
+    axes = [np.arange(step // 2, s, step) if s > step // 2 else np.arange(1) for s in grid.shape]
+    q = grid.world(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, grid.ndim))
+    p = inverse(q)
+    inside = fixed.contains(p)
+    if not inside.any():
+        return 0.0, 0.0
+    miss = np.linalg.norm(displacement(p[inside]) - q[inside], axis=1)
+    return float(miss.mean()), float(miss.max())
+
+
+def describe(scans: Scans, work: Working, watch: Stopwatch, numbers: Numbers, known: Known) -> dict[str, Any]:
+    """What `result.json` says, by `ResultModel`; numbers that are not finite become null."""
     model, pair = work.model, work.pair
-    last = list(measures.states.values())[-1]
-    result = {
-        "fixed": {"name": y.name, "title": _title(y.name), "grid": repr(y.grid)},
-        "moving": {"name": x.name, "title": _title(x.name), "grid": repr(x.grid)},
+    last = list(numbers.states.values())[-1]
+    fixed, moving = scans.infos()
+    segments = work.alignment.fixed_segmentation is not None
+    result: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "fixed": fixed.model_dump(exclude_unset=True),
+        "moving": moving.model_dump(exclude_unset=True),
         "convention": CONVENTION,
         "system": model.recipe.network.system,
         "weights": {"file": model.source, "checksum": model.header.get("checksum"), "recipe": model.recipe.name},
         "provenance": provenance(model.device, model.deterministic) | {"precision": model.precision},
-        "network_grid": repr(pair.grid),
+        "network_grid": GridInfo.of(pair.grid).model_dump(),
         "reads_fixed_labels": work.structure is not None,
-        "structures": list(model.structures) if work.alignment.fixed_segmentation is not None else [],
-        "label_names": dict(enumerate(model.structures, 1)) if work.alignment.fixed_segmentation is not None else {},
+        "structures": list(model.structures) if segments else [],
+        "label_names": model.label_names if segments else {},
         "rigid": None,
-        "seconds": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
-        "peak_memory_mb": round(peak_memory_mb()),
-        "covered_percent": round(100 * measures.covered, 2),
+        "time_s": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
+        "peak_memory_mib": round(peak_memory_mib()),
+        "covered_percent": round(100 * numbers.covered, 2),
         "folds_percent": last["folds"],
         "log_jacobian_sd": last["log_jacobian_sd"],
-        "inverse_error_mm": {"mean": measures.inverse_error[0], "max": measures.inverse_error[1]},
-        "dice": _dice(measures, truth),
-        "warnings": _warnings(y, x, work, measures),
+        "inverse_error_mm": {"mean": numbers.inverse_error[0], "max": numbers.inverse_error[1]},
+        "dice": _dice(numbers, known),
+        "warnings": _warnings(scans, work, numbers),
     }
     if pair.rigid is not None:
-        found = pair.rigid
-        result["rigid"] = {"matrix_lps_mm": pair.transform.matrix.tolist(), "accepted": found.accepted,
-                           "mutual_information": {"before": found.before, "after": found.metric}}  # fmt: skip
-    if truth.fixed_landmarks is not None:
-        result["tre_mm"] = {name: values["tre"] for name, values in measures.states.items()}
-    if truth.known:
-        result["measures"] = measures.states
-    data: dict[str, Any] = plain(result)
-    return data
+        information = {"before": pair.rigid.before, "after": pair.rigid.metric}
+        result["rigid"] = {"matrix_lps_mm": pair.transform.matrix.tolist(), "accepted": pair.rigid.accepted,
+                           "mutual_information_nats": information}  # fmt: skip
+    if known.fixed_landmarks is not None:
+        result["tre_mm"] = {name: values["tre"] for name, values in numbers.states.items()}
+    if known.measurable:
+        result["metrics"] = numbers.states
+    return ResultModel.model_validate(plain(result)).model_dump(mode="json", exclude_unset=True)
 
 
-def _dice(measures: Measures, truth: Truth) -> dict[str, Any]:
+def _dice(numbers: Numbers, known: Known) -> dict[str, Any]:
     def table(states: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
         return {s: {k[5:]: v for k, v in values.items() if k.startswith("dice/")} for s, values in states.items()}
 
     out: dict[str, Any] = {}
-    if measures.segmentations:
-        out["segmentations"] = table(measures.segmentations)
-    if truth.fixed_labels is not None:
-        out["labels"] = table(measures.states)
+    if numbers.segmentations:
+        out["segmentations"] = table(numbers.segmentations)
+    if known.fixed_labels is not None:
+        out["labels"] = table(numbers.states)
     return out
 
 
-def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[str]:
+def _warnings(scans: Scans, work: Working, numbers: Numbers) -> list[str]:
     """What should make a reader careful, in plain language."""
-    from jssr.metrics.warnings import plain_warnings
-
-    pair = work.pair
-    out = list(pair.warnings)
-    shown = measures.states if any("dice" in k for k in list(measures.states.values())[-1]) else measures.segmentations
-    first, last = list(measures.states.values())[0], list(measures.states.values())[-1]
-    before, after = dict(first), dict(last)
-    if shown:
-        before |= list(shown.values())[0]
-        after |= list(shown.values())[-1]
-    rigid = (shown or {}).get("rigid", {})
-    out += plain_warnings(after, before, measures.covered, rigid)
+    pair, grid = work.pair, scans.fixed.grid
+    out = [*pair.warnings, *_of_numbers(numbers), *_of_modalities(scans, work.model)]
     made = work.alignment.synthesised
     if made is not None and not work.alignment.registered:
         ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)
@@ -109,22 +189,42 @@ def _warnings(y: Volume, x: Volume, work: Working, measures: Measures) -> list[s
                 "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment "
                 "had nothing to go by."
             )
-    shift = float(np.linalg.norm(pair.transform(y.grid.centre) - pair.start(y.grid.centre)))
+    shift = float(np.linalg.norm(pair.transform(grid.centre) - pair.start(grid.centre)))
     if shift > 50:
         out.append(f"The rigid pre-alignment moved the scan by {shift:.0f} mm. Check that the headers are right.")
-    if y.grid.ndim == 2 and (unknown_spacing(y.grid) or unknown_spacing(x.grid)):
+    if grid.ndim == 2 and (unknown_spacing(grid) or unknown_spacing(scans.moving.grid)):
         out.append(
             "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to "
             "show as much of the patient."
         )
-    expected = "mr" in work.model.modalities.values()
-    for volume in (y, x) if y.grid.ndim == 3 and not expected else ():
-        if modality_of(volume) != "ct":
-            low, high = float(volume.data.min()), float(volume.data.max())
-            out.append(
-                f"{Path(volume.name).name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield "
-                "units; it was scaled by its own brightness, as MR is."
-            )
-    if measures.inverse_error[1] > float(y.grid.spacing.max()):
-        out.append(f"The inverse is off by up to {measures.inverse_error[1]:.1f} mm, as a rule where the field folds.")
+    if numbers.inverse_error[1] > float(grid.spacing.max()):
+        out.append(f"The inverse is off by up to {numbers.inverse_error[1]:.1f} mm, as a rule where the field folds.")
     return list(dict.fromkeys(out))
+
+
+def _of_numbers(numbers: Numbers) -> list[str]:
+    states = list(numbers.states.values())
+    shown = numbers.states if any("dice" in k for k in states[-1]) else numbers.segmentations
+    before, after = dict(states[0]), dict(states[-1])
+    if shown:
+        before |= list(shown.values())[0]
+        after |= list(shown.values())[-1]
+    return plain_warnings(after, before, numbers.covered, (shown or {}).get("rigid", {}))
+
+
+def _of_modalities(scans: Scans, model: Model) -> list[str]:
+    """Where a modality was guessed and matters, or is not what the weights were trained on."""
+    if scans.fixed.grid.ndim == 2 or "mr" in model.modalities.values():
+        return []
+    out = []
+    for scan, modality in zip((scans.fixed, scans.moving), scans.modalities, strict=True):
+        name = Path(scan.name).name
+        if modality != "ct" and scan.origins.get("modality", "guess") == "guess":
+            low, high = float(scan.data.min()), float(scan.data.max())
+            out.append(
+                f"{name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield units; it was taken for "
+                "MR and scaled by its own brightness. If it is CT, say so (fixed_modality, moving_modality)."
+            )
+        elif modality != "ct" and model.recipe.network.system == "jssr" and model.source.startswith("shipped"):
+            out.append(f"{name}: is {modality}; these weights were trained on ct.")
+    return out

@@ -1,0 +1,121 @@
+"""What a user may choose of an alignment, and what is known of the pair: they travel as two objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict
+
+from jssr.core.volume import MODALITIES, Modality, Points, Volume
+from jssr.errors import nearest
+from jssr.io.bridges import ImageLike, PointsLike
+from jssr.registration.model import Model
+
+__all__ = ["Known", "KnownDict", "OptionsDict", "RegistrationOptions", "RegistrationOptionsDict", "parse_options"]
+
+Initial = Literal["geometry", "centre"]
+
+
+class OptionsDict(TypedDict, total=False):
+    """The fields of `RegistrationOptions`, as keyword arguments."""
+
+    system: str | None
+    checkpoint: str | os.PathLike[str] | Model | None
+    refine: int | None
+    rigid: bool
+    descriptor: str | None
+    initial: Initial
+    fixed_modality: Modality | None
+    moving_modality: Modality | None
+    device: str
+    deterministic: bool
+
+
+class KnownDict(TypedDict, total=False):
+    """The fields of `Known`, as a user gives them."""
+
+    fixed_labels: ImageLike | None
+    moving_labels: ImageLike | None
+    fixed_landmarks: PointsLike | None
+    moving_landmarks: PointsLike | None
+    structures: Mapping[str, Sequence[int]] | None
+
+
+class RegistrationOptionsDict(OptionsDict, KnownDict, total=False):
+    """Every keyword of `register`."""
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """How to align a pair.
+
+    Attributes:
+        system: which; None takes the checkpoint's. With neither, it is "jssr" for two CT scans and "discrete", which
+            needs no training, for all others.
+        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
+        refine: steps of instance optimisation after the system; None takes the recipe's number.
+        rigid: align rigidly first; otherwise the headers' geometry holds. Not for 2D images, which start as
+            `jssr.preprocessing.start2d` has it.
+        descriptor: what instance optimisation compares, and what "discrete" searches with: "mind-ssc", "mind" or
+            "macmind"; None takes the recipe's.
+        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
+        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses.
+        device: where the networks run: "cpu", "cuda", "cuda:1", "mps".
+        deterministic: only algorithms that give the same bits each time.
+
+    Raises:
+        ValueError: another `initial`, `refine` or modality.
+    """
+
+    system: str | None = None
+    checkpoint: str | os.PathLike[str] | Model | None = None
+    refine: int | None = None
+    rigid: bool = True
+    descriptor: str | None = None
+    initial: Initial = "geometry"
+    fixed_modality: Modality | None = None
+    moving_modality: Modality | None = None
+    device: str = "cpu"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.initial not in ("geometry", "centre"):
+            raise ValueError(f'initial must be "geometry" or "centre", got {self.initial!r}')
+        if self.refine is not None and (int(self.refine) != self.refine or self.refine < 0):
+            raise ValueError(f"refine must be a number of steps, 0 or more, got {self.refine!r}")
+        for name in ("fixed_modality", "moving_modality"):
+            value = getattr(self, name)
+            if value is not None and value not in MODALITIES:
+                raise ValueError(f"{name} must be one of {', '.join(MODALITIES)}, got {value!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of a pair: label maps on the images' grids, landmarks, and the names of the labels."""
+
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    fixed_landmarks: Points | None = None
+    moving_landmarks: Points | None = None
+    structures: Mapping[str, Sequence[int]] | None = None
+
+    @property
+    def measurable(self) -> bool:
+        return self.fixed_labels is not None or self.fixed_landmarks is not None
+
+
+def parse_options(given: Mapping[str, Any], function: str = "register") -> tuple[RegistrationOptions, KnownDict]:
+    """Sort keyword arguments into options and what is known.
+
+    Raises:
+        TypeError: a keyword that does not exist; the message names the nearest one.
+        ValueError: as `RegistrationOptions`.
+    """
+    options, known = [f.name for f in fields(RegistrationOptions)], [f.name for f in fields(Known)]
+    for name in given:
+        if name not in (*options, *known):
+            raise TypeError(f"{function}() has no option {name!r}{nearest(name, [*options, *known])}")
+    chosen = RegistrationOptions(**{k: v for k, v in given.items() if k in options})
+    told: Any = {k: v for k, v in given.items() if k in known}
+    return chosen, told

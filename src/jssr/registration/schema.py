@@ -1,0 +1,198 @@
+"""What `result.json` holds: a schema with a version. Grids are numbers, units stand in the names.
+
+`jssr.registration.schema.json_schema()` is published as docs/result.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jssr.core.grid import Grid
+from jssr.core.volume import Modality, Origin
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "GridInfo",
+    "ResultModel",
+    "RigidInfo",
+    "ScanInfo",
+    "StudyModel",
+    "json_schema",
+    "write_schema",
+]
+
+SCHEMA_VERSION = "1"
+CONVENTION = (
+    "moved(p) = moving(p + u(p)): u = displacement.nii.gz lies on the fixed grid, in millimetres LPS, rigid part "
+    "included; inverse.nii.gz lies on the moving grid and maps the other way"
+)
+Number = float | None
+"""null where a number is not finite: a distance to a structure that is not there."""
+States = dict[str, dict[str, Number]]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GridInfo(_Model):
+    """Where voxels lie, LPS."""
+
+    shape: list[int]
+    spacing_mm: list[float]
+    origin_mm: list[float] = Field(description="Centre of voxel 0.")
+    direction: list[list[float]] = Field(description="Unit axes, one a column.")
+
+    @classmethod
+    def of(cls, grid: Grid) -> GridInfo:
+        return cls(
+            shape=list(grid.shape),
+            spacing_mm=grid.spacing.tolist(),
+            origin_mm=grid.origin.tolist(),
+            direction=grid.direction.tolist(),
+        )
+
+    def grid(self) -> Grid:
+        return Grid.of(self.shape, self.spacing_mm, self.origin_mm, self.direction)
+
+
+class ScanInfo(_Model):
+    """One of the two scans."""
+
+    name: str = Field(description="As it was given: its path as a rule.")
+    title: str = Field(description="What people call it: the file's name, or the DICOM series' description.")
+    grid: GridInfo
+    modality: Modality
+    modality_from: Origin = Field(description="Where the modality came from.")
+    phase: str | None = None
+    path: str | None = Field(None, description="From the result's folder to the scan.")
+    labels_path: str | None = Field(None, description="From the result's folder to its label map.")
+
+
+class WeightsInfo(_Model):
+    """What the system was loaded from."""
+
+    file: str
+    checksum: str | None
+    recipe: str
+
+
+class MutualInformation(_Model):
+    before: Number
+    after: Number
+
+
+class RigidInfo(_Model):
+    """The rigid step, where there was one."""
+
+    matrix_lps_mm: list[list[float]] = Field(description="Fixed to moving space, homogeneous.")
+    accepted: bool
+    mutual_information_nats: MutualInformation
+
+
+class InverseError(_Model):
+    mean: Number
+    max: Number
+
+
+class Provenance(_Model):
+    """Versions and machine."""
+
+    versions: dict[str, str]
+    device: str
+    threads: int
+    deterministic: bool
+    system: str = Field(description="Operating system and architecture.")
+    processor: str
+    precision: str = Field(description="What the networks computed in.")
+
+
+class DiceInfo(_Model):
+    """Dice by state and structure, 0 to 1."""
+
+    segmentations: States | None = Field(None, description="Of the system's own segmentations.")
+    labels: States | None = Field(None, description="Of the label maps that were given.")
+
+
+class _Numbers(_Model):
+    covered_percent: float = Field(description="Share of the fixed image for which the moving one has data.")
+    folds_percent: Number = Field(description="Share of grid cells whose Jacobian determinant is not positive.")
+    log_jacobian_sd: Number = Field(description="Standard deviation of the log Jacobian determinant, folds left out.")
+    peak_memory_mib: int = Field(description="The most memory that the process held.")
+    warnings: list[str]
+
+
+class ResultModel(_Numbers):
+    """`result.json` of one registration."""
+
+    schema_version: Literal["1"] = "1"
+    fixed: ScanInfo
+    moving: ScanInfo
+    convention: str = CONVENTION
+    system: str
+    weights: WeightsInfo
+    provenance: Provenance
+    network_grid: GridInfo = Field(description="The grid that the system worked on.")
+    reads_fixed_labels: bool = Field(description="Whether the system was given the fixed scan's label map.")
+    structures: list[str] = Field(description="What the system segments.")
+    label_names: dict[str, str] = Field(description="Label value to structure, of the segmentations.")
+    rigid: RigidInfo | None
+    time_s: dict[str, float] = Field(description="Seconds of each stage, and their total.")
+    inverse_error_mm: InverseError
+    dice: DiceInfo
+    tre_mm: dict[str, Number] | None = Field(None, description="Mean target registration error by state.")
+    metrics: States | None = Field(
+        None,
+        description="Every metric by state, of the labels and landmarks that were given: dice (0 to 1), hd95, asd and "
+        "tre (mm), folds (per cent), log_jacobian_sd.",
+    )
+
+
+class PhaseInfo(_Numbers):
+    """One phase of a study."""
+
+    time_s: float
+    modality: Modality
+    modality_from: Origin
+
+
+class StudyModel(_Model):
+    """`result.json` of a study."""
+
+    schema_version: Literal["1"] = "1"
+    study: str
+    reference_phase: str
+    convention: str = CONVENTION
+    system: str
+    weights: WeightsInfo
+    provenance: Provenance
+    phases: dict[str, PhaseInfo]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of both files: one of a registration, or one of a study."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "result.json of jssr",
+        **_Either.model_json_schema(ref_template="#/$defs/{model}"),
+    }
+
+
+class _Either(BaseModel):
+    """Both schemas under one roof: `registration` and `study` say what the file of each holds."""
+
+    registration: ResultModel
+    study: StudyModel
+
+
+def write_schema(path: Path) -> None:
+    """Write the published schema: `python -m jssr.registration.schema` from the root of the repository."""
+    path.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schema(Path("docs/result.schema.json"))

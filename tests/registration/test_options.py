@@ -1,0 +1,44 @@
+"""Options and what is known travel as objects; a wrong word is answered by the nearest right one."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import jssr
+from jssr.registration.options import RegistrationOptions, RegistrationOptionsDict, parse_options
+
+
+def test_keywords_become_two_objects():
+    chosen, known = parse_options({"refine": 3, "fixed_modality": "mr", "structures": {"liver": (1,)}})
+    assert chosen == RegistrationOptions(refine=3, fixed_modality="mr") and known == {"structures": {"liver": (1,)}}
+
+
+def test_every_field_is_a_keyword():
+    known = {"fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "structures"}
+    assert set(RegistrationOptionsDict.__annotations__) == set(RegistrationOptions.__dataclass_fields__) | known
+    assert len(inspect.signature(jssr.register).parameters) <= 10
+
+
+def test_an_unknown_option_is_refused_with_the_nearest():
+    with pytest.raises(TypeError, match=r"register\(\) has no option 'refin'; did you mean 'refine'\?"):
+        jssr.register("a", "b", refin=3)
+    with pytest.raises(TypeError, match=r"align\(\) has no option 'devise'; did you mean 'device'\?"):
+        jssr.align("a", devise="cpu")
+    with pytest.raises(TypeError, match="belong to the study"):
+        jssr.align("a", fixed_labels="x.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"refine": -1}, "refine must be a number of steps"),
+        ({"refine": 1.5}, "refine must be a number of steps"),
+        ({"initial": "middle"}, "initial must be"),
+        ({"moving_modality": "pet"}, "moving_modality must be one of ct, mr, radiograph"),
+    ],
+)
+def test_values_that_do_not_fit(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        jssr.register("a", "b", **wrong)

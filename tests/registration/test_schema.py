@@ -1,0 +1,56 @@
+"""result.json follows its schema; the published schema is that of the code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from tiny_jssr import ball, ball_labels
+
+import jssr
+from jssr.errors import JssrError
+from jssr.registration.model import load_model
+from jssr.registration.reload import result_of
+from jssr.registration.schema import GridInfo, ResultModel, StudyModel, json_schema, write_schema
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "result.schema.json"
+
+
+def test_the_published_schema_is_current(tmp_path):
+    assert json.loads(PUBLISHED.read_text(encoding="utf-8")) == json_schema(), "run python -m jssr.registration.schema"
+    write_schema(tmp_path / "s.json")
+    assert (tmp_path / "s.json").read_bytes() == PUBLISHED.read_bytes()
+
+
+def test_what_is_written_follows_the_schema(weights, tmp_path):
+    study = jssr.Study(
+        "p1", {"venous": ball(name="v"), "arterial": ball((6, 0, 0), name="a").known_as("option", modality="ct")},
+        {"venous": ball_labels(), "arterial": ball_labels((6, 0, 0))},
+    )  # fmt: skip
+    found = jssr.align(study, checkpoint=load_model(None, weights), rigid=False)
+    before = json.dumps(found.registrations["arterial"].result, sort_keys=True)
+    found.save(tmp_path, report=False)
+    assert json.dumps(found.registrations["arterial"].result, sort_keys=True) == before  # saving changes no result
+    whole = StudyModel.model_validate_json((tmp_path / "result.json").read_bytes())
+    assert whole.phases["arterial"].modality_from == "option"
+    one = ResultModel.model_validate_json((tmp_path / "arterial" / "result.json").read_bytes())
+    assert one.schema_version == "1" and one.time_s["write"] > 0 and one.peak_memory_mib > 0
+    assert (one.fixed.modality, one.fixed.modality_from, one.fixed.phase) == ("ct", "guess", "venous")
+    assert one.fixed.grid.grid().same_as(ball().grid) and one.metrics is not None
+    with pytest.raises(ValidationError):
+        ResultModel.model_validate({**found.registrations["arterial"].result, "surprise": 1})
+
+
+def test_a_grid_is_numbers_there_and_back():
+    grid = jssr.Grid.of((3, 4, 5), (1, 2, 3), (4, 5, 6), [[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    info = GridInfo.of(grid)
+    assert info.shape == [3, 4, 5] and np.allclose(info.grid().affine, grid.affine)
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+    (tmp_path / "result.json").write_text('{"fixed": {}}')
+    with pytest.raises(JssrError, match="expected result.json of schema version 1, got an older one"):
+        result_of(tmp_path)
