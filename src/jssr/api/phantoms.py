@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from jssr.api.scans import AlignOptions
 from jssr.api.session import OnProgress, Steps, check_options, set_threads
 from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
@@ -21,6 +20,7 @@ from jssr.phantom.study import CT_PHASES, MR_PHASES
 from jssr.phantom.thorax_study import VISITS
 from jssr.preprocessing.prepare import check_labels
 from jssr.registration.model import load_model
+from jssr.registration.options import OptionsDict
 from jssr.registration.study import StudyAlignment
 from jssr.registration.study import align as align_study
 
@@ -105,7 +105,7 @@ def demo(
     *,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
-    **options: Unpack[AlignOptions],
+    **options: Unpack[OptionsDict],
 ) -> StudyAlignment:
     """Make a phantom patient in four phases, align it to the venous phase and write the report: `jssr demo`.
 
@@ -113,7 +113,7 @@ def demo(
         out: folder for the patient and the results.
         threads, on_progress, options: as in `align`.
     """
-    check_options(options, AlignOptions.__annotations__)
+    check_options(options, OptionsDict.__annotations__)
     set_threads(threads)
     folder, wanted = Path(out), dict[str, Any](options)
     wanted["checkpoint"] = load_model(

@@ -14,9 +14,8 @@ from jssr.errors import JssrError
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 from jssr.recipes import weights
-from jssr.registration.locations import found_again
 from jssr.registration.model import weights_at
-from jssr.registration.reload import result_of
+from jssr.registration.reload import found_again, result_of
 
 __all__ = ["SavedResult", "WeightsInfo", "info", "load_result"]
 

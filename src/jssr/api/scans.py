@@ -73,8 +73,8 @@ def register(
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
-        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses from the
-            intensities.
+        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses
+            from the intensities.
         initial: where the rigid step begins: "geometry" (the headers) or "centre" (the bodies' centres on one another).
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.

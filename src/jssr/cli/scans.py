@@ -26,6 +26,14 @@ Initial = Annotated[
     Literal["geometry", "centre"],
     typer.Option("--initial", help="Start of the rigid step: the headers, or centre on centre."),
 ]
+FixedModality = Annotated[
+    Literal["ct", "mr", "radiograph"] | None,
+    typer.Option("--fixed-modality", help="The fixed scan's, where no DICOM header says so; by default a guess."),
+]
+MovingModality = Annotated[
+    Literal["ct", "mr", "radiograph"] | None,
+    typer.Option("--moving-modality", help="The moving scans', where no DICOM header says so; by default a guess."),
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class RegisterOptions(Alignment):
     """How one pair is aligned, and what is known of it."""
 
     initial: Initial = "geometry"
+    fixed_modality: FixedModality = None
+    moving_modality: MovingModality = None
     fixed_labels: Labels = None
     moving_labels: Labels = None
     fixed_landmarks: Landmarks = None
@@ -101,6 +111,8 @@ class AlignOptions(Alignment):
     """How the scans of a study are aligned."""
 
     initial: Initial = "geometry"
+    fixed_modality: FixedModality = None
+    moving_modality: MovingModality = None
 
 
 @command
