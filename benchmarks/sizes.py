@@ -74,17 +74,17 @@ def size_of(text: str) -> str:
 
 def system_of(text: str) -> str:
     """A system of ours, a tool that is there or a trained run, with its steps of refinement."""
-    from jssr.peers import TOOLS
+    from jssr.peers import PEERS
 
     if Path(text).exists():
         return text
 
     name, plus, steps = text.partition(" + ")
-    if name not in ("jssr", "discrete", *TOOLS) or (plus and (name != "jssr" or not steps.isdigit())):
-        known = ", ".join(("jssr", "'jssr + STEPS'", "discrete", *TOOLS, "the folder of a run"))
+    if name not in ("jssr", "discrete", *PEERS) or (plus and (name != "jssr" or not steps.isdigit())):
+        known = ", ".join(("jssr", "'jssr + STEPS'", "discrete", *PEERS, "the folder of a run"))
         raise argparse.ArgumentTypeError(f"{text!r}: there are {known}")
-    if name in TOOLS and TOOLS[name].lacks():
-        raise argparse.ArgumentTypeError(f"{name} cannot be used here: {TOOLS[name].lacks()}")
+    if name in PEERS and PEERS[name].lacks():
+        raise argparse.ArgumentTypeError(f"{name} cannot be used here: {PEERS[name].lacks()}")
     return text
 
 

@@ -16,7 +16,7 @@ from jssr.errors import WorkerError
 from jssr.evaluation import methods, runner
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
-from jssr.peers import TOOLS
+from jssr.peers import PEERS
 from jssr.recipes.load import build_system
 from jssr.recipes.weights import save_weights
 
@@ -46,7 +46,7 @@ def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_p
     def gives_up(fixed, moving, rigid, threads):
         raise RuntimeError("no | luck")
 
-    monkeypatch.setitem(TOOLS, "moody", replace(ORACLE, name="moody", run=gives_up))
+    monkeypatch.setitem(PEERS, "moody", replace(ORACLE, name="moody", run=gives_up))
     words = ("benchmark", mine, "-o", out, "--split", "all", "--tool", "oracle", "--tool", "moody")
     first = run(*words)
     assert "warning: oracle failed on c1, arterial" in first.stderr
@@ -58,7 +58,7 @@ def test_a_pair_that_fails_is_left_out_told_and_tried_again(cohort, tools, tmp_p
     )
 
     bad.write_bytes(good)  # mended: only what failed is done again, and other scans are no obstacle
-    monkeypatch.setitem(TOOLS, "moody", replace(ORACLE, name="moody"))
+    monkeypatch.setitem(PEERS, "moody", replace(ORACLE, name="moody"))
     was = (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns
     assert "failed" not in run(*words).stderr
     assert (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns == was
@@ -101,7 +101,7 @@ def test_radiographs_without_a_spacing_are_told_in_pixels(tools, tmp_path, monke
     def still(fixed, moving, start, threads):
         return start
 
-    monkeypatch.setitem(TOOLS, "still", replace(ORACLE, name="still", run=still, dims=(2,)))
+    monkeypatch.setitem(PEERS, "still", replace(ORACLE, name="still", run=still, dims=(2,)))
     picture = torch.zeros(1, 40, 40)
     picture[:, 10:30, 12:20] = 200.0
     visits = ("visit1", "visit2")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from jssr.cli import app
 from jssr.core.transform import Affine
-from jssr.peers import Tool
+from jssr.peers import Peer
 from jssr.report.tables import read_csv
 
 __all__ = ["ORACLE", "run", "solved", "table"]
@@ -27,7 +27,7 @@ def solved(fixed, moving, rigid, threads):
     return Affine(known)
 
 
-ORACLE = Tool("oracle", "knows", True, solved, lambda: None)
+ORACLE = Peer("oracle", "knows", True, solved, lambda: None)
 
 
 def table(out):

@@ -8,7 +8,7 @@ import pytest
 from oracle import ORACLE
 
 from jssr.evaluation import methods, runner
-from jssr.peers import TOOLS
+from jssr.peers import PEERS
 
 
 @pytest.fixture
@@ -35,5 +35,5 @@ def here(monkeypatch):
 @pytest.fixture
 def tools(here, monkeypatch):
     """A tool that knows the answer for every pair, and one that is not there."""
-    monkeypatch.setitem(TOOLS, "oracle", ORACLE)
-    monkeypatch.setitem(TOOLS, "gone", replace(ORACLE, name="gone", lacks=lambda: "it has left"))
+    monkeypatch.setitem(PEERS, "oracle", ORACLE)
+    monkeypatch.setitem(PEERS, "gone", replace(ORACLE, name="gone", lacks=lambda: "it has left"))

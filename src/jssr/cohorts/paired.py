@@ -31,7 +31,7 @@ from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
 from jssr.metrics.overlap import dice, mask_of
 from jssr.metrics.regularity import regularity
-from jssr.peers import TOOLS
+from jssr.peers import PEERS
 from jssr.preprocessing.intensity import NO_DATA
 
 __all__ = ["LEAST_DICE", "Made", "PairedOptions", "check_pairs", "make_paired", "training_cases"]
@@ -86,7 +86,7 @@ def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict
         CohortError: other than two phases, a pair without label maps, an unknown structure.
         JssrError: ANTs is not installed.
     """
-    lacks = TOOLS["syn-mi"].lacks()
+    lacks = PEERS["syn-mi"].lacks()
     if lacks:
         raise JssrError(f"paired ground truth needs ANTs: {lacks}")
     if len(cohort.phases) != 2:
@@ -220,7 +220,7 @@ def _make(cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], optio
 
 def _syn(fixed: Volume, moving: Volume, threads: int, name: str) -> Displacement:
     try:
-        return TOOLS["syn-mi"].run(fixed, moving, Affine.identity(3), threads).displacement(fixed.grid)
+        return PEERS["syn-mi"].run(fixed, moving, Affine.identity(3), threads).displacement(fixed.grid)
     except Exception as error:  # whatever ANTs stops with: one pair must not take the others with it
         log.warning("%s: SyN stopped (%s); the demons begin without it", name, error)
         return Affine.identity(3).displacement(fixed.grid)

@@ -24,7 +24,7 @@ from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.results import CaseResult
-from jssr.peers import TOOLS
+from jssr.peers import PEERS
 from jssr.preprocessing.rigid import RigidResult
 from jssr.recipes.project import split
 from jssr.registration.model import UNTRAINED, Model, load_model
@@ -58,31 +58,31 @@ class Alignment(Method):
 
     @property
     def is_peer(self) -> bool:
-        return self.source in TOOLS
+        return self.source in PEERS
 
     @property
     def starts_rigid(self) -> bool:
         """Whether it starts from our rigid step; peers with a linear stage of their own do not."""
-        return self.name != BEFORE[0] and not (self.is_peer and TOOLS[self.source].own_rigid)
+        return self.name != BEFORE[0] and not (self.is_peer and PEERS[self.source].own_rigid)
 
     @property
     def dims(self) -> Sequence[int]:
         """Axes of the scans that it takes."""
         if self.is_peer:
-            return TOOLS[self.source].dims
+            return PEERS[self.source].dims
         return (2, 3) if self.name in BEFORE else model_of(self.source).recipe.preprocessing.dims
 
     def identity(self) -> dict[str, Any]:
         measured = {"row": self.name, "similarity": self.similarity}
         if self.is_peer:
-            peer = TOOLS[self.source]
+            peer = PEERS[self.source]
             return {**measured, "settings": peer.settings, "version": peer.version}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
         return {**measured, "weights": weights, "refine": self.refine}
 
     def load(self) -> None:
         if self.is_peer:
-            TOOLS[self.source].load()
+            PEERS[self.source].load()
         elif self.name not in BEFORE:
             model_of(self.source)
 
@@ -139,7 +139,7 @@ class Alignment(Method):
         return found, watch.total + rigid.seconds
 
     def _by_peer(self, scans: alignment.Scans, start: Affine) -> Displacement:
-        run = TOOLS[self.source].run
+        run = PEERS[self.source].run
         return run(scans.fixed, scans.moving, start, torch.get_num_threads()).displacement(scans.fixed.grid)
 
     def _by_system(self, scans: alignment.Scans, rigid: RigidResult) -> Displacement:
@@ -175,7 +175,7 @@ def methods_of(
     Args:
         runs: weights files or run folders of ours, as they are.
         refined: such, with `refine` steps of instance optimisation.
-        peers: of `TOOLS`, "discrete", and "discrete:mind" or the like for another descriptor.
+        peers: of `PEERS`, "discrete", and "discrete:mind" or the like for another descriptor.
         refine: steps for `refined`.
 
     Raises:
@@ -189,11 +189,11 @@ def methods_of(
             continue
         if _untrained(name):
             found.append(Alignment(name, name, model_of(name).recipe.inference.refine))
-        elif name in TOOLS:
-            TOOLS[name].check()
+        elif name in PEERS:
+            PEERS[name].check()
             found.append(Alignment(name, name))
         else:
-            raise JssrError(f"{name!r} is no peer; there are {', '.join((*UNTRAINED, *TOOLS))}")
+            raise JssrError(f"{name!r} is no peer; there are {', '.join((*UNTRAINED, *PEERS))}")
     for names in ([c.name for c in found], [c.folder for c in found]):
         double = next((n for n in names if names.count(n) > 1), None)
         if double:
@@ -257,7 +257,7 @@ def run_name(source: str) -> str:
     """
     path = Path(os.path.abspath(split(source)[1]))  # noqa: PTH100  (not where a link leads)
     name = path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
-    if not name or name in (*BEFORE, *UNTRAINED, *TOOLS) or ON in name:
+    if not name or name in (*BEFORE, *UNTRAINED, *PEERS) or ON in name:
         raise JssrError(f"{source}: {name!r} cannot be the name of a row; rename the run")
     return name
 

@@ -1,17 +1,17 @@
-"""Conventional registration tools, each behind one function that returns our `Transform`.
+"""Peers: registration tools of others, each behind one function that returns our `Transform`.
 
-They come with the extra `benchmark` (`pip install jssr[benchmark]`), but for deeds, whose executables must be on the
-PATH. Each uses what its authors recommend; `Tool.settings` says what that is.
+They come with the extra `benchmark`, except elastix, which is in the core, and deeds, whose executables must be on the
+PATH. Each runs what its authors recommend: `Peer.settings`.
 """
 
 from __future__ import annotations
 
 from jssr.peers import ants, convexadam, deeds, elastix, greedy
-from jssr.peers.base import Tool
+from jssr.peers.base import Peer
 
-__all__ = ["TOOLS", "Tool"]
+__all__ = ["PEERS", "Peer"]
 
-TOOLS: dict[str, Tool] = {
-    tool.name: tool for tool in (*elastix.TOOLS, *ants.TOOLS, *greedy.TOOLS, *convexadam.TOOLS, *deeds.TOOLS)
+PEERS: dict[str, Peer] = {
+    peer.name: peer for peer in (*elastix.PEERS, *ants.PEERS, *greedy.PEERS, *convexadam.PEERS, *deeds.PEERS)
 }
 """By name."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from jssr.core.transform import Transform
+from jssr.core.transform import Affine, Transform
 from jssr.core.volume import Volume
 from jssr.io.images import write_image
 from jssr.io.transforms import read_transform
-from jssr.peers.base import Tool, missing
+from jssr.peers.base import Peer, python_peer
 
-__all__ = ["TOOLS"]
+__all__ = ["PEERS"]
 
 THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
-def _run(kind: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
+def _run(kind: str, fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
     os.environ[THREADS] = str(threads)  # read when ANTs runs
     import ants
 
@@ -36,26 +36,19 @@ def _run(kind: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
             images["fixed"], images["moving"], type_of_transform=kind, outprefix=f"{folder}/found_"
         )
         # Affine and warp, composed by ANTs itself, as one field on the fixed grid in LPS millimetres.
-        whole = ants.apply_transforms(
-            images["fixed"], images["moving"], found["fwdtransforms"], compose=f"{folder}/whole_"
+        full = ants.apply_transforms(
+            images["fixed"], images["moving"], found["fwdtransforms"], compose=f"{folder}/full_"
         )
-        return read_transform(whole)
+        return read_transform(full)
 
 
-def _tool(name: str, kind: str, what: str) -> Tool:
-    return Tool(
-        name,
-        f"antspyx's type_of_transform={kind!r}: {what}",
-        True,
-        lambda fixed, moving, rigid, threads: _run(kind, fixed, moving, threads),
-        missing("ants"),
-        load=lambda: import_module("ants"),
-        package="antspyx",
-    )
+def _peer(name: str, kind: str, what: str) -> Peer:
+    settings = f"antspyx's type_of_transform={kind!r}: {what}"
+    return python_peer(name, settings, partial(_run, kind), "ants", "antspyx")
 
 
-TOOLS = (
-    _tool("syn-mi", "SyN", "affine, then SyN by mutual information, its own defaults"),
+PEERS = (
+    _peer("syn-mi", "SyN", "affine, then SyN by mutual information, its own defaults"),
     # "SyNCC" asks for 2100 iterations a level: three pairs of 128 x 128 x 64 took more than half an hour on two cores.
-    _tool("syn-cc", "antsRegistrationSyN[s]", "ANTs' recommended script: rigid, affine, then SyN by cross-correlation"),
+    _peer("syn-cc", "antsRegistrationSyN[s]", "ANTs' recommended script: rigid, affine, then SyN by cross-correlation"),
 )

@@ -1,9 +1,10 @@
-"""What a tool is."""
+"""What a peer is: a registration tool of others, behind one function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
@@ -13,28 +14,32 @@ from jssr.core.volume import Volume
 from jssr.errors import JssrError, MissingExtraError, requires
 from jssr.io.provenance import package_version
 
-__all__ = ["Tool", "isotropic", "missing"]
+__all__ = ["Peer", "isotropic", "python_peer"]
+
+
+Run = Callable[[Volume, Volume, Affine, int], Transform]
+"""(fixed, moving, rigid, threads) to the full transform."""
 
 
 @dataclass(frozen=True)
-class Tool:
-    """A registration tool.
+class Peer:
+    """A registration tool of others.
 
     Attributes:
         name: as the tables and the command line call it.
         settings: what is run, in words.
         own_rigid: it aligns rigidly or affinely itself; otherwise it is given `rigid`, found by us.
-        run: (fixed, moving, rigid, threads) to the whole map, fixed to moving space.
-        lacks: what is missing on this machine, None where the tool can be used.
+        run: (fixed, moving, rigid, threads) to the full transform, fixed to moving space.
+        lacks: what is missing on this machine, None where it can be used.
         dims: axes of the images that it takes here.
         load: imports its library, which is no part of its seconds.
-        package: whose version is the tool's; None where it does not tell.
+        package: whose version is the peer's; None if there is none.
     """
 
     name: str
     settings: str
     own_rigid: bool
-    run: Callable[[Volume, Volume, Affine, int], Transform]
+    run: Run
     lacks: Callable[[], str | None]
     dims: tuple[int, ...] = (3,)
     load: Callable[[], object] = lambda: None
@@ -42,7 +47,7 @@ class Tool:
 
     @property
     def version(self) -> str | None:
-        """Of its package; None where nobody tells."""
+        """Of its package; None if there is none."""
         return None if self.package is None else package_version(self.package)
 
     def check(self) -> None:
@@ -56,22 +61,26 @@ class Tool:
             raise JssrError(f"{self.name} cannot be used here: {wanted}")
 
 
-def missing(module: str) -> Callable[[], str | None]:
-    """A `Tool.lacks` for a Python package of the extra."""
+def python_peer(
+    name: str, settings: str, run: Run, module: str, package: str, own_rigid: bool = True, dims: tuple[int, ...] = (3,)
+) -> Peer:
+    """A peer that is a Python package of the extra `benchmark`: `module` is imported before it is timed."""
 
     def lacks() -> str | None:
         try:
-            requires("benchmark", module)
+            requires("benchmark", module.partition(".")[0])
         except MissingExtraError as error:
             return str(error)
         return None
 
-    return lacks
+    return Peer(name, settings, own_rigid, run, lacks, dims, lambda: import_module(module), package)
 
 
 def isotropic(fixed: Volume, moving: Volume, rigid: Affine) -> tuple[Volume, Volume, Grid]:
-    """Both scans on one grid with equal spacing along its axes, the finest of the fixed scan, but 1 mm at least: for
-    tools that know voxels only. The moving scan comes through `rigid`."""
+    """Both scans on one grid of equal spacing, for peers that know voxels only; the moving scan comes through `rigid`.
+
+    The spacing is the finest of the fixed scan, but at least 1 mm.
+    """
     step = max(1.0, float(np.min(fixed.grid.spacing)))
     grid = fixed.grid if np.ptp(fixed.grid.spacing) < 1e-3 * step else fixed.grid.respaced(step)
     return resample(fixed, grid), resample(moving, grid, rigid), grid

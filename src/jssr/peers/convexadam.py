@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from importlib import import_module
 
 import torch
 
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
-from jssr.peers.base import Tool, isotropic, missing
+from jssr.peers.base import isotropic, python_peer
 
-__all__ = ["TOOLS"]
+__all__ = ["PEERS"]
 
 
 def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
@@ -31,15 +30,14 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
     return Chain(Displacement(field, grid), rigid)
 
 
-TOOLS = (
-    Tool(
+PEERS = (
+    python_peer(
         "convexadam",
         "its defaults (MIND-SSC 1/2, grid 6, radius 4, 80 steps of Adam, lambda 1.25) on both scans at the fixed "
         "scan's finest spacing, after our rigid alignment",
-        False,
         _run,
-        missing("convexAdam"),
-        load=lambda: import_module("convexAdam.convex_adam_MIND"),
-        package="convexAdam",
+        "convexAdam.convex_adam_MIND",
+        "convexAdam",
+        own_rigid=False,
     ),
 )

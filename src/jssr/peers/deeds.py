@@ -1,6 +1,6 @@
 """deeds (Heinrich et al. 2013): linearBCV, then deedsBCV, where their executables are on the PATH.
 
-They know voxels only, want both scans on one grid and take their numbers for Hounsfield units. What they leave:
+They know voxels only, want both scans on one grid and take their numbers for Hounsfield units. They write
 `_matrix.txt`, F with moving index = F' (i, j, k, 1); and `_displacements.dat`, float32, three arrays (of the second,
 the first and the third axis; the first axis runs fastest) on every fourth voxel, in voxels, to be added to that
 index.
@@ -23,9 +23,9 @@ from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.io.images import write_image
 from jssr.io.programs import run_program
-from jssr.peers.base import Tool, isotropic
+from jssr.peers.base import Peer, isotropic
 
-__all__ = ["TOOLS"]
+__all__ = ["PEERS"]
 
 PROGRAMS = ("linearBCV", "deedsBCV")
 STEP = 4
@@ -49,7 +49,7 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
 
 
 def _read(matrix: np.ndarray, values: np.ndarray, grid: Grid) -> Displacement:
-    """The whole map of what the programs leave.
+    """The full transform from the programs' files.
 
     Raises:
         JssrError: another number of displacements than the grid's.
@@ -72,8 +72,8 @@ def _lacks() -> str | None:
     return f"{' and '.join(lost)} not on the PATH; build them from github.com/mattiaspaul/deedsBCV" if lost else None
 
 
-TOOLS = (
-    Tool(
+PEERS = (
+    Peer(
         "deeds",
         "linearBCV and deedsBCV with their defaults, both scans at the fixed scan's finest spacing",
         True,

@@ -12,9 +12,9 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.io.itk_elastix import field_of, itk_image, load, modules
-from jssr.peers.base import Tool, missing
+from jssr.peers.base import Peer
 
-__all__ = ["TOOLS"]
+__all__ = ["PEERS"]
 
 STAGES = ("rigid", "affine", "bspline")
 RESOLUTIONS = 4
@@ -24,7 +24,7 @@ FLAT_SHRINK = (4, 3, 2, 1, 1)
 FILM_MM = 360.0
 """The longer side of a radiograph whose pixels have no millimetres."""
 COMMON: dict[str, tuple[str, ...]] = {
-    # Without the bending energy of the toolbox's B-spline map, which took most of the time and crashed at times.
+    # Without the bending energy of elastix's B-spline map, which took most of the time and crashed at times.
     "Registration": ("MultiResolutionRegistration",),
     "Metric": ("AdvancedMattesMutualInformation",),
     "NumberOfSpatialSamples": ("4096",),
@@ -68,7 +68,7 @@ def _flat(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, t
 def _found(
     settings: Sequence[tuple[str, int, float, dict[str, tuple[str, ...]]]], fixed: Volume, moving: Volume, threads: int
 ) -> NDArray[np.float64]:
-    """Run elastix with one map after the other: the displacement, LPS millimetres, (*fixed shape, n)."""
+    """Run elastix with one parameter map after the other: the displacement, LPS millimetres, (*fixed shape, n)."""
     parameters, registration = modules()
     n = fixed.grid.ndim
     chosen = parameters.elastixParameterObject.New()
@@ -85,27 +85,20 @@ def _found(
     return field_of(method.GetTransformParameterObject(), x, n)
 
 
-TOOLS = (
-    Tool(
+def _peer(name: str, settings: str, count: int) -> Peer:
+    def run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
+        return _run(STAGES[:count], fixed, moving, rigid, threads)
+
+    return Peer(name, settings, True, run, lambda: None, (2, 3), load, "itk-elastix")
+
+
+PEERS = (
+    _peer(
         "elastix",
         f"its default parameter maps {', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions, "
         f"4096 samples, final grid of {GRID_MM:g} mm; radiographs: affine, then B-splines of 80 to 5 mm by normalised "
         "mutual information (Mahapatra et al. 2018)",
-        True,
-        lambda fixed, moving, rigid, threads: _run(STAGES, fixed, moving, rigid, threads),
-        missing("itk"),
-        (2, 3),
-        load=load,
-        package="itk-elastix",
+        3,
     ),
-    Tool(
-        "affine",
-        "elastix's default parameter maps rigid and affine, likewise",
-        True,
-        lambda fixed, moving, rigid, threads: _run(STAGES[:2], fixed, moving, rigid, threads),
-        missing("itk"),
-        (2, 3),
-        load=load,
-        package="itk-elastix",
-    ),
+    _peer("affine", "elastix's default parameter maps rigid and affine, likewise", 2),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from functools import partial
 from io import StringIO
 
 import numpy as np
@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.io.itk import grid_of, to_sitk
-from jssr.peers.base import Tool, missing
+from jssr.peers.base import Peer, python_peer
 
-__all__ = ["TOOLS"]
+__all__ = ["PEERS"]
 
 RIGID = "-a -dof 6 -ia-identity -m NMI -n 40x10"
 """The package's own quick start. With 12 degrees of freedom and NCC it mirrored a T1 MR onto a CT."""
@@ -21,7 +21,7 @@ DEFORMABLE = "-n 100x50x10"
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def _run(metric: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
+def _run(metric: str, fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
     from picsl_greedy import Greedy3D
 
     images = {"fixed": to_sitk(fixed.data.numpy(), fixed.grid), "moving": to_sitk(moving.data.numpy(), moving.grid)}
@@ -36,16 +36,9 @@ def _run(metric: str, fixed: Volume, moving: Volume, threads: int) -> Transform:
     return Chain(Displacement.from_millimetres(vectors, grid_of(warp)), Affine(matrix))
 
 
-def _tool(name: str, metric: str) -> Tool:
-    return Tool(
-        name,
-        f"rigid ({RIGID}), then deformable (-m {metric} {DEFORMABLE})",
-        True,
-        lambda fixed, moving, rigid, threads: _run(metric, fixed, moving, threads),
-        missing("picsl_greedy"),
-        load=lambda: import_module("picsl_greedy"),
-        package="picsl-greedy",
-    )
+def _peer(name: str, metric: str) -> Peer:
+    settings = f"rigid ({RIGID}), then deformable (-m {metric} {DEFORMABLE})"
+    return python_peer(name, settings, partial(_run, metric), "picsl_greedy", "picsl-greedy")
 
 
-TOOLS = (_tool("greedy", "NCC 4x4x4"), _tool("greedy-mi", "NMI"))
+PEERS = (_peer("greedy", "NCC 4x4x4"), _peer("greedy-mi", "NMI"))

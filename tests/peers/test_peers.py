@@ -11,7 +11,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
-from jssr.peers import TOOLS, deeds, elastix
+from jssr.peers import PEERS, deeds, elastix
 from jssr.peers.base import isotropic
 from jssr.preprocessing.start2d import start_2d
 
@@ -45,23 +45,23 @@ def inside():
     return rng.uniform(-30, 30, (200, 3))
 
 
-@pytest.mark.parametrize("name", [name for name in TOOLS if name != "deeds"])
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "deeds"])
 def test_a_shift_comes_back_as_it_was(name, monkeypatch, tmp_path):
     """Grids of other spacing, tilt, origin, size. A wrong sign, axis or unit is off by 4 to 12 mm along some axis."""
-    if TOOLS[name].lacks():
-        pytest.skip(TOOLS[name].lacks())
+    if PEERS[name].lacks():
+        pytest.skip(PEERS[name].lacks())
     # Fewer and coarser stages of the slowest one: direction and units are the same.
     monkeypatch.setattr(elastix, "STAGES", ("rigid", "affine") if name == "affine" else ("rigid", "bspline"))
     monkeypatch.setattr(elastix, "RESOLUTIONS", 2)
     monkeypatch.chdir(tmp_path)
-    # A tool that is given the rigid part gets a third of it wrong: the rest is its own work.
+    # A peer that is given the rigid part gets a third of it wrong: the rest is its own work.
     rigid = np.eye(4)
     rigid[:3, 3] = SHIFT * 2 / 3
     slow = name in ("syn-cc", "convexadam")
-    whole = TOOLS[name].run(*pair(1.8 if slow else 1.0), Affine(rigid), 2)
+    found = PEERS[name].run(*pair(1.8 if slow else 1.0), Affine(rigid), 2)
     assert list(tmp_path.iterdir()) == []  # nothing is left in the user's folder
     points = inside()
-    assert np.abs(whole(points) - points - SHIFT).mean(axis=0).max() < 1.6, (whole(points) - points).mean(axis=0)
+    assert np.abs(found(points) - points - SHIFT).mean(axis=0).max() < 1.6, (found(points) - points).mean(axis=0)
 
 
 def test_isotropic_puts_both_scans_on_one_grid():
@@ -96,20 +96,20 @@ def test_deeds_files_are_read_as_it_writes_them(tmp_path, monkeypatch):
         path.write_text(FAKE.format(python=sys.executable))
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert TOOLS["deeds"].lacks() is None
+    assert PEERS["deeds"].lacks() is None
     grid = Grid.of((16, 12, 8), 2.0, (10.0, 20.0, 30.0))
     image = scan(grid)
-    whole = TOOLS["deeds"].run(image, image, Affine.identity(), 1)
+    found = PEERS["deeds"].run(image, image, Affine.identity(), 1)
     # Voxel (4, 4, 4) is control point (1, 1, 1): 1 + 1 of the first axis, 2 + 0.5 of the second, -1 of the third.
-    assert np.allclose(whole(grid.world([4, 4, 4])) - grid.world([4, 4, 4]), np.array([2.0, 2.5, -1.0]) * 2, atol=1e-4)
+    assert np.allclose(found(grid.world([4, 4, 4])) - grid.world([4, 4, 4]), np.array([2.0, 2.5, -1.0]) * 2, atol=1e-4)
     # Halfway between control points 1 and 2.
-    assert np.allclose(whole(grid.world([6, 4, 4]))[0] - grid.world([6, 4, 4])[0], (1 + 1.5) * 2, atol=1e-4)
+    assert np.allclose(found(grid.world([6, 4, 4]))[0] - grid.world([6, 4, 4])[0], (1 + 1.5) * 2, atol=1e-4)
 
 
 def test_deeds_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(JssrError, match=r"linearBCV and deedsBCV not on the PATH"):
-        TOOLS["deeds"].check()
+        PEERS["deeds"].check()
 
 
 def test_a_program_that_fails_is_reported(tmp_path, monkeypatch):
@@ -120,11 +120,11 @@ def test_a_program_that_fails_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     image = scan(Grid.of((16, 12, 8), 2.0))
     with pytest.raises(JssrError, match="linearBCV ended with 3: no such luck"):
-        TOOLS["deeds"].run(image, image, Affine.identity(), 1)
+        PEERS["deeds"].run(image, image, Affine.identity(), 1)
 
 
 def test_every_tool_says_what_it_runs():
-    assert all(tool.settings and tool.name == name for name, tool in TOOLS.items())
+    assert all(peer.settings and peer.name == name for name, peer in PEERS.items())
 
 
 @pytest.mark.parametrize("name", ["elastix", "affine"])
@@ -148,7 +148,7 @@ def test_elastix_takes_radiographs(name, monkeypatch):
     pixels = [np.stack(np.meshgrid(*[np.arange(s) for s in g.shape], indexing="ij"), axis=-1) for g in (fixed, moving)]
     y = picture(fixed, pixels[0])
     x = picture(moving, (pixels[1] - 0.5 - shift) / 2)
-    whole = TOOLS[name].run(y, x, start, 2)
+    found = PEERS[name].run(y, x, start, 2)
     at = np.random.default_rng(1).uniform(25, 70, (100, 2))
-    off = np.linalg.norm(whole(at) - (2 * at + 0.5 + shift), axis=1)
+    off = np.linalg.norm(found(at) - (2 * at + 0.5 + shift), axis=1)
     assert off.mean() < 1.0  # pixels of the moving picture; 9.4 without
