@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
 from jssr.recipes import RECIPES
 from jssr.recipes.load import load_recipe
+from jssr.registration.schema import ResultModel, StudyModel
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = ROOT / "docs" / "notebook"  # stands as it was written
@@ -137,3 +138,37 @@ def overridden() -> Iterator[tuple[str, list[str]]]:
 def test_overrides_are_keys_of_the_recipe(recipe: str, overrides: list[str], monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     load_recipe(recipe, overrides)
+
+
+# result.json
+
+
+def keys_of(page: str) -> set[str]:
+    """Dotted keys in the first columns of the page's tables, without the table of states."""
+    text = re.sub(r"## States.*?(?=\n## )", "", page, flags=re.S)
+    cells = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    return {key for cell in cells for key in re.findall(r"`([^`]+)`", cell)}
+
+
+def keys_in_schema(model: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a pydantic model, its models included; only one of two scans and of all grids."""
+    for name, field in model.model_fields.items():
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")]
+        yield prefix + name
+        for kind in inner:
+            yield from keys_in_schema(kind, f"{prefix}{name}.")
+
+
+def test_every_key_of_a_result_is_explained() -> None:
+    page = (ROOT / "docs" / "reference" / "result.md").read_text(encoding="utf-8")
+    explained = keys_of(page)
+    schema = {*keys_in_schema(ResultModel), *keys_in_schema(StudyModel)}
+    same = (("moving.", "fixed."), ("fixed.grid.", "network_grid."))  # said once
+    wanted = set()
+    for key in schema:
+        for start, instead in same:
+            key = instead + key.removeprefix(start) if key.startswith(start) else key
+        wanted.add(key)
+    groups = {key for key in wanted if any(other.startswith(key + ".") for other in wanted)}
+    assert wanted - groups - explained == set()
+    assert explained - wanted == set()
