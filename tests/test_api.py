@@ -1,0 +1,156 @@
+"""The Python interface: what the commands do, with objects; and the page of the docs that shows it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from tiny_jssr import ball, ball_labels
+
+import jssr
+from jssr.api.session import Steps, check_options
+from jssr.errors import JssrError, OutputError, TransformError
+
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
+
+
+def as_given(volume, how):
+    image = volume.nibabel()
+    return {"nibabel": image, "sitk": volume.sitk(), "numpy": (image.get_fdata(), image.affine)}[how]
+
+
+def test_the_page_of_the_docs_runs(cohort, tmp_path, monkeypatch, capfd):
+    shutil.copytree(cohort / "c0", tmp_path / "patient7")
+    shutil.copytree(cohort, tmp_path / "cohort")
+    for phase in ("venous", "arterial"):
+        shutil.copy(cohort / "c0" / f"{phase}.nii.gz", tmp_path)
+    sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "0GenericAffine.mat"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(jssr.__file__).parents[1]))
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["moved"].numpy().shape == ball().grid.shape
+    np.testing.assert_allclose(names["in_fixed"].xyz[0], [-6, 0, 0], atol=4)  # the ball has moved by 6 mm
+    assert len(names["run"].losses) > 0 and names["run"].weights.is_file()
+    assert (tmp_path / "evaluation" / "tables.md").is_file()
+    printed = capfd.readouterr().out
+    assert "nowhere.nii.gz" in printed and "liver" in printed and printed.splitlines()[-1].startswith("0 ")
+
+
+@pytest.mark.parametrize("how", ["numpy", "nibabel", "sitk"])
+def test_register_takes_what_others_hold_and_gives_it_back(how, weights):
+    y, x = ball(), ball((6, 0, 0))
+    wanted = jssr.register(y, x, checkpoint=weights, rigid=False)
+    found = jssr.register(as_given(y, how), as_given(x, how), checkpoint=weights, rigid=False)
+    np.testing.assert_allclose(found.moved.numpy(), wanted.moved.numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.moved.nibabel().get_fdata(), wanted.moved.numpy(), atol=1e-3)
+    assert found.displacement.sitk().TransformPoint((0.0, 0.0, 0.0)) == pytest.approx(
+        tuple(wanted.displacement([[0, 0, 0]])[0]), abs=1e-3
+    )
+
+
+def test_no_file_is_written_unless_asked(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    y, x = ball(), ball((6, 0, 0))
+    jssr.register(y, x, checkpoint=weights, rigid=False)
+    jssr.align({"venous": y, "arterial": x}, checkpoint=weights, rigid=False)
+    found = jssr.segment(y, checkpoint=weights)
+    jssr.synthesise(x, y, checkpoint=weights, rigid=False)
+    jssr.warp(x, np.eye(4), reference=y)
+    assert list(tmp_path.iterdir()) == []
+    assert found.save(tmp_path / "organs.nrrd") == tmp_path / "organs.nrrd"
+    assert {p.name for p in tmp_path.iterdir()} == {"organs.nrrd", "organs.json"}
+
+
+def test_a_saved_result_is_loaded(weights, tmp_path):
+    found = jssr.register(ball(), ball((6, 0, 0)), checkpoint=weights, rigid=False, out=tmp_path / "o", report=False)
+    again = jssr.load_result(tmp_path / "o")
+    assert again.result["system"] == found.result["system"] and again.registrations == {}
+    np.testing.assert_allclose(again.moved.numpy(), found.moved.numpy(), atol=0.6)
+    np.testing.assert_allclose(again.displacement([[0, 0, 0]]), found.displacement([[0, 0, 0]]), atol=1e-3)
+    np.testing.assert_allclose(again.inverse([[0, 0, 0]]), found.inverse([[0, 0, 0]]), atol=1e-3)
+    assert again.fixed_segmentation.kind == again.moved_segmentation.kind == "labels"
+    assert again.synthesised.grid.same_as(again.moved.grid)
+    (tmp_path / "o" / "moved.nii.gz").unlink()
+    with pytest.raises(JssrError, match="no longer there"):
+        _ = jssr.load_result(tmp_path / "o").moved
+    with pytest.raises(JssrError, match=r"result\.json"):
+        jssr.load_result(tmp_path)
+
+
+def test_warp_of_points_there_and_back():
+    shift = np.eye(4)
+    shift[:3, 3] = (6.0, 0.0, 0.0)
+    there = jssr.warp(np.array([[0.0, 1, 2]]), shift, to="moving", kind="points")
+    np.testing.assert_allclose(there.xyz, [[6, 1, 2]])
+    np.testing.assert_allclose(jssr.warp(there, shift, to="fixed").numpy(), [[0, 1, 2]], atol=1e-6)
+
+
+def test_warp_of_label_maps_keeps_their_kind():
+    shift = sitk.TranslationTransform(3, (6.0, 0.0, 0.0))
+    moved = jssr.warp(ball_labels((6, 0, 0)), shift, reference=ball())
+    assert moved.kind == "labels" and (moved.array != ball_labels().array).mean() < 0.005
+    with pytest.raises(TransformError, match="--reference"):
+        jssr.warp(ball(), shift)
+    with pytest.raises(OutputError, match=r"\.csv"):
+        jssr.warp(jssr.Points([[0.0, 0, 0]]), shift, out="points.nii.gz")
+
+
+def test_convert_composes_inverts_and_writes(tmp_path):
+    first, second = np.eye(4), np.diag([2.0, 1, 1, 1])
+    first[:3, 3] = (1.0, 0.0, 0.0)
+    both = jssr.convert([first, second], out=tmp_path / "both.tfm")
+    np.testing.assert_allclose(both([[1, 0, 0]]), [[4, 0, 0]])  # the first one first
+    np.testing.assert_allclose(jssr.convert(tmp_path / "both.tfm", inverse=True)([[4, 0, 0]]), [[1, 0, 0]], atol=1e-9)
+    with pytest.raises(TransformError, match="out="):
+        jssr.convert(both, to="flirt")
+    jssr.convert(both, to="flirt", fixed=ball(), moving=ball(), out=tmp_path / "f.mat")
+    assert np.loadtxt(tmp_path / "f.mat").shape == (4, 4)
+
+
+def test_what_is_asked_wrongly_is_refused(weights, tmp_path):
+    with pytest.raises(TypeError, match="'refin'; did you mean 'refine'"):
+        jssr.register(ball(), ball(), refin=3)
+    with pytest.raises(JssrError, match="out="):
+        jssr.register(ball(), ball(), dicom=True)
+    with pytest.raises(TypeError, match="unexpected option"):
+        check_options({"a": 1}, ("b",))
+
+
+def test_progress_is_called_with_done_total_and_words(weights):
+    calls = []
+    jssr.register(ball(), ball((6, 0, 0)), checkpoint=weights, on_progress=lambda *now: calls.append(now), rigid=False)
+    assert [words for _, _, words in calls][:2] == ["read", "load"]
+    assert all(0 <= done <= total for done, total, _ in calls)
+    assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
+    counted = []
+    Steps(2, lambda *now: counted.append(now), "cases").end("c0")
+    assert counted == [(1, 2, "cases")]
+
+
+def test_check_and_benchmark_give_data(cohort, weights, tmp_path):
+    report = jssr.check(cohort)
+    assert report.ok and report.to_dict()["cases"] == 2
+    measured = jssr.benchmark(cohort, [weights], split="test", out=tmp_path / "b")
+    methods = {row["method"] for row in measured.to_dict()["results"]}
+    assert methods == {"initial", "rigid", "tiny"} and "tiny" in measured.to_markdown()
+    assert jssr.info("jssr").header["system"] == "jssr"
+
+
+def test_import_is_light():
+    code = "import sys, jssr; jssr.__all__; sys.exit('torch' in sys.modules or 'SimpleITK' in sys.modules)"
+    source = str(Path(jssr.__file__).parents[1])
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": source}).returncode == 0
+
+
+def test_every_public_function_is_documented():
+    for name in jssr.__all__:
+        thing = getattr(jssr, name)
+        assert name == "__version__" or (thing.__doc__ and len(thing.__doc__) > 20), name
