@@ -1,0 +1,145 @@
+"""How commands take options as objects, and what they print: tables, one JSON document, or nothing; exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+import typer
+from dicom_series import write_volume
+from tiny_jssr import ball, tiny_recipe
+from typer.testing import CliRunner
+
+from jssr.cli import app
+from jssr.cli.options import Options, command
+from jssr.core.transform import Affine
+from jssr.io.images import write_image
+from jssr.io.transforms import write_affine
+
+
+@dataclass(frozen=True)
+class Speed(Options):
+    """How fast."""
+
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many.")] = 3
+    kind: Annotated[Literal["walk", "run"] | None, typer.Option("--kind")] = None
+
+
+def test_a_group_of_options_becomes_options_and_comes_back_as_an_object():
+    seen = []
+
+    @command
+    def go(place: Annotated[str, typer.Argument()], speed: Speed, loud: bool = False) -> None:
+        """Go somewhere."""
+        seen.append((place, speed, loud))
+
+    assert list(inspect.signature(go).parameters) == ["place", "steps", "kind", "loud"]
+    program = typer.Typer()
+    program.command()(go)
+    runner = CliRunner()
+    assert runner.invoke(program, ["home", "--steps", "5", "--kind", "run", "--loud"]).exit_code == 0
+    assert runner.invoke(program, ["home"]).exit_code == 0
+    assert seen == [("home", Speed(5, "run"), True), ("home", Speed(), False)]
+    assert seen[0][1].given() == {"steps": 5, "kind": "run"} and seen[1][1].given() == {"steps": 3}
+    assert runner.invoke(program, ["home", "--steps", "0"]).exit_code == 2
+    shown = runner.invoke(program, ["--help"]).output
+    assert "Go somewhere." in shown and "How many." in shown and "--kind" in shown
+
+
+def test_two_groups_with_one_name_are_refused():
+    def go(first: Speed, steps: int) -> None: ...
+
+    with pytest.raises(TypeError, match="two options are called 'steps'"):
+        command(go)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, cohort, weights):
+    """What commands need: a transform, a result, a DICOM study, a recipe, a prepared cohort."""
+    root = tmp_path_factory.mktemp("output")
+    write_affine(Affine.identity(), root / "t.tfm")
+    write_volume(root / "dicom" / "a", ball(), SeriesNumber=1, SeriesDescription="venous")
+    words = ["register", *pair(cohort), "-o", root / "pair", "--checkpoint", weights, "--no-rigid", "--no-report"]
+    call(words)
+    recipe = tiny_recipe(patch=[16, 16, 16], checkpoint_every=0, picture_every=0, monitor_every=0)
+    (root / "tiny.json").write_text(recipe.model_dump_json())
+    call(["prepare", cohort, "-o", root / "ready", "--recipe", root / "tiny.json", "--workers", 1, "--no-rigid"])
+    return root
+
+
+def pair(cohort):
+    return cohort / "c0" / "venous.nii.gz", cohort / "c0" / "arterial.nii.gz"
+
+
+def call(words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output + result.stderr
+    return result
+
+
+def commands(place, cohort, weights, out: Path):
+    """Each command that shows something, by name."""
+    use = ("--checkpoint", weights)
+    y, x = pair(cohort)
+    labels = cohort / "c0" / "arterial_labels.nii.gz"
+    return {
+        "register": (y, x, "-o", out, "--no-rigid", *use),
+        "align": (cohort / "c0", "-o", out, "--no-rigid", "--no-report", *use),
+        "series": (place / "dicom",),
+        "segment": (y, "-o", out / "organs.nii.gz", *use),
+        "synthesise": (x, y, "-o", out / "made.nii.gz", "--no-rigid", *use),
+        "warp": (labels, "--transform", place / "t.tfm", "--reference", y, "-o", out / "l.nii.gz"),
+        "convert": (place / "t.tfm", "-o", out / "t.txt"),
+        "check": (cohort,),
+        "prepare": (cohort, "-o", out, "--recipe", place / "tiny.json", "--workers", 1, "--no-rigid"),
+        "train": (place / "tiny.json", "--data", place / "ready", "-o", out, "--accelerator", "cpu"),
+        "evaluate": (cohort, "-o", out, "--no-rigid", *use),
+        "benchmark": (cohort, "-o", out, "--run", weights),
+        "report": (place / "pair",),
+        "info": (weights,),
+    }
+
+
+EXPECTED = {
+    "register": "folds_percent", "align": "phases", "segment": "label_names", "synthesise": "written", "warp": "space",
+    "convert": "written", "check": "ok", "prepare": "cases", "train": "weights", "evaluate": "results",
+    "benchmark": "failed", "report": "written", "info": "system",
+}  # fmt: skip
+"""A key of each command's JSON; `series` gives a list."""
+
+
+@pytest.mark.parametrize("name", ["series", *EXPECTED])
+def test_json_is_one_document_and_quiet_is_silent(name, place, cohort, weights, tmp_path):
+    words = commands(place, cohort, weights, tmp_path / "out")[name]
+    data = json.loads(call([name, *words, "--json"]).stdout)
+    assert data[0]["phase"] == "venous" if name == "series" else EXPECTED[name] in data
+    if name not in ("train", "benchmark"):  # once is enough of the slow ones
+        assert call([name, *words, "--quiet"]).stdout == ""
+
+
+def test_json_of_a_result_is_the_file(place, cohort, weights, tmp_path):
+    words = commands(place, cohort, weights, tmp_path / "out")["register"]
+    shown = json.loads(call(["register", *words, "--json"]).stdout)
+    assert shown == json.loads((tmp_path / "out" / "result.json").read_text())
+
+
+def test_warnings_stay_on_stderr(place, weights, tmp_path):
+    bright = ball()
+    write_image(bright.with_data(bright.data + 1000), tmp_path / "mr.nii.gz", np.int16)  # without air this is no CT
+    words = ("segment", tmp_path / "mr.nii.gz", "-o", tmp_path / "o.nii.gz", "--checkpoint", weights, "--quiet")
+    result = call(words)
+    assert result.stdout == "" and result.stderr.startswith("warning: ")
+
+
+def test_exit_codes_are_as_documented(place, cohort, tmp_path):
+    assert "exit codes" in call(["--help"]).stdout.lower()
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    assert all(f"| {code} |" in page for code in (0, 1, 2, 3, 130))
+    call(["info", tmp_path / "none.safetensors"], code=1)
+    call(["info", "--nonsense"], code=2)
+    call(["align", cohort / "c0", "-o", tmp_path / "o", "--phase", "nothing"], code=2)
