@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import pytest
 import typer
 from dicom_series import write_volume
 from tiny_jssr import ball, tiny_recipe
 from typer.testing import CliRunner
 
+from jssr.api.evaluation import Measured
 from jssr.cli import app
 from jssr.cli.options import Options, command
 from jssr.core.transform import Affine
-from jssr.io.images import write_image
+from jssr.evaluation.runner import Failure
 from jssr.io.transforms import write_affine
+from jssr.metrics.results import CaseResult
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,6 @@ def commands(place, cohort, weights, out: Path):
         "prepare": (cohort, "-o", out, "--recipe", place / "tiny.json", "--workers", 1, "--no-rigid"),
         "train": (place / "tiny.json", "--data", place / "ready", "-o", out, "--accelerator", "cpu"),
         "evaluate": (cohort, "-o", out, "--no-rigid", *use),
-        "benchmark": (cohort, "-o", out, "--run", weights),
         "report": (place / "pair",),
         "info": (weights,),
     }
@@ -108,7 +108,7 @@ def commands(place, cohort, weights, out: Path):
 EXPECTED = {
     "register": "folds_percent", "align": "phases", "segment": "label_names", "synthesise": "written", "warp": "space",
     "convert": "written", "check": "ok", "prepare": "cases", "train": "weights", "evaluate": "results",
-    "benchmark": "failed", "report": "written", "info": "system",
+    "report": "written", "info": "system",
 }  # fmt: skip
 """A key of each command's JSON; `series` gives a list."""
 
@@ -118,7 +118,7 @@ def test_json_is_one_document_and_quiet_is_silent(name, place, cohort, weights, 
     words = commands(place, cohort, weights, tmp_path / "out")[name]
     data = json.loads(call([name, *words, "--json"]).stdout)
     assert data[0]["phase"] == "venous" if name == "series" else EXPECTED[name] in data
-    if name not in ("train", "benchmark"):  # once is enough of the slow ones
+    if name != "train":  # it would refuse the folder now
         assert call([name, *words, "--quiet"]).stdout == ""
 
 
@@ -128,12 +128,21 @@ def test_json_of_a_result_is_the_file(place, cohort, weights, tmp_path):
     assert shown == json.loads((tmp_path / "out" / "result.json").read_text())
 
 
-def test_warnings_stay_on_stderr(place, weights, tmp_path):
-    bright = ball()
-    write_image(bright.with_data(bright.data + 1000), tmp_path / "mr.nii.gz", np.int16)  # without air this is no CT
-    words = ("segment", tmp_path / "mr.nii.gz", "-o", tmp_path / "o.nii.gz", "--checkpoint", weights, "--quiet")
+def test_json_of_a_benchmark_and_its_failures(tmp_path, monkeypatch):
+    row = CaseResult("c0", "arterial", "rigid", {"tre": float("nan")})
+    done = Measured(tmp_path, [row], [], failed=[Failure("greedy", "c1", "arterial", "crashed")])
+    monkeypatch.setattr("jssr.api.evaluation.benchmark", lambda *args, **options: done)
+    result = call(["benchmark", tmp_path, "-o", tmp_path, "--run", "jssr", "--json"])
+    data = json.loads(result.stdout)
+    assert data["results"][0]["values"] == {"tre": None} and data["failed"][0]["reason"] == "crashed"
+    assert "warning: greedy failed on c1, arterial: crashed" in result.stderr
+
+
+def test_warnings_stay_on_stderr(cohort, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("jssr.registration.model.Model.doubt", lambda *args: "looks like MR")
+    words = ("segment", pair(cohort)[0], "-o", tmp_path / "o.nii.gz", "--checkpoint", weights, "--quiet")
     result = call(words)
-    assert result.stdout == "" and result.stderr.startswith("warning: ")
+    assert result.stdout == "" and result.stderr == "warning: looks like MR\n"
 
 
 def test_exit_codes_are_as_documented(place, cohort, tmp_path):

@@ -145,7 +145,7 @@ def train(
     for note in notes:
         if on_note is not None:
             on_note(note)
-    loop.train(plan, system, source, folder, resume=resume, data=about, progress=on_progress is not None, **wanted)
+    loop.train(plan, system, source, folder, resume=resume, data=about, progress=False, **wanted)
     return Training(folder, tuple(notes))
 
 
