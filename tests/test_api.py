@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from tiny_jssr import ball, ball_labels
+from tiny_jssr import ball, ball_labels, tiny_recipe
 
 import jssr
 from jssr.api.session import Steps, check_options
@@ -31,6 +31,8 @@ def test_the_page_of_the_docs_runs(cohort, tmp_path, monkeypatch, capfd):
     for phase in ("venous", "arterial"):
         shutil.copy(cohort / "c0" / f"{phase}.nii.gz", tmp_path)
     sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "0GenericAffine.mat"))
+    recipe = tiny_recipe(patch=[16, 16, 16], checkpoint_every=0, picture_every=0, monitor_every=0)
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(jssr.__file__).parents[1]))
     names: dict[str, object] = {}
