@@ -13,7 +13,7 @@ from tiny_jssr import ball
 from jssr.core.transform import resample
 from jssr.errors import JssrError
 from jssr.io.images import read_image, write_image
-from jssr.viewer.server import create_app
+from jssr.viewer.server import STATIC, create_app
 from jssr.viewer.volumes import Scans
 
 HOST = "http://127.0.0.1"
@@ -163,7 +163,7 @@ def test_uploads_that_are_refused(client, tmp_path):
     assert "no such system" in sent(client, [good], [good], system="rm -rf").json()["error"]
     assert "refine is a number" in sent(client, [good], [good], refine="-1").json()["error"]
     big = sent(client, [good], [("big.nii", bytes(3 * 2**20))])
-    assert big.status_code == 413 and "larger than 0.00195 GB" in big.json()["error"]
+    assert big.status_code == 413 and "larger than 0.00195 GiB" in big.json()["error"]
     endless = client.post("/api/jobs", headers=OURS, content=iter([b"x"]))
     assert endless.status_code == 411
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]  # nothing of it is left
@@ -262,3 +262,8 @@ def test_the_space_is_cleared_when_the_server_stops(aligned, tmp_path):
     with TestClient(create_app(aligned, tmp_path, on_close=lambda: said.append("closed")), base_url=HOST):
         assert not said
     assert said == ["closed"]
+
+
+def test_sizes_on_the_page_are_in_binary_units():
+    page = (STATIC / "new.js").read_text()
+    assert page.count("2 ** 20") == 2 == page.count(" MiB") and " MB" not in page

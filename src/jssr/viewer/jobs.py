@@ -17,7 +17,7 @@ from jssr.errors import JssrError
 __all__ = ["Busy", "Job", "Jobs"]
 
 STAGES = 9
-"""Stages that a run tells: read, load, prepare, network, refine, fullsize, inverse, measure, writing."""
+"""Stages that a run reports: read, load, prepare, network, refine, fullsize, inverse, measure, writing."""
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -51,7 +51,7 @@ class Job:
     def result(self) -> Path:
         return self.folder / "result"
 
-    def told(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, Any]:
         """As plain data, without paths."""
         return {
             "id": self.id, "state": self.state, "stage": self.stage, "done": self.done, "of": STAGES,
@@ -118,7 +118,7 @@ class Jobs:
         threading.Thread(target=self._watch, args=(job, self._process, ours), daemon=True).start()
 
     def _watch(self, job: Job, process: Any, ours: Connection) -> None:
-        ended: tuple[State, str] = ("failed", "the alignment ended unexpectedly; is there enough memory?")
+        ended: tuple[State, str] = ("failed", "the alignment's process ended unexpectedly: check whether memory is short")
         try:
             while True:
                 kind, text = ours.recv()
@@ -145,12 +145,12 @@ def _work(pipe: Connection, job: Job) -> None:
     end_with_parent()
     from jssr.registration.pipeline import register
 
-    def told(stage: str) -> None:
+    def report(stage: str) -> None:
         pipe.send(("stage", stage))
 
     try:
-        done = register(job.fixed, job.moving, on_stage=told, **job.options)
-        told("writing")
+        done = register(job.fixed, job.moving, on_stage=report, **job.options)
+        report("writing")
         done.save(job.result)
     except JssrError as error:
         pipe.send(("failed", str(error).replace(f"{job.folder}/", "")))  # the browser knows its own names only

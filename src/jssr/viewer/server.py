@@ -47,7 +47,7 @@ SYSTEMS = ("", "jssr", "discrete", "rigid")
 
 
 class Viewer:
-    """What the server knows.
+    """The state of the server.
 
     Args:
         result: folder of a result, or None.
@@ -90,7 +90,7 @@ def create_app(
         result: folder that `register` or `align` wrote; None shows the page for two scans.
         space: an existing folder for uploads and their results.
         most_bytes: that one upload may have.
-        token: what a browser must know, by `/?token=` once and then by its cookie: others on this machine do not.
+        token: a browser must have it, by `/?token=` once and then by its cookie; others on this machine do not.
         on_close: called when the server stops, after the last alignment.
 
     Raises:
@@ -157,9 +157,9 @@ async def _guard(token: str, request: Request, go_on: Callable[[Request], Awaita
 
 
 def _knows(request: Request, token: str) -> bool:
-    """Whether a request bears the token."""
-    told = request.cookies.get(COOKIE) or (request.query_params.get("token", "") if request.url.path == "/" else "")
-    return secrets.compare_digest(told.encode(), token.encode())
+    """Whether a request has the token."""
+    given = request.cookies.get(COOKIE) or (request.query_params.get("token", "") if request.url.path == "/" else "")
+    return secrets.compare_digest(given.encode(), token.encode())
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -195,7 +195,7 @@ async def _volume(viewer: Viewer, request: Request) -> Response:
 
 
 async def _file(viewer: Viewer, request: Request) -> Response:
-    """A file of the result's folder; links that lead out of it are no way out."""
+    """A file of the result's folder; links that lead out of it are refused."""
     folder = viewer.folder(request.path_params["key"]).resolve()
     try:
         path = (folder / request.path_params["path"]).resolve()
@@ -205,7 +205,7 @@ async def _file(viewer: Viewer, request: Request) -> Response:
     if not inside:
         raise HTTPException(404, "no such file")
     response = FileResponse(path)
-    # A result may come from someone else: what is in it may show pictures and styles of its own, and run nothing.
+    # A result may come from someone else: its pages may show pictures and styles of their own, but run nothing.
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
     )
@@ -216,10 +216,10 @@ async def _add(viewer: Viewer, request: Request) -> Response:
     """Two scans and how to align them, as a form: fixed, moving (files), system, refine."""
     length = request.headers.get("content-length", "")
     if not length.isdigit():
-        raise HTTPException(411, "an upload must say its length")
+        raise HTTPException(411, "an upload needs a content-length")
     if int(length) > viewer.most_bytes:
         most = viewer.most_bytes / 2**30
-        raise HTTPException(413, f"the scans are larger than {most:.3g} GB together (jssr view --most-gb raises that)")
+        raise HTTPException(413, f"the scans are larger than {most:.3g} GiB together (jssr view --most-gb raises that)")
     if viewer.jobs.full():
         raise HTTPException(409, "one alignment runs and another waits; cancel one or come back later")
     folder = Path(tempfile.mkdtemp(dir=viewer.space))
@@ -236,7 +236,7 @@ async def _add(viewer: Viewer, request: Request) -> Response:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return JSONResponse(job.told(), 201)
+    return JSONResponse(job.as_data(), 201)
 
 
 def _options(system: Any, refine: Any) -> dict[str, Any]:
@@ -254,4 +254,4 @@ async def _job(viewer: Viewer, request: Request) -> Response:
         raise HTTPException(404, "no such alignment")
     if request.method == "DELETE":
         await run_in_threadpool(viewer.jobs.cancel, job)
-    return JSONResponse(job.told())
+    return JSONResponse(job.as_data())

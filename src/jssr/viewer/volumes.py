@@ -76,8 +76,8 @@ class Scans:
     def describe(self) -> dict[str, Any]:
         """Everything but the voxels, as plain data."""
         moving = self.view.moving_before
-        images = {name: self._told(volume) for name, volume in self._images.items()}
-        images["before"] = self._told(moving)
+        images = {name: self._display(volume) for name, volume in self._images.items()}
+        images["before"] = self._display(moving)
         return {
             "name": self.view.name,
             "fixed": Path(self.view.fixed.name).name,
@@ -125,7 +125,7 @@ class Scans:
             return lambda: _nifti(_change(field))
         raise KeyError(name)
 
-    def _told(self, volume: Volume) -> dict[str, Any]:
+    def _display(self, volume: Volume) -> dict[str, Any]:
         slope, intercept = _scale(volume)
         low, high = window_of(volume)
         return {"slope": slope, "intercept": intercept, "low": low, "high": high, "ct": modality_of(volume) == "ct"}

@@ -22,7 +22,7 @@ function choose(scan, files) {
   const box = document.querySelector(`[data-scan="${scan}"]`);
   const size = some.reduce((sum, f) => sum + f.size, 0) / 2 ** 20;
   box.querySelector("output").textContent = some.length
-    ? `${some.length === 1 ? some[0].name : `${some.length} files`} (${size.toFixed(1)} MB)` : "or drop it here";
+    ? `${some.length === 1 ? some[0].name : `${some.length} files`} (${size.toFixed(1)} MiB)` : "or drop it here";
   box.classList.toggle("full", some.length > 0);
   $("go").disabled = !chosen.fixed.length || !chosen.moving.length || job !== null;
 }
@@ -61,7 +61,7 @@ function send(event) {
   body.append("refine", $("refine").value);
   for (const scan of ["fixed", "moving"]) for (const file of chosen[scan]) body.append(scan, file, file.name);
   sending = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
-  sending.upload.addEventListener("progress", (e) => show(`sending, ${(e.loaded / 2 ** 20).toFixed(0)} MB`, e.loaded / e.total));
+  sending.upload.addEventListener("progress", (e) => show(`sending, ${(e.loaded / 2 ** 20).toFixed(0)} MiB`, e.loaded / e.total));
   sending.addEventListener("load", () => {
     let answer = {};
     try {
