@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,8 @@ from jssr.preprocessing.rigid import overlap
 from jssr.recipes.config import Recipe
 
 __all__ = ["check"]
+
+T = TypeVar("T")
 
 _LITTLE_OVERLAP = 0.5
 _FEW_VOXELS = 16
@@ -52,7 +56,7 @@ def check(
     grids: list[Grid] = []
     kinds = modalities_of(cohort)  # intensities that preparation has scaled do not show the modality
     for number, case in enumerate(cohort.cases, start=1):
-        grids += _check_case(cohort, case, report, seen, kinds)
+        grids += _CaseCheck(cohort, case, report, kinds).run(seen)
         if on_case is not None:
             on_case(number, len(cohort.cases), case.id)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
@@ -64,71 +68,135 @@ def check(
     return report
 
 
-def _check_case(
-    cohort: Cohort, case: Case, report: CheckReport, seen: dict[str, list[tuple[str, str]]], kinds: Mapping[str, str]
-) -> list[Grid]:
-    def add(level: Level, what: str) -> None:
-        report.findings.append(Finding(level, case.id, what))
+class _CaseCheck:
+    """The files of one case, read one after the other.
 
-    reference_phase: Grid | None = None
-    grids: list[Grid] = []
-    names: dict[str, tuple[str, ...]] = {}
-    seem: dict[str, tuple[str, str | None]] = {}  # what a scan and its paired ground truth look like
-    usual = report.scans[0].shape if report.scans else ()
-    for phase in sorted(case.images, key=lambda p: p != cohort.reference_phase):
+    Args:
+        prepared: modality by phase, of a cohort that was prepared.
+    """
+
+    def __init__(self, cohort: Cohort, case: Case, report: CheckReport, prepared: Mapping[str, str]) -> None:
+        self.cohort, self.case, self.report, self.prepared = cohort, case, report, prepared
+        self.fixed: Grid | None = None
+        self.looks: dict[str, tuple[str, str | None]] = {}  # of each scan, and of its paired ground truth
+
+    def add(self, level: Level, what: str) -> None:
+        self.report.findings.append(Finding(level, self.case.id, what))
+
+    def tried(self, read: Callable[[], T]) -> T | None:
+        """What is read, or None and a finding."""
         try:
-            volume = cohort.scan(case, phase)
+            return read()
         except JssrError as error:
-            add("error", str(error))
-            continue
-        if usual and len(usual) != volume.grid.ndim:
-            add("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
-            continue
-        usual = volume.grid.shape
-        reference_phase = volume.grid if phase == cohort.reference_phase else reference_phase
-        grids.append(volume.grid)
-        digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
-        seen[f"{volume.grid.shape}{digest}"].append((case.id, phase))
-        labels = _check_labels(cohort, case, phase, volume, report)
-        volume, doubts = (
-            (volume, ()) if phase in kinds else decide_modality(volume, cohort=cohort.modalities.get(phase))
-        )
-        for doubt in doubts:
-            add("warning", doubt)
-        modality = kinds.get(phase) or modality_of(volume)
-        facts = _facts(case, phase, volume, reference_phase, labels, modality)
-        report.scans.append(facts)
-        for level, what in _oddities(facts, volume, reference_phase):
-            add(level, what)
-        names[phase] = _check_landmarks(cohort, case, phase, volume, report)
-        seem[phase] = modality, _check_paired(cohort, case, phase, volume.grid, report)
-        _check_truth(cohort, case, phase, reference_phase, report)
-    named = {frozenset(n) for n in names.values() if n}
-    if len(named) > 1:
-        add("warning", "its phases have landmarks of different names; only common ones can be compared")
-    if not kinds and len({own for own, _ in seem.values()}) > 1:
-        for phase, (own, like) in seem.items():
+            self.add("error", str(error))
+            return None
+
+    def run(self, seen: dict[str, list[tuple[str, str]]]) -> list[Grid]:
+        """Check every phase, the reference phase first."""
+        grids: list[Grid] = []
+        names: set[frozenset[str]] = set()
+        usual = self.report.scans[0].shape if self.report.scans else ()
+        for phase in sorted(self.case.images, key=lambda p: p != self.cohort.reference_phase):
+            volume = self.tried(partial(self.cohort.scan, self.case, phase))
+            if volume is None:
+                continue
+            if usual and len(usual) != volume.grid.ndim:
+                self.add("error", f"{volume.name}: is {volume.grid.ndim}D, scans before it are {len(usual)}D")
+                continue
+            usual = volume.grid.shape
+            self.fixed = volume.grid if phase == self.cohort.reference_phase else self.fixed
+            grids.append(volume.grid)
+            digest = hashlib.sha256(np.ascontiguousarray(volume.array).tobytes()).hexdigest()
+            seen[f"{volume.grid.shape}{digest}"].append((self.case.id, phase))
+            self._scan(phase, volume)
+            names |= {frozenset(found) for found in [self._landmarks(phase, volume)] if found}
+            self._truth(phase)
+        if len(names) > 1:
+            self.add("warning", "its phases have landmarks of different names; only common ones can be compared")
+        self._compare_looks()
+        return grids
+
+    def _scan(self, phase: str, volume: Volume) -> None:
+        labels = self._labels(phase, volume)
+        modality = self.prepared.get(phase)
+        if modality is None:
+            volume, doubts = decide_modality(volume, cohort=self.cohort.modalities.get(phase))
+            modality = modality_of(volume)
+            for doubt in doubts:
+                self.add("warning", doubt)
+        data = volume.data[volume.data > NO_DATA]
+        known = data if data.numel() else volume.data
+        facts = ScanFacts(
+            self.case.id, phase, volume.grid.shape, tuple(round(float(s), 4) for s in volume.grid.spacing),
+            _axes(volume.grid), modality, float(known.min()), float(known.max()),
+            1.0 if self.fixed is None else _overlap(self.fixed, volume.grid), labels,
+        )  # fmt: skip
+        self.report.scans.append(facts)
+        for level, what in _oddities(facts, volume, self.fixed):
+            self.add(level, f"{volume.name}: {what}")
+        self.looks[phase] = modality, self._paired(phase, volume.grid)
+
+    def _labels(self, phase: str, image: Volume) -> tuple[int, ...]:
+        """The label values of a phase, without the background."""
+        if phase not in self.case.labels:
+            return ()
+        file = self.cohort.path(self.case.labels[phase])
+        labels = self.tried(lambda: check_labels(read_image(file, "labels"), image))
+        if labels is None:
+            return ()
+        values = tuple(int(v) for v in torch.unique(labels.data).tolist() if v != 0)
+        unknown = self.cohort.unnamed(values)
+        if unknown:
+            what = f"holds the labels {unknown}, which label_names does not name; they count as background"
+            self.add("warning", f"{labels.name}: {what}")
+        if not values:
+            self.add("warning", f"{labels.name}: is background only")
+        return values
+
+    def _landmarks(self, phase: str, image: Volume) -> tuple[str, ...]:
+        """The names of a phase's landmarks."""
+        if phase not in self.case.landmarks:
+            return ()
+        path = self.cohort.path(self.case.landmarks[phase])
+        points = self.tried(partial(read_points, path, image.grid.ndim))
+        if points is None:
+            return ()
+        outside = int((~image.grid.contains(points.xyz)).sum()) if len(points) else 0
+        if outside:
+            what = f"{path}: {outside} of {len(points)} points lie outside the image; are they LPS millimetres?"
+            self.add("error" if outside == len(points) else "warning", what)
+        return points.names
+
+    def _paired(self, phase: str, grid: Grid) -> str | None:
+        """What the paired ground truth of a scan looks like; None where there is none to look at."""
+        if phase not in self.case.paired:
+            return None
+        file = self.cohort.path(self.case.paired[phase])
+
+        def read() -> Volume:
+            volume = read_image(file)
+            check_paired(file, volume.grid, phase, grid)
+            return volume
+
+        found = self.tried(read)
+        return None if found is None else modality_of(found)
+
+    def _truth(self, phase: str) -> None:
+        if phase not in self.case.truth:
+            return
+        path = self.cohort.path(self.case.truth[phase])
+        truth = self.tried(partial(read_transform, path))
+        if isinstance(truth, Displacement) and self.fixed and not truth.grid.same_as(self.fixed, tolerance=0.05):
+            what = "lies on another grid than the reference image; truth leads from that one's grid to the scan"
+            self.add("warning", f"{path}: {what}")
+
+    def _compare_looks(self) -> None:
+        if self.prepared or len({own for own, _ in self.looks.values()}) < 2:
+            return
+        for phase, (own, like) in self.looks.items():
             if own == like:
-                add("warning", f"the paired ground truth of {phase} looks like {own.upper()}, as {phase} itself does")
-    return grids
-
-
-def _facts(
-    case: Case, phase: str, volume: Volume, reference_phase: Grid | None, labels: tuple[int, ...], modality: str
-) -> ScanFacts:
-    known = volume.data[volume.data > NO_DATA] if bool((volume.data > NO_DATA).any()) else volume.data
-    return ScanFacts(
-        case.id,
-        phase,
-        volume.grid.shape,
-        tuple(round(float(s), 4) for s in volume.grid.spacing),
-        _axes(volume.grid),
-        modality,
-        float(known.min()),
-        float(known.max()),
-        _overlap(reference_phase, volume.grid) if reference_phase is not None else 1.0,
-        labels,
-    )
+                looks = f"looks like {own.upper()}, as {phase} itself does"
+                self.add("warning", f"the paired ground truth of {phase} {looks}")
 
 
 def _overlap(fixed: Grid, moving: Grid) -> float:
@@ -136,94 +204,22 @@ def _overlap(fixed: Grid, moving: Grid) -> float:
     return overlap(fixed, moving) if fixed.ndim == 3 else 1.0
 
 
-def _oddities(facts: ScanFacts, volume: Volume, reference_phase: Grid | None) -> Iterator[tuple[Level, str]]:
+def _oddities(facts: ScanFacts, volume: Volume, fixed: Grid | None) -> Iterator[tuple[Level, str]]:
     """What is unusual about a scan itself."""
-    name = volume.name
-    if reference_phase is not None and facts.overlap == 0 and _overlap(volume.grid, reference_phase) == 0:
-        yield "error", f"{name}: its field of view does not overlap the reference phase's in physical space"
+    if fixed is not None and facts.overlap == 0 and _overlap(volume.grid, fixed) == 0:
+        yield "error", "its field of view does not overlap the reference phase's in physical space"
     elif facts.overlap < _LITTLE_OVERLAP:
-        yield "warning", f"{name}: covers only {100 * facts.overlap:.0f} % of the reference phase's field of view"
-    if reference_phase is not None and facts.axes != _axes(reference_phase):
-        yield (
-            "warning",
-            f"{name}: its axes point to {facts.axes}, the reference phase's to {_axes(reference_phase)}; jssr prepare "
-            "turns it",
-        )
+        yield "warning", f"covers only {100 * facts.overlap:.0f} % of the reference phase's field of view"
+    if fixed is not None and facts.axes != _axes(fixed):
+        turned = f"its axes point to {facts.axes}, the reference phase's to {_axes(fixed)}; jssr prepare turns it"
+        yield "warning", turned
     if min(facts.shape) < _FEW_VOXELS:
-        yield "warning", f"{name}: has only {min(facts.shape)} voxels along one axis"
+        yield "warning", f"has only {min(facts.shape)} voxels along one axis"
     if max(facts.spacing) > 10:
-        yield "warning", f"{name}: its voxels are {max(facts.spacing):g} mm apart along one axis"
+        yield "warning", f"its voxels are {max(facts.spacing):g} mm apart along one axis"
     same = float((volume.data == volume.data.flatten()[0]).float().mean())
     if same > 0.95:
-        yield "warning", f"{name}: {100 * same:.0f} % of its voxels have one value"
-
-
-def _check_labels(cohort: Cohort, case: Case, phase: str, image: Volume, report: CheckReport) -> tuple[int, ...]:
-    """The label values of a phase, background left out."""
-    if phase not in case.labels:
-        return ()
-    try:
-        labels = read_image(cohort.path(case.labels[phase]), "labels")
-        check_labels(labels, image)
-    except JssrError as error:
-        report.findings.append(Finding("error", case.id, str(error)))
-        return ()
-    values = tuple(int(v) for v in torch.unique(labels.data).tolist() if v != 0)
-    unknown = cohort.unnamed(values)
-    if unknown:
-        what = f"{labels.name}: holds the labels {unknown}, which label_names does not name; they count as background"
-        report.findings.append(Finding("warning", case.id, what))
-    if not values:
-        report.findings.append(Finding("warning", case.id, f"{labels.name}: is background only"))
-    return values
-
-
-def _check_landmarks(cohort: Cohort, case: Case, phase: str, image: Volume, report: CheckReport) -> tuple[str, ...]:
-    if phase not in case.landmarks:
-        return ()
-    path = cohort.path(case.landmarks[phase])
-    try:
-        points = read_points(path, image.grid.ndim)
-    except JssrError as error:
-        report.findings.append(Finding("error", case.id, str(error)))
-        return ()
-    outside = int((~image.grid.contains(points.xyz)).sum()) if len(points) else 0
-    if outside:
-        what = f"{path}: {outside} of {len(points)} points lie outside the image; are they LPS millimetres?"
-        report.findings.append(Finding("error" if outside == len(points) else "warning", case.id, what))
-    return points.names
-
-
-def _check_paired(cohort: Cohort, case: Case, phase: str, grid: Grid, report: CheckReport) -> str | None:
-    """What the paired ground truth of a scan looks like, "ct" or "mr"; None where there is none to look at."""
-    if phase not in case.paired:
-        return None
-    file = cohort.path(case.paired[phase])
-    try:
-        like = read_image(file)
-        check_paired(file, like.grid, phase, grid)
-    except JssrError as error:
-        report.findings.append(Finding("error", case.id, str(error)))
-        return None
-    return modality_of(like)
-
-
-def _check_truth(cohort: Cohort, case: Case, phase: str, reference_phase: Grid | None, report: CheckReport) -> None:
-    if phase not in case.truth:
-        return
-    path = cohort.path(case.truth[phase])
-    try:
-        truth = read_transform(path)
-    except JssrError as error:
-        report.findings.append(Finding("error", case.id, str(error)))
-        return
-    if (
-        isinstance(truth, Displacement)
-        and reference_phase is not None
-        and not truth.grid.same_as(reference_phase, tolerance=0.05)
-    ):
-        what = f"{path}: lies on another grid than the reference image; truth leads from that one's grid to the scan"
-        report.findings.append(Finding("warning", case.id, what))
+        yield "warning", f"{100 * same:.0f} % of its voxels have one value"
 
 
 def _copies(seen: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
