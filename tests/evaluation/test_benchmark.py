@@ -43,7 +43,7 @@ def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, 
     assert first["initial", "c0"].values["tre"] == pytest.approx(6.0, abs=0.01)
     assert first["oracle", "c0"].values["tre"] < 0.3
     assert first["oracle", "c0"].seconds > 0 and first["oracle", "c0"].values["folds"] == 0
-    matrix = np.array(json.loads((out / "rigid" / "c0_arterial.json").read_text())["matrix"])
+    matrix = np.array(json.loads((out / "rigid" / "c0_arterial.json").read_text())["result"]["transform"])
     assert matrix.shape == (4, 4)
 
     was = (out / "cases" / "oracle" / "c0.json").stat().st_mtime_ns

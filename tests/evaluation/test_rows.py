@@ -179,24 +179,24 @@ def test_a_replaced_scan_gets_a_rigid_alignment_of_its_own(cohort, tools, tmp_pa
     run(*words)
     file = out / "rigid" / "c1_arterial.json"
     old = json.loads(file.read_text())
-    old["matrix"][0][3] = 50.0  # what the scan that was here before may have had
+    old["result"]["transform"][0][3] = 50.0  # what the scan that was here before may have had
     file.write_text(json.dumps(old))
     labels.write_bytes(good)
     shutil.copy(mine / "c0" / "arterial.nii.gz", mine / "c1" / "arterial.nii.gz")
     run(*words)
-    assert abs(json.loads(file.read_text())["matrix"][0][3]) < 20
+    assert abs(json.loads(file.read_text())["result"]["transform"][0][3]) < 20
 
 
 def test_a_damaged_rigid_alignment_is_found_anew(cohort, tools, tmp_path):
     words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
     run(*words)
     file = tmp_path / "o" / "rigid" / "c1_arterial.json"
-    good = json.loads(file.read_text())["matrix"]
-    for damage in ("", "[]", '{"matrix": [1, 2]}', json.dumps({"matrix": [[0.0] * 4] * 4, "warnings": []})):
+    good = json.loads(file.read_text())["result"]["transform"]
+    for damage in ("", "[]", '{"result": {}}', json.dumps({"result": {"transform": [[0.0] * 4] * 4, "warnings": []}})):
         file.write_text(damage)
         assert "failed" not in run(*words, "--tool", "discrete").stderr
         shutil.rmtree(tmp_path / "o" / "cases" / "discrete")
-        assert np.allclose(json.loads(file.read_text())["matrix"], good, atol=1e-3), damage
+        assert np.allclose(json.loads(file.read_text())["result"]["transform"], good, atol=1e-3), damage
 
 
 def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, tools, tmp_path):

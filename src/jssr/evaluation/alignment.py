@@ -6,19 +6,16 @@ peers without a linear stage start from one rigid step, found once for each pair
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from jssr.cohorts.store import Store
 from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Points, Volume
 from jssr.evaluation.runner import Pair
-from jssr.io.atomic import make_folder
-from jssr.io.output import write_json
+from jssr.io.output import plain
 from jssr.io.points import read_points
 from jssr.metrics.entries import Images
 from jssr.metrics.pair import evaluate_pair
@@ -28,7 +25,7 @@ from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import from_start, start_2d
 from jssr.recipes.config import Preprocessing
 
-__all__ = ["Scans", "images_of", "measured", "rigid_file", "rigid_found", "rigid_of", "start_of"]
+__all__ = ["Scans", "images_of", "measured", "rigid_found", "rigid_of", "start_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +53,22 @@ def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
     return RigidResult(start_2d(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if flat else rigid_align(fixed, moving)
 
 
-def rigid_file(out: Path, case: str, phase: str) -> Path:
-    """Where the rigid step of a pair is kept."""
-    return out / "rigid" / f"{case}_{phase}.json"
+def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> RigidResult:
+    """The rigid step of a pair, found once for all methods.
 
-
-def rigid_of(fixed: Volume, moving: Volume, file: Path) -> RigidResult:
-    """The rigid step of a pair, found once and kept."""
-    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: found anew
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        matrix = np.array(kept.pop("matrix"), dtype=np.float64).reshape(fixed.grid.ndim + 1, -1)
-        return RigidResult(Affine(matrix), **{**kept, "warnings": tuple(kept["warnings"])})
-    found = rigid_found(fixed, moving)
-    make_folder(file.parent)
-    kept = {key: value for key, value in vars(found).items() if key != "transform"}
-    write_json({"matrix": found.transform.matrix.tolist(), **kept}, file)
-    return found
+    Args:
+        pair: whose it is.
+        fixed, moving: its scans.
+        fresh: find it anew, whatever is kept.
+    """
+    store, item, key = Store(pair.out / "rigid"), f"{pair.case.id}_{pair.moving}", {"scans": pair.digest}
+    kept = None if fresh else store.find(item, key)
+    if kept is None:
+        found = rigid_found(fixed, moving)
+        store.keep(item, key, plain({**vars(found), "transform": found.transform.matrix.tolist()}))
+        return found
+    matrix = np.array(kept["transform"], dtype=np.float64)
+    return RigidResult(**{**kept, "transform": Affine(matrix), "warnings": tuple(kept["warnings"])})
 
 
 def measured(pair: Pair, scans: Scans, transform: Transform, similarity: bool) -> dict[str, float]:

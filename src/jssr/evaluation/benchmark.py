@@ -11,9 +11,9 @@ from pathlib import Path
 from jssr.cohorts.store import same_settings
 from jssr.core.transform import Displacement, Transform
 from jssr.errors import JssrError, nearest, requires
-from jssr.evaluation.alignment import rigid_file, rigid_of, start_of
+from jssr.evaluation.alignment import rigid_of, start_of
 from jssr.evaluation.methods import BEFORE, Alignment, check_methods, rows_markdown
-from jssr.evaluation.runner import Failure, OnCase, RunOptions, cases_of, check_run, first_grid, run
+from jssr.evaluation.runner import Failure, OnCase, Pair, RunOptions, cases_of, check_run, first_grid, run
 from jssr.evaluation.statistics import Comparison, compare, comparisons_markdown, worse_markdown
 from jssr.evaluation.synthesis import split_row, synthesis_methods
 from jssr.io.atomic import atomic_path, make_folder
@@ -256,6 +256,7 @@ def _write_figures(
     if any("dice" in key for r in results for key in r.values):
         _write(out / "figure4.png", figure_png(box_plot(results, "dice", _first(results))))
     case = cohort.case(shown)
+    digest = cohort.digest(case)
     done = {r.phase for r in results if (r.case, r.method) == (shown, BEFORE[1])}
     for phase in (p for p in case.images if p in done):
         y, x = (read_image(cohort.path(case.images[p])) for p in (fixed, phase))
@@ -263,7 +264,7 @@ def _write_figures(
         goal, labels = (
             read_image(cohort.path(case.labels[p]), kind="labels") if known else None for p in (fixed, phase)
         )
-        rigid = rigid_of(y, x, rigid_file(out, shown, phase)).transform
+        rigid = rigid_of(Pair(cohort, case, fixed, phase, out, digest), y, x).transform
         transforms = {BEFORE[0]: start_of(y, x), BEFORE[1]: rigid, **_fields(out, methods, shown, phase)}
         if y.grid.ndim == 2:
             fields = {k: t if isinstance(t, Displacement) else t.displacement(y.grid) for k, t in transforms.items()}

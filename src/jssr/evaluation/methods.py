@@ -93,13 +93,12 @@ class Alignment(Method):
     def measure(self, pair: Pair, done: Sequence[CaseResult]) -> list[CaseResult]:
         fixed, moving = pair.scan(pair.fixed), pair.scan(pair.moving)
         labels = pair.labels(pair.fixed, fixed)
-        file = alignment.rigid_file(pair.out, pair.case.id, pair.moving)
-        if self.name == BEFORE[1]:
-            file.unlink(missing_ok=True)  # of these scans, not of what may have been here before them
+        first = self.name == BEFORE[1]
+        if first:
             load()
             forget_peak()
-        rigid = alignment.rigid_of(fixed, moving, file) if self.starts_rigid else None
-        if self.name != BEFORE[1]:
+        rigid = alignment.rigid_of(pair, fixed, moving, fresh=first) if self.starts_rigid else None
+        if not first:
             forget_peak()
         scans = alignment.Scans(fixed, moving, labels, pair.cohort.structures())
         transform, seconds = self.align(scans, rigid)

@@ -39,6 +39,7 @@ class Pair:
     Attributes:
         fixed, moving: phases.
         out: folder of the run.
+        digest: of the case, `Cohort.digest`.
     """
 
     cohort: Cohort
@@ -46,6 +47,7 @@ class Pair:
     fixed: str
     moving: str
     out: Path
+    digest: str
 
     def scan(self, phase: str) -> Volume:
         """The scan of a phase."""
@@ -300,7 +302,7 @@ def _case(job: _Job, case: Case) -> None:
     failed: dict[str, str] = {}
     fixed, phases = job.method.phases(job.cohort, case, job.fixed)
     for phase in phases:
-        pair = Pair(job.cohort, case, fixed, phase, job.out)
+        pair = Pair(job.cohort, case, fixed, phase, job.out, str(job.keys[case.id]["scans"]))
         try:
             rows = job.method.measure(pair, list(results.values()))
         except JssrError as error:

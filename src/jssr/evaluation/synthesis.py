@@ -16,7 +16,7 @@ from jssr.core.grid import dims_in_words
 from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
-from jssr.evaluation.alignment import rigid_file, rigid_of
+from jssr.evaluation.alignment import rigid_of
 from jssr.evaluation.methods import ON, model_of, run_name
 from jssr.evaluation.runner import Method, Pair
 from jssr.io.cohort import Cohort
@@ -56,7 +56,7 @@ class Synthesis(Method):
         y, x = pair.scan(pair.fixed), pair.scan(pair.moving)
         model = model_of(self.segmentor)
         to = model.recipe.preprocessing
-        rigid = rigid_of(y, x, rigid_file(pair.out, case.id, pair.moving))
+        rigid = rigid_of(pair, y, x)
         prepared = prepare_pair(y, x, to.spacing, to.window, found=rigid, pixels=to.pixels)
         goal = resample(_labels(pair, pair.moving), prepared.grid, prepared.transform)
         image = _synthesised(model_of(self.generator), prepared) if self.generator else prepared.moving

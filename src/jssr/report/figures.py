@@ -48,7 +48,6 @@ __all__ = [
     "log_jacobian",
     "montage",
     "overlay",
-    "three_planes",
 ]
 
 Grey = NDArray[np.float32]
@@ -239,18 +238,6 @@ def dimmed(painted: Colour, fixed: Grey, inside: NDArray[np.bool_]) -> Colour:
     out = painted.copy()
     out[outside] = grey(fixed * 0.45)[outside]
     return out
-
-
-def three_planes(
-    volume: Volume,
-    at: tuple[float, ...] | None = None,
-    limits: tuple[float, float] | None = None,
-    width: int = 420,
-) -> bytes:
-    """Show a volume in three planes through `at` (LPS mm; None: `focus`), grey range `limits`, as PNG bytes."""
-    planes = Planes(volume.grid, at or focus(volume), width)
-    limits = limits or window_of(volume)
-    return encode(beside([lettered(grey(window(planes.cut(volume, p), limits)), p) for p in planes.names]))
 
 
 def compare(
