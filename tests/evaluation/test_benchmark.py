@@ -109,7 +109,7 @@ def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch)
     assert len(calls) == 1
 
 
-def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, tmp_path):
+def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, vnet, tmp_path):
     torch.manual_seed(1)
     other = tiny_recipe(
         name="alone",
@@ -143,7 +143,7 @@ def test_table_two_asks_the_moving_modalitys_segmentor_of_what_is_not_synthesise
     assert len(asked) == len(pairs) > 0
 
 
-def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):
+def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, vnet, tmp_path):
     recipe = tiny_recipe(networks={"S": tiny_recipe().network.networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
                          stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
     save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
@@ -192,6 +192,7 @@ def test_names_of_runs(tmp_path, monkeypatch):
     assert methods.run_name("weights.safetensors") == tmp_path.name
     assert methods.run_name("runs/mine/weights.safetensors") == "mine"
     assert methods.run_name("runs/mine") == "mine"
+    assert methods.run_name("projects/p/vnet.py:mine/weights.safetensors") == "mine"
     assert methods.Alignment("a/b + 3", "x").folder == "a_b_+_3"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from oracle import ORACLE
@@ -18,6 +20,16 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     from jssr.systems import SYSTEMS
 
     monkeypatch.setitem(SYSTEMS, "toy", toy_system.build)
+
+
+@pytest.fixture
+def vnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segmentor alone of projects/jssr, as if it shipped."""
+    from jssr.recipes.project import recipe_of_file
+    from jssr.systems import SYSTEMS
+
+    recipe_of_file(Path(__file__).parents[2] / "projects" / "jssr" / "vnet.py")
+    monkeypatch.setitem(SYSTEMS, "vnet", sys.modules["vnet"].build)
 
 
 @pytest.fixture
