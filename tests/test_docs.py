@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -172,3 +173,17 @@ def test_every_key_of_a_result_is_explained() -> None:
     groups = {key for key in wanted if any(other.startswith(key + ".") for other in wanted)}
     assert wanted - groups - explained == set()
     assert explained - wanted == set()
+
+
+# What pages take from docstrings
+
+
+@pytest.mark.parametrize("page", LIVE, ids=name_of)
+def test_documented_objects_exist(page: Path) -> None:
+    for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.M):
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), attribute, None)
+            assert found is not None or importlib.util.find_spec(name) is not None, name
+        except ModuleNotFoundError as error:
+            raise AssertionError(name) from error
