@@ -352,7 +352,7 @@ def test_a_counterpart_of_another_shape_is_refused(tmp_path: Path) -> None:
         _write(tmp_path, f"c{c}_venous_paired", 0.0, labels=False, shape=(12, 18, 10))
     with pytest.raises(GeometryError, match="a counterpart of case c. lies on another grid"):
         _source(cohort).batch(0, frozenset({"pair", "paired"}))
-    with pytest.raises(GeometryError, match="c0_venous_paired.nii.gz: lies on another grid than the venous scan whose"):
+    with pytest.raises(GeometryError, match="c0_venous_paired.nii.gz: lies on another grid than the venous scan that"):
         _source(cohort).check({"paired"})
 
 
@@ -361,7 +361,7 @@ def test_counterparts_are_looked_at_before_the_first_step(tmp_path: Path) -> Non
     _source(cohort).check({"paired"})
     away = Grid.of(SHAPE, 3.0, origin=[30.0, 0.0, 0.0])
     write_image(volume_of(np.zeros(SHAPE, np.float32), away), tmp_path / "c1_arterial_paired.nii.gz", "int16")
-    with pytest.raises(GeometryError, match="than the arterial scan whose counterpart it is"):
+    with pytest.raises(GeometryError, match="than the arterial scan that it is paired with"):
         _source(cohort).check({"paired"})
     (tmp_path / "c1_arterial_paired.nii.gz").unlink()
     with pytest.raises(ImageError, match="c1_arterial_paired.nii.gz"):

@@ -26,7 +26,7 @@ from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
 from jssr.io.atomic import atomic_path
-from jssr.io.cohort import Case, Cohort
+from jssr.io.cohort import Case, Cohort, cases_of_split
 from jssr.io.images import read_image, write_image
 from jssr.io.itk import to_sitk
 from jssr.metrics.overlap import dice, mask_of
@@ -34,7 +34,7 @@ from jssr.metrics.regularity import regularity
 from jssr.peers import PEERS
 from jssr.preprocessing.intensity import NO_DATA
 
-__all__ = ["LEAST_DICE", "Made", "PairedOptions", "check_pairs", "make_paired", "training_cases"]
+__all__ = ["LEAST_DICE", "Made", "PairedOptions", "check_pairs", "make_paired"]
 
 LEAST_DICE, MOST_FOLDS = 0.80, 0.5
 STEPS, SIGMA_VOXELS = 100, 1.0
@@ -95,16 +95,11 @@ def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict
     unknown = [name for name in structures or () if name not in known]
     if unknown:
         raise CohortError(f"{cohort.root}: no structure {unknown[0]!r}; its labels are {', '.join(known)}")
-    for case in training_cases(cohort):
+    for case in cases_of_split(cohort, "train"):
         if not set(cohort.phases) <= set(case.images) or not set(cohort.phases) <= set(case.labels):
             both = " or ".join(cohort.phases)
             raise CohortError(f"{cohort.root}: case {case.id} lacks a scan or a label map of {both}")
     return {name: known[name] for name in structures or known}
-
-
-def training_cases(cohort: Cohort) -> list[Case]:
-    """Those of the split "train", all where there are no splits: in use none is needed."""
-    return cohort.split("train") if any(case.split for case in cohort.cases) else list(cohort.cases)
 
 
 def make_paired(
@@ -129,7 +124,7 @@ def make_paired(
     """
     options = options or PairedOptions()
     values = check_pairs(cohort, options.structures)
-    store, cases = Store(cohort.root, PAIRED), training_cases(cohort)
+    store, cases = Store(cohort.root, PAIRED), cases_of_split(cohort, "train")
     done = []
     for number, case in enumerate(cases, start=1):
         if not set(cohort.phases) <= set(case.paired) or store.file(case.id).is_file():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jssr.cohorts.store import read_settings
 from jssr.core.grid import Grid
 from jssr.errors import CohortError, GeometryError
 from jssr.io.cohort import Cohort
@@ -41,28 +41,26 @@ def check_paired(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
 
 def modalities_of(cohort: Cohort) -> dict[str, str]:
     """Phase to "ct", "mr" or "radiograph", as preparation found them; nothing for a cohort that was not prepared."""
-    notes = notes_of(cohort, "phases")
-    return {
-        phase: str(told["modality"]) for case in notes.values() for phase, told in case.items() if "modality" in told
-    }
+    scans = [item for case in notes_of(cohort, "phases").values() for item in case.items()]
+    return {phase: str(note["modality"]) for phase, note in scans if "modality" in note}
 
 
 def prepared_flat(cohort: Cohort) -> int | None:
     """Pixels along each side of the grid that radiographs were prepared onto; None for a cohort that was not."""
-    try:
-        found = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8")).get("flat")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return int(found) if isinstance(found, int) else None
+    found = read_settings(cohort.root / PREPARED).get("flat")
+    return found if isinstance(found, int) else None
 
 
 def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
     """What prepared.json holds of each scan ("phases") or its paired ground truth ("paired"); nothing for a cohort that
-    was not prepared."""
+    was not prepared.
+
+    Raises:
+        CohortError: the file is damaged.
+    """
+    file = cohort.root / PREPARED
     try:
-        told = json.loads((cohort.root / PREPARED).read_text(encoding="utf-8"))
-        return {case: entry.get(part) or {} for case, entry in told["cases"].items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CohortError(f"{cohort.root / PREPARED}: is not what jssr prepare writes; prepare again") from error
+        cases = read_settings(file)["cases"] if file.exists() else {}
+        return {case: note.get(part) or {} for case, note in cases.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CohortError(f"{file}: is not what jssr prepare writes; prepare again") from error
