@@ -101,11 +101,7 @@ def _check_phases(phases: Sequence[str] | None, anatomy: str) -> None:
 
 
 def demo(
-    out: PathLike,
-    *,
-    threads: int | None = None,
-    on_progress: OnProgress | None = None,
-    **options: Unpack[OptionsDict],
+    out: PathLike, *, threads: int | None = None, on_progress: OnProgress | None = None, **options: Unpack[OptionsDict]
 ) -> StudyAlignment:
     """Make a phantom patient in four phases, align it to the venous phase and write the report: `jssr demo`.
 

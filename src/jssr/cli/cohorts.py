@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import jssr
-from jssr.cli.options import Options, Out, Override, command
+from jssr.cli.options import Checkpoint, Device, Options, Out, Override, Refine, Rigid, Threads, command
 from jssr.cli.session import Session, read_json
 
 __all__ = ["check", "demo", "phantom", "prepare"]
@@ -24,18 +24,10 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
 class DemoOptions(Options):
     """How the demo's patient is aligned."""
 
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint", help="Weights file or run folder; by default the shipped weights.", metavar="FILE"
-        ),
-    ] = None
-    refine: Annotated[
-        int | None,
-        typer.Option("--refine", min=0, help="Steps of instance optimisation afterwards; by default the recipe's."),
-    ] = None
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu"
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")] = None
+    checkpoint: Checkpoint = None
+    refine: Refine = None
+    device: Device = "cpu"
+    threads: Threads = None
 
 
 @command
@@ -174,11 +166,10 @@ class PrepareOptions(Options):
         tuple[float, float, float] | None,
         typer.Option("--spacing", help="mm: --spacing 3 3 4. By default the recipe's."),
     ] = None
-    rigid: Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")] = True
+    rigid: Rigid = True
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Drop cases that fail.")] = False
     pairs: Annotated[
-        bool,
-        typer.Option("--pairs", help="Then make paired ground truth for dual: SyN, then demons on the labels."),
+        bool, typer.Option("--pairs", help="Then make paired ground truth for dual: SyN, then demons on the labels.")
     ] = False
     structures: Annotated[
         list[str] | None,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import jssr
-from jssr.cli.options import Alignment, Options, Out, Override, command
+from jssr.cli.options import Alignment, Deterministic, Options, Out, Override, Threads, command
 from jssr.cli.session import Session
 
 __all__ = ["benchmark", "evaluate", "info", "report", "train"]
@@ -34,10 +34,8 @@ class TrainOptions(Options):
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, one a device.")] = 1
     accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], typer.Option("--accelerator")] = "auto"
     cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.1, help="Memory for prepared scans.")] = 4.0
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")] = (
-        False
-    )
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")] = None
+    deterministic: Deterministic = False
+    threads: Threads = None
 
 
 @command
@@ -135,7 +133,7 @@ class BenchmarkOptions(Options):
     picture: Annotated[str | None, typer.Option("--picture", help="Case of figure 5; by default the first.")] = None
     workers: Workers = 1
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")] = None
+    threads: Threads = None
 
 
 @command

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-__all__ = ["Alignment", "Choice", "Compute", "Options", "Out", "Override", "Saving", "command"]
+__all__ = [
+    "Alignment", "Checkpoint", "Choice", "Compute", "Deterministic", "Device", "Options", "Out", "Override", "Refine",
+    "Rigid", "Saving", "Threads", "command",
+]  # fmt: skip
 
 
 class Options:
@@ -58,6 +61,22 @@ def _expanded(group: Any) -> list[inspect.Parameter]:
     ]
 
 
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")]
+Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
+Refine = Annotated[
+    int | None,
+    typer.Option("--refine", min=0, help="Steps of instance optimisation afterwards; by default the recipe's."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
+        metavar="FILE",
+    ),
+]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 Override = Annotated[
     list[str] | None,
@@ -69,11 +88,9 @@ Override = Annotated[
 class Compute(Options):
     """Where and how it computes."""
 
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu"
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")] = (
-        False
-    )
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")] = None
+    device: Device = "cpu"
+    deterministic: Deterministic = False
+    threads: Threads = None
 
 
 @dataclass(frozen=True)
@@ -88,29 +105,19 @@ class Choice(Compute):
             metavar="NAME",
         ),
     ] = None
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint",
-            help="Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
-            metavar="FILE",
-        ),
-    ] = None
+    checkpoint: Checkpoint = None
 
 
 @dataclass(frozen=True)
 class Alignment(Choice):
     """How pairs are aligned."""
 
-    refine: Annotated[
-        int | None,
-        typer.Option("--refine", min=0, help="Steps of instance optimisation afterwards; by default the recipe's."),
-    ] = None
+    refine: Refine = None
     descriptor: Annotated[
         Literal["mind-ssc", "mind", "macmind"] | None,
         typer.Option("--descriptor", help="What these compare, and discrete searches with; by default the recipe's."),
     ] = None
-    rigid: Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")] = True
+    rigid: Rigid = True
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import jssr
-from jssr.cli.options import Alignment, Choice, Options, Out, Saving, command
+from jssr.cli.options import Alignment, Choice, Options, Out, Rigid, Saving, command
 from jssr.cli.session import Session, read_json
 from jssr.io.formats import readable, writable
 
@@ -190,7 +190,7 @@ class Generator(Choice):
         str | None,
         typer.Option("--system", help="By default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"),
     ] = None
-    rigid: Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")] = True
+    rigid: Rigid = True
 
 
 @command
@@ -267,9 +267,7 @@ class ConvertOptions(Options):
     written_by: Annotated[
         str,
         typer.Option(
-            "--from",
-            help=f"One of {', '.join(readable())}; auto goes by content and ending.",
-            metavar="FORMAT",
+            "--from", help=f"One of {', '.join(readable())}; auto goes by content and ending.", metavar="FORMAT"
         ),
     ] = "auto"
     to: Annotated[
