@@ -21,7 +21,8 @@ def table(folder: Path) -> list[list[str]]:
 
 
 def test_rows_are_means_since_the_last_one(tmp_path: Path) -> None:
-    with Journal(tmp_path, ["main/reg", "main/sup"], steps=3, progress=False) as journal:
+    seen: list[tuple[int, int, str]] = []
+    with Journal(tmp_path, ["main/reg", "main/sup"], steps=3, on_step=lambda *now: seen.append(now)) as journal:
         journal.add("one", {"main/reg": 1.0}, seconds=0.5)
         journal.add("one", {"main/reg": 2.0}, seconds=1.5)
         journal.flush(2, "one")
@@ -33,16 +34,17 @@ def test_rows_are_means_since_the_last_one(tmp_path: Path) -> None:
         ["2", "one", "1", "1.5", ""],
         ["3", "two", "4", "", "0.25"],
     ]
+    assert seen == [(1, 3, "one"), (2, 3, "one"), (3, 3, "two  reg 1.5")]
 
 
 def test_resuming_drops_the_rows_that_will_be_written_again(tmp_path: Path) -> None:
-    with Journal(tmp_path, ["a"], steps=9, progress=False) as journal:
+    with Journal(tmp_path, ["a"], steps=9) as journal:
         for step in (2, 4, 6):
             journal.add("s", {"a": float(step)}, 1.0)
             journal.flush(step, "s")
     with (tmp_path / "losses.csv").open("a") as file:
         file.write("8,s,0.")  # cut off by a kill
-    with Journal(tmp_path, ["a"], steps=9, done=4, progress=False) as journal:
+    with Journal(tmp_path, ["a"], steps=9, done=4) as journal:
         journal.add("s", {"a": 7.0}, 1.0)
         journal.flush(6, "s")
     assert [row[0] + ":" + row[3] for row in table(tmp_path)[1:]] == ["2:2", "4:4", "6:7"]
@@ -50,14 +52,14 @@ def test_resuming_drops_the_rows_that_will_be_written_again(tmp_path: Path) -> N
 
 def test_a_new_run_begins_a_new_table(tmp_path: Path) -> None:
     (tmp_path / "losses.csv").write_text("step,stage\n1,old\n")
-    with Journal(tmp_path, ["a"], steps=1, progress=False):
+    with Journal(tmp_path, ["a"], steps=1):
         pass
     assert len(table(tmp_path)) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    with Journal(tmp_path, ["a"], steps=1, progress=False) as journal:
+    with Journal(tmp_path, ["a"], steps=1) as journal:
         journal.path.unlink()
         journal.path.symlink_to("/dev/full")
         journal.add("s", {"a": 1.0}, 1.0)

@@ -32,7 +32,7 @@ def make(settings: Recipe) -> Toy:
 
 def run(out: Path, settings: Recipe | None = None, source: object | None = None, **more: object) -> Toy:
     settings = settings or recipe()
-    more = {"accelerator": "cpu", "deterministic": True, "progress": False, **more}
+    more = {"accelerator": "cpu", "deterministic": True, **more}
     return train(settings, make(settings), source or Blobs(), out, **more)  # type: ignore[arg-type, return-value]
 
 
@@ -139,7 +139,7 @@ def test_resumed_after_sigkill_is_uninterrupted_to_the_bit(tmp_path: Path) -> No
                 return super().batch(step, need)
         settings = recipe()
         train(settings, build(settings.network.networks, {}, 2), Killed(), out,
-              accelerator="cpu", deterministic=True, progress=False)
+              accelerator="cpu", deterministic=True)
     """
     command = [*script(tmp_path, body), str(tmp_path / "killed")]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
@@ -158,7 +158,7 @@ def test_two_processes_end_with_the_same_weights_as_one_with_both_batches(tmp_pa
         if rank:
             with torch.no_grad():
                 for p in system.parameters(): p.add_(1.0)  # the first process's weights must win
-        train(settings, system, Blobs(), out, devices=2, accelerator="cpu", deterministic=True, progress=False)
+        train(settings, system, Blobs(), out, devices=2, accelerator="cpu", deterministic=True)
         from safetensors.torch import save_file
         tensors = {name: value.contiguous() for name, value in system.state_dict().items()}
         save_file(tensors, out / f"rank{rank}.safetensors")
@@ -288,7 +288,7 @@ def test_nan_stops_with_term_and_step_and_keeps_the_state(tmp_path: Path) -> Non
     with pytest.raises(
         TrainingError, match="step 8, stage align, optimiser group main: the loss term reg is not finite"
     ):
-        train(settings, system, Blobs(), tmp_path / "run", accelerator="cpu", progress=False)
+        train(settings, system, Blobs(), tmp_path / "run", accelerator="cpu")
     said = json.loads((tmp_path / "run" / "warnings.json").read_text())
     assert [(warning["kind"], warning["step"]) for warning in said] == [("nan", 8)]
     state = load_file(tmp_path / "run" / "checkpoint" / "weights.safetensors")

@@ -145,7 +145,7 @@ def train(
     for note in notes:
         if on_note is not None:
             on_note(note)
-    loop.train(plan, system, source, folder, resume=resume, data=about, progress=False, **wanted)
+    loop.train(plan, system, source, folder, resume=resume, data=about, on_step=on_progress, **wanted)
     return Training(folder, tuple(notes))
 
 

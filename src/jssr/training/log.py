@@ -1,10 +1,10 @@
-"""What a run leaves for its reader: losses.csv, TensorBoard events, pictures, and a progress bar with time left."""
+"""What a run leaves for its reader: losses.csv, TensorBoard events and pictures."""
 
 from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from jssr.core.field import warp
@@ -21,17 +20,19 @@ from jssr.io.atomic import atomic_path
 from jssr.report import figures
 from jssr.systems.base import Alignment, Batch
 
-__all__ = ["Journal", "picture", "write_picture"]
+__all__ = ["Journal", "OnStep", "picture", "write_picture"]
 
 log = logging.getLogger(__name__)
 
+OnStep = Callable[[int, int, str], None]
+"""Called after each step: steps done, all steps, the stage with its last losses."""
 SHOWN = 3
-"""Terms beside the bar: what fits a terminal of 80 columns."""
+"""Losses in these words: what fits a terminal of 80 columns."""
 FIRST_COLUMNS = ("step", "stage", "seconds_per_step")
 
 
 class Journal:
-    """Keeps the means of the figures since the last row and writes them to `losses.csv`, TensorBoard and the bar.
+    """Keeps the means of the figures since the last row and writes them to `losses.csv` and TensorBoard.
 
     Rows of steps after `done` are dropped: a resumed run repeats those steps and writes their rows again.
 
@@ -39,10 +40,12 @@ class Journal:
         folder: of the run.
         figures: names of all figures that the run can have, in the order of the columns.
         steps: of the whole run; `done` of them have been made.
-        progress: whether to show the bar.
+        on_step: called after each step.
     """
 
-    def __init__(self, folder: Path, figures: Sequence[str], steps: int, done: int = 0, progress: bool = True) -> None:
+    def __init__(
+        self, folder: Path, figures: Sequence[str], steps: int, done: int = 0, on_step: OnStep | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second or two to import
 
         self.path = folder / "losses.csv"
@@ -51,26 +54,15 @@ class Journal:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         self._sums: dict[str, tuple[float, int]] = {}
         self._steps, self._seconds = 0, 0.0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            disable=not progress,
-        )
-        self._task = self._bar.add_task("train", total=steps, completed=done, losses="")
+        self._done, self._total, self._shown = done, steps, ""
+        self._on_step = on_step
 
     def __enter__(self) -> Journal:
-        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
         self._events.close()
 
     def add(self, stage: str, figures: Mapping[str, float], seconds: float) -> None:
@@ -80,7 +72,9 @@ class Journal:
             self._sums[name] = (total + value, count + 1)
         self._steps += 1
         self._seconds += seconds
-        self._bar.update(self._task, advance=1, description=stage)
+        self._done += 1
+        if self._on_step is not None:
+            self._on_step(self._done, self._total, f"{stage}  {self._shown}".rstrip())
 
     def flush(self, step: int, stage: str) -> None:
         """Write the means since the last flush as the row of `step`; nothing where there were no steps.
@@ -96,9 +90,8 @@ class Journal:
         self._append(row | {name: f"{value:.6g}" for name, value in means.items()})
         self.scalars(step, means | {"speed/steps_per_second": 1 / max(pace, 1e-9)})
         terms = [name for name in means if not name.endswith("grad_norm")]
-        shown = "  ".join(f"{name.split('/')[-1]} {means[name]:.3g}" for name in terms[:SHOWN])
-        self._bar.update(self._task, losses=shown)
-        log.debug("step %d %s: %.3f s per step; %s", step, stage, pace, shown)
+        self._shown = "  ".join(f"{name.split('/')[-1]} {means[name]:.3g}" for name in terms[:SHOWN])
+        log.debug("step %d %s: %.3f s per step; %s", step, stage, pace, self._shown)
         self._sums, self._steps, self._seconds = {}, 0, 0.0
 
     def scalars(self, step: int, figures: Mapping[str, float]) -> None:

@@ -30,7 +30,7 @@ from jssr.recipes.load import recipe_from
 from jssr.recipes.weights import save_weights
 from jssr.systems.base import Batch, System
 from jssr.training import checkpoint
-from jssr.training.log import Journal, picture, write_picture
+from jssr.training.log import Journal, OnStep, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
 from jssr.training.optimisers import Average, make_optimiser
 from jssr.training.prefetch import Feed, Source
@@ -60,7 +60,7 @@ def train(
     devices: int = 1,
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     deterministic: bool = False,
-    progress: bool = True,
+    on_step: OnStep | None = None,
     workers: int | None = None,
     data: Mapping[str, Any] | None = None,
     on_picture: OnPicture | None = None,
@@ -77,7 +77,7 @@ def train(
         devices: processes, one per device; above 1 the calling script is started again for each (as torchrun does).
         deterministic: only algorithms that give the same bits each time. On a CPU all have one; on a GPU torch warns
             of those that have none.
-        progress: show a bar.
+        on_step: called after each step, in the first process, as `OnStep` says.
         workers: threads that make batches ahead; default 0 on a CPU, whose cores are busy anyway, and 4 elsewhere.
         data: plain words on the training data for the checkpoint's header.
         on_picture: called as (step, system, folder) in place of writing the standard picture of the first pair.
@@ -102,7 +102,7 @@ def train(
         accumulate = recipe.training.accumulate
         feed = Feed(source, accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
         run.begin(resume)
-        run.play(feed, progress)
+        run.play(feed, on_step)
     return run.end()
 
 
@@ -174,11 +174,11 @@ class _Run:
 
     # The loop
 
-    def play(self, feed: Feed, progress: bool) -> None:
+    def play(self, feed: Feed, on_step: OnStep | None) -> None:
         """Make all steps that are left."""
         first = self.fabric.is_global_zero
         recipe, started = self.recipe, self.state.step
-        journal = Journal(self.out, self.figures, recipe.training.steps, started, progress) if first else None
+        journal = Journal(self.out, self.figures, recipe.training.steps, started, on_step) if first else None
         self.journal = journal
         alone = self.fabric.world_size == 1  # several processes would not stop at the same step
         with journal or nullcontext(), _stoppable(alone) as stopped:
