@@ -118,7 +118,7 @@ class Jobs:
         threading.Thread(target=self._watch, args=(job, self._process, ours), daemon=True).start()
 
     def _watch(self, job: Job, process: Any, ours: Connection) -> None:
-        ended: tuple[State, str] = ("failed", "the alignment's process ended unexpectedly: check whether memory is short")
+        ended: tuple[State, str] = ("failed", "the alignment ended unexpectedly: check whether memory is short")
         try:
             while True:
                 kind, text = ours.recv()
