@@ -9,8 +9,8 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, PointsError, TransformError
-from jssr.io.bridges import as_grid, as_points, as_transform, as_volume
-from jssr.io.images import write_image
+from jssr.io.bridges import as_points, as_transform
+from jssr.io.images import as_grid, as_volume, write_image
 from jssr.io.points import write_points
 from jssr.io.transforms import write_affine, write_displacement
 

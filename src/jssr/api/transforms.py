@@ -13,9 +13,9 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Chain, Displacement, Transform, move_points, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, OutputError, TransformError
-from jssr.io.bridges import ImageLike, PointsLike, TransformLike, as_grid, as_points, as_transform, as_volume
+from jssr.io.bridges import PointsLike, TransformLike, as_points, as_transform
 from jssr.io.formats import check_format, writable
-from jssr.io.images import read_image, stored_dtype, write_image
+from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
 from jssr.io.points import write_points
 from jssr.io.transforms import Images, read_any, write_any
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import DTypeLike, NDArray
 
+from jssr.core.bridges import grid_with
 from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
@@ -18,9 +20,66 @@ from jssr.io.itk import grid_of, quiet, to_sitk, write_sitk
 from jssr.io.names import names_series
 from jssr.io.radiographs import flattened, grey, spaced
 
-__all__ = ["read_grid", "read_image", "stored_dtype", "write_image"]
+__all__ = [
+    "ImageLike",
+    "as_grid",
+    "as_volume",
+    "expected_kind",
+    "read_grid",
+    "read_image",
+    "stored_dtype",
+    "write_image",
+]
 
 _MODALITY = "0008|0060"
+ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
+"""A path (file, DICOM folder), a `Volume`, a SimpleITK image, a nibabel image, or (array, RAS affine)."""
+
+
+def as_volume(image: ImageLike, kind: Kind = "image", name: str | None = None) -> Volume:
+    """An image, label map or mask as a `Volume`.
+
+    Args:
+        image: a path, a `Volume` (returned as it is), a SimpleITK image, a nibabel image, or (array, affine RAS).
+        kind: what it is, where it is no `Volume`.
+        name: what to call it in messages; paths keep theirs.
+
+    Raises:
+        ImageError: it cannot be read or used, or is nothing of the above.
+    """
+    if isinstance(image, Volume):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image, kind)
+    if isinstance(image, sitk.Image):
+        return Volume.from_sitk(image, kind, name=name or "SimpleITK image")
+    if hasattr(image, "dataobj") and hasattr(image, "affine"):
+        return Volume.from_nibabel(image, kind, name=name)
+    if isinstance(image, tuple) and len(image) == 2:
+        return Volume.from_numpy(image[0], image[1], kind, name=name or "array")
+    raise ImageError(
+        expected_kind(image, name or "image", "a path, Volume, SimpleITK or nibabel image, or (array, affine)")
+    )
+
+
+def as_grid(image: ImageLike | Grid) -> Grid:
+    """Where an image lies; of a file only the header is read.
+
+    Raises:
+        ImageError: as `as_volume`.
+    """
+    if isinstance(image, Grid):
+        return image
+    if isinstance(image, (str, os.PathLike)) and Path(image).is_file():
+        return read_grid(image)
+    if isinstance(image, tuple) and len(image) == 2:
+        return grid_with(np.shape(image[0]), image[1], "RAS")
+    return as_volume(image).grid
+
+
+def expected_kind(given: object, name: str, expected: str) -> str:
+    """The words of an error: what was expected, and of what type it is."""
+    return f"{name}: expected {expected}, got {type(given).__name__}"
 
 
 def read_image(
@@ -47,7 +106,7 @@ def read_image(
             infinity; an image of one value; spacing that is not positive; labels that are not whole numbers.
     """
     path = Path(path)
-    if path.is_dir() or names_series(path):
+    if path.is_dir() or (not path.is_file() and names_series(path)):
         from jssr.io.dicom.read import read_series
         from jssr.io.dicom.series import single_image
 

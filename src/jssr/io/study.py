@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
-from jssr.io.bridges import ImageLike, PointsLike, as_volume
+from jssr.io.bridges import PointsLike
 from jssr.io.cohort import Case, Cohort
+from jssr.io.images import ImageLike, as_volume
 from jssr.io.itk import WRITABLE
 
 if TYPE_CHECKING:

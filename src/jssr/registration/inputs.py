@@ -11,7 +11,8 @@ import torch
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, PointsError
-from jssr.io.bridges import ImageLike, PointsLike, as_points, as_volume
+from jssr.io.bridges import PointsLike, as_points
+from jssr.io.images import ImageLike, as_volume
 from jssr.metrics.landmarks import tre
 from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
@@ -20,7 +21,16 @@ from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
 
-__all__ = ["Scans", "check_dims", "check_overlap", "image_of", "labels_of", "points_of", "read_scans"]
+__all__ = [
+    "Scans",
+    "check_dims",
+    "check_overlap",
+    "image_of",
+    "labels_of",
+    "modality_warnings",
+    "points_of",
+    "read_scans",
+]
 
 ONE_SCAN = "labels of one scan only: give those of the fixed and of the moving image, or neither"
 _KINDS = {"labels": "label map", "mask": "mask"}
@@ -73,6 +83,24 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
         tre(points[0], points[1])  # what is wrong with them is refused before the work
     known = Known(labels_of(labels[0], y), labels_of(labels[1], x), *points, given.get("structures"))
     return Scans(y, x, known, (*first, *second))
+
+
+def modality_warnings(scans: Scans, model: Model) -> list[str]:
+    """Warnings where a modality was guessed and matters, or is not what the weights were trained on."""
+    if scans.fixed.grid.ndim == 2 or "mr" in model.modalities.values():
+        return []
+    out = []
+    for scan, modality in zip((scans.fixed, scans.moving), scans.modalities, strict=True):
+        name = Path(scan.name).name
+        if modality != "ct" and scan.origins.get("modality", "guess") == "guess":
+            low, high = float(scan.data.min()), float(scan.data.max())
+            out.append(
+                f"{name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield units; it was taken for "
+                "MR and scaled by its own brightness. If it is CT, say so (fixed_modality, moving_modality)."
+            )
+        elif modality != "ct" and model.recipe.network.system == "jssr" and model.source.startswith("shipped"):
+            out.append(f"{name}: is {modality}; these weights were trained on ct.")
+    return out
 
 
 def image_of(image: ImageLike, name: str = "image") -> Volume:

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
 from jssr.errors import nearest
-from jssr.io.bridges import ImageLike, PointsLike
+from jssr.io.bridges import PointsLike
+from jssr.io.images import ImageLike
 from jssr.registration.model import Model
 
 __all__ = ["Known", "KnownDict", "OptionsDict", "RegistrationOptions", "RegistrationOptionsDict", "parse_options"]
@@ -105,7 +106,7 @@ class Known:
         return self.fixed_labels is not None or self.fixed_landmarks is not None
 
 
-def parse_options(given: Mapping[str, Any], function: str = "register") -> tuple[RegistrationOptions, KnownDict]:
+def parse_options(given: Mapping[str, Any]) -> tuple[RegistrationOptions, KnownDict]:
     """Sort keyword arguments into options and what is known.
 
     Raises:
@@ -115,7 +116,7 @@ def parse_options(given: Mapping[str, Any], function: str = "register") -> tuple
     options, known = [f.name for f in fields(RegistrationOptions)], [f.name for f in fields(Known)]
     for name in given:
         if name not in (*options, *known):
-            raise TypeError(f"{function}() has no option {name!r}{nearest(name, [*options, *known])}")
+            raise TypeError(f"unexpected option {name!r}{nearest(name, [*options, *known])}")
     chosen = RegistrationOptions(**{k: v for k, v in given.items() if k in options})
     told: Any = {k: v for k, v in given.items() if k in known}
     return chosen, told

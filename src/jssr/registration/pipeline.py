@@ -17,7 +17,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, coverage, resample
 from jssr.core.volume import Modality, Volume
 from jssr.errors import GeometryError, JssrError
-from jssr.io.bridges import ImageLike
+from jssr.io.images import ImageLike
 from jssr.io.provenance import Stopwatch
 from jssr.metrics.overlap import mask_of
 from jssr.preprocessing.intensity import denormalise
@@ -25,7 +25,7 @@ from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import RigidResult
 from jssr.registration.full_size import FullTransform, Working, continued, fullsize, labels_at, largest_parts
-from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, read_scans
+from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
 from jssr.registration.instance_optimisation import refine_pair, refinement_grid
 from jssr.registration.model import Model, fitting_system, load_model, segmenting_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
@@ -79,7 +79,8 @@ def register(
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
-    pair = replace(pair, warnings=(*scans.warnings, *pair.warnings, *model.exchanged(*scans.modalities)))
+    found = (*pair.warnings, *model.exchanged(*scans.modalities), *modality_warnings(scans, model))
+    pair = replace(pair, warnings=(*scans.warnings, *found))
 
     work = solve(model, pair, refine, watch, structure_of(model, pair, outline, known.structures))
     return _full_size(scans, work, known, watch)
@@ -240,7 +241,7 @@ def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> R
         else Volume(full.synthesised, y.grid, "image", "synthesised", y.modality),
         fixed_segmentation=volume(full.fixed_labels, "fixed segmentation"),
         moved_segmentation=volume(full.moved_labels, "moved segmentation"),
-        result=describe(scans, work, watch, numbers, known),
+        result=describe(scans.infos(), work, watch, numbers, known),
         states=numbers.states,
         work=work,
         known=known,

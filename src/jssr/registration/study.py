@@ -116,9 +116,9 @@ def align(
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.
     """
-    chosen, known = parse_options(options, "align")
+    chosen, known = parse_options(options)
     if known:
-        raise TypeError(f"align() has no option {next(iter(known))!r}; labels and landmarks belong to the study")
+        raise TypeError(f"unexpected option {next(iter(known))!r}: labels and landmarks belong to the study")
     if isinstance(study, Mapping):
         study = Study("study", dict(study))
     elif not isinstance(study, Study):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,8 @@ from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
 from jssr.metrics.warnings import plain_warnings
 from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working, labels_at
-from jssr.registration.inputs import Scans
-from jssr.registration.model import Model
 from jssr.registration.options import Known
-from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel
+from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel, ScanInfo
 
 __all__ = ["Numbers", "class_dice", "describe", "measure"]
 
@@ -126,11 +123,13 @@ def _inverse_error(
     return float(miss.mean()), float(miss.max())
 
 
-def describe(scans: Scans, work: Working, watch: Stopwatch, numbers: Numbers, known: Known) -> dict[str, Any]:
+def describe(
+    scans: tuple[ScanInfo, ScanInfo], work: Working, watch: Stopwatch, numbers: Numbers, known: Known
+) -> dict[str, Any]:
     """What `result.json` says, by `ResultModel`; numbers that are not finite become null."""
     model, pair = work.model, work.pair
     last = list(numbers.states.values())[-1]
-    fixed, moving = scans.infos()
+    fixed, moving = scans
     segments = work.alignment.fixed_segmentation is not None
     result: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -152,7 +151,7 @@ def describe(scans: Scans, work: Working, watch: Stopwatch, numbers: Numbers, kn
         "log_jacobian_sd": last["log_jacobian_sd"],
         "inverse_error_mm": {"mean": numbers.inverse_error[0], "max": numbers.inverse_error[1]},
         "dice": _dice(numbers, known),
-        "warnings": _warnings(scans, work, numbers),
+        "warnings": _warnings(fixed.grid.grid(), moving.grid.grid(), work, numbers),
     }
     if pair.rigid is not None:
         information = {"before": pair.rigid.before, "after": pair.rigid.metric}
@@ -177,10 +176,10 @@ def _dice(numbers: Numbers, known: Known) -> dict[str, Any]:
     return out
 
 
-def _warnings(scans: Scans, work: Working, numbers: Numbers) -> list[str]:
+def _warnings(fixed: Grid, moving: Grid, work: Working, numbers: Numbers) -> list[str]:
     """What should make a reader careful, in plain language."""
-    pair, grid = work.pair, scans.fixed.grid
-    out = [*pair.warnings, *_of_numbers(numbers), *_of_modalities(scans, work.model)]
+    pair = work.pair
+    out = [*pair.warnings, *_of_numbers(numbers)]
     made = work.alignment.synthesised
     if made is not None and not work.alignment.registered:
         ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)
@@ -189,15 +188,15 @@ def _warnings(scans: Scans, work: Working, numbers: Numbers) -> list[str]:
                 "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment "
                 "had nothing to go by."
             )
-    shift = float(np.linalg.norm(pair.transform(grid.centre) - pair.start(grid.centre)))
+    shift = float(np.linalg.norm(pair.transform(fixed.centre) - pair.start(fixed.centre)))
     if shift > 50:
         out.append(f"The rigid pre-alignment moved the scan by {shift:.0f} mm. Check that the headers are right.")
-    if grid.ndim == 2 and (unknown_spacing(grid) or unknown_spacing(scans.moving.grid)):
+    if fixed.ndim == 2 and (unknown_spacing(fixed) or unknown_spacing(moving)):
         out.append(
             "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to "
             "show as much of the patient."
         )
-    if numbers.inverse_error[1] > float(grid.spacing.max()):
+    if numbers.inverse_error[1] > float(fixed.spacing.max()):
         out.append(f"The inverse is off by up to {numbers.inverse_error[1]:.1f} mm, as a rule where the field folds.")
     return list(dict.fromkeys(out))
 
@@ -210,21 +209,3 @@ def _of_numbers(numbers: Numbers) -> list[str]:
         before |= list(shown.values())[0]
         after |= list(shown.values())[-1]
     return plain_warnings(after, before, numbers.covered, (shown or {}).get("rigid", {}))
-
-
-def _of_modalities(scans: Scans, model: Model) -> list[str]:
-    """Where a modality was guessed and matters, or is not what the weights were trained on."""
-    if scans.fixed.grid.ndim == 2 or "mr" in model.modalities.values():
-        return []
-    out = []
-    for scan, modality in zip((scans.fixed, scans.moving), scans.modalities, strict=True):
-        name = Path(scan.name).name
-        if modality != "ct" and scan.origins.get("modality", "guess") == "guess":
-            low, high = float(scan.data.min()), float(scan.data.max())
-            out.append(
-                f"{name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield units; it was taken for "
-                "MR and scaled by its own brightness. If it is CT, say so (fixed_modality, moving_modality)."
-            )
-        elif modality != "ct" and model.recipe.network.system == "jssr" and model.source.startswith("shipped"):
-            out.append(f"{name}: is {modality}; these weights were trained on ct.")
-    return out
