@@ -152,3 +152,12 @@ def test_exit_codes_are_as_documented(place, cohort, tmp_path):
     call(["info", tmp_path / "none.safetensors"], code=1)
     call(["info", "--nonsense"], code=2)
     call(["align", cohort / "c0", "-o", tmp_path / "o", "--phase", "nothing"], code=2)
+
+
+def test_the_modality_of_a_phase_is_an_option(cohort, weights, tmp_path):
+    words = ("align", cohort / "c0", "-o", tmp_path / "o", "--checkpoint", weights, "--no-rigid", "--no-report")
+    call([*words, "--modality", "arterial=mr"])
+    moving = json.loads((tmp_path / "o" / "arterial" / "result.json").read_text())["moving"]
+    assert moving["modality"] == "mr" and moving["modality_from"] == "option"
+    assert "expected ct, mr or radiograph" in call([*words, "--modality", "arterial=pet"], code=2).stderr
+    assert "did you mean 'arterial'" in call([*words, "--modality", "arteriel=mr"], code=1).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from jssr.api.session import OnProgress, Steps, check_options, set_threads
-from jssr.core.volume import Volume
-from jssr.errors import ImageError, JssrError
+from jssr.core.volume import Modality, Volume
+from jssr.errors import CohortError, ImageError, JssrError, nearest
+from jssr.io.bridges import as_volume
 from jssr.io.images import write_image
 from jssr.io.itk import WRITABLE
 from jssr.io.output import check_output, write_json
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
+from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
 from jssr.registration.inputs import image_of
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelOptions", "Segmentation", "align", "register", "segment", "series", "synthesise"]
 
 PathLike = str | os.PathLike[str]
+log = logging.getLogger(__name__)
 STAGES = 8
 """Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
 
@@ -117,6 +121,7 @@ def align(
     study: Study | Mapping[str, Image] | PathLike,
     reference_phase: str = "venous",
     *,
+    modalities: Mapping[str, Modality] | None = None,
     out: PathLike | None = None,
     report: bool = True,
     dicom: bool = False,
@@ -134,6 +139,7 @@ def align(
         study: scans by phase, a folder of scans named by phase, a case of a cohort, a DICOM folder, or what
             `read_study` gives of one.
         reference_phase: the phase that stays.
+        modalities: phase to "ct", "mr" or "radiograph", where no DICOM header says so.
         out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
         options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic,
             fixed_modality (the reference phase's) and moving_modality (that of all others).
@@ -154,12 +160,25 @@ def align(
 
         headers = study_sources(study, reference_phase, anonymise)
     study = anonymous_study(study) if anonymise else study
+    study = _with_modalities(study, modalities or {})
     steps = Steps(STAGES * max(1, len(study.images) - 1) + 1, on_progress)
     done = studies.align(study, reference_phase, on_stage=steps.begin, **options)
     if out is not None:
         steps.begin("writing")
         done.save(out, report, headers, anonymise)
     return done
+
+
+def _with_modalities(study: Study, modalities: Mapping[str, Modality]) -> Study:
+    images = dict(study.images)
+    for phase, modality in modalities.items():
+        if phase not in images:
+            raise CohortError(f"{study.name}: has no phase {phase!r}{nearest(phase, images)}")
+        scan, warnings = decide_modality(as_volume(images[phase], name=phase), option=modality)
+        if scan.modality != modality:  # what an option contradicts; the rest is in the result's warnings
+            log.warning(warnings[0])
+        images[phase] = scan
+    return replace(study, images=images)
 
 
 def _wants_dicom(dicom: bool, out: PathLike | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -80,14 +80,19 @@ class SeriesOptions(Options):
     leave: Annotated[list[str] | None, typer.Option("--leave", help="DICOM: a series to leave out; repeat it.")] = None
 
     def phases(self) -> dict[str, str]:
-        """Phase to series of the words PHASE=SERIES."""
-        out: dict[str, str] = {}
-        for words in self.phase or []:
-            phase, equals, series = (part.strip() for part in words.partition("="))
-            if not (re.fullmatch(r"[\w][\w +-]{0,63}", phase) and equals and series) or phase in out:
-                raise typer.BadParameter(f"{words!r}: name a phase and one series, as in --phase arterial=5")
-            out[phase] = series
-        return out
+        """Phase to series."""
+        return _by_phase(self.phase, "a phase and one series, as in --phase arterial=5")
+
+
+def _by_phase(given: list[str] | None, expected: str) -> dict[str, str]:
+    """Phase to value of the words PHASE=VALUE."""
+    out: dict[str, str] = {}
+    for words in given or []:
+        phase, equals, value = (part.strip() for part in words.partition("="))
+        if not (re.fullmatch(r"[\w][\w +-]{0,63}", phase) and equals and value) or phase in out:
+            raise typer.BadParameter(f"{words!r}: name {expected}")
+        out[phase] = value
+    return out
 
 
 @command
@@ -110,9 +115,23 @@ def series(
 class AlignOptions(Alignment):
     """How the scans of a study are aligned."""
 
+    modality: Annotated[
+        list[str] | None,
+        typer.Option("--modality", help="PHASE=ct, mr or radiograph, where no DICOM header says so; repeat it."),
+    ] = None
     initial: Initial = "geometry"
     fixed_modality: FixedModality = None
     moving_modality: MovingModality = None
+
+    def given(self) -> dict[str, Any]:
+        """With the modalities by phase."""
+        modalities = _by_phase(self.modality, "a phase and its modality, as in --modality t2=mr")
+        unknown = next((word for word in modalities.values() if word not in ("ct", "mr", "radiograph")), None)
+        if unknown:
+            raise typer.BadParameter(f"{unknown!r}: expected ct, mr or radiograph")
+        options = super().given()
+        options.pop("modality", None)
+        return options | {"modalities": modalities}
 
 
 @command
