@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 import typer
 
 from jssr.recipes import RECIPES
 from jssr.recipes.load import load_recipe
 from jssr.registration.schema import ResultModel, StudyModel
+from jssr.systems.base import Batch
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = ROOT / "docs" / "notebook"  # stands as it was written
@@ -187,3 +189,18 @@ def test_documented_objects_exist(page: Path) -> None:
             assert found is not None or importlib.util.find_spec(name) is not None, name
         except ModuleNotFoundError as error:
             raise AssertionError(name) from error
+
+
+def test_the_example_of_a_system_learns() -> None:
+    page = (ROOT / "docs" / "how-to" / "add-a-system.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.S)[0], names)  # noqa: S102
+    recipe = names["recipe"]()
+    system = names["build"](recipe.network.networks, {}, 1)
+    assert set(system.losses(Batch(), "main")) == set(recipe.training.stages[0].weights)
+    moving, fixed = torch.rand(2, 1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    terms = system.losses(Batch(moving=moving, fixed=fixed), "main")
+    sum(weight * terms[name]() for name, weight in recipe.training.stages[0].weights.items()).backward()
+    assert sum(float(p.grad.abs().sum()) for p in system.parameters() if p.grad is not None) > 0
+    found = system.align(moving, fixed, None, None)
+    assert found.displacement.shape == (1, 3, 16, 16, 16)

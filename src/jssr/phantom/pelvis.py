@@ -177,8 +177,8 @@ def _paint_bladder(canvas: Canvas, centre: NDArray[np.float64], radii: NDArray[n
     box = canvas.box(centre - radii - 8, centre + radii + 8)
     x, y, z = canvas.coordinates(box)
     shape = ellipsoid(x, y, z, centre, radii) + 1.2 * canvas.rough[box]
-    flat = (centre[2] - 0.78 * radii[2]) - z  # it rests on the prostate
-    shape = smax(shape, flat, 6.0)
+    floor = (centre[2] - 0.78 * radii[2]) - z  # it rests on the prostate
+    shape = smax(shape, floor, 6.0)
     free = canvas.among(box, (*SOFT, T.MUSCLE))
     canvas.paint(box, (shape < 0) & free, T.BLADDER_WALL)
     thick = float(canvas.rng.uniform(2.4, 4.2))

@@ -75,13 +75,13 @@ def _cava_and_renals(
 ) -> dict[str, Vector]:
     rng, body = canvas.rng, torso.body
     wide = float(rng.uniform(9, 12.5))
-    flat = float(rng.uniform(0.65, 1.0))
+    flattening = float(rng.uniform(0.65, 1.0))
     top = body.dome_right - 8
     z = np.array([-112.0, -60, 0, 45, top - 25, top + 6, top + 24])
     y = body.spine_y(z) - np.array([24, 25, 26, 31, 42, 52, 60])
     line = np.stack([np.array([-14.0, -19, -22, -24, -21, -17, -10]) + rng.normal(0, 1.5), y, z], 1)
     fine, radii = resample(line, 22, wide * np.array([0.85, 0.9, 0.95, 1.0, 1.1, 1.1, 1.15]))
-    box, distance, _ = canvas.tube(fine, radii * np.sqrt(flat), margin=5.0)
+    box, distance, _ = canvas.tube(fine, radii * np.sqrt(flattening), margin=5.0)
     canvas.paint(
         box, distance + 0.5 * canvas.rough[box] < 0, T.VENA_CAVA, (*LOOSE, T.LIVER, T.LUNG, T.MUSCLE, T.MYOCARDIUM)
     )
