@@ -1,4 +1,4 @@
-"""`jssr check`: read every file of a cohort once, before hours of training do, and say what is wrong in words."""
+"""`jssr check`: read every file of a cohort once, before hours of training do, and report what is wrong."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class CheckReport:
         return found
 
     def remarks(self) -> list[tuple[Level | Literal[""], str]]:
-        """What stands below the table, each with its level: the estimate, every finding, their number."""
+        """What is printed below the table, each with its level: the estimate, every finding, their number."""
         found: list[tuple[Level | Literal[""], str]] = []
         if self.estimate:
             e = self.estimate

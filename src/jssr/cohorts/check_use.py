@@ -22,7 +22,7 @@ class Use:
         recipe: its name.
         reference_phase, moving: the phases that it needs; None takes any.
         structures: that its label maps must name.
-        needs: of "pair", "labels", "labelled", "paired", as its stages say.
+        needs: of "pair", "labels", "labelled", "paired", as its stages name them.
         dims: axes that scans may have.
         made: its pairs are made of single images.
         labelled: share of the label maps that it looks at.

@@ -3,7 +3,7 @@
 Both scans of a training pair are registered by SyN with mutual information, and then by demons on their label maps, as
 the paper's section 3 has it. Where SyN makes the label maps fit worse than before, the demons begin without it. Through
 the transform each scan is brought onto the other: what looks as one modality and lies on the other. Pairs whose organs
-still do not fit are left out, and a table says which and why.
+still do not fit are dropped, and a table lists which and why.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _finished(cohort: Cohort, done: list[Made]) -> list[Made]:
 
 
 def _note(cohort: Cohort, good: set[str]) -> None:
-    """prepared.json says how paired ground truth is stored: as the scan that it was made of."""
+    """Note in prepared.json how paired ground truth is stored: as the scan that it was made of."""
     file = cohort.root / PREPARED
     if not file.is_file():
         return

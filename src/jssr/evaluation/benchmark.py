@@ -218,15 +218,15 @@ def _about(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str
     """Of how many scans the tables are, and what could not be measured."""
     pairs = {(r.case, r.phase) for r in results}
     counted = _counted(len({case for case, _ in pairs}), "patient"), _counted(len(pairs), "pair")
-    told = f"{', '.join(counted)}. Mean (sample sd) of pairs; a cell of fewer pairs than others of its column says of "
-    told += "how many, and is not the best."
+    note = f"{', '.join(counted)}. Mean (sample sd) of pairs; a cell of fewer pairs than others of its column names "
+    note += "how many, and is not the best."
     kinds = {key.partition("/")[0] for r in results for key in r.values}
     lacking = {"dice": "overlap and distances (no scan has labels, and its fixed scan too)",
                "tre": "landmark error (no scan has landmarks, and its fixed scan too)"}  # fmt: skip
     lost = [words for kind, words in lacking.items() if kind not in kinds]
     seen = {name for name in structures if any(math.isfinite(value_of(r, "dice", name)) for r in results)}
     lost += [f"{name} (in the label maps of no pair)" for name in structures if name not in seen and "dice" in kinds]
-    return [told + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
+    return [note + "\n", *([f"Not measured: {'; '.join(lost)}.\n"] if lost else [])]
 
 
 def _counted(n: int, what: str) -> str:

@@ -78,7 +78,7 @@ class Evaluation:
 
 
 def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
-    """`fitting_system` of a cohort: what its first case gets stands for all, so that a table is of one system."""
+    """`fitting_system` of a cohort: what fits its first case is used for all, so that a table is of one system."""
     first = cases[0]
     phases = [cohort.reference_phase, *(phase for phase in first.images if phase != cohort.reference_phase)]
     return fitting_system(*(modality_of(read_image(cohort.image(first, phase))) for phase in phases[:2]))

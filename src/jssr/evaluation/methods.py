@@ -244,7 +244,7 @@ def _register(source: str) -> str:
     model = model_of(source)
     if "displacement" not in model.system.outputs:
         system = model.recipe.network.system
-        raise JssrError(f"{source}: {system} has no register; it can only stand in table 2 (--synthesis)")
+        raise JssrError(f"{source}: {system} has no register; it can only be a row of table 2 (--synthesis)")
     return run_name(source)
 
 

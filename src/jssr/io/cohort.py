@@ -1,6 +1,6 @@
 """The cohort file: which scans belong to which patient, and what is known of them.
 
-`cohort.json` stands in the folder that holds the files; every path in it is relative to that folder. The `dataset.json`
+`cohort.json` lies in the folder that holds the files; every path in it is relative to that folder. The `dataset.json`
 of the Medical Segmentation Decathlon (Antonelli et al. 2022) is read as a cohort of one labelled phase.
 """
 
@@ -105,7 +105,7 @@ class Cohort(_Entry):
     label_names: dict[int, str] = Field(default_factory=dict)
     regions: dict[str, list[str]] = Field(default_factory=dict)
     modalities: dict[str, Modality] = Field(default_factory=dict)
-    """Phase to "ct", "mr" or "radiograph", where it is known; what DICOM says of a scan comes first."""
+    """Phase to "ct", "mr" or "radiograph", where it is known; the tag of a DICOM file comes first."""
     root: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
@@ -201,13 +201,13 @@ class Cohort(_Entry):
 
     def files_of(self, case: Case) -> list[list[str]]:
         """Path and digest of every file of a case that exists: changes when one of them does."""
-        told: list[list[str]] = []
+        found: list[list[str]] = []
         for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
             for name in part.values():
                 path = self.path(name)
                 with suppress(OSError):
-                    told.append([name, digest(path.parent if names_series(path) else path)])
-        return told
+                    found.append([name, digest(path.parent if names_series(path) else path)])
+        return found
 
     def digest(self, case: Case) -> str:
         """Changes when the names of the labels, a case's entry or the content of one of its files do."""
@@ -262,7 +262,7 @@ class Cohort(_Entry):
                 raise CohortError(f'{self.root}: no case has a phase "{phase}"; there are {", ".join(self.phases)}')
 
     def structures(self) -> dict[str, tuple[int, ...]]:
-        """What to evaluate: each structure's label values. A region stands in the place of the label of its name."""
+        """What to evaluate: each structure's label values. A region replaces the label of its name."""
         value_of = {name: value for value, name in sorted(self.label_names.items()) if value != 0}
         out: dict[str, tuple[int, ...]] = {name: (value,) for name, value in value_of.items()}
         for region, members in self.regions.items():

@@ -48,5 +48,5 @@ def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
         kernel_type="uniform",
     )  # fmt: skip
     pool = torch.nn.functional.max_pool3d if dims == 3 else torch.nn.functional.max_pool2d
-    whole = pool((~inside).float(), size, stride=1) == 0
-    return float(values[whole].mean()) if bool(whole.any()) else math.nan
+    full = pool((~inside).float(), size, stride=1) == 0
+    return float(values[full].mean()) if bool(full.any()) else math.nan

@@ -19,7 +19,7 @@ HEADS = ("moved", "checkerboard with fixed", "outlines: fixed blue, moved orange
 def method_rows(
     fixed: Volume,
     moving: Volume,
-    maps: Mapping[str, Transform],
+    transforms: Mapping[str, Transform],
     fixed_labels: Volume | None = None,
     moving_labels: Volume | None = None,
     plane: Plane | None = None,
@@ -29,7 +29,7 @@ def method_rows(
 
     Args:
         fixed, moving: the scans.
-        maps: method to its map, fixed to moving space.
+        transforms: of each method, fixed to moving space.
         fixed_labels, moving_labels: outlined where given.
         plane: through the middle of what matters (`focus`); None takes the coronal one of a solid.
         width: pixels of a picture.
@@ -40,8 +40,8 @@ def method_rows(
     grey = window(planes.cut(fixed, plane), limits[0])
     goal = None if fixed_labels is None else planes.cut(fixed_labels, plane)
     rows: list[figures.Colour] = []
-    for name, whole in maps.items():
-        field = whole if isinstance(whole, Displacement) else whole.displacement(fixed.grid)
+    for name, transform in transforms.items():
+        field = transform if isinstance(transform, Displacement) else transform.displacement(fixed.grid)
         moved = window(planes.cut(resample(moving, fixed.grid, field), plane), limits[1])
         cells = [figures.grey(moved), figures.checkerboard(grey, moved, max(8, width // 8))]
         if goal is not None and moving_labels is not None:

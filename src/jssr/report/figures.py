@@ -130,7 +130,7 @@ def log_jacobian(log_det: Grey, folds: NDArray[np.bool_], picture: Grey | None =
         log_det: (height, width), any value where it folds.
         folds: where the determinant is not positive.
         picture: shown faintly beneath, for orientation.
-        limit: the value of full colour, either way.
+        limit: the value of full colour, in either direction.
     """
     out = _paint(np.clip(log_det / limit, -1, 1) / 2 + 0.5, "RdBu_r").astype(np.float32)
     if picture is not None:
@@ -248,7 +248,7 @@ class StudyRow:
 def montage(
     rows: Sequence[StudyRow], plane: Plane = "axial", at: tuple[float, ...] | None = None, width: int = 320
 ) -> bytes:
-    """Show a whole study as PNG bytes: a row for each phase; fixed, moving, moved, checkerboard before and after."""
+    """Show a study as PNG bytes: a row for each phase; fixed, moving, moved, checkerboard before and after."""
     heads = ("fixed", "moving", "moved", "checkerboard before", "checkerboard after")
     lines = []
     for row in rows:

@@ -77,17 +77,17 @@ def render(path: str | os.PathLike[str], template: str, **values: Any) -> None:
 def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
     """Everything that the template shows of one scan."""
     given = list(view.warnings)
-    told = [w for w in plain_warnings(view.metrics, view.metrics_before, view.covered) if w not in given]
-    structures, whole = _tables(view)
+    more = [w for w in plain_warnings(view.metrics, view.metrics_before, view.covered) if w not in given]
+    structures, overall = _tables(view)
     planes = Planes(view.fixed.grid, view.at or focus(view.fixed_seg or view.fixed), width)
     cuts = Cuts(planes)
     return {
         "name": view.name or view.moving_before.name,
-        "warnings": given + told,
+        "warnings": given + more,
         "figures": key_figures(view),
         "structures": structures,
         "own": view.own,
-        "whole": whole,
+        "overall": overall,
         "solid": planes.grid.ndim == 3,
         "point": _place(planes.point),
         "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
@@ -111,7 +111,7 @@ def shown(metric: str, value: float | None, unit: bool = False) -> str:
 
 
 def key_figures(view: AlignmentView) -> list[dict[str, str]]:
-    """The three or four numbers that stand at the head of a scan."""
+    """The three or four numbers at the head of a scan."""
     structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
     main = "liver" if "liver" in structures else (structures[0] if structures else "")
     wanted = (
@@ -130,7 +130,7 @@ def key_figures(view: AlignmentView) -> list[dict[str, str]]:
 
 
 def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """The table by structure and the list of numbers of the whole scan."""
+    """The table by structure and the list of numbers of the pair."""
     keys = list(dict.fromkeys([*view.metrics, *view.metrics_before]))
     named = [split_key(k) for k in keys]
     metrics = list(dict.fromkeys(m for m, s in named if s))
@@ -140,7 +140,7 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
         for structure in dict.fromkeys(s for _, s in named if s)
     ]
     about = [(entry(m).title, entry(m).meaning) for m in metrics]
-    whole = [
+    overall = [
         {
             "name": entry(m).title,
             "before": shown(m, view.metrics_before.get(m)),
@@ -150,7 +150,7 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
         for m, s in named
         if not s
     ]
-    return {"metrics": about, "lines": lines, "paired": len(both) == 2}, whole
+    return {"metrics": about, "lines": lines, "paired": len(both) == 2}, overall
 
 
 def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:

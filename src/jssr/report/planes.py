@@ -55,7 +55,7 @@ class Planes:
     """The standard planes of a grid through one point, all at one scale.
 
     Args:
-        grid: what the pictures must show whole (the fixed image's).
+        grid: what the pictures must show in full (the fixed image's).
         at: the point that the planes run through, LPS millimetres; None is the middle. It is moved to the nearest voxel
             centre, so that axis-aligned slices are shown as they are and not as a mean of two.
         width: pixels along the longest side of the box round the grid.
@@ -157,7 +157,7 @@ def _slab(volume: Volume, sheet: Grid) -> Volume:
     most = np.array(volume.grid.shape) - 1
     low, high = at.min(axis=0), at.max(axis=0)
     if (high < -0.5).any() or (low > most + 0.5).any():
-        return volume  # the sheet passes beside it: from the whole, all of it reads as outside
+        return volume  # the sheet passes beside it: all of it reads as outside
     first = np.clip(np.floor(low), 0, most).astype(int)
     last = np.clip(np.ceil(high), 0, most).astype(int)
     part = (slice(None), *[slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])

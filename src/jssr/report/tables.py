@@ -48,7 +48,7 @@ class Cell:
 class Summary:
     """A block of the paper's table 1: `cells[method][phase]`, in the units the metric is stored in.
 
-    `segmentor`: what a segmentor says is compared with the known labels of one scan, not two scans with each other.
+    `segmentor`: a segmentation is compared with the known labels of one scan, not two scans with each other.
     """
 
     metric: str
@@ -59,7 +59,7 @@ class Summary:
 
 
 def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> None:
-    """Write one line per number (columns `COLUMNS`), atomically. Whole-scan metrics have an empty structure.
+    """Write one line per number (columns `COLUMNS`), atomically. Metrics of the pair have an empty structure.
 
     Raises:
         OutputError: the file cannot be written.
@@ -155,8 +155,8 @@ def _best(summary: Summary, metric: Metric) -> dict[str, set[str]]:
         there = {method: row[phase] for method, row in summary.cells.items() if row[phase].n}
         most = max((cell.n for cell in there.values()), default=0)
         least = min((cell.missed for cell in there.values() if cell.n == most), default=0)
-        whole = {method: cell for method, cell in there.items() if cell.n == most and cell.missed == least}
-        means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in whole.items()}
+        complete = {method: cell for method, cell in there.items() if cell.n == most and cell.missed == least}
+        means = {method: round(cell.mean * metric.factor, metric.decimals) for method, cell in complete.items()}
         winners = {m for m, v in means.items() if v == pick(means.values())}
         best[phase] = winners if len(winners) < len(means) else set()
     return best

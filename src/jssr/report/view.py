@@ -27,7 +27,7 @@ class AlignmentView:
 
     `metrics` and `metrics_before` are as `evaluate_pair` gives them, with "seconds" and "peak_mb" where known; `name`
     (a phase or a file) is the heading, by default the moving volume's. `moving_seg` is the moving scan's segmentation
-    before the alignment, `own` says that overlaps are of the system's own segmentations, `covered` the fraction of the
+    before the alignment, `own` marks overlaps as of the system's own segmentations, `covered` the fraction of the
     fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
     middle of the segmentation, else of the body).
 
@@ -78,7 +78,7 @@ class Block:
 
 
 class Cuts:
-    """Pictures of a view's volumes, each plane cut once: most stand in several columns."""
+    """Pictures of a view's volumes, each plane cut once: most are in several columns."""
 
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
