@@ -122,7 +122,7 @@ def test_two_dimensions(tmp_path):
     flat = np.arange(12, dtype=np.uint8).reshape(3, 4)
     path = save(tmp_path / "a.png", flat, None)
     assert read_image(path, ndim=2).array.tolist() == flat.T.tolist()
-    refused(path, "is 2D .4 x 3.; a 3D image is due", ndim=3)
+    refused(path, "is 2D .4 x 3.; expected a 3D image", ndim=3)
 
 
 def test_one_slice_is_2d(tmp_path):
@@ -135,14 +135,14 @@ def test_one_slice_is_2d(tmp_path):
 def test_4d_is_refused_unless_of_one_frame(tmp_path):
     frames = [sitk.GetImageFromArray(VALUES.T + i) for i in range(3)]
     sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "a.nii.gz"))
-    refused(tmp_path / "a.nii.gz", "is 4D .7 x 6 x 5 x 3.; a 3D image is due")
+    refused(tmp_path / "a.nii.gz", "is 4D .7 x 6 x 5 x 3.; expected 3D")
     sitk.WriteImage(sitk.JoinSeries(frames[:1]), str(tmp_path / "b.nii.gz"))
     assert np.array_equal(read_image(tmp_path / "b.nii.gz").array, VALUES)
     assert read_grid(tmp_path / "b.nii.gz").shape == (7, 6, 5)
 
 
 def test_3d_where_2d_is_due(tmp_path):
-    refused(save(tmp_path / "a.nii.gz", VALUES.T), "a 2D image is due", ndim=2)
+    refused(save(tmp_path / "a.nii.gz", VALUES.T), "expected 2D", ndim=2)
 
 
 @pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha"])  # ITK reads NaN of a NIfTI as 0
@@ -204,6 +204,11 @@ def small_disk():
 def test_full_disk_leaves_the_old_file(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     path.write_bytes(b"old")
-    with small_disk(), pytest.raises(OutputError, match=f"a.{ending}: could not be written whole; is the disk full"):
+    with (
+        small_disk(),
+        pytest.raises(
+            OutputError, match=f"a.{ending}: could not be written completely: check whether the disk is full"
+        ),
+    ):
         write_image(Volume(torch.rand(1, 30, 30, 30), Grid.of((30, 30, 30))), path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

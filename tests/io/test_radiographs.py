@@ -63,7 +63,7 @@ def test_dicom_radiographs(tmp_path):
     assert np.array_equal(read_image(tmp_path / "study").array, ROWS.T)  # a folder of one radiograph
     turned = read_image(radiograph(tmp_path / "b.dcm", "MONOCHROME1"))
     assert np.array_equal(turned.array, 65535 - ROWS.T)
-    with pytest.raises(ImageError, match="a 3D image is due"):
+    with pytest.raises(ImageError, match="expected a 3D image"):
         read_image(tmp_path / "a.dcm", ndim=3)
 
 

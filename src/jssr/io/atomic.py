@@ -1,4 +1,4 @@
-"""Whole files or none: outputs are written beside their place and moved there when complete."""
+"""Complete files or none: outputs are written beside their place and moved there when complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["atomic_path", "make_folder"]
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`; when the block ends well, move it to `path`.
 
-    The temporary name is hidden and keeps the whole ending (`.nii.gz`), by which libraries choose the format. If the
+    The temporary name is hidden and keeps the full ending (`.nii.gz`), by which libraries choose the format. If the
     block raises, the temporary file is removed and whatever was at `path` stays. Missing folders are made.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What tells whether a file is the one it was: its content, not its time, which a copy changes."""
+"""Whether a file is the one it was: by its content, not its time, which a copy changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADERS = (".mhd", ".hdr", ".nhdr")
 def digest(path: Path) -> str:
     """A short digest of a file, or of the files of a folder (a DICOM series).
 
-    Of a `.gz` the ends are read: the last bytes hold checksum and size of what was packed. A header that stands apart
+    Of a `.gz` the ends are read: the last bytes hold checksum and size of what was packed. A header apart
     from its voxels (`.mhd`, `.hdr`, `.nhdr`) counts together with the files of its name. Hidden files do not count.
 
     Raises:

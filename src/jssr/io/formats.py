@@ -68,7 +68,7 @@ FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
 
 
 def readable() -> list[str]:
-    """Names of the formats that are read; "auto" tells them by content and ending."""
+    """Names of the formats that are read; "auto" chooses by content and ending."""
     return ["auto", *FORMATS]
 
 

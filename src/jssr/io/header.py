@@ -28,14 +28,14 @@ _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOA
 
 
 def check_file(path: Path, header_only: bool = False) -> None:
-    """Check that a NIfTI or MetaImage file is whole and has a positive spacing; other formats pass (ITK checks them).
+    """Check that a NIfTI or MetaImage file is complete and its spacing positive; other formats pass (ITK checks them).
 
     Args:
         path: the file.
-        header_only: leave out what needs all of a NIfTI to be read: its compressed length, its checksum and NaN.
+        header_only: skip what needs all of a NIfTI to be read: its compressed length, its checksum and NaN.
 
     Raises:
-        ImageError: not what its ending says, truncated, damaged, NaN, or a spacing that is not positive.
+        ImageError: not what its ending promises, truncated, damaged, NaN, or a spacing that is not positive.
     """
     name = path.name.lower()
     try:
@@ -63,7 +63,7 @@ def nifti_header(path: Path) -> Nifti1Header:
 
 @contextmanager
 def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """What a file holds, unpacked where it is gzip, whatever its name says."""
+    """What a file holds, unpacked where it is gzip, in spite of its name."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
@@ -104,7 +104,7 @@ def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
         if header["sizeof_hdr"] == kind.sizeof_hdr and magic:
             break
     else:
-        raise ImageError(f"{path}: is not a NIfTI image, whatever its name says, or is truncated")
+        raise ImageError(f"{path}: is not a NIfTI image, in spite of its name, or is truncated")
     axes, bits = int(header["dim"][0]), int(header["bitpix"])
     size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
     if not size or axes > 7 or min(size) < 1 or not 0 <= header["vox_offset"] < 2**40 or bits < 8 or bits % 8:
@@ -134,7 +134,7 @@ def _check_meta(path: Path, file: IO[bytes]) -> None:
         if key.strip() == "ElementDataFile":
             break
     if not {"DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
-        raise ImageError(f"{path}: is not a MetaImage, whatever its name says, or is truncated")
+        raise ImageError(f"{path}: is not a MetaImage, in spite of its name, or is truncated")
     try:
         size = [int(s) for s in fields["DimSize"].split()]
         spacing = [float(s) for s in fields.get("ElementSpacing", fields.get("ElementSize", "1")).split()]
@@ -146,7 +146,7 @@ def _check_meta(path: Path, file: IO[bytes]) -> None:
     each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
     due = packed or math.prod(size) * each * int(fields.get("ElementNumberOfChannels", 1))
     if fields.get("CompressedData", "").lower().startswith("t") and not packed:
-        due = 0  # compressed, length not told: ITK finds out
+        due = 0  # compressed, of unknown length: ITK finds out
     local = fields["ElementDataFile"].upper() == "LOCAL"
     data = path if local else path.parent / fields["ElementDataFile"]
     if not local and ("%" in data.name or data.name.upper() == "LIST"):
@@ -163,7 +163,7 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
 
 def _check_spacing(path: Path, spacing: list[float]) -> None:
     if not all(math.isfinite(s) and s > 0 for s in spacing):
-        said = " x ".join(f"{s:g}" for s in spacing)
+        shown = " x ".join(f"{s:g}" for s in spacing)
         raise ImageError(
-            f"{path}: has a spacing of {said} mm in its header; it must be positive: correct it or export again"
+            f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it or export again"
         )

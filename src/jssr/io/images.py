@@ -200,9 +200,9 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
 def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     count, size = reader.GetNumberOfComponents(), reader.GetSize()
     if count > 1 and (ndim == 3 or count not in (3, 4)):
-        raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); a plain image is due")
+        raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); expected one")
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
-        raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); a {ndim}D image is due: extract one {_part(ndim)}")
+        raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {_part(ndim)}")
     try:
         with quiet():
             image = reader.Execute()
@@ -214,7 +214,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
 
 def _checked(values: NDArray[np.generic], grid: Grid, path: Path, kind: Kind, ndim: int) -> Volume:
     if grid.ndim != ndim:
-        raise ImageError(f"{path}: is {grid.ndim}D ({_times(grid.shape)}); a {ndim}D image is due")
+        raise ImageError(f"{path}: is {grid.ndim}D ({_times(grid.shape)}); expected a {ndim}D image")
     return checked_volume(values, grid, kind, str(path))
 
 

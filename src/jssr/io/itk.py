@@ -34,12 +34,12 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
     try:
         with atomic_path(path) as temporary, quiet():
-            _write_whole(image, temporary)
+            _write_checked(image, temporary)
     except (RuntimeError, ImageError) as error:
-        raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+        raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
 
 
-def _write_whole(image: sitk.Image, path: Path) -> None:
+def _write_checked(image: sitk.Image, path: Path) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         sitk.WriteImage(image, str(path), useCompression=True)
@@ -48,7 +48,7 @@ def _write_whole(image: sitk.Image, path: Path) -> None:
     plain = path.with_name(path.name[: -len(".gz")]) if packed else path
     try:
         sitk.WriteImage(image, str(plain), useCompression=False)
-        check_file(plain)  # ITK leaves a short NIfTI on a full disk and says nothing
+        check_file(plain)  # ITK leaves a short NIfTI on a full disk without an error
         if packed:
             pack_file(plain, path)
     finally:
@@ -58,7 +58,7 @@ def _write_whole(image: sitk.Image, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal; what matters of them is checked here and said in words."""
+    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:

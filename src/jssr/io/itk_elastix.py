@@ -59,7 +59,7 @@ def field_of(transform: Any, moving: Any, n: int) -> NDArray[np.float64]:
     apply.SetTransformParameterObject(transform)
     apply.SetComputeDeformationField(True)
     apply.SetLogToConsole(False)
-    with tempfile.TemporaryDirectory() as folder:  # it leaves a copy of the field where it is told to, or here
+    with tempfile.TemporaryDirectory() as folder:  # it writes a copy of the field to its output directory
         apply.SetOutputDirectory(folder)
         apply.UpdateLargestPossibleRegion()
         buffer = getattr(itkPyBufferPython, f"itkPyBufferIVF{n}{n}")

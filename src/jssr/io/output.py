@@ -1,4 +1,4 @@
-"""Results as files: plain data as JSON, and folders that are written whole or not at all."""
+"""Results as files: plain data as JSON, and folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write plain data, readable, whole or not at all.
+    """Write plain data, readable, completely or not at all.
 
     Raises:
         OutputError: it cannot be written.

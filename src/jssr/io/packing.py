@@ -40,7 +40,7 @@ def pack_file(source: Path, target: Path) -> None:
 
 def _deflate(block: bytes) -> bytes:
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    # A full flush ends on a byte, so that blocks can stand one after the other.
+    # A full flush ends on a byte, so that blocks can follow one another.
     return packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
 
 

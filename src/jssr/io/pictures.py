@@ -25,7 +25,7 @@ def picture_folders(folder: Path) -> tuple[Path, Path] | None:
 
 
 def cohort_of_pictures(folder: Path) -> dict[str, Any]:
-    """What `cohort.json` would say: every image that has a mask is a case of one phase. All labels together are the
+    """The content of `cohort.json`: every image that has a mask is a case of one phase. All labels together are the
     structure "lungs"; several are also "label_1" and so on.
 
     Raises:

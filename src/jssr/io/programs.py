@@ -19,8 +19,7 @@ _largest = 0.0
 def run_program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     """Run a program to its end.
 
-    Its memory is asked of the system while it runs: what the system tells afterwards (`ru_maxrss`) begins with the size
-    of the process that called it.
+    Its memory is read while it runs: `ru_maxrss` afterwards begins with the size of the process that called it.
 
     Raises:
         JssrError: it ended with an error; the message holds its last line.
@@ -29,17 +28,17 @@ def run_program(command: Sequence[str], environment: Mapping[str, str] | None = 
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         while True:
             try:
-                said, wrong = run.communicate(timeout=EVERY)
+                output, errors = run.communicate(timeout=EVERY)
                 break
             except subprocess.TimeoutExpired:
                 _largest = max(_largest, held_mib(run.pid) or 0.0)
     if run.returncode:
-        last = (wrong or said).strip().splitlines()[-1:]
+        last = (errors or output).strip().splitlines()[-1:]
         raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
 
 
 def programs_peak_mib() -> float:
-    """MiB that the largest program took since `forget_programs`, where the system tells (Linux)."""
+    """MiB that the largest program took since `forget_programs`; 0 on all systems but Linux."""
     return _largest
 
 
@@ -50,7 +49,7 @@ def forget_programs() -> None:
 
 
 def held_mib(process: int | str = "self") -> float | None:
-    """MiB that a process has held at most, where the system tells (Linux), and since it was last told to forget."""
+    """The most MiB that a process has held since `forget_peak`; None on all systems but Linux."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10

@@ -92,7 +92,7 @@ def provenance(device: str, deterministic: bool) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The name of this machine's processor, as far as the system tells."""
+    """The name of this machine's processor, as far as the system reports it."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()

@@ -1,4 +1,4 @@
-"""What is peculiar to flat images: radiographs and slices, as PNG, JPEG, TIFF or DICOM."""
+"""2D images: radiographs and slices, as PNG, JPEG, TIFF or DICOM."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def grey(image: sitk.Image, path: Path) -> sitk.Image:
     first, *others = (sitk.VectorIndexSelectionCast(image, k) for k in range(3))
     values = sitk.GetArrayViewFromImage(first)
     if any((values != sitk.GetArrayViewFromImage(other)).any() for other in others):
-        raise ImageError(f"{path}: is a colour picture; a grey image is due, of one value per pixel")
+        raise ImageError(f"{path}: is a colour picture; expected a grey image, one value per pixel")
     return first
 
 
 def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
     """A flat image with its spacing as far as it has one: the dots per inch of a picture file are for printers, so that
-    its pixels count as 1; some radiographs' spacing stands in a tag that ITK passes over.
+    its pixels count as 1; some radiographs have their spacing in a tag that ITK ignores.
 
     Args:
         reader: that read the image; it has the DICOM tags.
@@ -55,12 +55,12 @@ def flattened(image: sitk.Image, name: str | Path, ndim: int) -> sitk.Image:
     while image.GetDimension() > ndim:
         # A slice that is not parallel to the first two axes has a plane of its own.
         within = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:-1, :-1]
-        way = "SUBMATRIX" if np.allclose(within.T @ within, np.eye(len(within)), atol=1e-3) else "IDENTITY"
-        collapse = getattr(sitk.ExtractImageFilter, f"DIRECTIONCOLLAPSETO{way}")
+        how = "SUBMATRIX" if np.allclose(within.T @ within, np.eye(len(within)), atol=1e-3) else "IDENTITY"
+        collapse = getattr(sitk.ExtractImageFilter, f"DIRECTIONCOLLAPSETO{how}")
         image = sitk.Extract(image, [*image.GetSize()[:-1], 0], [0] * image.GetDimension(), collapse)
     size = image.GetSize()
     if image.GetDimension() < ndim or (ndim == 3 and size[2] == 1):
-        raise ImageError(f"{name}: is 2D ({' x '.join(str(s) for s in size)}); a 3D image is due")
+        raise ImageError(f"{name}: is 2D ({' x '.join(str(s) for s in size)}); expected a 3D image")
     return image
 
 

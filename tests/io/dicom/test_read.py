@@ -140,7 +140,7 @@ def test_missing_slice(tmp_path):
 
 
 def test_uneven_slices(tmp_path):
-    refused(write_stack(tmp_path / "ct", (0, 3, 6.1, 9)), "unevenly, 2.90 to 3.10 mm")
+    refused(write_stack(tmp_path / "ct", (0, 3, 6.1, 9)), "unevenly spaced, 2.90 to 3.10 mm")
     assert read_series(write_stack(tmp_path / "fine", (0, 3.01, 5.99, 9))).grid.spacing[2] == pytest.approx(3)
 
 

@@ -38,14 +38,14 @@ class _MovedSlice(hd.base.SOPClass):
         pixels: (rows, columns) int16.
         place: the header of the fixed slice where it lies.
         kind: a header of the moving scan.
-        told: further attributes.
+        shared: further attributes.
     """
 
-    def __init__(self, pixels: NDArray[np.int16], place: Dataset, kind: Dataset, index: int, told: dict[str, Any]):
+    def __init__(self, pixels: NDArray[np.int16], place: Dataset, kind: Dataset, index: int, shared: dict[str, Any]):
         super().__init__(
             study_instance_uid=place.StudyInstanceUID,
-            series_instance_uid=told["SeriesInstanceUID"],
-            series_number=told["SeriesNumber"],
+            series_instance_uid=shared["SeriesInstanceUID"],
+            series_number=shared["SeriesNumber"],
             sop_instance_uid=generate_uid(),
             sop_class_uid=kind.SOPClassUID,
             instance_number=index + 1,
@@ -69,7 +69,7 @@ class _MovedSlice(hd.base.SOPClass):
         self.Rows, self.Columns = pixels.shape
         self.SamplesPerPixel, self.PhotometricInterpretation = 1, "MONOCHROME2"
         self.BitsAllocated, self.BitsStored, self.HighBit, self.PixelRepresentation = 16, 16, 15, 1
-        for name, value in told.items():
+        for name, value in shared.items():
             setattr(self, name, value)
         self.PixelData = np.ascontiguousarray(pixels.astype("<i2")).tobytes()
 
@@ -81,7 +81,7 @@ def write_moved(
 
     Args:
         moved: on the fixed series' grid, in the moving scan's intensities. CT is written in HU; an MR whose values
-            do not suit whole numbers is scaled, as its derivation says.
+            do not suit integers is scaled; its derivation holds the factor.
         fixed, moving: headers of the two series.
         folder: exists.
         description: of the new series.
@@ -93,19 +93,19 @@ def write_moved(
     columns, rows, n = moved.grid.shape
     if (n, rows, columns) != (len(fixed), fixed[0].Rows, fixed[0].Columns):
         raise ImageError(f"the moved image on {moved.grid} does not lie on the slices of the fixed series")
-    values, scale = _whole(moved.array, kind.SOPClassUID == CTImageStorage)
-    told = _told(kind, description, scale)
+    values, scale = _as_int16(moved.array, kind.SOPClassUID == CTImageStorage)
+    attributes = _shared(kind, description, scale)
     made: list[Dataset] = []
     for index, place in enumerate(fixed):
-        one = _MovedSlice(values[..., index].T, place, kind, index, told)
+        one = _MovedSlice(values[..., index].T, place, kind, index, attributes)
         one.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
         del one.PixelData  # held by the file; the headers are what others refer to
         made.append(one)
     return made
 
 
-def _whole(values: NDArray[Any], ct: bool) -> tuple[NDArray[np.int16], float]:
-    """Values as whole numbers, and by how much they were multiplied for that: 1 where that loses little."""
+def _as_int16(values: NDArray[Any], ct: bool) -> tuple[NDArray[np.int16], float]:
+    """Values as int16, and the factor that they were multiplied by: 1 where that loses little."""
     low, high = float(values.min()), float(values.max())
     fits = low >= -32768 and high <= 32767
     scale = 1.0 if ct or (fits and high - low > 1000) else 4095.0 / max(abs(low), abs(high), 1e-12)
@@ -120,11 +120,11 @@ def series_number(kind: Dataset, more: int = 1000) -> int:
         return more
 
 
-def _told(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
+def _shared(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
     """What all slices of the new series share."""
     scaled = "" if scale == 1 else f"; values times {scale:.6g}"
     usual = series_number(kind)
-    told: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "SeriesInstanceUID": generate_uid(),
         "SeriesNumber": usual,
         "SeriesDescription": description.replace("\\", " ")[:64],
@@ -136,19 +136,19 @@ def _told(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
         ],
     }
     if kind.SOPClassUID == CTImageStorage:
-        told |= {"RescaleIntercept": "0", "RescaleSlope": "1", "RescaleType": "HU"}
+        attributes |= {"RescaleIntercept": "0", "RescaleSlope": "1", "RescaleType": "HU"}
     centre, width = (np.atleast_1d(kind.get(name) or []) for name in ("WindowCenter", "WindowWidth"))
     if len(centre) and len(width) and scale == 1:
-        told |= {"WindowCenter": f"{float(centre[0]):.6g}", "WindowWidth": f"{float(width[0]):.6g}"}
-    return told
+        attributes |= {"WindowCenter": f"{float(centre[0]):.6g}", "WindowWidth": f"{float(width[0]):.6g}"}
+    return attributes
 
 
 def copy_series(series: SeriesInfo, headers: Sequence[Dataset], folder: Path) -> None:
     """Write a series' pixels, as they are, under other headers of the same slices."""
     for index, (path, header) in enumerate(zip(series.paths, headers, strict=True)):
-        whole = pydicom.dcmread(path)
+        source = pydicom.dcmread(path)
         header = Dataset(header)
-        header[0x7FE00010] = whole[0x7FE00010]
+        header[0x7FE00010] = source[0x7FE00010]
         header.file_meta = pydicom.dataset.FileMetaDataset()
-        header.file_meta.TransferSyntaxUID = whole.file_meta.TransferSyntaxUID
+        header.file_meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
         header.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)

@@ -24,7 +24,7 @@ __all__ = ["read_series", "series_at"]
 
 UNEVEN = 0.01  # share of the slice distance
 _MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
-SKEW = 0.5  # pixels of sideways drift over the whole stack
+SKEW = 0.5  # pixels of sideways drift over the stack
 
 
 def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Volume:
@@ -36,8 +36,8 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
 
     Raises:
         ImageError: no series, several and none chosen, colour, multi-frame files, slices that miss, repeat, differ in
-            size or orientation or stand unevenly (more than 1 %), or a tilted gantry. Multi-frame files are read where
-            they are enhanced CT, MR or PET of one stack.
+            size or orientation or are unevenly spaced (more than 1 %), or a tilted gantry. Enhanced CT, MR and PET of
+            one stack are the multi-frame files that are read.
     """
     folder = Path(folder)
     chosen = _choose(folder, series)
@@ -61,7 +61,7 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
 
 
 def _read_enhanced(path: Path, where: str, name: str) -> Volume:
-    """A multi-frame file whose frames tell their places, by highdicom."""
+    """A multi-frame file with a position for each frame, by highdicom."""
     import highdicom as hd
 
     try:
@@ -73,7 +73,7 @@ def _read_enhanced(path: Path, where: str, name: str) -> Volume:
             f"{where}: the frames of this multi-frame file are no one evenly spaced stack ({error})"
         ) from error
     if found.number_of_channel_dimensions:
-        raise ImageError(f"{where}: is in colour; a scan of one value per voxel is due")
+        raise ImageError(f"{where}: is in colour; expected one value per voxel")
     array = found.array.transpose(2, 1, 0)  # from slices, rows, columns
     affine = found.affine[:, [2, 1, 0, 3]]
     if np.linalg.det(affine[:3, :3]) < 0:  # slices counted downwards
@@ -122,9 +122,9 @@ def _grid(series: SeriesInfo, where: str) -> Grid:
     if any(s.frames > 1 for s in series.slices):
         raise ImageError(f"{where}: is a multi-frame file; convert it to NIfTI first, for example with dcm2niix")
     if any(s.samples != 1 for s in series.slices):
-        raise ImageError(f"{where}: is in colour; a scan of one value per voxel is due")
+        raise ImageError(f"{where}: is in colour; expected one value per voxel")
     if len(series.slices) < 2:
-        raise ImageError(f"{where}: is a single 2D slice; a 3D image is due")
+        raise ImageError(f"{where}: is a single 2D slice; expected a 3D image")
     if any(s.size != first.size or s.pixel != first.pixel for s in series.slices):
         raise ImageError(f"{where}: its slices differ in size or pixel spacing; split the series")
     if first.axes is None or len(first.pixel) != 2 or any(s.position is None for s in series.slices):
@@ -163,7 +163,7 @@ def _slice_step(heights: NDArray[np.float64], series: SeriesInfo, where: str) ->
         if missing > 0.5 and abs(missing - round(missing)) < 0.05:
             raise ImageError(f"{where}: {round(missing)} slice(s) are missing {between}; export the series again")
         raise ImageError(
-            f"{where}: its slices stand unevenly, {gaps.min():.2f} to {gaps.max():.2f} mm apart; resample it first"
+            f"{where}: its slices are unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm apart: resample it first"
         )
     return float((heights[-1] - heights[0]) / len(gaps))
 

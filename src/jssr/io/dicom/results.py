@@ -1,4 +1,4 @@
-"""What a registration found, as DICOM objects: segmentations (PS3.3 A.51) and the deformation (A.39.2)."""
+"""A registration's results as DICOM objects: segmentations (PS3.3 A.51) and the deformation (A.39.2)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def field_grid(grid: Grid, spacing: float = FIELD_MM) -> Grid:
 def write_deformation(
     displacement: Displacement, fixed: Sequence[Dataset], moving: Sequence[Dataset], path: Path, number: int
 ) -> Displacement:
-    """Write the whole map as a Deformable Spatial Registration and return the field as it stands in the file.
+    """Write the full transform as a Deformable Spatial Registration and return the field as the file holds it.
 
     The fixed series' frame of reference is the registered one: a point p of it lies at p + u(p) in the moving series
     (PS3.3 C.20.3.1.1), as in our own files.
@@ -132,7 +132,7 @@ def read_deformation(path: Path) -> Displacement:
     items = [i for i in found.get("DeformableRegistrationSequence", ()) if "DeformableRegistrationGridSequence" in i]
     if len(items) != 1:
         raise TransformError(
-            f"{path}: {len(items) or 'no'} deformation grids; a Deformable Spatial Registration of one is due"
+            f"{path}: {len(items) or 'no'} deformation grids; expected a Deformable Spatial Registration with one"
         )
     try:
         return _read_grid(items[0], path)

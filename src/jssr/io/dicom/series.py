@@ -40,8 +40,8 @@ _ENHANCED = (
     LegacyConvertedEnhancedMRImageStorage, LegacyConvertedEnhancedPETImageStorage,
 )  # fmt: skip
 MIN_SLICES = 3
-_FLAT = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
-"""Modalities whose images are flat."""
+_2D = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
+"""Modalities whose images are 2D."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class SeriesInfo:
 
     Attributes:
         acquisition_time: of its earliest slice, `YYYYMMDD HHMMSS` or less.
-        contrast: the agent's name, "" where there is none, None where the header does not tell.
-        delay: seconds from the injection's start to the first slice; None where the header does not tell.
+        contrast: the agent's name, "" where there is none, None where the header lacks it.
+        delay: seconds from the injection's start to the first slice; None where the header lacks it.
         image_type: its words, in capitals.
         enhanced: is one multi-frame file with a place for each frame (enhanced CT, MR or PET).
         study: UID of the examination.
@@ -134,12 +134,12 @@ def single_image(folder: str | os.PathLike[str], series: str | None = None) -> P
     """The file of a folder (or of one of its series) that holds one image and no more, as a radiograph does."""
     found = find_series(folder, localizers=True)
     chosen = [s for s in found if series is None or s.uid.startswith(series)]
-    flat = len(chosen) == 1 and chosen[0].modality in _FLAT and len(chosen[0].slices) == 1
-    return chosen[0].paths[0] if flat and chosen[0].slices[0].frames == 1 else None
+    single = len(chosen) == 1 and chosen[0].modality in _2D and len(chosen[0].slices) == 1
+    return chosen[0].paths[0] if single and chosen[0].slices[0].frames == 1 else None
 
 
 def check_one_patient(found: Sequence[SeriesInfo]) -> None:
-    """Make sure that series are of one patient, as far as their headers tell.
+    """Check that series are of one patient, as far as their headers name one.
 
     Raises:
         ImageError: two of them differ in identity, birth date or name (capitals do not count).
@@ -148,7 +148,9 @@ def check_one_patient(found: Sequence[SeriesInfo]) -> None:
         said = {" ".join(s.patient[position].casefold().replace("^", " ").split()): s.patient[position] for s in found}
         names = sorted(name for plain, name in said.items() if plain)
         if len(names) > 1:
-            raise ImageError(f"scans of {len(names)} patients ({what} {', '.join(names[:4])}); one patient's are due")
+            raise ImageError(
+                f"scans of {len(names)} patients ({what} {', '.join(names[:4])}); expected scans of one patient"
+            )
 
 
 def listed(found: Sequence[SeriesInfo]) -> str:
@@ -169,7 +171,7 @@ def _header(path: Path) -> pydicom.Dataset | None:
 
 
 def _decoded(header: pydicom.Dataset, path: Path) -> list[pydicom.DataElement]:
-    """The elements of a header, each decoded now: pydicom leaves that, and its trouble, to the first use."""
+    """The elements of a header, each decoded now: pydicom does that, and raises, at the first use."""
     try:
         elements = list(header)
         int(header.get("Rows") or 0), int(header.get("Columns") or 0), int(header.get("SamplesPerPixel") or 1)
@@ -198,7 +200,7 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
         patient_id=str(first.get("PatientID") or ""),
         localizer=bool(image_type & {"LOCALIZER", "SCOUT"}) or n < MIN_SLICES,
         slices=tuple(slices),
-        number=_whole(first.get("SeriesNumber")),
+        number=_integer(first.get("SeriesNumber")),
         protocol=str(first.get("ProtocolName") or ""),
         contrast=str(first.ContrastBolusAgent or "") if "ContrastBolusAgent" in first else None,
         delay=_seconds_between(str(first.get("ContrastBolusStartTime") or ""), began.partition(" ")[2]),
@@ -216,9 +218,9 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
 
 def _moment(header: pydicom.Dataset) -> str:
     """When a slice was taken: `YYYYMMDD HHMMSS.FFF` or as much of it as is known."""
-    whole = str(header.get("AcquisitionDateTime") or "")
-    date = str(header.get("AcquisitionDate") or whole[:8] or header.get("SeriesDate") or "")
-    time = str(header.get("AcquisitionTime") or whole[8:].partition("+")[0] or header.get("SeriesTime") or "")
+    moment = str(header.get("AcquisitionDateTime") or "")
+    date = str(header.get("AcquisitionDate") or moment[:8] or header.get("SeriesDate") or "")
+    time = str(header.get("AcquisitionTime") or moment[8:].partition("+")[0] or header.get("SeriesTime") or "")
     return f"{date} {time}".strip()
 
 
@@ -235,7 +237,7 @@ def _seconds_between(start: str, end: str) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def _whole(value: Any) -> int | None:
+def _integer(value: Any) -> int | None:
     try:
         return None if value is None or str(value).strip() == "" else int(value)
     except (OverflowError, TypeError, ValueError):

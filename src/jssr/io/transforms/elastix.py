@@ -80,7 +80,7 @@ def _grid(found: dict[str, tuple[str, ...]], path: Path) -> Grid:
         # elastix writes the direction column by column.
         return Grid.of([int(s) for s in size], spacing, origin, np.array(direction).reshape(n, n).T)
     except (KeyError, ValueError) as error:
-        raise TransformError(f"{path}: does not say where its fixed image lies ({error})") from error
+        raise TransformError(f"{path}: lacks the place of its fixed image ({error})") from error
 
 
 READERS = {"elastix": read_elastix}

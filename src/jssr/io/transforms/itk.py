@@ -7,7 +7,7 @@
 | the same | ITK: displacement field (`.h5` as a rule) | `Displacement` |
 | the same | ITK: composite. ITK applies the LAST one added first | `Chain`, first applied first |
 
-ITK leaves the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
+ITK keeps the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
             sitk.WriteTransform(affine.sitk(), str(temporary))
             sitk.ReadTransform(str(temporary))
     except RuntimeError as error:
-        raise OutputError(f"{path}: could not be written whole; is the disk full?") from error
+        raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
 
 
 def read_itk(path: Path, images: Images | None = None) -> Transform:

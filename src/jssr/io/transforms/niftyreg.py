@@ -16,7 +16,7 @@ __all__ = ["READERS", "WRITERS", "niftyreg_of", "read_niftyreg", "recognises", "
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is a NIfTI whose header says NiftyReg."""
+    """Whether a file is a NIfTI whose header names NiftyReg."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
     try:
