@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.phantom.inverse import solve_inverse
+from jssr.core.inverse import solve_inverse
 from jssr.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
 
 ANCHOR = Grid.of((64, 52, 36), (6.0, 5.6, 7.0), (-189.0, -143.0, -122.0))

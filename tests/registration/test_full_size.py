@@ -4,12 +4,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from jssr.core.full_size import Classes, FullTransform, labels_at
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
 from jssr.io.itk import to_sitk
 from jssr.preprocessing.placement import canonical
-from jssr.registration.full_size import Classes, FullTransform, continued, fullsize, labels_at
+from jssr.registration.full_size import continued, fullsize
 from jssr.systems.base import Alignment
 
 WORKING = Grid.of((20, 18, 16), 5.0, (-48.0, -42.0, -38.0))
@@ -82,7 +83,7 @@ def test_slabs_do_not_show(monkeypatch):
     p = torch.rand(1, 3, *WORKING.shape, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     said = Alignment(whole.field.u[None], torch.tanh(p[:, :1]), p, p)
     at_once = fullsize(whole, fixed, moving, WORKING, said, (-200.0, 200.0))
-    monkeypatch.setattr("jssr.registration.full_size._SLAB", 5 * 28 * 22)
+    monkeypatch.setattr("jssr.core.full_size._SLAB", 5 * 28 * 22)
     in_parts = fullsize(whole, fixed, moving, WORKING, said, (-200.0, 200.0))
     # Whole against cut: positions differ in the last bits, labels therefore at ties only.
     assert torch.allclose(at_once.moved, in_parts.moved, atol=0.05)

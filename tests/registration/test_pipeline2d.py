@@ -8,6 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from jssr.core import field as ff
+from jssr.core.full_size import FullTransform
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Points, Volume
@@ -15,7 +16,6 @@ from jssr.errors import GeometryError, ImageError, JssrError
 from jssr.io.images import read_image
 from jssr.preprocessing.start2d import start_2d
 from jssr.recipes.config import Network, Preprocessing, Recipe
-from jssr.registration.full_size import FullTransform
 from jssr.registration.model import Model
 from jssr.registration.pipeline import register, segment
 from jssr.systems.base import Alignment, System

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
+from jssr.core.inverse import solve_inverse
 from jssr.core.transform import Affine, Displacement
-from jssr.phantom.inverse import solve_inverse
 
 __all__ = [
     "Motion",

@@ -1,4 +1,4 @@
-"""Where radiographs lie: flat images have no place in the patient that two of them share.
+"""Where radiographs lie: 2D images have no place in the patient that two of them share.
 
 A picture file knows no millimetres at all, and a detector's spacing says nothing of where the patient stood before it.
 So the moving image starts with its middle on the fixed image's middle; where either has no spacing of its own (a pixel
@@ -21,7 +21,7 @@ __all__ = ["grid_2d", "start_2d", "from_start", "placed", "seen_spacing", "unkno
 
 
 def unknown_spacing(grid: Grid) -> bool:
-    """Whether a flat image says nothing of its pixels' size."""
+    """Whether the size of a 2D image's pixels is unknown."""
     return bool((grid.spacing == 1.0).all())
 
 
@@ -40,7 +40,7 @@ def start_2d(fixed: Grid, moving: Grid) -> Affine:
 
 
 def placed(moving: Volume, fixed: Grid) -> Volume:
-    """A moving flat image where `start_2d` puts it on the fixed one; a solid one stays where its header has it."""
+    """A moving 2D image where `start_2d` puts it on the fixed one; a 3D one stays where its header has it."""
     if fixed.ndim == 3:
         return moving
     start = start_2d(fixed, moving.grid)
@@ -48,8 +48,8 @@ def placed(moving: Volume, fixed: Grid) -> Volume:
 
 
 def from_start(displacement: Displacement, fixed: Grid, moving: Grid) -> Displacement:
-    """What a map from fixed to moving space does beyond `start_2d`, so that it leads to where `placed` puts the
-    moving one: scale and handedness of two flat images are no deformation. Of solid images it is the map itself."""
+    """What a transform from fixed to moving space does beyond `start_2d`, so that it leads to where `placed` puts the
+    moving one: scale and handedness of two 2D images are no deformation. Of 3D images it is the transform itself."""
     if fixed.ndim == 3:
         return displacement
     back = np.linalg.inv(start_2d(fixed, moving).matrix)

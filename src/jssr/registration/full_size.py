@@ -1,23 +1,20 @@
-"""From the working grid to the user's: the full transform, its inverse and label maps at full size.
-
-Everything of full size is made in slabs along the first axis: memory stays at a few slabs beside the result.
-"""
+"""From the working grid to the user's: moved and synthesised scan, label maps, and the field continued beyond what was
+measured. Made in slabs along the first axis: memory stays at a few slabs beside the result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, inside_grid, rounded_mm, slabs
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import denormalise
@@ -25,69 +22,7 @@ from jssr.preprocessing.prepare import PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = [
-    "Classes",
-    "FullTransform",
-    "Fullsize",
-    "Working",
-    "continued",
-    "fullsize",
-    "labels_at",
-    "largest_parts",
-    "slabs",
-]
-
-STEP_MM = 2.0**-8
-"""Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
-_SLAB = 1 << 20
-_MANY = 1_000_000
-_TURNED = 0.3
-"""Of an entry of the matrix next to a map: some 17 degrees, beyond what breath does."""
-
-
-@dataclass(frozen=True, eq=False)
-class FullTransform:
-    """The full transform of a registration: first the field on the working grid (fixed space), then the rigid step."""
-
-    field: Displacement
-    rigid: Affine
-
-    @property
-    def chain(self) -> Chain:
-        return Chain(self.field, self.rigid)
-
-    def inverse(self, grid: Grid) -> Displacement:
-        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
-
-        The field is inverted by fixed point on its own grid, or on half of it above `_MANY` voxels; at full size two
-        more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost. A map
-        that turns far is first turned back: the fixed point about the identity diverges for turns above some 60
-        degrees.
-        """
-        n = grid.ndim
-        u, own = self.field.u[None], self.field.grid
-        turn = self.field.nearest_linear()
-        if np.abs(turn[:n, :n] - np.eye(n)).max() > _TURNED:
-            p = ff.identity(own.shape)
-            u = _affine(np.asarray(np.linalg.inv(turn), dtype=np.float64), p + u) - p
-        else:
-            turn = np.eye(n + 1)
-        margin = int(min(u.abs().max().ceil().item() + 1, 24))
-        # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
-        u = F.pad(u, [margin] * (2 * n), mode="replicate")
-        home = own.cropped([-margin] * n, [s + 2 * margin for s in own.shape])
-        w = ff.invert(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
-        straight = own.affine @ np.linalg.inv(turn) @ np.linalg.inv(own.affine)
-        into = np.linalg.inv(home.affine) @ straight @ np.linalg.inv(self.rigid.matrix)
-        back = np.linalg.inv(grid.affine) @ home.affine
-        out = torch.empty((n, *grid.shape))
-        for where, part in slabs(grid):
-            at = _affine(into @ part.affine, ff.identity(part.shape))
-            found = at + ff.sample(w, at)
-            for _ in range(2):
-                found = at - ff.sample(u, found)
-            out[:, where] = _rounded(_affine(back, found) - _indices(part, where), grid)
-        return Displacement(out, grid)
+__all__ = ["Fullsize", "Working", "continued", "fullsize", "largest_parts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,18 +97,18 @@ def fullsize(
     read = np.linalg.inv(moving.grid.affine) @ grid.affine
     turn = np.linalg.inv(source.affine) @ transform.field.grid.affine
     for where, part in slabs(grid):
-        here = _indices(part, where)
-        straight = _affine(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
+        here = indices_of(part, where)
+        straight = apply_matrix(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
         at = straight + ff.sample(transform.field.u[None], straight)
-        u = _rounded(_affine(onto, at) - here, grid)
+        u = rounded_mm(apply_matrix(onto, at) - here, grid)
         out.displacement.u[:, where] = u[0]
-        there = _affine(read, here + u)
-        seen = _inside(there, moving.grid)
+        there = apply_matrix(read, here + u)
+        seen = inside_grid(there, moving.grid)
         out.seen[:, where] = seen
         out.moved[:, where] = ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill)
         if transform.field.grid is not source:
-            straight, at = _affine(turn, straight), _affine(turn, at)
-        known = _inside(straight, source)
+            straight, at = apply_matrix(turn, straight), apply_matrix(turn, at)
+        known = inside_grid(straight, source)
         if out.synthesised is not None and alignment.synthesised is not None:
             g = denormalise(ff.sample(alignment.synthesised, straight if alignment.registered else at)[0], limits)
             out.synthesised[:, where] = g.masked_fill_(~(known if alignment.registered else seen & known), limits[0])
@@ -181,61 +116,6 @@ def fullsize(
             out.fixed_labels[:, where] = classes["fixed"].at(straight) * known
         if out.moved_labels is not None and classes["moving"] is not None:
             out.moved_labels[:, where] = classes["moving"].at(at) * (seen & known)
-    return out
-
-
-class Classes:
-    """Class probabilities (1, K, *spatial) to be read as labels between their voxels.
-
-    The label is the class of the greatest linearly interpolated probability. Where all corners of a cell agree on it
-    they decide, exactly; only the other cells, some per cent, are interpolated.
-    """
-
-    def __init__(self, probabilities: Tensor) -> None:
-        self.probabilities = probabilities.float()
-        flat = self.probabilities.flatten(2)[0]
-        labels = _greatest(flat).view(1, 1, *self.probabilities.shape[2:]).float()
-        n = labels.ndim - 2
-        pool = F.max_pool3d if n == 3 else F.max_pool2d
-        # Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated.
-        padded = F.pad(labels, [0, 1] * n, mode="replicate")
-        top, bottom = pool(padded, 2, stride=1), -pool(-padded, 2, stride=1)
-        self.cells = torch.where(top == bottom, top, torch.tensor(255.0)).to(torch.uint8)[0, 0]
-
-    def at(self, positions: Tensor) -> Tensor:
-        """Labels at positions (1, n, *out) in voxels: (1, *out) uint8."""
-        index = torch.zeros(positions.shape[2:], dtype=torch.int32)
-        for axis, size in enumerate(self.cells.shape):
-            index = index.mul_(size).add_(positions[0, axis].clamp(0, size - 1).to(torch.int32))
-        labels = self.cells.reshape(-1)[index]
-        mixed = (labels == 255).nonzero(as_tuple=True)
-        n = positions.shape[1]
-        points = torch.stack([axis[mixed] for axis in positions[0]]).view(1, n, -1, *[1] * (n - 1))
-        if points.numel():
-            labels[mixed] = _greatest(ff.sample(self.probabilities, points).view(self.probabilities.shape[1], -1))
-        return labels[None]
-
-
-def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: FullTransform | None = None) -> Tensor:
-    """The most probable class at each voxel of `grid`.
-
-    Args:
-        probabilities: (1, K, *source.shape), class 0 the background, K below 255.
-        source: their grid.
-        grid: where to read them.
-        through: the map to read them through, its rigid part left out: the system saw the moving scan after that.
-
-    Returns:
-        (1, *grid.shape) uint8 class indices; 0 outside `source`.
-    """
-    out = torch.zeros((1, *grid.shape), dtype=torch.uint8)
-    classes = Classes(probabilities)
-    for where, part in slabs(grid):
-        at = _affine(np.linalg.inv(source.affine) @ part.affine, ff.identity(part.shape))
-        known = _inside(at, source)
-        if through is not None:
-            at = through.field.positions(part, source)
-        out[:, where] = classes.at(at) * known
     return out
 
 
@@ -293,59 +173,4 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     out = torch.where(valid, u, ff.resize_image(coarse, u.shape[2:]))
     for _ in range(rounds):
         out = torch.where(valid, u, box_mean(out, 3))
-    return out
-
-
-def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
-    """Cut a grid along its first axis into parts of about a million voxels."""
-    thick = max(1, _SLAB // max(1, grid.voxels // grid.shape[0]))
-    for first in range(0, grid.shape[0], thick):
-        last = min(first + thick, grid.shape[0])
-        start = (first, *[0] * (grid.ndim - 1))
-        yield slice(first, last), grid.cropped(start, (last - first, *grid.shape[1:]))
-
-
-def _indices(part: Grid, where: slice) -> Tensor:
-    """Voxel indices in the whole grid of a slab of it."""
-    here = ff.identity(part.shape)
-    here[:, 0] += where.start
-    return here
-
-
-def _greatest(p: Tensor) -> Tensor:
-    """`p.argmax(dim=0)` of (K, N) as uint8, the first of equals; torch's own is several times slower on a CPU."""
-    best, found = p[0].clone(), torch.zeros(p.shape[1], dtype=torch.uint8)
-    for k in range(1, len(p)):
-        found.masked_fill_(p[k] > best, k)
-        torch.maximum(best, p[k], out=best)
-    return found
-
-
-def _inverted_coarsely(u: Tensor) -> Tensor:
-    """`field.invert` on half the resolution, then one step on the whole: an eighth of the work, and nearly as near."""
-    half = [(s + 1) // 2 for s in u.shape[2:]]
-    w = ff.resize_field(ff.invert(ff.resize_field(u, half)), u.shape[2:])
-    return -ff.warp(u, w)
-
-
-def _inside(at: Tensor, grid: Grid) -> Tensor:
-    """(1, *out) bool: which positions in voxels lie on a voxel of the grid, edges included (as in ITK)."""
-    size = torch.tensor(grid.shape).view(1, -1, *([1] * grid.ndim))
-    return ((at >= -0.5) & (at <= size - 0.5)).all(dim=1)
-
-
-def _rounded(u: Tensor, grid: Grid) -> Tensor:
-    """A displacement (1, n, ...) in voxels, rounded to `STEP_MM` in millimetres."""
-    linear = grid.affine[: grid.ndim, : grid.ndim]
-    mm = _affine(linear, u).div_(STEP_MM).round_().mul_(STEP_MM)
-    return _affine(np.asarray(np.linalg.inv(linear), dtype=np.float64), mm)
-
-
-def _affine(matrix: NDArray[np.float64], at: Tensor) -> Tensor:
-    """Apply a linear (n, n) or homogeneous (n+1, n+1) matrix to (1, n, *spatial) coordinates."""
-    n = at.shape[1]
-    linear = torch.from_numpy(np.ascontiguousarray(matrix[:n, :n])).float()
-    out = (linear @ at.reshape(n, -1)).view_as(at)
-    if len(matrix) > n:
-        out += torch.from_numpy(np.ascontiguousarray(matrix[:n, n])).float().view(1, n, *([1] * n))
     return out

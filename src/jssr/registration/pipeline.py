@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.full_size import FullTransform, labels_at
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, coverage, resample
 from jssr.core.volume import Modality, Volume
@@ -24,7 +25,7 @@ from jssr.preprocessing.intensity import denormalise
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import RigidResult
-from jssr.registration.full_size import FullTransform, Working, continued, fullsize, labels_at, largest_parts
+from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
 from jssr.registration.instance_optimisation import refine_pair, refinement_grid
 from jssr.registration.model import Model, fitting_system, load_model, segmenting_model

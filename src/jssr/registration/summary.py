@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jssr.core.full_size import labels_at
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Volume
@@ -22,7 +23,7 @@ from jssr.metrics.regularity import regularity
 from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
 from jssr.metrics.warnings import plain_warnings
 from jssr.preprocessing.start2d import from_start, unknown_spacing
-from jssr.registration.full_size import Working, labels_at
+from jssr.registration.full_size import Working
 from jssr.registration.options import Known
 from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel, ScanInfo
 
