@@ -1,6 +1,6 @@
 """Preparation, as in the paper (section 4.2): common field of view, rigid pre-alignment, window, resample.
 
-`prepare_pair` does it in memory for one pair; `data.prepare_cohort` writes a whole cohort for training.
+`prepare_pair` does it in memory for one pair; `jssr.cohorts.prepare` writes a whole cohort for training.
 """
 
 from __future__ import annotations
