@@ -131,8 +131,8 @@ def test_every_tool_says_what_it_runs():
 def test_elastix_takes_radiographs(name, monkeypatch):
     """A picture of twice the pixels, shifted: what lies at p lies at 2 p + 1/2 + the shift."""
     shift = np.array([8.0, -5.0])
-    monkeypatch.setattr(elastix, "FLAT_GRIDS_MM", (80.0, 40.0))  # 5 mm are a pixel of this picture
-    monkeypatch.setattr(elastix, "FLAT_SHRINK", (2, 1))
+    monkeypatch.setattr(elastix, "GRIDS_2D_MM", (80.0, 40.0))  # 5 mm are a pixel of this picture
+    monkeypatch.setattr(elastix, "SHRINK_2D", (2, 1))
 
     def picture(grid, at):
         rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.preprocessing.prepare import prepare_pair
 from jssr.registration import instance_optimisation as refinement
-from jssr.registration.instance_optimisation import Features, refinement_grid, unlikeness
+from jssr.registration.instance_optimisation import Features, optimisation_grid, unlikeness
 from jssr.registration.model import load_model
 from jssr.registration.pipeline import prepare
 from jssr.systems.base import Alignment
@@ -33,8 +33,8 @@ def test_unlikeness_is_none_at_the_true_field_and_counts_the_body_alone():
 
 
 def test_the_grid_is_made_finer_but_not_endless():
-    assert refinement_grid(Grid.of((60, 50, 40), (3.0, 3.0, 4.0))).spacing.tolist() == [2.0, 2.0, 2.0]
-    large = refinement_grid(Grid.of((130, 130, 100), (3.0, 3.0, 4.0)))
+    assert optimisation_grid(Grid.of((60, 50, 40), (3.0, 3.0, 4.0))).spacing.tolist() == [2.0, 2.0, 2.0]
+    large = optimisation_grid(Grid.of((130, 130, 100), (3.0, 3.0, 4.0)))
     assert large.voxels <= 1.05 * refinement.MOST_VOXELS
 
 
@@ -43,8 +43,8 @@ def test_what_a_search_described_on_nearly_as_fine_a_grid_is_not_described_again
     scan.data[:, 20:180, 20:140, 10:110] = 1
     searched = prepare(load_model("discrete"), scan, scan, rigid=False).grid
     assert searched.spacing.min() > 2  # the scan is too large for the recipe's 2 mm
-    assert refinement_grid(searched).same_as(searched)
-    assert not refinement_grid(searched.respaced(searched.spacing * 1.1)).same_as(searched)
+    assert optimisation_grid(searched).same_as(searched)
+    assert not optimisation_grid(searched.respaced(searched.spacing * 1.1)).same_as(searched)
 
 
 def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
@@ -57,7 +57,7 @@ def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
         model.recipe.preprocessing.spacing,
         model.recipe.preprocessing.window,
         rigid=False,
-        finer=refinement_grid,
+        finer=optimisation_grid,
     )
     tau = torch.full((1, 3, *pair.grid.shape), 3.0)
     found, warnings = refinement.refine_pair(model, pair, Alignment(tau), 1)
@@ -81,7 +81,7 @@ def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(mode
         model.recipe.preprocessing.spacing,
         model.recipe.preprocessing.window,
         rigid=False,
-        finer=refinement_grid,
+        finer=optimisation_grid,
     )
     nothing = Alignment(torch.full((1, 3, *pair.grid.shape), 1e-3))
     _, (warning,) = refinement.refine_pair(model, pair, nothing, 1)
@@ -110,7 +110,7 @@ def test_it_is_said_where_two_films_are_not_alike():
 @pytest.mark.parametrize(("name", "channels"), [("mind-ssc", 12), ("mind", 6), ("macmind", 18)])
 def test_a_named_descriptor_is_what_is_compared(model, name, channels):
     image = torch.rand(1, 1, 10, 11, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (features,) = refinement.refinement_features(image, -image, name)
+    (features,) = refinement.optimisation_features(image, -image, name)
     assert features.moving.shape == features.fixed.shape == (1, channels, 10, 11, 12)
     # Whatever its channels, a descriptor counts as twelve against the smoothness.
     assert features.weight * channels == pytest.approx(12)

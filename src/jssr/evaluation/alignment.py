@@ -49,8 +49,8 @@ def start_of(fixed: Volume, moving: Volume) -> Affine:
 
 def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
     """`rigid_align`; radiographs are not aligned rigidly."""
-    flat = fixed.grid.ndim == 2
-    return RigidResult(start_2d(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if flat else rigid_align(fixed, moving)
+    is_2d = fixed.grid.ndim == 2
+    return RigidResult(start_2d(fixed.grid, moving.grid), 0.0, 0.0, 0.0) if is_2d else rigid_align(fixed, moving)
 
 
 def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> RigidResult:

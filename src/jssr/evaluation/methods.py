@@ -149,13 +149,13 @@ class Alignment(Method):
         work = solve(model, pair, self.refine, Stopwatch(), known, last_only=True)
         return work.final.chain.displacement(y.grid)
 
-    def described(self, flat: bool) -> str:
+    def described(self, is_2d: bool) -> str:
         """What its numbers are of, in words.
 
         Args:
-            flat: the scans are 2D.
+            is_2d: the scans are 2D.
         """
-        if self.name in BEFORE and flat:
+        if self.name in BEFORE and is_2d:
             return "middle on middle, the longer sides equal where a spacing is unknown"
         if self.name in BEFORE:
             return {"initial": "the headers alone", "rigid": "our rigid alignment"}[self.name]
@@ -213,18 +213,20 @@ def check_methods(methods: Sequence[Alignment], n: int) -> None:
             raise JssrError(f"{one.name} takes {dims_in_words(one.dims)} images; the scans of this cohort are {n}D")
 
 
-def rows_markdown(methods: Sequence[Alignment], measured: Mapping[str, Sequence[Mapping[str, Any]]], flat: bool) -> str:
+def rows_markdown(
+    methods: Sequence[Alignment], measured: Mapping[str, Sequence[Mapping[str, Any]]], is_2d: bool
+) -> str:
     """How the rows were measured, as a Markdown table.
 
     Args:
         measured: of `Run`.
-        flat: the scans are 2D.
+        is_2d: the scans are 2D.
     """
     rows = [["row", "what", "measured with"]]
     for one in methods:
         how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
-        rows.append([one.name, one.described(flat), how])
-    note = "" if flat else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
+        rows.append([one.name, one.described(is_2d), how])
+    note = "" if is_2d else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
     return markdown_table(rows, "---") + note
 
 

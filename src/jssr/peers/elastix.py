@@ -19,8 +19,8 @@ __all__ = ["PEERS"]
 STAGES = ("rigid", "affine", "bspline")
 RESOLUTIONS = 4
 GRID_MM = 16.0
-FLAT_GRIDS_MM = (80.0, 40.0, 20.0, 10.0, 5.0)
-FLAT_SHRINK = (4, 3, 2, 1, 1)
+GRIDS_2D_MM = (80.0, 40.0, 20.0, 10.0, 5.0)
+SHRINK_2D = (4, 3, 2, 1, 1)
 FILM_MM = 360.0
 """The longer side of a radiograph whose pixels have no millimetres."""
 COMMON: dict[str, tuple[str, ...]] = {
@@ -36,12 +36,12 @@ COMMON: dict[str, tuple[str, ...]] = {
 
 def _run(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
     if fixed.grid.ndim == 2:
-        return _flat(stages, fixed, moving, start, threads)
+        return _register_2d(stages, fixed, moving, start, threads)
     settings = [(stage, RESOLUTIONS, GRID_MM, COMMON) for stage in stages]
     return Displacement.from_millimetres(_found(settings, fixed, moving, threads), fixed.grid)
 
 
-def _flat(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
+def _register_2d(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, threads: int) -> Transform:
     """The paper's settings: affine, then normalised mutual information and B-splines of 80 to 5 mm.
 
     The moving image is put where `start` has it, and both are given as films of `FILM_MM` where a pixel is of no size.
@@ -51,16 +51,16 @@ def _flat(stages: Sequence[str], fixed: Volume, moving: Volume, start: Affine, t
     there = Grid(moving.grid.shape, scale @ np.linalg.inv(start.matrix) @ moving.grid.affine)
     here = Grid(fixed.grid.shape, scale @ fixed.grid.affine)
     y, x = Volume(fixed.data, here), Volume(moving.data, there)
-    levels = len(FLAT_GRIDS_MM)
+    levels = len(GRIDS_2D_MM)
     splines = {
         "Metric": ("NormalizedMutualInformation",),
-        "FinalGridSpacingInPhysicalUnits": (str(FLAT_GRIDS_MM[-1]),),
-        "GridSpacingSchedule": tuple(str(g / FLAT_GRIDS_MM[-1]) for g in FLAT_GRIDS_MM for _ in range(2)),
-        "ImagePyramidSchedule": tuple(str(s) for s in FLAT_SHRINK for _ in range(2)),
+        "FinalGridSpacingInPhysicalUnits": (str(GRIDS_2D_MM[-1]),),
+        "GridSpacingSchedule": tuple(str(g / GRIDS_2D_MM[-1]) for g in GRIDS_2D_MM for _ in range(2)),
+        "ImagePyramidSchedule": tuple(str(s) for s in SHRINK_2D for _ in range(2)),
     }
     settings = [("affine", RESOLUTIONS, GRID_MM, COMMON)]
     if "bspline" in stages:
-        settings.append(("bspline", levels, FLAT_GRIDS_MM[-1], {**COMMON, **splines}))
+        settings.append(("bspline", levels, GRIDS_2D_MM[-1], {**COMMON, **splines}))
     field = Displacement.from_millimetres(_found(settings, y, x, threads), here)
     return Chain(Displacement(field.u, fixed.grid), start)
 

@@ -27,7 +27,7 @@ from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = ["Features", "refine", "refine_pair", "refinement_features", "refinement_grid", "unlikeness"]
+__all__ = ["Features", "refine", "refine_pair", "optimisation_features", "optimisation_grid", "unlikeness"]
 
 FINEST_MM = 2.0
 MOST_VOXELS = 3_000_000
@@ -60,7 +60,7 @@ DOUBTFUL = (
 )
 
 
-def refinement_grid(grid: Grid) -> Grid:
+def optimisation_grid(grid: Grid) -> Grid:
     """The grid to refine on: that of the network made finer, at most `FINEST_MM` and `MOST_VOXELS`."""
     if grid.ndim == 2:
         return grid  # which is as fine as the recipe wants it
@@ -71,7 +71,7 @@ def refinement_grid(grid: Grid) -> Grid:
     return grid.respaced(np.minimum(grid.spacing, step) if (grid.spacing < step).any() else step)
 
 
-def refinement_features(moving: Tensor, fixed: Tensor, descriptor: str = "mind-ssc") -> list[Features]:
+def optimisation_features(moving: Tensor, fixed: Tensor, descriptor: str = "mind-ssc") -> list[Features]:
     """What the optimisation brings to coincide: self-similarity context, which looks alike in every contrast.
 
     The segmentor's probabilities beside it cost time and changed nothing (TRE of six validation pairs 1.35 mm with
@@ -115,20 +115,22 @@ def refine_pair(
     )
     grid = fixed.grid
     start = Displacement(alignment.displacement[0], pair.grid).displacement(grid)
-    tau = start.u[None]
+    displacement = start.u[None]
     body = fixed.mask * described(fixed.image)
     made = alignment.descriptors if pair.finer is None else None
     features = (
-        [_weighed(*made)] if made else refinement_features(moving.image, fixed.image, model.recipe.inference.descriptor)
+        [_weighed(*made)]
+        if made
+        else optimisation_features(moving.image, fixed.image, model.recipe.inference.descriptor)
     )
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
-    none = torch.zeros_like(tau)
-    apart = unlikeness(there, tau, body, moving.mask), unlikeness(there, none, body, moving.mask)
-    tau = tau if apart[0] <= WORSE * apart[1] + ROUNDING else none
-    mask = body * ff.warp(moving.mask, tau)
+    none = torch.zeros_like(displacement)
+    apart = unlikeness(there, displacement, body, moving.mask), unlikeness(there, none, body, moving.mask)
+    displacement = displacement if apart[0] <= WORSE * apart[1] + ROUNDING else none
+    mask = body * ff.warp(moving.mask, displacement)
     with torch.enable_grad():
-        out = refine(tau.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
+        out = refine(displacement.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
     known = model.recipe.inference.descriptor == "mind-ssc" and bool(start.u.any())
     return Displacement(out.cpu()[0], grid), _doubts(*apart, grid.ndim, known)
 
@@ -145,10 +147,10 @@ def _doubts(found: float, before: float, n: int, known: bool) -> tuple[str, ...]
     return ()
 
 
-def unlikeness(features: list[Features], tau: Tensor, body: Tensor, moving_mask: Tensor) -> float:
+def unlikeness(features: list[Features], displacement: Tensor, body: Tensor, moving_mask: Tensor) -> float:
     """Mean squared distance of the features under a field, where both scans have data, on every third voxel."""
-    thin = (slice(None), slice(None), *[slice(None, None, 3)] * (tau.ndim - 2))
-    at = (ff.identity(tau.shape[2:], tau) + tau)[thin]
+    thin = (slice(None), slice(None), *[slice(None, None, 3)] * (displacement.ndim - 2))
+    at = (ff.identity(displacement.shape[2:], displacement) + displacement)[thin]
     mask = body[thin] * ff.sample(moving_mask, at)
     at, weight = at.to(features[0].fixed.device), mask.to(features[0].fixed.device)
     distance = [f.weight * ((ff.sample(f.moving, at) - f.fixed[thin]) ** 2).sum(dim=1, keepdim=True) for f in features]
@@ -166,7 +168,7 @@ class Features:
 
 @full_precision
 def refine(
-    tau: Tensor,
+    displacement: Tensor,
     features: Sequence[Features],
     steps: int,
     mask: Tensor | None = None,
@@ -175,12 +177,12 @@ def refine(
     rate: float = 0.2,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Continue from `tau` (1, n, *spatial; voxels) by `steps` steps of Adam.
+    """Continue from `displacement` (1, n, *spatial; voxels) by `steps` steps of Adam.
 
     Args:
-        tau: the start.
+        displacement: the start.
         features: on the field's grid; distances are mean squared differences, summed over channels.
-        steps: 0 returns tau as it is.
+        steps: 0 returns displacement as it is.
         mask: (1, 1, *spatial), 1 where the fixed image has data and the moving one can be expected to.
         spacing: voxels between control points; features are averaged over cubes of that size.
         smoothness: weight of the diffusion penalty (mean squared gradient of the field).
@@ -188,7 +190,7 @@ def refine(
         on_step: called with each step's number, for a progress bar.
     """
     if steps == 0:
-        return tau
+        return displacement
     moving, fixed = (
         torch.cat([_pool(side, spacing) * f.weight**0.5 for f, side in sides], dim=1)
         for sides in ([(f, f.moving) for f in features], [(f, f.fixed) for f in features])
@@ -199,7 +201,7 @@ def refine(
     distance = FeatureDistance(moving, fixed, chosen)
     weight = weight[0, 0][chosen]
     where = chosen.flatten().nonzero()[:, 0]
-    start = ff.resize_field(tau, shape)
+    start = ff.resize_field(displacement, shape)
     change = torch.zeros_like(start).requires_grad_()
     adam = Adam(change, rate)
     for step in range(steps):
@@ -212,7 +214,7 @@ def refine(
             on_step(step)
     with torch.no_grad():
         # Only the change is interpolated: detail of the start finer than the control grid is kept.
-        return tau + ff.resize_field(_spline(change), tau.shape[2:])
+        return displacement + ff.resize_field(_spline(change), displacement.shape[2:])
 
 
 def _spline(control: Tensor) -> Tensor:

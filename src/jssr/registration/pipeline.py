@@ -27,7 +27,7 @@ from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import RigidResult
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
-from jssr.registration.instance_optimisation import refine_pair, refinement_grid
+from jssr.registration.instance_optimisation import optimisation_grid, refine_pair
 from jssr.registration.model import Model, fitting_system, load_model, segmenting_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
@@ -136,7 +136,7 @@ def prepare(
     to = model.recipe.preprocessing
     return prepare_pair(
         y, x, to.spacing, to.window, rigid, initial=initial, found=found, pixels=to.pixels, most_voxels=to.most_voxels,
-        finer=refinement_grid if finer else None,
+        finer=optimisation_grid if finer else None,
     )  # fmt: skip
 
 
@@ -209,12 +209,12 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     return Alignment(**outputs)
 
 
-def _field(tau: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
+def _field(u: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
     """A field, kept where both scans have data and continued smoothly elsewhere."""
     at = Affine.identity(grid.ndim).positions(grid, pair.grid)
     masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
-    valid = (masks[0] > 0.5) & (ff.warp(masks[1], tau) > 0.5)
-    return Displacement(continued(tau, valid)[0], grid)
+    valid = (masks[0] > 0.5) & (ff.warp(masks[1], u) > 0.5)
+    return Displacement(continued(u, valid)[0], grid)
 
 
 def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> Registration:

@@ -44,7 +44,7 @@ PRIOR = 0.003
 """Price of a squared voxel of displacement, in the unit of C: where the scans say little, a short way is likelier. On
 four CT-MR pairs of thighs the search missed by 7.8 mm without it and 6.4 with it, 5.3 with 0.01; but 0.01 also holds
 back motions of more than some 25 mm."""
-FLAT_PRIOR = 0.0003
+PRIOR_2D = 0.0003
 """The same in 2D, of what the affine map leaves: with 0.003, 0.001, 0.0003 and 0.0001 the lungs of 20 validation pairs
 of phantom radiographs overlap by 89.4, 89.7, 90.6 and 91.5 %; landmarks miss by 3.9, 3.8, 3.9, 4.5 pixels of 256."""
 FEW = 40
@@ -75,7 +75,7 @@ class Level:
 
 
 LEVELS = (Level(cell=4, step=2, radius=4, stride=2), Level(cell=2, step=1, radius=2, stride=2))
-FLAT_LEVELS = (Level(cell=8, step=2, radius=10), Level(cell=4, step=1, radius=4))
+LEVELS_2D = (Level(cell=8, step=2, radius=10), Level(cell=4, step=1, radius=4))
 """In 2D there are fewer displacements to try, and a radiograph moves further: 40 of 256 pixels at first."""
 
 
@@ -83,7 +83,7 @@ class Discrete(System):
     """The system of the module's docstring: it has no parts and nothing to train.
 
     Args:
-        levels: from coarse to fine, in averaged voxels; flat_levels: those for 2D images.
+        levels: from coarse to fine, in averaged voxels; levels_2d: those for 2D images.
         pool: voxels of the images that are averaged along each axis, once they are described, for the search.
         descriptor: of `DESCRIPTORS`.
     """
@@ -95,10 +95,10 @@ class Discrete(System):
         levels: Sequence[Level] = LEVELS,
         pool: int = 2,
         descriptor: str = "mind-ssc",
-        flat_levels: Sequence[Level] = FLAT_LEVELS,
+        levels_2d: Sequence[Level] = LEVELS_2D,
     ) -> None:
         super().__init__()
-        self.flat_levels = tuple(flat_levels)
+        self.levels_2d = tuple(levels_2d)
         self.levels, self.pool, self.describe = tuple(levels), pool, DESCRIPTORS[descriptor]
 
     def losses(self, batch: Batch, group: str) -> Terms:
@@ -121,7 +121,7 @@ class Discrete(System):
     def _affine(self, *images: Tensor) -> Tensor:
         """`best_affine` of what `_field` takes, for voxels of the images."""
         m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
-        level = self.flat_levels[0]
+        level = self.levels_2d[0]
         bodies = fixed_mask * described(fixed), moving_mask * described(moving)
         both = (
             _costs(m, f, moving_mask, bodies[0], level, chance=True),
@@ -150,7 +150,7 @@ class Discrete(System):
         n = fixed.ndim - 2
         u = torch.zeros(1, n, *fixed.shape[2:], device=fixed.device)
         w = u
-        for level in self.levels if n == 3 else self.flat_levels:
+        for level in self.levels if n == 3 else self.levels_2d:
             u, w = (
                 ff.compose(a, search(ff.warp(theirs, a), ours, ff.warp(seen, a), inside, level))
                 for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
@@ -180,7 +180,7 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
     cost, labels = _costs(moving, fixed, moving_mask, fixed_mask, level)
     cells = cost.shape[1:]
     square = labels.square().sum(dim=1, keepdim=True)
-    flat = cost.flatten(1) + (PRIOR if n == 3 else FLAT_PRIOR) * level.step**2 * square
+    flat = cost.flatten(1) + (PRIOR if n == 3 else PRIOR_2D) * level.step**2 * square
     u = labels[flat.argmin(dim=0)].T.view(1, n, *cells)
     for theta in THETAS:
         v = box_mean(u, 3)
@@ -250,6 +250,6 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if networks:
         raise ValueError("discrete has no networks")
     numbers = dict(options)
-    for name in {"levels", "flat_levels"} & set(numbers):
+    for name in {"levels", "levels_2d"} & set(numbers):
         numbers[name] = [Level(**level) for level in numbers[name]]
     return Discrete(**numbers)
