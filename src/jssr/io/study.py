@@ -90,6 +90,7 @@ def study_of(cohort: Cohort, case: Case) -> Study:
         {phase: cohort.path(p) for phase, p in case.labels.items()},
         {phase: cohort.path(p) for phase, p in case.landmarks.items()},
         cohort.structures() or None,
+        modalities=cohort.modalities,
     )
 
 

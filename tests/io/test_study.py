@@ -1,0 +1,23 @@
+"""The scans of a study know their phase and, where the cohort's file names it, their modality."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jssr.core.grid import Grid
+from jssr.core.volume import volume_of
+from jssr.io.cohort import Case, Cohort
+from jssr.io.images import write_image
+from jssr.io.study import study_of
+
+
+def test_the_cohort_names_the_modality_where_no_header_does(tmp_path):
+    scan = volume_of(np.random.default_rng(0).uniform(0, 9, (4, 4, 4)).astype(np.float32), Grid.of((4, 4, 4)))
+    write_image(scan, tmp_path / "t1.nii.gz")
+    case = Case(id="a", images={"t1": "t1.nii.gz"})
+    cohort = Cohort(name="c", reference_phase="t1", cases=[case], modalities={"t1": "mr"}, root=tmp_path)
+    study = study_of(cohort, case)
+    found = study.volume("t1")
+    assert (found.modality, found.phase) == ("mr", "t1") and found.origins["modality"] == "cohort"
+    study.images["t1"] = found.known_as("header", modality="ct")
+    assert study.volume("t1").modality == "ct"
