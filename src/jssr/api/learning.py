@@ -138,13 +138,9 @@ def train(
     system = build_system(plan)
     about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
     others = wanted.pop("start_from", ())
-    goes_on = resume and has_state(folder / "checkpoint")
-    about |= begun(folder) if goes_on else _begin_with(system, others, plan, notes)
-    if goes_on and others:
-        notes.append(f"{folder} goes on from its own state; --start-from was for its first step")
-    for note in notes:
-        if on_note is not None:
-            on_note(note)
+    about |= _begin_with(system, others, plan, notes, folder if resume and has_state(folder / "checkpoint") else None)
+    if on_note is not None:
+        list(map(on_note, notes))
     loop.train(plan, system, source, folder, resume=resume, data=about, on_step=on_progress, **wanted)
     return Training(folder, tuple(notes))
 
@@ -157,8 +153,14 @@ def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Re
     return plan
 
 
-def _begin_with(system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str]) -> dict[str, Any]:
-    """Give the system the weights of other runs."""
+def _begin_with(
+    system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str], resumed: Path | None
+) -> dict[str, Any]:
+    """Give the system the weights of other runs, unless it goes on from a state of its own."""
+    if resumed is not None:
+        if others:
+            notes.append(f"{resumed} goes on from its own state; --start-from was for its first step")
+        return begun(resumed)
     for other in others:
         networks = start_from(system, Path(other), plan.network.structures)
         notes.append(f"{', '.join(networks)} begin with the weights of {other}")

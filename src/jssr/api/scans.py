@@ -65,11 +65,9 @@ def register(
     Args:
         fixed, moving: scans of one patient, both 3D or both 2D, of any geometry.
         out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
-        report: with `out`, also `report.html`.
-        dicom: with `out`, also DICOM: the moved series, the segmentations, the deformation. Of two DICOM series.
+        report, dicom: with `out`, also `report.html`; also DICOM: the moved series, the segmentations, the deformation. Of two DICOM series.
         anonymise: nothing of the patient's identity in what is written.
-        threads: of the CPU; None takes all cores.
-        on_progress: called with stages done, all stages, and the stage that begins.
+        threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
         system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "jssr" for two CT
             scans and "discrete", which needs no training, for all others.
         checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
@@ -82,19 +80,12 @@ def register(
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
         structures: name to label values; None takes those of the cohort beside the label map, else each value.
-        device: "cpu", "cuda", "cuda:1", "mps".
-        deterministic: only algorithms that repeat bit for bit.
-
-    Returns:
-        The moved image, `displacement` (the full transform on the fixed grid), `inverse` (on the moving grid), what
-        the system synthesises and segments, and `result`, the content of `result.json`.
+        device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
         ImageError, PointsError: an input that cannot be used.
         GeometryError: no overlap of the fields of view, or a label map on another grid.
-        CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
-        OutputError: `out` cannot be written; what was there stays.
-        ValueError: another `initial`, `refine` or `descriptor`.
+        CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
     check_options(options, RegistrationOptionsDict.__annotations__)
     set_threads(threads)

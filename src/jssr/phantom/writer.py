@@ -83,10 +83,8 @@ def write_cohort(
 
     Args:
         out: folder to write to; files of the same names are replaced.
-        patients: how many.
-        seed: the cohort's.
-        anatomy: what of; a pelvis has the population "target" only, and as many slices as its shape says; a thorax is
-            taken as radiographs.
+        patients, seed: how many, and the cohort's seed.
+        anatomy: a pelvis has the population "target" only; a thorax is taken as radiographs.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
         workers: processes; 1 works in this one.
