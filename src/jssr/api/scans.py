@@ -65,7 +65,7 @@ def register(
     Args:
         fixed, moving: scans of one patient, both 3D or both 2D, of any geometry.
         out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
-        report, dicom: with `out`, also `report.html`; also DICOM: the moved series, the segmentations, the deformation. Of two DICOM series.
+        report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
         anonymise: nothing of the patient's identity in what is written.
         threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
         system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "jssr" for two CT
