@@ -10,7 +10,7 @@ import torch
 
 from jssr.cli.memory import keep_freed_memory
 from jssr.io.provenance import peak_memory_mib
-from jssr.losses.descriptors import MacMIND
+from jssr.losses.mind import MacMIND
 
 
 def main() -> None:

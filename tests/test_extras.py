@@ -40,7 +40,7 @@ def commands(cohort, weights, tmp_path_factory):
         "warp": ["warp", x, "--transform", field, "--reference", y, "-o", str(out / "warped.nii.gz")],
         "convert": ["convert", field, "-o", str(out / "found.nrrd")],
         "dicom": ["segment", str(out / "series"), "-o", str(out / "no.nii.gz"), *use],
-        "train": ["train", "voxelmorph", "--data", str(cohort), "-o", str(out / "run")],
+        "train": ["train", "jssr-compact", "--data", str(cohort), "-o", str(out / "run")],
         "viewer": ["view", str(out / "pair"), "--no-browser"],
         "phantom": ["phantom", str(out / "real"), "--from", y, str(case / "venous_labels.nii.gz"),
                     "--names", str(out / "names.json"), "--patients", "1"],

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.descriptors import mind_distance
 from jssr.losses.measures import measure_of
+from jssr.losses.mind import mind_distance
 from jssr.losses.similarity import joint_mask, lncc
 from jssr.losses.smoothness import diffusion
 from jssr.nets.unet import UNet

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.pair import evaluate_pair
 from jssr.recipes.config import Stage
 from jssr.recipes.load import build_system
+from jssr.recipes.project import recipe_of_file
 from jssr.recipes.weights import save_weights
 from jssr.registration.model import load_model
 from jssr.report.tables import read_csv
@@ -109,19 +111,28 @@ def test_the_rigid_alignment_is_found_once(cohort, tools, tmp_path, monkeypatch)
     assert len(calls) == 1
 
 
-def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, vnet, tmp_path):
+def segmentor_alone(folder, name):
+    """A run of V-Net alone, whose system is a project's file."""
     torch.manual_seed(1)
-    other = tiny_recipe(
-        name="alone",
+    file = Path(__file__).parents[2] / "projects/jssr/vnet.py"
+    recipe_of_file(file)
+    recipe = tiny_recipe(
+        name=name,
         networks={"S": tiny_recipe().network.networks["S"]},
         system="vnet",
+        project=str(file),
         stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),),
         learning_rates={"S": 1e-3},
     )
-    save_weights(tmp_path / "alone.safetensors", build_system(other), other)
+    save_weights(folder / f"{name}.safetensors", build_system(recipe), recipe)
+    return f"{file}:{folder / f'{name}.safetensors'}"
+
+
+def test_table_two_sets_every_segmentor_against_every_generator(cohort, weights, tmp_path):
+    alone = segmentor_alone(tmp_path, "alone")
     out = tmp_path / "out"
     words = ["benchmark", cohort, "-o", out, "--split", "test"]
-    run(*words, "--synthesis", weights, "--synthesis", tmp_path / "alone.safetensors")
+    run(*words, "--synthesis", weights, "--synthesis", alone)
     with (out / "table2.csv").open() as file:
         found = {(r["method"], r["phase"]) for r in csv.DictReader(file) if r["metric"] == "dice"}
     on = {f"{s} on {g}" for s in ("tiny", "alone") for g in ("non-synthesis", "tiny")}
@@ -143,14 +154,12 @@ def test_table_two_asks_the_moving_modalitys_segmentor_of_what_is_not_synthesise
     assert len(asked) == len(pairs) > 0
 
 
-def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, vnet, tmp_path):
-    recipe = tiny_recipe(networks={"S": tiny_recipe().network.networks["S"]}, system="vnet", learning_rates={"S": 1e-3},
-                         stages=(Stage(name="s", steps=1, train={"main": ("S",)}, weights={"sup": 1.0}),))  # fmt: skip
-    save_weights(tmp_path / "v.safetensors", build_system(recipe), recipe)
-    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", tmp_path / "v.safetensors", code=1)
+def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path):
+    alone = segmentor_alone(tmp_path, "v")
+    said = run("benchmark", cohort, "-o", tmp_path / "o", "--run", alone, code=1)
     assert "has no register" in said.stderr
     said = run("register", cohort / "c0/venous.nii.gz", cohort / "c0/arterial.nii.gz", "-o", tmp_path / "p",
-               "--checkpoint", tmp_path / "v.safetensors", code=1)  # fmt: skip
+               "--checkpoint", alone, code=1)  # fmt: skip
     assert "has no register" in said.stderr and not (tmp_path / "p").exists()
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from jssr.losses.bins import Bins
-from jssr.losses.descriptors import MacMIND, mind_distance
 from jssr.losses.measures import measure_of
+from jssr.losses.mind import MacMIND, mind_distance
 from jssr.losses.similarity import lncc, mutual_information
 
 

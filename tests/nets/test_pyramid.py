@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from jssr.core.field import warp
-from jssr.losses.descriptors import mind_ssc
 from jssr.losses.measures import measure_of
+from jssr.losses.mind import mind_ssc
 from jssr.nets.pyramid import Pyramid, costs
 
 

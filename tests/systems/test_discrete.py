@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jssr.core.field import smooth, warp
-from jssr.losses.descriptors import mind_ssc
+from jssr.losses.mind import mind_ssc
 from jssr.systems import SYSTEMS
 from jssr.systems.discrete import Discrete, Level, _costs, _inverse_of_each_other, search
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import avg_pool3d
 
 from jssr.core.field import identity, resize_field, warp
-from jssr.losses.descriptors import described, mind_ssc
+from jssr.losses.mind import described, mind_ssc
 from jssr.losses.overlap import one_hot, soft_dice
 from jssr.nets.blocks import upsample_to
 from jssr.nets.pyramid import Pyramid

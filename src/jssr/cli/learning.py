@@ -104,7 +104,7 @@ class BenchmarkOptions(Options):
         typer.Option(
             "--peer",
             "--tool",
-            help="discrete (discrete:mind, discrete:macmind: with another descriptor), elastix, affine, syn-mi, "
+            help="discrete (discrete:DESCRIPTOR: with another one), elastix, affine, syn-mi, "
             "syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
             metavar="NAME",
         ),

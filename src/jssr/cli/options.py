@@ -7,14 +7,22 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+
+from jssr.losses.descriptors import DESCRIPTORS
 
 __all__ = [
     "Alignment", "Checkpoint", "Choice", "Compute", "Deterministic", "Device", "Options", "Out", "Override", "Refine",
     "Rigid", "Saving", "Threads", "command",
 ]  # fmt: skip
+
+
+if TYPE_CHECKING:
+    DescriptorName = str
+else:
+    DescriptorName = Literal[tuple(DESCRIPTORS)]
 
 
 class Options:
@@ -114,7 +122,7 @@ class Alignment(Choice):
 
     refine: Refine = None
     descriptor: Annotated[
-        Literal["mind-ssc", "mind", "macmind"] | None,
+        DescriptorName | None,
         typer.Option("--descriptor", help="What these compare, and discrete searches with; by default the recipe's."),
     ] = None
     rigid: Rigid = True

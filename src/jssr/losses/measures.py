@@ -10,12 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from jssr.losses.bins import Bins
-from jssr.losses.descriptors import MacMIND, mind_ssc
+from jssr.losses.mind import MacMIND, mind_ssc
 from jssr.losses.similarity import lncc, masked_mean, mutual_information
 
-__all__ = ["Measure", "measure_of"]
-
-SIMILARITIES = ("macmind", "mind", "mi", "ncc")
+__all__ = ["SIMILARITIES", "Measure", "Similarity", "measure_of"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,27 @@ class Measure:
         return self.apart(self.describe(a), self.describe(b), mask, level)
 
 
+@dataclass(frozen=True)
+class Similarity:
+    """One similarity that a recipe can choose.
+
+    Attributes:
+        key: what recipes call it.
+        meaning: one sentence.
+        make: its settings to a measure; `settings` says whether it takes any.
+    """
+
+    key: str
+    meaning: str
+    make: Callable[[Mapping[str, Any]], Measure]
+    settings: bool = False
+
+
 def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Measure:
     """How unlike two images are, by name.
 
     Args:
-        similarity: "macmind", "mind" (MIND-SSC), "mi" (mutual information) or "ncc" (LapIRN's own windows).
+        similarity: a key of `SIMILARITIES`.
         settings: of "macmind": `MacMIND`'s arguments, "bins" being those of `Bins`. The descriptors' squares are
             averaged over their channels.
 
@@ -49,17 +63,11 @@ def measure_of(similarity: str, settings: Mapping[str, Any] | None = None) -> Me
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; there are {', '.join(SIMILARITIES)}")
-    if similarity == "macmind":
-        numbers = dict(settings or {})
-        if "weights" in numbers:
-            numbers["weights"] = tuple(numbers["weights"])
-        mac = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
-        return Measure(mac.similarity, partial(_macmind, mac))
-    if settings:
-        raise ValueError(
-            f"{similarity} takes no settings (--set network.options.settings={{}}), got {', '.join(settings)}"
-        )
-    return {"mind": Measure(mind_ssc, _mind), "mi": Measure(_itself, _mi), "ncc": Measure(_itself, _ncc)}[similarity]
+    entry = SIMILARITIES[similarity]
+    if settings and not entry.settings:
+        names = ", ".join(settings)
+        raise ValueError(f"{similarity} takes no settings (--set network.options.settings={{}}), got {names}")
+    return entry.make(settings or {})
 
 
 # Functions of the module, not of the call: a system goes to other processes whole.
@@ -83,3 +91,26 @@ def _mi(a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
 
 def _ncc(a: Tensor, b: Tensor, mask: Tensor | None, level: int) -> Tensor:
     return lncc(a, b, mask, size=2 * level + 1)
+
+
+def _of_macmind(settings: Mapping[str, Any]) -> Measure:
+    numbers = dict(settings)
+    if "weights" in numbers:
+        numbers["weights"] = tuple(numbers["weights"])
+    mac = MacMIND(**{**numbers, "bins": Bins(**numbers.get("bins", {}))})
+    return Measure(mac.similarity, partial(_macmind, mac))
+
+
+_ENTRIES = (
+    Similarity("macmind", "Mean squared difference of macMIND (Zhou et al. 2023), by its settings.", _of_macmind, True),
+    Similarity(
+        "mind", "Mean squared difference of MIND-SSC (Heinrich et al. 2013).", lambda _: Measure(mind_ssc, _mind)
+    ),
+    Similarity("mi", "Mutual information (Wells et al. 1996), negated.", lambda _: Measure(_itself, _mi)),
+    Similarity(
+        "ncc", "1 - squared local cross-correlation, in windows of 3, 5 and 7 voxels.", lambda _: Measure(_itself, _ncc)
+    ),
+)
+
+SIMILARITIES: dict[str, Similarity] = {entry.key: entry for entry in _ENTRIES}
+"""What a recipe can choose from. A new one is an entry and a test."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jssr.core.precision import full_precision
 from jssr.errors import TrainingError
-from jssr.losses.descriptors import mind
+from jssr.losses.mind import mind
 
 __all__ = ["VGG16", "perceptual_distance"]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from jssr.errors import requires
+from jssr.losses.similarity import ssim_map
 
 __all__ = ["mutual_information", "structural_similarity"]
 
@@ -32,21 +32,14 @@ def mutual_information(a: ArrayLike, b: ArrayLike, bins: int = BINS) -> float:
 def structural_similarity(a: Tensor, b: Tensor, inside: Tensor) -> float:
     """Mean SSIM of windows of 7 voxels that lie inside entirely; nan where there is none.
 
-    macJNet's equation (2) is printed with sums where the standard (Wang et al. 2004) has products. MONAI has those.
+    macJNet's equation (2) is printed with sums where the standard (Wang et al. 2004) has products, as here.
 
     Args:
         a, b: (1, 1, *spatial) in -1..1.
         inside: the same shape, bool: where both have data.
     """
-    requires("train", "monai")
-    from monai.metrics.regression import compute_ssim_and_cs  # MONAI takes seconds to import
-
-    dims = a.ndim - 2
-    size = tuple(min(WINDOW, s) for s in a.shape[2:])
-    values, _ = compute_ssim_and_cs(
-        (a + 1) / 2, (b + 1) / 2, dims, kernel_size=size, kernel_sigma=(1.5,) * dims, data_range=1.0,
-        kernel_type="uniform",
-    )  # fmt: skip
-    pool = torch.nn.functional.max_pool3d if dims == 3 else torch.nn.functional.max_pool2d
+    size = [min(WINDOW, s) for s in a.shape[2:]]
+    values = ssim_map(a, b, [torch.full((s,), 1 / s) for s in size])
+    pool = torch.nn.functional.max_pool3d if a.ndim == 5 else torch.nn.functional.max_pool2d
     full = pool((~inside).float(), size, stride=1) == 0
     return float(values[full].mean()) if bool(full.any()) else math.nan

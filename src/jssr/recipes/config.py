@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from jssr.core.grid import dims_in_words
 from jssr.errors import nearest
+from jssr.losses.descriptors import descriptor_of
 from jssr.recipes.augmentation import Augment, Deform
 
 __all__ = ["Inference", "Network", "Preprocessing", "Recipe", "Stage", "Training"]
@@ -218,9 +219,14 @@ class Inference(_Model):
     """
 
     refine: int = Field(default=0, ge=0)
-    descriptor: Literal["mind-ssc", "mind", "macmind"] = "mind-ssc"
+    descriptor: str = "mind-ssc"
     one_piece: tuple[str, ...] = ()
     two_pieces: tuple[str, ...] = ()
+
+    @field_validator("descriptor")
+    @classmethod
+    def _known(cls, key: str) -> str:
+        return descriptor_of(key).key
 
 
 class Recipe(_Model):

@@ -19,8 +19,9 @@ from jssr.core.adam import Adam
 from jssr.core.grid import Grid
 from jssr.core.precision import full_precision
 from jssr.core.transform import Displacement
-from jssr.losses.descriptors import DESCRIPTORS, described
+from jssr.losses.descriptors import descriptor_of
 from jssr.losses.features import FeatureDistance
+from jssr.losses.mind import described
 from jssr.losses.similarity import box_mean
 from jssr.losses.smoothness import diffusion
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
@@ -81,7 +82,7 @@ def optimisation_features(moving: Tensor, fixed: Tensor, descriptor: str = "mind
         moving, fixed: (1, 1, *spatial) in -1..1, in their own contrasts.
         descriptor: of `DESCRIPTORS`.
     """
-    describe = DESCRIPTORS[descriptor]
+    describe = descriptor_of(descriptor)
     return [_weighed(describe(moving), describe(fixed))]
 
 

@@ -15,7 +15,7 @@ import torch
 from jssr.core.hardware import choose_precision
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CheckpointError, JssrError
-from jssr.losses.descriptors import DESCRIPTORS
+from jssr.losses.descriptors import descriptor_of
 from jssr.preprocessing.modality import modality_of
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
@@ -100,8 +100,7 @@ class Model:
         Raises:
             JssrError: it does not.
         """
-        if n == 2 and self.recipe.inference.descriptor == "macmind":
-            raise JssrError("macMIND describes 3D images; for radiographs there are mind-ssc and mind")
+        descriptor_of(self.recipe.inference.descriptor).check(n)
 
     def exchanged(self, fixed: Modality, moving: Modality) -> tuple[str, ...]:
         """A warning where a system of two modalities gets them in other places than it was trained on."""
@@ -191,8 +190,8 @@ def load_model(
         CheckpointError: no such file, a damaged one, one of another system, or none that ships.
         JssrError: a device that this machine does not have.
     """
-    if descriptor is not None and descriptor not in DESCRIPTORS:
-        raise ValueError(f"unknown descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
+    if descriptor is not None:
+        descriptor_of(descriptor)
     if isinstance(checkpoint, Model):
         return replace(checkpoint, recipe=_comparing(checkpoint.recipe, descriptor)) if descriptor else checkpoint
     if system in UNTRAINED:

@@ -31,7 +31,8 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.affine_search import affine_field, best_affine
 from jssr.core.precision import full_precision
-from jssr.losses.descriptors import DESCRIPTORS, described
+from jssr.losses.descriptors import descriptor_of
+from jssr.losses.mind import described
 from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
 from jssr.systems.base import Alignment, Batch, System, Terms
@@ -99,7 +100,7 @@ class Discrete(System):
     ) -> None:
         super().__init__()
         self.levels_2d = tuple(levels_2d)
-        self.levels, self.pool, self.describe = tuple(levels), pool, DESCRIPTORS[descriptor]
+        self.levels, self.pool, self.describe = tuple(levels), pool, descriptor_of(descriptor)
 
     def losses(self, batch: Batch, group: str) -> Terms:
         """None."""

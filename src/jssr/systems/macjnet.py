@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.errors import requires
-from jssr.losses.descriptors import DESCRIPTORS, described
+from jssr.losses.descriptors import DESCRIPTORS
 from jssr.losses.measures import Measure, measure_of
+from jssr.losses.mind import described
 from jssr.losses.overlap import one_hot, soft_dice
 from jssr.losses.smoothness import diffusion
 from jssr.nets.lapirn import LEVELS, make_levels
@@ -248,7 +249,7 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if not isinstance(carried, bool):
         raise ValueError(f"carried is true or false, not {carried!r}")
     measure = measure_of(**numbers)
-    compared = None if name is None else DESCRIPTORS[name]
+    compared: Callable[[Tensor], Tensor] | None = None if name is None else DESCRIPTORS[name]
     if name == numbers["similarity"] == "macmind":
         compared = measure.describe  # with its settings
     levels = make_levels(networks, shown=27 if name else 0, attention=True) if named else ()
