@@ -17,7 +17,7 @@ from jssr.io.cohort import Cohort
 from jssr.metrics.overlap import dice
 from jssr.recipes.load import build_system, load_recipe
 from jssr.systems.base import Batch
-from jssr.training.pairs import PairSource
+from jssr.training.pairs import PairDataset
 
 STRUCTURES = ("bladder", "prostate", "rectum")
 STEPS, RATE = 150, 0.05
@@ -35,15 +35,8 @@ def main(folder: Path, pairs: int = 3) -> None:
     """Print a line for each of the first pairs."""
     recipe = load_recipe("dual-volume-compact")
     system, weights = build_system(recipe), recipe.training.stages[-1].weights
-    source = PairSource(
-        Cohort.load(folder),
-        None,
-        STRUCTURES,
-        recipe.preprocessing.reference_phase,
-        recipe.preprocessing.window,
-        None,
-        moving=recipe.preprocessing.moving,
-    )
+    still = recipe.training.model_copy(update={"augment": None, "patch": None, "in_body": False})
+    source = PairDataset(Cohort.load(folder), None, STRUCTURES, recipe.preprocessing, still)
     for step in range(pairs):
         batch = source.batch(step, frozenset({"pair", "paired", "labels"}))
         assert batch.fixed is not None

@@ -13,7 +13,8 @@ from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.peers import PEERS, Peer
 from jssr.preprocessing.intensity import NO_DATA
-from jssr.training.pairs import PairSource
+from jssr.recipes.config import Preprocessing, Training
+from jssr.training.pairs import PairDataset
 
 pytestmark = pytest.mark.skipif(bool(PEERS["syn-mi"].lacks()), reason="ANTs is not installed")
 GRID = Grid.of((40, 38, 32), (2.0, 2.0, 2.5), (-40.0, -38.0, -40.0))
@@ -71,7 +72,7 @@ def test_paired_scans_lie_on_their_scans_and_look_as_the_others(cohort):
     # It is stored as what it was made of: training reads it right.
     told = json.loads((cohort.root / "prepared.json").read_text())["cases"]["a"]["paired"]
     assert told == {"ct": {"scale": 1000}, "mr": {"scale": None}}
-    source = PairSource(read, None, (), "ct", (-200.0, 200.0), moving="mr")
+    source = PairDataset(read, None, (), Preprocessing(reference_phase="ct", moving="mr"), Training(augment=None))
     batch = source.batch(0, frozenset({"pair", "paired"}))
     assert float(batch.fixed_like.max()) == pytest.approx(0.9, abs=0.05)
     rows = list(csv.DictReader((cohort.root / "paired.csv").open()))

@@ -12,7 +12,7 @@ from PIL import Image
 from jssr.errors import OutputError
 from jssr.report.figures import FIXED_COLOUR, MOVING_COLOUR
 from jssr.systems.base import Alignment, Batch
-from jssr.training.log import Journal, picture, write_picture
+from jssr.training.log import TrainingLog, picture, write_picture
 
 
 def table(folder: Path) -> list[list[str]]:
@@ -22,13 +22,13 @@ def table(folder: Path) -> list[list[str]]:
 
 def test_rows_are_means_since_the_last_one(tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    with Journal(tmp_path, ["main/reg", "main/sup"], steps=3, on_step=lambda *now: seen.append(now)) as journal:
-        journal.add("one", {"main/reg": 1.0}, seconds=0.5)
-        journal.add("one", {"main/reg": 2.0}, seconds=1.5)
-        journal.flush(2, "one")
-        journal.flush(2, "one")  # nothing new, no row
-        journal.add("two", {"main/sup": 0.25}, seconds=4.0)
-        journal.flush(3, "two")
+    with TrainingLog(tmp_path, ["main/reg", "main/sup"], steps=3, on_step=lambda *now: seen.append(now)) as written:
+        written.add("one", {"main/reg": 1.0}, seconds=0.5)
+        written.add("one", {"main/reg": 2.0}, seconds=1.5)
+        written.flush(2, "one")
+        written.flush(2, "one")  # nothing new, no row
+        written.add("two", {"main/sup": 0.25}, seconds=4.0)
+        written.flush(3, "two")
     assert table(tmp_path) == [
         ["step", "stage", "seconds_per_step", "main/reg", "main/sup"],
         ["2", "one", "1", "1.5", ""],
@@ -38,33 +38,33 @@ def test_rows_are_means_since_the_last_one(tmp_path: Path) -> None:
 
 
 def test_resuming_drops_the_rows_that_will_be_written_again(tmp_path: Path) -> None:
-    with Journal(tmp_path, ["a"], steps=9) as journal:
+    with TrainingLog(tmp_path, ["a"], steps=9) as written:
         for step in (2, 4, 6):
-            journal.add("s", {"a": float(step)}, 1.0)
-            journal.flush(step, "s")
+            written.add("s", {"a": float(step)}, 1.0)
+            written.flush(step, "s")
     with (tmp_path / "losses.csv").open("a") as file:
         file.write("8,s,0.")  # cut off by a kill
-    with Journal(tmp_path, ["a"], steps=9, done=4) as journal:
-        journal.add("s", {"a": 7.0}, 1.0)
-        journal.flush(6, "s")
+    with TrainingLog(tmp_path, ["a"], steps=9, done=4) as written:
+        written.add("s", {"a": 7.0}, 1.0)
+        written.flush(6, "s")
     assert [row[0] + ":" + row[3] for row in table(tmp_path)[1:]] == ["2:2", "4:4", "6:7"]
 
 
 def test_a_new_run_begins_a_new_table(tmp_path: Path) -> None:
     (tmp_path / "losses.csv").write_text("step,stage\n1,old\n")
-    with Journal(tmp_path, ["a"], steps=1):
+    with TrainingLog(tmp_path, ["a"], steps=1):
         pass
     assert len(table(tmp_path)) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    with Journal(tmp_path, ["a"], steps=1) as journal:
-        journal.path.unlink()
-        journal.path.symlink_to("/dev/full")
-        journal.add("s", {"a": 1.0}, 1.0)
+    with TrainingLog(tmp_path, ["a"], steps=1) as written:
+        written.path.unlink()
+        written.path.symlink_to("/dev/full")
+        written.add("s", {"a": 1.0}, 1.0)
         with pytest.raises(OutputError, match=r"losses\.csv: cannot be written \(No space left"):
-            journal.flush(1, "s")
+            written.flush(1, "s")
 
 
 def pair(*shape: int) -> Batch:

@@ -20,7 +20,7 @@ from jssr.errors import Interrupted, OutputError, TrainingError
 from jssr.recipes.config import Recipe
 from jssr.recipes.weights import load_system
 from jssr.systems.base import Batch
-from jssr.training.loop import train
+from jssr.training.loop import RunOptions, train
 
 pytestmark = pytest.mark.usefixtures("toy")
 STEPS = 14
@@ -32,8 +32,9 @@ def make(settings: Recipe) -> Toy:
 
 def run(out: Path, settings: Recipe | None = None, source: object | None = None, **more: object) -> Toy:
     settings = settings or recipe()
-    more = {"accelerator": "cpu", "deterministic": True, **more}
-    return train(settings, make(settings), source or Blobs(), out, **more)  # type: ignore[arg-type, return-value]
+    called = {name: more.pop(name) for name in ("data", "on_step", "on_picture") if name in more}
+    options = RunOptions(**{"accelerator": "cpu", "deterministic": True, **more})  # type: ignore[arg-type]
+    return train(settings, make(settings), source or Blobs(), out, options, **called)  # type: ignore[arg-type, return-value]
 
 
 def same(first: Path, second: Path) -> None:
@@ -122,7 +123,7 @@ def script(folder: Path, body: str) -> list[str]:
         import torch
         torch.set_num_threads(1)
         from toy_system import Blobs, build, recipe
-        from jssr.training.loop import train
+        from jssr.training.loop import RunOptions, train
         out = Path(sys.argv[1])
     """
     path = folder / "script.py"
@@ -139,7 +140,7 @@ def test_resumed_after_sigkill_is_uninterrupted_to_the_bit(tmp_path: Path) -> No
                 return super().batch(step, need)
         settings = recipe()
         train(settings, build(settings.network.networks, {}, 2), Killed(), out,
-              accelerator="cpu", deterministic=True)
+              options=RunOptions(accelerator="cpu", deterministic=True))
     """
     command = [*script(tmp_path, body), str(tmp_path / "killed")]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
@@ -158,7 +159,7 @@ def test_two_processes_end_with_the_same_weights_as_one_with_both_batches(tmp_pa
         if rank:
             with torch.no_grad():
                 for p in system.parameters(): p.add_(1.0)  # the first process's weights must win
-        train(settings, system, Blobs(), out, devices=2, accelerator="cpu", deterministic=True)
+        train(settings, system, Blobs(), out, options=RunOptions(devices=2, accelerator="cpu", deterministic=True))
         from safetensors.torch import save_file
         tensors = {name: value.contiguous() for name, value in system.state_dict().items()}
         save_file(tensors, out / f"rank{rank}.safetensors")
@@ -288,7 +289,7 @@ def test_nan_stops_with_term_and_step_and_keeps_the_state(tmp_path: Path) -> Non
     with pytest.raises(
         TrainingError, match="step 8, stage align, optimiser group main: the loss term reg is not finite"
     ):
-        train(settings, system, Blobs(), tmp_path / "run", accelerator="cpu")
+        train(settings, system, Blobs(), tmp_path / "run", RunOptions(accelerator="cpu"))
     said = json.loads((tmp_path / "run" / "warnings.json").read_text())
     assert [(warning["kind"], warning["step"]) for warning in said] == [("nan", 8)]
     state = load_file(tmp_path / "run" / "checkpoint" / "weights.safetensors")

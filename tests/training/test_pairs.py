@@ -13,7 +13,8 @@ from jssr.errors import CohortError, GeometryError, ImageError, TrainingError
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
 from jssr.recipes.augmentation import Augment
-from jssr.training.pairs import PairSource
+from jssr.recipes.config import Preprocessing, Training
+from jssr.training.pairs import PairDataset
 
 WINDOW = (-200.0, 200.0)
 SHAPE = (20, 18, 10)
@@ -64,14 +65,13 @@ def supervised(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     return _cohort(tmp_path_factory.mktemp("supervised"), 1, ("venous",))
 
 
-def _source(cohort: Cohort, supervised: Cohort | None = None, **options: object) -> PairSource:
-    settings: dict[str, object] = {
-        "structures": ["liver", "spleen"],
-        "reference_phase": "venous",
-        "window": WINDOW,
-        **options,
-    }
-    return PairSource(cohort, supervised, **settings)  # type: ignore[arg-type]
+def _source(cohort: Cohort, supervised: Cohort | None = None, **changes: object) -> PairDataset:
+    """A dataset of the liver and the spleen; changes by their key, of preprocessing, training or the dataset."""
+    given = {"reference_phase": "venous", "window": WINDOW, "augment": None, **changes}
+    structures = given.pop("structures", ["liver", "spleen"])
+    models = [{k: given.pop(k) for k in list(given) if k in model.model_fields} for model in (Preprocessing, Training)]
+    preprocessing, training = Preprocessing(**models[0]), Training(**models[1])  # type: ignore[arg-type]
+    return PairDataset(cohort, supervised, structures, preprocessing, training, **given)  # type: ignore[arg-type]
 
 
 def _hu(image: torch.Tensor) -> int:

@@ -7,7 +7,7 @@ import torch
 from toy_system import Blobs, recipe
 
 from jssr.systems.base import Batch
-from jssr.training.prefetch import Feed
+from jssr.training.prefetch import Prefetcher
 
 CPU = torch.device("cpu")
 SEGMENT, ALIGN, JOINT = recipe().training.stages
@@ -17,22 +17,22 @@ def test_every_process_draws_batches_of_its_own() -> None:
     drawn = []
     for rank in (0, 1):
         source = Blobs()
-        list(Feed(source, accumulate=3, rank=rank, world=2, device=CPU).over([(0, ALIGN), (1, ALIGN)]))
+        list(Prefetcher(source, accumulate=3, rank=rank, world=2, device=CPU).over([(0, ALIGN), (1, ALIGN)]))
         drawn.append(source.asked)
     assert drawn == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
 
 
 def test_batches_bring_what_the_stage_needs() -> None:
-    feed = Feed(Blobs(), accumulate=1, rank=0, world=1, device=CPU)
-    batches = [batches[0] for _, _, batches in feed.over([(0, SEGMENT), (1, ALIGN), (2, JOINT)])]
+    prefetcher = Prefetcher(Blobs(), accumulate=1, rank=0, world=1, device=CPU)
+    batches = [batches[0] for _, _, batches in prefetcher.over([(0, SEGMENT), (1, ALIGN), (2, JOINT)])]
     assert [batch.fixed is not None for batch in batches] == [False, True, True]
     assert [batch.supervised is not None for batch in batches] == [True, False, True]
 
 
 def test_threads_keep_the_order() -> None:
     plan = [(step, ALIGN) for step in range(9)]
-    here = Feed(Blobs(), accumulate=2, rank=0, world=1, device=CPU).over(plan)
-    ahead = Feed(Blobs(), accumulate=2, rank=0, world=1, device=CPU, workers=3).over(plan)
+    here = Prefetcher(Blobs(), accumulate=2, rank=0, world=1, device=CPU).over(plan)
+    ahead = Prefetcher(Blobs(), accumulate=2, rank=0, world=1, device=CPU, workers=3).over(plan)
     for (step, _, one), (other, _, two) in zip(here, ahead, strict=True):
         assert step == other
         for a, b in zip(one, two, strict=True):
@@ -48,7 +48,7 @@ def test_an_error_in_a_thread_reaches_the_loop_and_ends_the_threads() -> None:
 
     seen = []
     with pytest.raises(OSError, match="disc gone"):
-        for step, _, _ in Feed(Broken(), 1, 0, 1, CPU, workers=2).over((step, ALIGN) for step in range(9)):
+        for step, _, _ in Prefetcher(Broken(), 1, 0, 1, CPU, workers=2).over((step, ALIGN) for step in range(9)):
             seen.append(step)
     assert seen == [0, 1, 2, 3]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]

@@ -12,9 +12,10 @@ from jssr.io.cohort import Cohort
 from jssr.io.images import read_image, write_image
 from jssr.preprocessing.modality import modality_of
 from jssr.recipes.augmentation import Augment, Deform
+from jssr.recipes.config import Training
 from jssr.recipes.load import load_recipe
-from jssr.training.sources import source_of
-from jssr.training.synthetic import MadePairs
+from jssr.training.sources import dataset_of
+from jssr.training.synthetic import DeformedPairs
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,9 @@ def cohort(tmp_path_factory):
 
 
 def source(cohort, **changes):
-    given = {"deform": Deform(), "batch": 2, "seed": 3, "augment": Augment(), **changes}
-    return MadePairs(cohort, ("lungs",), (-200, 200), **given)
+    given = {"deform": Deform(), "batch": 2, "seed": 3, **changes}
+    other = {key: given.pop(key) for key in ("split", "cache_gb") if key in given}
+    return DeformedPairs(cohort, ("lungs",), (-200, 200), Training(**given), **other)
 
 
 def test_radiographs_are_prepared_onto_one_square_grid(cohort):
@@ -126,10 +128,10 @@ def test_masks_as_pictures_of_radiographs_with_a_spacing(tmp_path):
 def test_what_was_prepared_for_another_recipe_is_refused(cohort):
     plan = load_recipe("jrsnet-compact")
     with pytest.raises(TrainingError, match="works on 128 pixels"):
-        source_of(plan, cohort, None, 1.0)
+        dataset_of(plan, cohort, None, 1.0)
     with pytest.raises(TrainingError, match="holds 2D images"):
-        source_of(load_recipe("jssr-compact"), cohort, None, 1.0)
-    assert isinstance(source_of(plan.changed(preprocessing={"pixels": 64}), cohort, None, 1.0), MadePairs)
+        dataset_of(load_recipe("jssr-compact"), cohort, None, 1.0)
+    assert isinstance(dataset_of(plan.changed(preprocessing={"pixels": 64}), cohort, None, 1.0), DeformedPairs)
     with pytest.raises(CohortError, match="this recipe is for 3D images"):
         prepare(Cohort.load(cohort.root.parent), cohort.root.parent / "x", PrepareOptions(1.0, dims=(3,), workers=1))
 

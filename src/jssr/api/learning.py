@@ -26,7 +26,7 @@ from jssr.systems.base import System
 from jssr.training import loop
 from jssr.training.checkpoint import has_state
 from jssr.training.initial_weights import begun, start_from
-from jssr.training.sources import source_of
+from jssr.training.sources import dataset_of
 
 __all__ = ["Training", "TrainOptions", "train"]
 
@@ -131,9 +131,9 @@ def train(
     cohort, labelled = cohort_of(data), None if supervised is None else cohort_of(supervised)
     if labelled is None and "supervised" in plan.training.needs:
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
-    source = source_of(plan, cohort, labelled, wanted.pop("cache_gb", 4.0))
-    source.check(plan.training.needs)
-    notes = [seen] if (seen := source.described(plan.training.needs)) else []
+    dataset = dataset_of(plan, cohort, labelled, wanted.pop("cache_gb", 4.0))
+    dataset.check(plan.training.needs)
+    notes = [seen] if (seen := dataset.described(plan.training.needs)) else []
     torch.manual_seed(plan.training.seed)
     system = build_system(plan)
     about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
@@ -141,7 +141,7 @@ def train(
     about |= _begin_with(system, others, plan, notes, folder if resume and has_state(folder / "checkpoint") else None)
     if on_note is not None:
         list(map(on_note, notes))
-    loop.train(plan, system, source, folder, resume=resume, data=about, on_step=on_progress, **wanted)
+    loop.train(plan, system, dataset, folder, loop.RunOptions(resume, **wanted), data=about, on_step=on_progress)
     return Training(folder, tuple(notes))
 
 

@@ -127,6 +127,7 @@ class Training(_Model):
         ema: decay of the averaged weights that are used for inference, e.g. 0.999; None averages nothing.
         patch: shape in voxels; None is the full scan. in_body: patches are centred on the fixed scan's body.
         labelled: share of the labelled training cases whose label maps of pairs training may see.
+        augment: how scans are varied; None takes them as they are, and cuts patches from their middle.
         deform: pairs are made from single images by deforming them; None takes a cohort's pairs.
         monitor_every, log_every, picture_every, checkpoint_every: in steps; 0 is never (a checkpoint is written at
             the end of each stage in any case).
@@ -151,7 +152,7 @@ class Training(_Model):
     patch: tuple[int, ...] | None = None
     in_body: bool = False
     labelled: float = Field(default=1.0, ge=0, le=1)
-    augment: Augment = Augment()
+    augment: Augment | None = Augment()
     deform: Deform | None = None
     log_every: int = Field(default=10, ge=0)
     monitor_every: int = Field(default=200, ge=0)

@@ -1,4 +1,4 @@
-"""What a run leaves for its reader: losses.csv, TensorBoard events and pictures."""
+"""What a run writes for its reader: losses.csv, TensorBoard events and pictures."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from jssr.io.atomic import atomic_path
 from jssr.report import figures
 from jssr.systems.base import Alignment, Batch
 
-__all__ = ["Journal", "OnStep", "picture", "write_picture"]
+__all__ = ["OnStep", "TrainingLog", "picture", "write_picture"]
 
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, str], None]
-"""Called after each step: steps done, all steps, the stage with its last losses."""
+"""Called with the steps done, all steps, and the stage with its latest losses."""
 SHOWN = 3
-"""Losses in these words: what fits a terminal of 80 columns."""
+"""Losses that it is told: what fits a terminal of 80 columns."""
 FIRST_COLUMNS = ("step", "stage", "seconds_per_step")
 
 
-class Journal:
+class TrainingLog:
     """Keeps the means of the figures since the last row and writes them to `losses.csv` and TensorBoard.
 
     Rows of steps after `done` are dropped: a resumed run repeats those steps and writes their rows again.
@@ -54,10 +54,9 @@ class Journal:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         self._sums: dict[str, tuple[float, int]] = {}
         self._steps, self._seconds = 0, 0.0
-        self._done, self._total, self._shown = done, steps, ""
-        self._on_step = on_step
+        self._done, self._all, self._on_step, self._shown = done, steps, on_step, ""
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrainingLog:
         return self
 
     def __exit__(
@@ -74,7 +73,7 @@ class Journal:
         self._seconds += seconds
         self._done += 1
         if self._on_step is not None:
-            self._on_step(self._done, self._total, f"{stage}  {self._shown}".rstrip())
+            self._on_step(self._done, self._all, f"{stage}  {self._shown}".rstrip())
 
     def flush(self, step: int, stage: str) -> None:
         """Write the means since the last flush as the row of `step`; nothing where there were no steps.

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -30,13 +31,13 @@ from jssr.recipes.load import recipe_from
 from jssr.recipes.weights import save_weights
 from jssr.systems.base import Batch, System
 from jssr.training import checkpoint
-from jssr.training.log import Journal, OnStep, picture, write_picture
+from jssr.training.log import OnStep, TrainingLog, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
 from jssr.training.optimisers import Average, make_optimiser
-from jssr.training.prefetch import Feed, Source
+from jssr.training.prefetch import Dataset, Prefetcher
 from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 
-__all__ = ["train"]
+__all__ = ["RunOptions", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -50,36 +51,47 @@ MAY_CHANGE = {
 OnPicture = Callable[[int, System, Path], None]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """On what a training runs: nothing here changes what it yields.
+
+    Attributes:
+        resume: continue from `out/checkpoint`, or begin where there is none.
+        devices: processes, one per device; above 1 the calling script is started again for each (as torchrun does).
+        accelerator: their kind.
+        deterministic: only algorithms that give the same bits each time. On a CPU all have one; on a GPU torch warns
+            of those that have none.
+        workers: threads that make batches ahead; None is 0 on a CPU, whose cores are busy anyway, and 4 elsewhere.
+    """
+
+    resume: bool = False
+    devices: int = 1
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    deterministic: bool = False
+    workers: int | None = None
+
+
 def train(
     recipe: Recipe,
     system: System,
-    source: Source,
+    dataset: Dataset,
     out: Path,
+    options: RunOptions | None = None,
     *,
-    resume: bool = False,
-    devices: int = 1,
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
-    deterministic: bool = False,
-    on_step: OnStep | None = None,
-    workers: int | None = None,
     data: Mapping[str, Any] | None = None,
+    on_step: OnStep | None = None,
     on_picture: OnPicture | None = None,
 ) -> System:
-    """Train a system by a recipe; everything the run leaves lies in `out`.
+    """Train a system by a recipe; everything that the run writes is in `out`.
 
-    Leaves `recipe.json`, `losses.csv`, `tensorboard/`, `pictures/`, `warnings.json` (if any), `checkpoint/` (to resume
+    Writes `recipe.json`, `losses.csv`, `tensorboard/`, `pictures/`, `warnings.json` (if any), `checkpoint/` (to resume
     from) and `weights.safetensors` (to use; the averaged weights where the recipe averages).
 
     Args:
         system: untrained, or with weights to start from. It is trained in place.
-        source: of batches.
-        resume: continue from `out/checkpoint`, or begin where there is none.
-        devices: processes, one per device; above 1 the calling script is started again for each (as torchrun does).
-        deterministic: only algorithms that give the same bits each time. On a CPU all have one; on a GPU torch warns
-            of those that have none.
-        on_step: called after each step, in the first process, as `OnStep` says.
-        workers: threads that make batches ahead; default 0 on a CPU, whose cores are busy anyway, and 4 elsewhere.
+        dataset: of batches.
         data: plain words on the training data for the checkpoint's header.
+        on_step: called after each step with the steps done, all steps, and the stage with its latest losses.
         on_picture: called as (step, system, folder) in place of writing the standard picture of the first pair.
 
     Returns:
@@ -92,17 +104,18 @@ def train(
         CheckpointError: the state to resume from is damaged.
         OutputError: `out` cannot be written.
     """
-    device = device_type(accelerator)
-    fabric, precision = _fabric(recipe, accelerator, devices)
+    options = options or RunOptions()
+    device = device_type(options.accelerator)
+    fabric, precision = _fabric(recipe, options.accelerator, options.devices)
     fabric.launch()
-    with _algorithms(deterministic, strict=device == "cpu"):
+    with _algorithms(options.deterministic, strict=device == "cpu"):
         run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
-        run.on_picture = on_picture
-        feed_workers = workers if workers is not None else (0 if device == "cpu" else 4)
+        run.on_picture, run.on_step = on_picture, on_step
+        workers = options.workers if options.workers is not None else (0 if device == "cpu" else 4)
         accumulate = recipe.training.accumulate
-        feed = Feed(source, accumulate, fabric.global_rank, fabric.world_size, fabric.device, feed_workers)
-        run.begin(resume)
-        run.play(feed, on_step)
+        batches = Prefetcher(dataset, accumulate, fabric.global_rank, fabric.world_size, fabric.device, workers)
+        run.begin(options.resume)
+        run.play(batches)
     return run.end()
 
 
@@ -124,7 +137,8 @@ class _Run:
         self.average = None if recipe.training.ema is None else Average(system, recipe.training.ema)
         self.stepper = Stepper(fabric, recipe.training, system, make_optimiser(recipe.training, system), self.average)
         self.monitor = Monitor(self.out / "warnings.json")
-        self.journal: Journal | None = None
+        self.log: TrainingLog | None = None
+        self.on_step: OnStep | None = None
         self.on_picture: OnPicture | None = None
         self.state = checkpoint.State(step=0)
         self.info = dict(info)
@@ -174,34 +188,36 @@ class _Run:
 
     # The loop
 
-    def play(self, feed: Feed, on_step: OnStep | None) -> None:
+    def play(self, prefetcher: Prefetcher) -> None:
         """Make all steps that are left."""
         first = self.fabric.is_global_zero
         recipe, started = self.recipe, self.state.step
-        journal = Journal(self.out, self.figures, recipe.training.steps, started, on_step) if first else None
-        self.journal = journal
+        written = None
+        if first:
+            written = TrainingLog(self.out, self.figures, recipe.training.steps, started, self.on_step)
+        self.log = written
         alone = self.fabric.world_size == 1  # several processes would not stop at the same step
-        with journal or nullcontext(), _stoppable(alone) as stopped:
+        with written or nullcontext(), _stoppable(alone) as stopped:
             since = time.perf_counter()
-            for step, stage, batches in feed.over(_plan(recipe, started)):
-                figures = self.turn(step, stage, batches)
+            for step, stage, batches in prefetcher.over(_plan(recipe, started)):
+                figures = self.step(step, stage, batches)
                 now = time.perf_counter()
                 self.state.step, self.state.seconds = step + 1, self.state.seconds + now - since
-                if journal is not None:
-                    journal.add(stage.name, figures, now - since)
+                if written is not None:
+                    written.add(stage.name, figures, now - since)
                     self.look_after(stage, batches[0], stopped())
                 if stopped():
                     raise Interrupted(f"{self.out}: stopped after step {step + 1} and saved; resume to continue")
                 since = time.perf_counter()
         self.fabric.barrier()
 
-    def turn(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
-        """Play a step; the run's warnings tell how it ended, if it did."""
+    def step(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
+        """Make a step. One that is not finite is noted among the run's warnings."""
         try:
             return self.stepper.step(step, stage, batches)
         except NotFinite as error:
             if self.fabric.is_global_zero:
-                self.monitor.say("nan", step + 1, str(error))
+                self.monitor.warn("nan", step + 1, str(error))
             raise
 
     # What is written on the way, by the first process
@@ -209,20 +225,20 @@ class _Run:
     def look_after(self, stage: Stage, batch: Batch, stopped: bool) -> None:
         """Log, watch, draw and save after a step, each where it is due."""
         recipe, done = self.recipe, self.state.step
-        assert self.journal is not None
+        assert self.log is not None
         save = (
             stopped
             or _due(recipe.training.checkpoint_every, done)
             or done == recipe.training.first_step(stage) + stage.steps
         )
         if save or _due(recipe.training.log_every, done):
-            self.journal.flush(done, stage.name)
+            self.log.flush(done, stage.name)
         batch.memo.clear()
         if _due(recipe.training.monitor_every, done):
             with self._as_used():
                 found = inspect(self.system, batch, _trained(recipe, stage))
             self.monitor.update(done, found)
-            self.journal.scalars(done, {f"monitor/{name}": value for name, value in found.items()})
+            self.log.scalars(done, {f"monitor/{name}": value for name, value in found.items()})
         if _due(recipe.training.picture_every, done):
             self.draw(batch)
         if save:
@@ -237,8 +253,8 @@ class _Run:
             elif batch.moving is not None and batch.fixed is not None:
                 image = picture(batch, look(self.system, batch))
                 write_picture(image, folder / f"step_{self.state.step:07d}.png")
-                assert self.journal is not None
-                self.journal.show(self.state.step, image)
+                assert self.log is not None
+                self.log.show(self.state.step, image)
 
     def save(self) -> None:
         """Write the state to resume from, then the weights to use."""

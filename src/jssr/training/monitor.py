@@ -157,9 +157,9 @@ class Monitor:
         self._streak = {kind: self._streak.get(kind, 0) + 1 for kind in now}
         for kind, message in now.items():
             if kind == "nan" or self._streak[kind] >= self.patience:
-                self.say(kind, step, message)
+                self.warn(kind, step, message)
 
-    def say(self, kind: str, step: int, message: str) -> None:
+    def warn(self, kind: str, step: int, message: str) -> None:
         """Log a warning and record it, unless one of its kind has been said."""
         if any(warning["kind"] == kind for warning in self.warnings):
             return

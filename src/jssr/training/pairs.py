@@ -17,14 +17,13 @@ from jssr.cohorts.prepared import check_paired
 from jssr.errors import CohortError, GeometryError, TrainingError
 from jssr.io.cohort import Case, Cohort, Split, cases_of_split
 from jssr.io.images import read_grid
-from jssr.preprocessing.intensity import Window
-from jssr.recipes.augmentation import Augment
+from jssr.recipes.config import Preprocessing, Training
 from jssr.systems.base import Batch
 from jssr.training.augment import Scan, augment_pair, augment_single
-from jssr.training.cache import Shelf
+from jssr.training.cache import ScanCache
 from jssr.training.draws import generator_of, whose_turn
 
-__all__ = ["Example", "PairSource"]
+__all__ = ["Example", "PairDataset"]
 
 NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
 _MULTIPLE = 16
@@ -43,26 +42,20 @@ class Example:
     fixed: str
 
 
-class PairSource:
+class PairDataset:
     """Where training gets its batches.
 
     Args:
         cohort: prepared; the pairs.
         supervised: prepared labelled scans of another population; None where no stage needs them.
         structures: names of the classes 1, 2, ... of all label maps.
-        reference_phase: the phase that is fixed; None draws any ordered pair of a case's phases.
-        moving: the phase that is moved; None takes any but the reference phase.
-        window: HU that become -1..1.
-        patch: shape that every scan is cropped and padded to; None pads to the next multiple of 16.
-        in_body: a patch's middle is a random voxel of the fixed scan's body, so that it may reach beyond the scan;
-            otherwise patches lie inside the scan.
-        batch: pairs in a batch, and as many supervised scans.
-        seed: of everything that is drawn.
-        augment: how; None leaves the scans alone and crops their middle.
-        split: which cases of the cohort. A cohort without splits is used whole. Supervised scans are of "train" then.
+        preprocessing: which phase is fixed and which is moved, and the intensity window.
+        training: patches, size of a batch, seed, augmentation, and the share of the label maps that is seen: one case
+            at least unless it is 0. The seed decides which, and a larger share holds all of a smaller one. A patch is
+            inside the scan; with `in_body` its middle is a random voxel of the fixed scan's body, so that it may reach
+            beyond the scan. Without a patch scans are padded to the next multiple of 16.
+        split: which cases of the cohort. A cohort without splits is used as a whole. Supervised scans are of "train".
         cache_gb: memory for prepared scans of both cohorts together.
-        labelled: share of the split's labelled cases whose label maps of pairs are seen, one at least unless it is 0;
-            which, the seed decides, and a larger share holds all of a smaller one.
 
     Raises:
         CohortError: unknown reference phase or structure.
@@ -74,37 +67,26 @@ class PairSource:
         cohort: Cohort,
         supervised: Cohort | None,
         structures: Sequence[str],
-        reference_phase: str | None,
-        window: Window,
-        patch: Sequence[int] | None = None,
-        batch: int = 1,
-        seed: int = 0,
-        augment: Augment | None = None,
+        preprocessing: Preprocessing,
+        training: Training,
         split: Split = "train",
         cache_gb: float = 4.0,
-        labelled: float = 1.0,
-        moving: str | None = None,
-        in_body: bool = False,
     ) -> None:
+        reference_phase, moving, window = preprocessing.reference_phase, preprocessing.moving, preprocessing.window
+        self.reference_phase, self.moving, self.patch = reference_phase, moving, training.patch
+        self.size, self.seed, self.augment, self.in_body = (
+            training.batch, training.seed, training.augment, training.in_body,
+        )  # fmt: skip
         try:
             cohort.check_phases(*(phase for phase in (reference_phase, moving) if phase is not None))
         except CohortError as error:
             raise CohortError(
                 f"{error}; name them with --set preprocessing.reference_phase=PHASE, --set preprocessing.moving=PHASE"
             ) from None
-        self.patch = None if patch is None else tuple(int(s) for s in patch)
-        self.reference_phase, self.moving, self.size, self.seed, self.augment = (
-            reference_phase,
-            moving,
-            batch,
-            seed,
-            augment,
-        )
-        self.in_body = in_body
         room = int(cache_gb * 2**30 / (1 if supervised is None else 2))
         # Pairs without labels need no names: structures are looked up only where the cohort has label maps.
         named = any(case.labels for case in cohort.cases)
-        self.shelf = Shelf(cohort, window, structures if named else (), room)
+        self.scans = ScanCache(cohort, window, structures if named else (), room)
         self.cases = [c for c in cases_of_split(cohort, split) if self._choices(c)]
         if moving is not None:
             lacking = [c.id for c in cases_of_split(cohort, split) if not {reference_phase, moving} <= set(c.images)]
@@ -117,10 +99,10 @@ class PairSource:
             raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
         self.hidden: frozenset[str] = frozenset()
         taught = [case.id for case in self.cases if self._taught(case)]
-        order = torch.randperm(len(taught), generator=generator_of(seed, 5)).tolist()
-        seen = max(round(labelled * len(taught)), 1 if labelled else 0)
+        order = torch.randperm(len(taught), generator=generator_of(self.seed, 5)).tolist()
+        seen = max(round(training.labelled * len(taught)), 1 if training.labelled else 0)
         self.hidden = frozenset(taught[k] for k in order[seen:])
-        self.labelled_shelf = None if supervised is None else Shelf(supervised, window, structures, room)
+        self.labelled_scans = None if supervised is None else ScanCache(supervised, window, structures, room)
         cases = [] if supervised is None else cases_of_split(supervised, "train")
         self.labelled = [(c, phase) for c in cases for phase in c.images if phase in c.labels]
         if supervised is not None and not self.labelled:
@@ -159,12 +141,12 @@ class PairSource:
             ImageError, GeometryError: a counterpart that cannot be read, or lies elsewhere than its scan.
         """
         needs = set(needs)
-        if "supervised" in needs and self.labelled_shelf is None:
+        if "supervised" in needs and self.labelled_scans is None:
             raise TrainingError("this recipe learns from labelled scans; name a cohort of them with --supervised")
         unpaired = [c.id for c in self.cases if any(set(pair) - set(c.paired) for pair in self._choices(c))]
         if "paired" in needs and unpaired:
             raise TrainingError(
-                f"{self.shelf.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
+                f"{self.scans.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
         if "paired" in needs:
@@ -177,7 +159,7 @@ class PairSource:
                 else "no training case has them"
             )
             raise TrainingError(
-                f"{self.shelf.cohort.root}: this recipe learns from label maps of both scans of a pair; {why}"
+                f"{self.scans.cohort.root}: this recipe learns from label maps of both scans of a pair; {why}"
             )
         if taught:
             self._check_classes(taught)
@@ -191,7 +173,7 @@ class PairSource:
 
     def _check_paireds(self) -> None:
         """Each must lie where its scan does; headers tell."""
-        cohort = self.shelf.cohort
+        cohort = self.scans.cohort
         for case in self.cases:
             for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
                 file = cohort.path(case.paired[phase])
@@ -199,7 +181,7 @@ class PairSource:
 
     def _check_classes(self, taught: Sequence[Case]) -> None:
         """Values of label maps must have names, and each phase's must hold some of the structures."""
-        classes = {value for values in self.shelf.values for value in values}
+        classes = {value for values in self.scans.values for value in values}
         if not classes:
             raise TrainingError(
                 "this recipe learns from label maps and names no structures: --set network.structures='[...]'"
@@ -207,11 +189,11 @@ class PairSource:
         found: dict[str, set[int]] = {}
         for case in taught:
             for phase in dict.fromkeys(phase for pair in self._taught(case) for phase in pair):
-                found.setdefault(phase, set()).update(self.shelf.label_values(case, phase))
+                found.setdefault(phase, set()).update(self.scans.label_values(case, phase))
         for phase, values in found.items():
             if not values & classes:
                 raise TrainingError(
-                    f"{self.shelf.cohort.root}: the label maps of phase {phase} hold none of the recipe's structures; "
+                    f"{self.scans.cohort.root}: the label maps of phase {phase} hold none of the recipe's structures; "
                     "do label_names in cohort.json fit the numbers in the files?"
                 )
 
@@ -228,7 +210,7 @@ class PairSource:
     def example(self, index: int, labels: bool = False) -> Batch:
         """One pair as it is: not augmented, the middle cut out. With its labels where asked for and there."""
         chosen = self.examples[index]
-        case = self.shelf.cohort.case(chosen.case)
+        case = self.scans.cohort.case(chosen.case)
         pair = self._read(case, chosen.moving, chosen.fixed, labels)
         out = Batch()
         self._add(out, [tuple(self._cut(list(pair), None))])
@@ -274,9 +256,9 @@ class PairSource:
         labels = bool(need & {"labels", "labelled"})
         scans = list(self._read(case, moving, fixed, labels))
         if "paired" in need:
-            scans += [self.shelf.counterpart(case, phase) for phase in (moving, fixed)]
+            scans += [self.scans.counterpart(case, phase) for phase in (moving, fixed)]
             if any(scan.image.shape != scans[0].image.shape for scan in scans):
-                raise GeometryError(f"{self.shelf.cohort.root}: a counterpart of case {case.id} lies on another grid")
+                raise GeometryError(f"{self.scans.cohort.root}: a counterpart of case {case.id} lies on another grid")
         if self.augment is None:
             return tuple(self._cut(scans, None))
         # A patch from within a scan is turned with what surrounds it, and cut out then.
@@ -288,10 +270,10 @@ class PairSource:
 
     def _single(self, index: int) -> Scan:
         self.check({"supervised"})
-        assert self.labelled_shelf is not None
+        assert self.labelled_scans is not None
         generator = generator_of(self.seed, 3, index)
         case, phase = self.labelled[whose_turn(self.seed, 4, index, len(self.labelled))]
-        scan = self._cut([self.labelled_shelf.scan(case, phase, True)], generator if self.augment else None)[0]
+        scan = self._cut([self.labelled_scans.scan(case, phase, True)], generator if self.augment else None)[0]
         return augment_single(scan, self.augment, generator) if self.augment else scan
 
     def _taught(self, case: Case) -> list[tuple[str, str]]:
@@ -303,10 +285,10 @@ class PairSource:
     def _read(self, case: Case, moving: str, fixed: str, labels: bool) -> tuple[Scan, Scan]:
         """Both scans; with their label maps if asked for and both have one that may be seen."""
         labels = labels and (moving, fixed) in self._taught(case)
-        a, b = self.shelf.scan(case, moving, labels), self.shelf.scan(case, fixed, labels)
+        a, b = self.scans.scan(case, moving, labels), self.scans.scan(case, fixed, labels)
         if a.image.shape != b.image.shape:
             raise GeometryError(
-                f"{self.shelf.cohort.root}: case {case.id}, {moving} and {fixed} lie on different grids; "
+                f"{self.scans.cohort.root}: case {case.id}, {moving} and {fixed} lie on different grids; "
                 "run jssr prepare on the cohort first"
             )
         return a, b

@@ -14,26 +14,26 @@ from torch import Tensor
 from jssr.recipes.config import Stage
 from jssr.systems.base import Batch
 
-__all__ = ["Feed", "Source"]
+__all__ = ["Dataset", "Prefetcher"]
 
 
-class Source(Protocol):
+class Dataset(Protocol):
     """Where batches come from."""
 
     def batch(self, step: int, need: frozenset[str]) -> Batch:
         """The batch of a step, with what `need` names of "pair", "labels" and "supervised", on the CPU.
 
-        It depends on `step` and the source's own seed alone, never on earlier calls, so that a resumed run has no
+        It depends on `step` and the dataset's own seed alone, never on earlier calls, so that a resumed run has no
         state of a loader to restore; and it may be called from several threads.
         """
         ...
 
 
-class Feed:
+class Prefetcher:
     """Draws what one process needs in each step.
 
     Args:
-        source: of batches.
+        dataset: of batches.
         accumulate: batches per step.
         rank, world: this process among all; every process draws batches of its own.
         device: that they are moved to.
@@ -41,9 +41,9 @@ class Feed:
     """
 
     def __init__(
-        self, source: Source, accumulate: int, rank: int, world: int, device: torch.device, workers: int = 0
+        self, dataset: Dataset, accumulate: int, rank: int, world: int, device: torch.device, workers: int = 0
     ) -> None:
-        self.source, self.accumulate = source, accumulate
+        self.dataset, self.accumulate = dataset, accumulate
         self.rank, self.world = rank, world
         self.device, self.workers = device, workers
 
@@ -51,7 +51,7 @@ class Feed:
         """The batches of a step, still on the CPU."""
         first = (step * self.world + self.rank) * self.accumulate
         need = frozenset[str](stage.needs)
-        return [self.source.batch(first + k, need) for k in range(self.accumulate)]
+        return [self.dataset.batch(first + k, need) for k in range(self.accumulate)]
 
     def over(self, plan: Iterable[tuple[int, Stage]]) -> Iterator[tuple[int, Stage, list[Batch]]]:
         """Go through (step, stage) pairs; yields them with their batches on the device."""

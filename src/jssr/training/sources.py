@@ -8,13 +8,15 @@ from jssr.errors import TrainingError
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_grid
 from jssr.recipes.config import Recipe
-from jssr.training.pairs import PairSource
-from jssr.training.synthetic import MadePairs
+from jssr.training.pairs import PairDataset
+from jssr.training.synthetic import DeformedPairs
 
-__all__ = ["source_of"]
+__all__ = ["dataset_of"]
 
 
-def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_gb: float) -> PairSource | MadePairs:
+def dataset_of(
+    recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_gb: float
+) -> PairDataset | DeformedPairs:
     """The pairs of a cohort, or those that are made of its images where the recipe says so (`deform`).
 
     Args:
@@ -22,21 +24,14 @@ def source_of(recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_g
         cache_gb: memory for prepared scans.
 
     Raises:
-        CohortError, TrainingError: as `PairSource` and `MadePairs`, and for radiographs that were prepared for another
+        CohortError, TrainingError: as `PairDataset` and `DeformedPairs`, and for radiographs prepared for another
             recipe, or not at all.
     """
     _check_prepared(recipe, cohort, supervised)
-    training, to = recipe.training, recipe.preprocessing
-    if training.deform is not None:
-        return MadePairs(
-            cohort, recipe.network.structures, to.window, training.deform, training.batch, training.seed,
-            training.augment, cache_gb=cache_gb,
-        )  # fmt: skip
-    return PairSource(
-        cohort, supervised, recipe.network.structures, to.reference_phase, to.window, training.patch, training.batch,
-        training.seed, training.augment, cache_gb=cache_gb, labelled=training.labelled, moving=to.moving,
-        in_body=training.in_body,
-    )  # fmt: skip
+    structures, to = recipe.network.structures, recipe.preprocessing
+    if recipe.training.deform is not None:
+        return DeformedPairs(cohort, structures, to.window, recipe.training, cache_gb=cache_gb)
+    return PairDataset(cohort, supervised, structures, to, recipe.training, cache_gb=cache_gb)
 
 
 def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -> None:

@@ -10,21 +10,22 @@ import torch.nn.functional as F
 from jssr.errors import TrainingError
 from jssr.io.cohort import Case, Cohort, Split, cases_of_split
 from jssr.preprocessing.intensity import Window
-from jssr.recipes.augmentation import Augment, Deform
+from jssr.recipes.augmentation import Deform
+from jssr.recipes.config import Training
 from jssr.systems.base import Batch
 from jssr.training.augment import Scan, augment_single
-from jssr.training.cache import Shelf
+from jssr.training.cache import ScanCache
 from jssr.training.deform import deformed
 from jssr.training.draws import generator_of, whose_turn
 
-__all__ = ["MadePairs"]
+__all__ = ["DeformedPairs"]
 
 _LOOKS = ("p_intensity", "p_slices", "p_blur", "p_noise", "p_correlated", "p_cut", "p_remap", "p_remap_supervised")
 _MOVES = ("p_affine", "p_elastic")
 
 
-class MadePairs:
-    """Where training on known deformations gets its batches. It stands in for `PairSource`.
+class DeformedPairs:
+    """Where training on known deformations gets its batches. It takes the place of `PairDataset`.
 
     The fixed image is a radiograph of the cohort (moved, zoomed and bent, where `augment` says so), the moving one is
     the same deformed; each then has a look of its own. What a zoom leaves outside the fixed image the moving one can
@@ -34,10 +35,7 @@ class MadePairs:
         cohort: prepared, of flat images on grids of one size. Every labelled phase of every case counts.
         structures: names of the classes 1, 2, ... of its label maps.
         window: HU that become -1..1, for images that are CT.
-        deform: how the moving images are made.
-        batch: pairs in a batch.
-        seed: of everything that is drawn.
-        augment: how images are varied; None leaves them as they are.
+        training: how the moving images are made (`deform`), size of a batch, seed, and augmentation.
         split: which cases; a cohort without splits is used whole.
         cache_gb: memory for prepared images.
 
@@ -51,18 +49,16 @@ class MadePairs:
         cohort: Cohort,
         structures: Sequence[str],
         window: Window,
-        deform: Deform,
-        batch: int = 1,
-        seed: int = 0,
-        augment: Augment | None = None,
+        training: Training,
         split: Split = "train",
         cache_gb: float = 4.0,
     ) -> None:
-        self.shelf = Shelf(cohort, window, structures, int(cache_gb * 2**30))
+        self.scans = ScanCache(cohort, window, structures, int(cache_gb * 2**30))
         self.images = [(c, phase) for c in cases_of_split(cohort, split) for phase in c.images if phase in c.labels]
         if not self.images:
             raise TrainingError(f"{cohort.root}: split {split!r} has no image with a label map to make pairs of")
-        self.deform, self.size, self.seed = deform, batch, seed
+        self.deform, self.size, self.seed = training.deform or Deform(), training.batch, training.seed
+        augment = training.augment
         self.looks = augment and augment.model_copy(update=dict.fromkeys(_MOVES, 0.0))
         self.moves = augment and augment.model_copy(update=dict.fromkeys(_LOOKS, 0.0))
 
@@ -102,7 +98,7 @@ class MadePairs:
         self, case: Case, phase: str, generator: torch.Generator, varied: bool
     ) -> tuple[Scan, Scan, torch.Tensor]:
         """Moving and fixed image, and the field from the fixed one to the moving one."""
-        more = self.shelf.scan(case, phase, True)
+        more = self.scans.scan(case, phase, True)
         size = more.image.shape[2:]
         margin = max(size) // 2
         more = _mapped(more, lambda data, outside: F.pad(data, [margin] * 4, value=outside))
