@@ -180,8 +180,9 @@ def test_a_checkpoint_of_two_modalities_keeps_their_roles(prepared: Path, tmp_pa
     assert told.header["data"]["pairs"]["modalities"] == {"venous": "ct", "arterial": "ct"}
     ct = read_image(prepared / "c0" / "venous.nii.gz")
     mr = ct.with_data(ct.data.clamp(min=0) + 1)
-    assert told.turned(ct, ct) == "" and set(told.modalities.values()) == {"ct"}
-    assert "trained to move ct onto ct; these scans look like mr, to be moved onto ct" in told.turned(ct, mr)
+    assert told.exchanged("ct", "ct") == () and set(told.modalities.values()) == {"ct"}
+    (warning,) = told.exchanged("ct", "mr")
+    assert "trained to move ct onto ct; these scans are mr, to be moved onto ct" in warning
     assert told.doubt(ct) == "" and "venous.nii.gz looks like mr" in told.doubt(mr)
     two = replace(told, header={"data": {"pairs": {"modalities": {"venous": "mr", "arterial": "ct"}}}})
     assert two.doubt(ct) == "" == two.doubt(mr, moving=True)

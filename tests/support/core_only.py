@@ -13,7 +13,7 @@ EXTRAS = {
     "train": ("lightning_fabric", "tensorboard", "omegaconf", "monai"),
     "viewer": ("starlette", "uvicorn", "python_multipart", "multipart"),
     "dicom": ("pydicom", "highdicom", "dicomanonymizer"),
-    "benchmark": ("ants", "picsl_greedy", "convexAdam", "statsmodels", "tabulate"),
+    "benchmark": ("ants", "picsl_greedy", "convexAdam", "statsmodels"),
     "phantom": ("skimage",),
 }
 """Modules of each extra."""

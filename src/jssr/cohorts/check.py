@@ -28,8 +28,6 @@ from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import overlap
 from jssr.recipes.config import Recipe
 
-__all__ = ["check"]
-
 T = TypeVar("T")
 
 _LITTLE_OVERLAP = 0.5

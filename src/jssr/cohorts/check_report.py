@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["CheckReport", "Estimate", "Finding", "Level", "ScanFacts"]
-
 Level = Literal["error", "warning"]
 
 

@@ -11,8 +11,6 @@ from jssr.core.grid import dims_in_words
 from jssr.io.cohort import Cohort, cases_of_split
 from jssr.recipes.config import Recipe
 
-__all__ = ["Use", "check_use"]
-
 
 @dataclass(frozen=True)
 class Use:

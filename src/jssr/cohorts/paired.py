@@ -34,8 +34,6 @@ from jssr.metrics.regularity import regularity
 from jssr.peers import PEERS
 from jssr.preprocessing.intensity import NO_DATA
 
-__all__ = ["LEAST_DICE", "Made", "PairedOptions", "check_pairs", "make_paired"]
-
 LEAST_DICE, MOST_FOLDS = 0.80, 0.5
 STEPS, SIGMA_VOXELS = 100, 1.0
 REPORT = "paired.csv"

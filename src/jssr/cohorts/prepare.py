@@ -34,8 +34,6 @@ from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d
 
-__all__ = ["MR_SCALE", "PAIRED", "PREPARED", "PrepareOptions", "prepare"]
-
 log = logging.getLogger(__name__)
 
 CASE, PAIRED = "{}/case.json", "{}/paired.json"

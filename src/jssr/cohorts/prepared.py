@@ -11,8 +11,6 @@ from jssr.core.grid import Grid
 from jssr.errors import CohortError, GeometryError
 from jssr.io.cohort import Cohort
 
-__all__ = ["PREPARED", "check_paired", "class_values", "modalities_of", "prepared_flat"]
-
 PREPARED = "prepared.json"
 
 

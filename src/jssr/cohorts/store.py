@@ -18,8 +18,6 @@ from jssr.io.atomic import atomic_path
 from jssr.io.output import write_json
 from jssr.io.provenance import provenance
 
-__all__ = ["Store", "read_settings", "same_settings"]
-
 
 @dataclass(frozen=True)
 class Store:

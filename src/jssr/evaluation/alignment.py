@@ -25,8 +25,6 @@ from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import from_start, start_2d
 from jssr.recipes.config import Preprocessing
 
-__all__ = ["Scans", "images_of", "measured", "rigid_found", "rigid_of", "start_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Scans:

@@ -27,8 +27,6 @@ from jssr.report.comparison import method_rows
 from jssr.report.figures import box_plot, figure_png
 from jssr.report.tables import PIXELS, Summary, markdown, markdown_table, summarise, write_csv
 
-__all__ = ["Benchmark", "BenchmarkOptions", "benchmark", "table_one", "table_two"]
-
 
 @dataclass(frozen=True)
 class BenchmarkOptions:

@@ -36,8 +36,6 @@ from jssr.report.evaluation import picture_name, write_evaluation_report
 from jssr.report.figures import StudyRow, montage
 from jssr.report.tables import PIXELS, Summary, markdown, read_csv, summarise, write_csv
 
-__all__ = ["SEGMENTOR", "Evaluation", "EvaluationOptions", "evaluate", "fitting_cohort", "read_evaluation", "summaries"]
-
 PICTURES = "pictures"
 SETTINGS = "evaluation.json"
 SEGMENTOR = ("segmentor", "segmentor, synthesised")

@@ -31,8 +31,6 @@ from jssr.registration.model import UNTRAINED, Model, load_model
 from jssr.registration.pipeline import prepare, solve, structure_of
 from jssr.report.tables import markdown_table
 
-__all__ = ["BEFORE", "ON", "Alignment", "check_methods", "methods_of", "model_of", "rows_markdown", "run_name"]
-
 BEFORE = ("initial", "rigid")
 """Rows that every table begins with."""
 ON = " on "

@@ -25,8 +25,6 @@ from jssr.io.provenance import provenance
 from jssr.metrics.results import CaseResult
 from jssr.preprocessing.prepare import check_labels
 
-__all__ = ["Failure", "Method", "OnCase", "Pair", "Run", "RunOptions", "cases_of", "check_run", "first_grid", "run"]
-
 OnCase = Callable[[int, int, str], None]
 """Called with how many cases are done, of how many, and what was done last."""
 LIBRARIES = ("jssr", "torch")

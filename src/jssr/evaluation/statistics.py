@@ -18,8 +18,6 @@ from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
 from jssr.report.tables import markdown_table
 
-__all__ = ["Comparison", "compare", "comparisons_markdown", "worse_markdown", "worsened"]
-
 RESAMPLES = 10_000
 TOLERANCE = 1e-5
 """In the unit a metric is stored in: a thousandth of a per cent of overlap, a hundredth of a micrometre."""

@@ -27,8 +27,6 @@ from jssr.preprocessing.prepare import PreparedPair, prepare_pair
 from jssr.registration.full_size import largest_parts
 from jssr.registration.model import Model
 
-__all__ = ["AS_IT_IS", "Synthesis", "split_row", "synthesis_methods"]
-
 AS_IT_IS = "non-synthesis"
 
 

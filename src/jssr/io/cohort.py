@@ -24,8 +24,6 @@ from jssr.io.images import read_image
 from jssr.io.names import names_series
 from jssr.io.pictures import cohort_of_pictures, picture_folders
 
-__all__ = ["Case", "Cohort", "cases_of_split"]
-
 Split = Literal["train", "validation", "test", ""]
 # Keys that people put into such files and that nothing here depends on; they are kept under `meta`.
 TOLERATED = {"age", "comment", "description", "licence", "license", "notes", "reference", "release", "sex", "version"}

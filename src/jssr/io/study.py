@@ -19,8 +19,6 @@ from jssr.io.itk import WRITABLE
 if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
 
-__all__ = ["Image", "Study", "anonymous", "anonymous_study", "named_in", "read_study", "study_of"]
-
 Image = ImageLike
 _KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
 _NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")

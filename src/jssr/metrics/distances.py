@@ -17,8 +17,6 @@ from scipy.spatial import cKDTree
 
 from jssr.metrics.overlap import Mask
 
-__all__ = ["centre_distance", "surface_distances"]
-
 
 def centre_distance(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> float:
     """Distance between the centres of gravity; nan where one mask is empty."""

@@ -22,8 +22,6 @@ from jssr.metrics.overlap import Mask
 from jssr.metrics.regularity import Regularity, regularity
 from jssr.metrics.similarity import mutual_information, structural_similarity
 
-__all__ = ["METRICS", "Field", "Images", "Landmarks", "Metric", "Needs", "Structure", "entry", "metrics_markdown"]
-
 Needs = Literal["labels", "landmarks", "images", "field", "cost"]
 """What it is computed from: its function gets a `Structure`, `Landmarks`, `Images` or `Field`. A cost has none."""
 

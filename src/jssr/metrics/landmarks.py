@@ -9,8 +9,6 @@ from jssr.core.transform import Affine, Transform
 from jssr.core.volume import Points
 from jssr.errors import PointsError
 
-__all__ = ["tre"]
-
 
 def tre(fixed: Points, moving: Points, transform: Transform | None = None) -> NDArray[np.float64]:
     """Target registration error of each landmark that both scans have, in millimetres, in the order of `fixed`.

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Mask", "dice", "mask_of", "precision", "recall", "volume_difference", "volume_overlap_error"]
-
 Mask = NDArray[np.bool_]
 
 

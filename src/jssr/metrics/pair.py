@@ -15,8 +15,6 @@ from jssr.errors import GeometryError
 from jssr.metrics.entries import METRICS, Field, Images, Landmarks, Needs, Structure
 from jssr.metrics.overlap import mask_of
 
-__all__ = ["evaluate_pair", "evaluate_segmentation"]
-
 
 def evaluate_pair(
     fixed_labels: Volume | None = None,

@@ -10,8 +10,6 @@ import torch
 from jssr.core import field as ff
 from jssr.core.transform import Displacement
 
-__all__ = ["Regularity", "regularity"]
-
 SLAB = 1 << 20
 """Voxels whose Jacobian determinants are in memory at a time."""
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["CaseResult", "split_key", "value_of"]
-
 
 @dataclass(frozen=True)
 class CaseResult:

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from jssr.losses.similarity import ssim_map
 
-__all__ = ["mutual_information", "structural_similarity"]
-
 BINS = 64
 WINDOW = 7
 """Voxels along the side of SSIM's windows."""

@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["COPIES_BELOW", "SAME_BELOW", "copy_ratio"]
-
 COPIES_BELOW = 0.05
 
 

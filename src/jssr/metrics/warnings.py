@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from jssr.metrics.results import split_key
 
-__all__ = ["plain_warnings"]
-
 
 def plain_warnings(
     after: Mapping[str, float],

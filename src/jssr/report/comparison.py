@@ -11,8 +11,6 @@ from jssr.core.volume import Volume
 from jssr.report import figures
 from jssr.report.planes import Plane, Planes, focus, window, window_of
 
-__all__ = ["method_rows"]
-
 HEADS = ("moved", "checkerboard with fixed", "outlines: fixed blue, moved orange", "field, lines {:g} mm apart")
 
 

@@ -16,8 +16,6 @@ from jssr.report.figures import box_plot, figure_png
 from jssr.report.html import laid_out, render, shown
 from jssr.report.tables import Summary, lines, title_of
 
-__all__ = ["picture_name", "write_evaluation_report"]
-
 WORST = 4
 
 

@@ -24,12 +24,6 @@ from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
 from jssr.report.planes import LETTERS, Plane, Planes, focus, window, window_of
 
-__all__ = [
-    "FIXED_COLOUR", "MOVING_COLOUR", "OVERLAYS", "StudyRow", "beside", "box_plot", "canny", "caption", "checkerboard",
-    "compare", "contours", "deformation_grid", "difference", "dimmed", "edges", "encode", "figure_png", "fusion",
-    "grey", "lettered", "log_jacobian", "montage", "overlay",
-]  # fmt: skip
-
 Grey = NDArray[np.float32]
 Colour = NDArray[np.uint8]
 

@@ -22,8 +22,6 @@ from jssr.metrics.warnings import plain_warnings
 from jssr.report.planes import Planes, focus
 from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
 
-__all__ = ["AlignmentView", "key_figures", "laid_out", "render", "shown", "write_report"]
-
 
 def write_report(
     path: str | os.PathLike[str],

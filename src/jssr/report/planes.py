@@ -25,8 +25,6 @@ from jssr.core.transform import Displacement, coverage, resample
 from jssr.core.volume import Volume
 from jssr.preprocessing.modality import modality_of
 
-__all__ = ["CT_WINDOW", "LETTERS", "Plane", "Planes", "focus", "jacobian_volumes", "window", "window_of"]
-
 Plane = Literal["axial", "coronal", "sagittal", "image"]
 Pixels = NDArray[np.float32]
 

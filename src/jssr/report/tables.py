@@ -15,9 +15,6 @@ from jssr.io.atomic import atomic_path
 from jssr.metrics.entries import Metric, entry
 from jssr.metrics.results import CaseResult, split_key, value_of
 
-__all__ = ["COLUMNS", "PIXELS", "Cell", "Summary", "lines", "markdown", "markdown_table", "read_csv", "summarise",
-           "title_of", "write_csv"]  # fmt: skip
-
 COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
 _COSTS = ("seconds", "peak_mb")
 

@@ -16,8 +16,6 @@ from jssr.core.volume import Volume
 from jssr.report import figures
 from jssr.report.planes import Plane, Planes, jacobian_volumes, window, window_of
 
-__all__ = ["AlignmentView", "Block", "Cuts", "field_block", "overlay_block", "scans_block"]
-
 Painted = Callable[[Plane], "figures.Colour"]
 
 

@@ -14,8 +14,6 @@ from typing import Any, Literal
 from jssr.core.processes import end_with_parent
 from jssr.errors import JssrError
 
-__all__ = ["Busy", "Job", "Jobs"]
-
 STAGES = 9
 """Stages that a run reports: read, load, prepare, network, refine, fullsize, inverse, measure, writing."""
 State = Literal["waiting", "running", "done", "failed", "cancelled"]

@@ -33,8 +33,6 @@ from jssr.viewer.jobs import Busy, Job, Jobs
 from jssr.viewer.uploads import MAX_FILES, keep_scan
 from jssr.viewer.volumes import Scans, phases_of
 
-__all__ = ["STATIC", "create_app"]
-
 STATIC = Path(__file__).parent / "static"
 COOKIE = "jssr-view"
 HOSTS = ["127.0.0.1", "localhost"]

@@ -11,8 +11,6 @@ from starlette.datastructures import UploadFile
 from jssr.errors import ImageError
 from jssr.io.itk import WRITABLE
 
-__all__ = ["MAX_FILES", "keep_scan"]
-
 MAX_FILES = 4000
 """Of one upload: two scans of a study as DICOM slices."""
 _ENDINGS = tuple(e for e in WRITABLE if e not in (".mhd", ".png"))

@@ -22,8 +22,6 @@ from jssr.report.html import key_figures
 from jssr.report.planes import jacobian_volumes, window_of
 from jssr.report.view import AlignmentView
 
-__all__ = ["Scans", "phases_of"]
-
 _CHANGE = (-0.7, 0.7)
 """Logarithm of the change of volume that the colours reach: half and double."""
 _KEPT = 8
