@@ -117,11 +117,13 @@ def prepare_pair(
         one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, result, found_warnings
     )
     other = grid if finer is None else finer(grid)
-    if other.same_as(grid):
-        return pair
-    step = other.spacing.tolist()
-    a, b = _ready(fixed, step, window, Affine.identity()), _ready(moving, step, window, transform)
-    return replace(pair, finer=(normalised(a, other), normalised(b, other)))
+    return pair if other.same_as(grid) else _with_finer(pair, fixed, moving, window, other)
+
+
+def _with_finer(pair: PreparedPair, fixed: Volume, moving: Volume, window: Window | None, grid: Grid) -> PreparedPair:
+    step = grid.spacing.tolist()
+    a, b = _ready(fixed, step, window, Affine.identity()), _ready(moving, step, window, pair.transform)
+    return replace(pair, finer=(normalised(a, grid), normalised(b, grid)))
 
 
 def _pair_2d(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:

@@ -76,15 +76,7 @@ def fullsize(
         data; where it has (bool); the synthesised image moved likewise; label maps of classes (uint8), 0 outside the
         working grid, and for the moved one where the moving image has no data.
     """
-    shape = (1, *grid.shape)
-    out = Fullsize(
-        Displacement(torch.empty((grid.ndim, *grid.shape)), grid),
-        torch.empty(shape),
-        torch.empty(shape, dtype=torch.bool),
-        None if alignment.synthesised is None else torch.empty(shape),
-        None if alignment.fixed_segmentation is None else torch.empty(shape, dtype=torch.uint8),
-        None if alignment.moving_segmentation is None else torch.empty(shape, dtype=torch.uint8),
-    )
+    out = _unfilled(grid, alignment)
     fill = float(moving.data.min())
     classes = {
         name: None if p is None else Classes(p)
@@ -117,6 +109,18 @@ def fullsize(
         if out.moved_labels is not None and classes["moving"] is not None:
             out.moved_labels[:, where] = classes["moving"].at(at) * (seen & known)
     return out
+
+
+def _unfilled(grid: Grid, alignment: Alignment) -> Fullsize:
+    shape = (1, *grid.shape)
+    return Fullsize(
+        Displacement(torch.empty((grid.ndim, *grid.shape)), grid),
+        torch.empty(shape),
+        torch.empty(shape, dtype=torch.bool),
+        None if alignment.synthesised is None else torch.empty(shape),
+        None if alignment.fixed_segmentation is None else torch.empty(shape, dtype=torch.uint8),
+        None if alignment.moving_segmentation is None else torch.empty(shape, dtype=torch.uint8),
+    )
 
 
 def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:
