@@ -9,8 +9,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["activation", "hard_mask", "otsu", "soft_mask"]
-
 _BINS = 256
 
 

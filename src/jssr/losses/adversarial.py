@@ -7,8 +7,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["critic_loss", "generator_loss"]
-
 
 @full_precision
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:

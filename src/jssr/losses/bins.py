@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Bins"]
-
 _BLOCK = 262144
 """Voxels at a time: what belongs to them stays in the cache."""
 

@@ -18,8 +18,6 @@ from jssr.errors import JssrError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DESCRIPTORS", "Descriptor", "descriptor_of"]
-
 
 @dataclass(frozen=True)
 class Descriptor:

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["FeatureDistance"]
-
 _CHUNK = 16384
 """Points at a time on a CPU: what belongs to them stays in its cache."""
 

@@ -13,8 +13,6 @@ from jssr.losses.bins import Bins
 from jssr.losses.mind import MacMIND, mind_ssc
 from jssr.losses.similarity import lncc, masked_mean, mutual_information
 
-__all__ = ["SIMILARITIES", "Measure", "Similarity", "measure_of"]
-
 
 @dataclass(frozen=True)
 class Measure:

@@ -13,8 +13,6 @@ from jssr.core.precision import full_precision
 from jssr.losses.bins import Bins
 from jssr.losses.similarity import box_mean, masked_mean
 
-__all__ = ["MacMIND", "described", "mind", "mind_distance", "mind_ssc"]
-
 
 def _neighbours(n: int) -> list[tuple[int, ...]]:
     """A voxel's 2n neighbours, -1 and +1 along each axis."""

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["one_hot", "soft_dice", "soft_dice_loss"]
-
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Class indices (B, 1, *spatial) as float32 (B, classes, *spatial)."""

@@ -14,8 +14,6 @@ from jssr.core.precision import full_precision
 from jssr.errors import TrainingError
 from jssr.losses.mind import mind
 
-__all__ = ["VGG16", "perceptual_distance"]
-
 log = logging.getLogger(__name__)
 
 Distance = Callable[[Tensor, Tensor], Tensor]

@@ -10,19 +10,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = [
-    "box_mean",
-    "joint_mask",
-    "l1",
-    "lncc",
-    "masked_mean",
-    "mutual_information",
-    "ncc",
-    "normalised_mutual_information",
-    "ssim",
-    "ssim_map",
-]
-
 
 def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over everything, weighted by a mask (B, 1, *spatial) where there is one."""

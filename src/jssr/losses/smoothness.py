@@ -7,8 +7,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = ["bending", "diffusion", "laplacian"]
-
 
 @full_precision
 def diffusion(u: Tensor) -> Tensor:

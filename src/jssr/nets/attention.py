@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import Conv3d, conv, norm, upsample_to
 
-__all__ = ["SCSE", "AttentionGate"]
-
 
 class AttentionGate(nn.Module):
     """Weighs a skip connection, voxel by voxel, by what the coarser level says (Oktay et al. 2018).

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Conv3d", "ConvBlock", "ConvTranspose3d", "conv", "norm", "pad_to_multiple", "upsample_to"]
-
 _ONEDNN_FROM = 20480
 """Batch x channels x depth x height above which PyTorch takes oneDNN's convolution for one float32 sample on a CPU."""
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from jssr.nets.attention import SCSE
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
 
-__all__ = ["SegNet"]
-
 
 class SegNet(nn.Module):
     """DynUNet with stride 2 from stage to stage, instance normalisation, and deep supervision.

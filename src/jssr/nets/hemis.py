@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, upsample_to
 from jssr.nets.phnn import PHNN
 
-__all__ = ["CoHeMIS"]
-
 
 class CoHeMIS(nn.Module):
     """`G(x, y)`: the moving scan x in the appearance of the fixed scan y.

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from jssr.nets.attention import AttentionGate
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv
 
-__all__ = ["LEVELS", "LapIRNLevel", "make_levels"]
-
 LEVELS = ("Phi1", "Phi2", "Phi3")
 """Names of the levels, from coarse to fine."""
 WIDTH = 28

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import Conv3d, ConvTranspose3d
 
-__all__ = ["PatchUNet"]
-
 
 class PatchUNet(nn.Module):
     """Two halvings, two doublings, two 3^n convolutions on each level, none padded: 68 voxels in, 28 out.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import Conv3d, norm
 
-__all__ = ["PatchGAN"]
-
 
 class PatchGAN(nn.Module):
     """One logit for each overlapping patch. The receptive field for `layers` 1, 2, 3 is 16, 34, 70 voxels.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, upsample_to
 
-__all__ = ["PHNN"]
-
 
 class PHNN(nn.Module):
     """VGG-like blocks with a side output each, summed progressively from scale to scale.

@@ -15,8 +15,6 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.nets.blocks import pad_to_multiple, upsample_to
 
-__all__ = ["Pyramid", "costs"]
-
 Apart = Callable[[Tensor, Tensor, Tensor | None, int], Tensor]
 Describe = Callable[[Tensor], Tensor]
 _warp = full_precision(ff.warp)

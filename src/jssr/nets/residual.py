@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 
-__all__ = ["Generated", "ResidualGenerator", "VGGCritic"]
-
 BEYOND = 2
 """Control points outside the image that a cubic B-spline reaches."""
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, upsample_to
 
-__all__ = ["UNet"]
-
 
 class UNet(nn.Module):
     """Encoder of stride-2 convolutions, decoder with skips, head of plain convolutions.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, upsample_to
 
-__all__ = ["VNet"]
-
 
 class _Residual(nn.Module):
     """`count` convolutions with normalisation and PReLU; the input is added before the last PReLU."""

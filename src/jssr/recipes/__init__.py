@@ -7,8 +7,6 @@ from collections.abc import Callable
 from jssr.recipes import dual, jrsnet, jssr, macjnet, untrained
 from jssr.recipes.config import Recipe
 
-__all__ = ["MOVED", "RECIPES"]
-
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "jssr": jssr.jssr_paper,
     "jssr-compact": jssr.jssr_compact,

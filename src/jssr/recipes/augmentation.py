@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Augment", "Deform"]
-
 
 class Augment(BaseModel):
     """How much to change. Each `p_*` is a probability; intensities are in units of the normalised range -1..1,

@@ -15,8 +15,6 @@ from jssr.errors import nearest
 from jssr.losses.descriptors import descriptor_of
 from jssr.recipes.augmentation import Augment, Deform
 
-__all__ = ["Inference", "Network", "Preprocessing", "Recipe", "Stage", "Training"]
-
 Need = Literal["pair", "labels", "labelled", "paired", "supervised", "truth"]
 
 

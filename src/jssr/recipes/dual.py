@@ -12,8 +12,6 @@ from typing import Any
 from jssr.recipes.augmentation import Augment
 from jssr.recipes.config import Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = ["compact", "dual_compact", "dual_paper", "dual_volume_compact"]
-
 BOTH = {"fixed_like": 0.5, "moving_like": 0.5}
 REGULAR = {"laplace": 0.5, "size": 0.01}
 """lambda_1 and lambda_2 of (4)."""

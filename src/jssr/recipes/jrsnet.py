@@ -10,8 +10,6 @@ from typing import Any
 from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = ["BEGIN", "JOINT", "NEEDS", "compact", "jrsnet_compact", "jrsnet_paper"]
-
 CONTENT = {"nmi": 1.0, "ssim": 1.0, "features": 1.0}
 """Equation (2)."""
 WHOLE = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycle": 10.0}

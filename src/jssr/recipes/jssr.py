@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = ["SUPERVISED", "jssr_compact", "jssr_paper"]
-
-ORGANS = (
-    "liver",
-    "spleen",
-    "kidney_right",
-    "kidney_left",
-    "stomach",
-    "pancreas",
-    "gallbladder",
-    "aorta",
-    "vertebrae",
-)
+ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "stomach", "pancreas", "gallbladder", "aorta", "vertebrae")
 
 SUPERVISED = {"sup": 1.0, "sup_ce": 0.5}
 """(9), and cross-entropy beside it: soft Dice alone is slow to find small organs among ten classes."""

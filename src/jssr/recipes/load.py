@@ -22,8 +22,6 @@ from jssr.systems.base import System
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["build_system", "load_recipe", "override", "recipe_from"]
-
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return a built-in recipe, or one from a .toml, .yaml, .json or .py file, with `key=value` overrides applied.

@@ -11,18 +11,6 @@ from typing import Any
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
-__all__ = [
-    "ALIKE_COMPACT",
-    "LEVELS",
-    "SEGMENTORS",
-    "SMOOTH_COMPACT",
-    "STEPS",
-    "compact",
-    "macjnet_compact",
-    "macjnet_paper",
-    "register_stages",
-]
-
 LEVELS = ("Phi1", "Phi2", "Phi3")
 SEGMENTORS = ("M", "F")
 ALIKE, LABEL, SMOOTH = 20.0, 2.0, 0.5
@@ -144,11 +132,7 @@ def _stages(
     """Register and segmentors each for themselves, then in turns."""
     register, segment, joint = steps
     apart = Stage(
-        name="segment",
-        steps=segment,
-        train={"segmentors": SEGMENTORS},
-        weights={"sup": 1.0},
-        needs=("labelled",),
+        name="segment", steps=segment, train={"segmentors": SEGMENTORS}, weights={"sup": 1.0}, needs=("labelled",)
     )
     together = Stage(
         name="joint",

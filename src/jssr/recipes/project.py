@@ -19,8 +19,6 @@ from jssr.recipes.config import Network, Recipe
 from jssr.systems import SYSTEMS
 from jssr.systems.base import System
 
-__all__ = ["builder_of", "recipe_of_file", "split"]
-
 _BUILDERS: dict[Path, Callable[..., System]] = {}
 
 

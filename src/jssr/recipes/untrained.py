@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe
 
-__all__ = ["discrete", "rigid"]
-
 
 def discrete() -> Recipe:
     """Dense search, coupled convex optimisation, instance optimisation: `jssr register FIXED MOVING --system discrete`.

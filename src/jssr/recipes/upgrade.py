@@ -8,8 +8,6 @@ from pydantic import BaseModel
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Training
 
-__all__ = ["current_header", "current_recipe"]
-
 RENAMED: dict[object, str] = {"anchor": "reference_phase", "flat": "pixels"}
 SECTIONS: dict[str, type[BaseModel]] = {
     "network": Network,

@@ -25,19 +25,6 @@ from jssr.recipes.project import recipe_of_file, split
 from jssr.recipes.upgrade import current_header
 from jssr.systems.base import System, named_tensors
 
-__all__ = [
-    "FORMAT",
-    "HEADER",
-    "copy_into",
-    "load_system",
-    "plain_tensors",
-    "read_info",
-    "save_tensors",
-    "save_weights",
-    "sync",
-    "tensors_checksum",
-]
-
 FORMAT = 2
 
 HEADER = "jssr"

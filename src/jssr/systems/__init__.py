@@ -7,8 +7,6 @@ from collections.abc import Callable
 from jssr.systems import discrete, dual, jrsnet, jssr, macjnet, rigid
 from jssr.systems.base import System
 
-__all__ = ["SYSTEMS"]
-
 SYSTEMS: dict[str, Callable[..., System]] = {
     "jssr": jssr.build,
     "macjnet": macjnet.build,

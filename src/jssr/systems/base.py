@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Alignment", "Batch", "System", "Terms", "named_tensors", "pair_of", "required"]
-
 Terms = Mapping[str, Callable[[], Tensor]]
 
 

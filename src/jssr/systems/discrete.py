@@ -37,8 +37,6 @@ from jssr.losses.similarity import box_mean
 from jssr.nets.blocks import upsample_to
 from jssr.systems.base import Alignment, Batch, System, Terms
 
-__all__ = ["Discrete", "Level", "build", "search"]
-
 THETAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Of Siebert et al.; displacements in steps."""
 PRIOR = 0.003

@@ -34,8 +34,6 @@ from jssr.nets.patch_unet import PatchUNet
 from jssr.nets.unet import UNet
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
-__all__ = ["Dual", "build"]
-
 _sample = full_precision(ff.sample)
 OUTSIDE = -1.0
 """What a normalised image has where there are no data."""

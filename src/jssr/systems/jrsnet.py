@@ -41,8 +41,6 @@ from jssr.losses.similarity import l1, normalised_mutual_information, ssim
 from jssr.nets.residual import Generated, ResidualGenerator, VGGCritic
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
-__all__ = ["JRSNet", "build", "field_error"]
-
 _warp, _compose = full_precision(ff.warp), full_precision(ff.compose)
 HALF_PIXEL = 0.5
 BLACK = -1.0

@@ -36,8 +36,6 @@ from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
 from jssr.systems.base import Alignment, Batch, System, Terms, required
 
-__all__ = ["JSSR", "build"]
-
 _warp = full_precision(ff.warp)
 _compose = full_precision(ff.compose)
 _exponentiate = full_precision(ff.exponentiate)

@@ -40,8 +40,6 @@ from jssr.nets.lapirn import LEVELS, make_levels
 from jssr.nets.pyramid import Pyramid
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
-__all__ = ["MacJNet", "build"]
-
 _warp = full_precision(ff.warp)
 
 

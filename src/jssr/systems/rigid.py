@@ -14,8 +14,6 @@ from torch import Tensor
 
 from jssr.systems.base import Alignment, Batch, System, Terms
 
-__all__ = ["Rigid", "build"]
-
 
 class Rigid(System):
     """A field of zeros: it has no parts and nothing to train."""

@@ -18,8 +18,6 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.recipes.augmentation import Augment
 
-__all__ = ["Scan", "augment_pair", "augment_single"]
-
 
 @dataclass
 class Scan:

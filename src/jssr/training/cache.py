@@ -17,8 +17,6 @@ from jssr.io.images import read_image
 from jssr.preprocessing.intensity import NO_DATA, Window, normalise
 from jssr.training.augment import Scan
 
-__all__ = ["ScanCache"]
-
 
 class ScanCache:
     """Scans and label maps of one prepared cohort.

@@ -30,8 +30,6 @@ from jssr.recipes.weights import FORMAT, copy_into, plain_tensors, save_tensors,
 from jssr.systems.base import System, named_tensors
 from jssr.training.optimisers import Average
 
-__all__ = ["State", "has_state", "load_state", "save_state"]
-
 
 @dataclass
 class State:

@@ -10,8 +10,6 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.recipes.augmentation import Deform
 
-__all__ = ["Deformation", "deformed"]
-
 _TRIES = 50
 
 

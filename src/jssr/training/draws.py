@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["generator_of", "whose_turn"]
-
 
 def generator_of(*numbers: int) -> torch.Generator:
     """A generator whose state mixes all the numbers well."""

@@ -10,8 +10,6 @@ from jssr.errors import CheckpointError
 from jssr.recipes.weights import load_system, read_info
 from jssr.systems.base import System
 
-__all__ = ["begun", "start_from"]
-
 
 def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> list[str]:
     """Give the networks of a system the weights of those of the same name of a trained one, of any system.

@@ -20,8 +20,6 @@ from jssr.io.atomic import atomic_path
 from jssr.report import figures
 from jssr.systems.base import Alignment, Batch
 
-__all__ = ["OnStep", "TrainingLog", "picture", "write_picture"]
-
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, str], None]

@@ -37,8 +37,6 @@ from jssr.training.optimisers import Average, make_optimiser
 from jssr.training.prefetch import Dataset, Prefetcher
 from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 
-__all__ = ["RunOptions", "train"]
-
 log = logging.getLogger(__name__)
 
 MAY_CHANGE = {

@@ -29,8 +29,6 @@ from jssr.io.atomic import atomic_path
 from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
 from jssr.systems.base import Alignment, Batch, System
 
-__all__ = ["Monitor", "figures", "foreground_fraction", "inference", "inspect", "look", "mean_displacement", "problems"]
-
 log = logging.getLogger(__name__)
 
 STILL_BELOW_VOXELS = 0.01

@@ -18,8 +18,6 @@ from torch.optim.swa_utils import AveragedModel
 from jssr.recipes.config import Stage, Training
 from jssr.systems.base import System
 
-__all__ = ["Average", "make_optimiser", "schedule_factor", "set_rates"]
-
 
 def make_optimiser(training: Training, system: System) -> Optimizer:
     """One optimiser, one parameter group per network; the groups carry the network's name."""

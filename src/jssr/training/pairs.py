@@ -23,8 +23,6 @@ from jssr.training.augment import Scan, augment_pair, augment_single
 from jssr.training.cache import ScanCache
 from jssr.training.draws import generator_of, whose_turn
 
-__all__ = ["Example", "PairDataset"]
-
 NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
 _MULTIPLE = 16
 _AROUND = 12

@@ -14,8 +14,6 @@ from torch import Tensor
 from jssr.recipes.config import Stage
 from jssr.systems.base import Batch
 
-__all__ = ["Dataset", "Prefetcher"]
-
 
 class Dataset(Protocol):
     """Where batches come from."""

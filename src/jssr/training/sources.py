@@ -11,8 +11,6 @@ from jssr.recipes.config import Recipe
 from jssr.training.pairs import PairDataset
 from jssr.training.synthetic import DeformedPairs
 
-__all__ = ["dataset_of"]
-
 
 def dataset_of(
     recipe: Recipe, cohort: Cohort, supervised: Cohort | None, cache_gb: float

@@ -27,8 +27,6 @@ from jssr.recipes.config import Recipe, Stage, Training
 from jssr.systems.base import Batch, System
 from jssr.training.optimisers import Average, set_rates
 
-__all__ = ["NotFinite", "Stepper", "broadcast", "check_fit"]
-
 SKIPS_ALLOWED = 20
 """Updates in a row without finite gradients while the fp16 loss scale is found."""
 

@@ -18,8 +18,6 @@ from jssr.training.cache import ScanCache
 from jssr.training.deform import deformed
 from jssr.training.draws import generator_of, whose_turn
 
-__all__ = ["DeformedPairs"]
-
 _LOOKS = ("p_intensity", "p_slices", "p_blur", "p_noise", "p_correlated", "p_cut", "p_remap", "p_remap_supervised")
 _MOVES = ("p_affine", "p_elastic")
 
