@@ -350,7 +350,7 @@ def test_a_counterpart_of_another_shape_is_refused(tmp_path: Path) -> None:
     cohort = _with_counterparts(tmp_path)
     for c in range(2):
         _write(tmp_path, f"c{c}_venous_paired", 0.0, labels=False, shape=(12, 18, 10))
-    with pytest.raises(GeometryError, match="a counterpart of case c. lies on another grid"):
+    with pytest.raises(GeometryError, match="a paired scan of case c. lies on another grid"):
         _source(cohort).batch(0, frozenset({"pair", "paired"}))
     with pytest.raises(GeometryError, match="c0_venous_paired.nii.gz: lies on another grid than the venous scan that"):
         _source(cohort).check({"paired"})

@@ -43,7 +43,7 @@ def modalities_of(cohort: Cohort) -> dict[str, str]:
     return {phase: str(note["modality"]) for phase, note in scans if "modality" in note}
 
 
-def prepared_flat(cohort: Cohort) -> int | None:
+def prepared_pixels(cohort: Cohort) -> int | None:
     """Pixels along each side of the grid that radiographs were prepared onto; None for a cohort that was not."""
     found = read_settings(cohort.root / PREPARED).get("flat")
     return found if isinstance(found, int) else None

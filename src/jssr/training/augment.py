@@ -55,7 +55,7 @@ def augment_pair(
 
     Args:
         moving, fixed: of one shape; they are not changed.
-        beside: counterparts of the moving and of the fixed scan, which go with them; their looks are their own.
+        beside: paired scans of the moving and of the fixed scan, which go with them; their looks are their own.
         how: probabilities and ranges.
         generator: CPU generator; its state alone decides the outcome.
     """

@@ -79,14 +79,14 @@ class ScanCache:
             )
         return values
 
-    def counterpart(self, case: Case, phase: str) -> Scan:
+    def paired(self, case: Case, phase: str) -> Scan:
         """What looks as the other modality does and lies on a scan, normalised to -1..1, with its mask.
 
         Raises:
             CohortError: the case has none for that phase.
         """
         if phase not in case.paired:
-            raise CohortError(f"{self.cohort.root}: case {case.id} has no counterpart (paired) of phase {phase!r}")
+            raise CohortError(f"{self.cohort.root}: case {case.id} has no paired scan of phase {phase!r}")
         return self._normalised(self._tensor(case.paired[phase], False), self._paired_notes, case, phase)
 
     def _normalised(self, stored: Tensor, notes: dict[str, dict[str, dict[str, Any]]], case: Case, phase: str) -> Scan:

@@ -129,10 +129,10 @@ def picture(batch: Batch, alignment: Alignment, least: int = 200) -> figures.Col
     """
     if batch.moving is None or batch.fixed is None:
         raise ValueError("the batch has no pair")
-    tau, made = alignment.displacement.float(), alignment.synthesised
+    displacement, made = alignment.displacement.float(), alignment.synthesised
     ours, theirs = alignment.fixed_segmentation, alignment.moving_segmentation
-    moved = warp(batch.moving.float(), tau)
-    brought = None if theirs is None else warp(theirs.float(), tau)
+    moved = warp(batch.moving.float(), displacement)
+    brought = None if theirs is None else warp(theirs.float(), displacement)
     shown = [("fixed", batch.fixed, ours, None), ("moving", batch.moving, None, theirs)]
     shown += [] if made is None else [("synthesised", made, None, theirs)]
     shown += [("moved", moved, ours, brought)]

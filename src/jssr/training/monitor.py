@@ -5,7 +5,7 @@ The figures come from one alignment of the current batch (`inspect`), so every s
 | key | of | bad when |
 | --- | --- | --- |
 | `copy_ratio` | mean abs(G(x, y) - y) / mean abs(x - y) inside both masks | below 0.05: the generator copies y |
-| `mean_displacement_voxels` | mean length of tau inside the fixed mask | below 0.01: the field is zero |
+| `mean_displacement_voxels` | mean length of the displacement inside the fixed mask | below 0.01: the field is zero |
 | `foreground_fraction` | foreground by likeliest class, of x or y, the worse | below 1e-4 or above 0.9999: blank |
 | `folded_percent` | voxels whose Jacobian determinant is not positive | above 5: the field folds |
 
@@ -36,9 +36,9 @@ BLANK_BELOW = 1e-4
 FOLDS_ABOVE_PERCENT = 5.0
 
 
-def mean_displacement(tau: Tensor, mask: Tensor | None = None) -> float:
+def mean_displacement(displacement: Tensor, mask: Tensor | None = None) -> float:
     """Mean length in voxels of a field (B, n, *spatial) inside a mask (B, 1, *spatial)."""
-    length = tau.square().sum(1, keepdim=True).sqrt()
+    length = displacement.square().sum(1, keepdim=True).sqrt()
     weight = torch.ones_like(length) if mask is None else mask
     return float((length * weight).sum() / weight.sum().clamp(min=1))
 

@@ -112,11 +112,11 @@ class PairDataset:
         Args:
             step: from 0. Cases come in a new random order in each round through them.
             need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them),
-                "paired" (counterparts of both scans) and "supervised".
+                "paired" (paired scans of both) and "supervised".
 
         Raises:
             ValueError: an unknown need.
-            TrainingError: supervised scans, labelled pairs or counterparts are needed and there are none.
+            TrainingError: supervised scans, labelled pairs or paired scans are needed and there are none.
         """
         if need - NEEDS:
             raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
@@ -136,7 +136,7 @@ class PairDataset:
         Raises:
             TrainingError: they will not.
             CohortError: a label map holds values without a name.
-            ImageError, GeometryError: a counterpart that cannot be read, or lies elsewhere than its scan.
+            ImageError, GeometryError: a paired scan that cannot be read, or lies elsewhere than its scan.
         """
         needs = set(needs)
         if "supervised" in needs and self.labelled_scans is None:
@@ -144,7 +144,7 @@ class PairDataset:
         unpaired = [c.id for c in self.cases if any(set(pair) - set(c.paired) for pair in self._choices(c))]
         if "paired" in needs and unpaired:
             raise TrainingError(
-                f"{self.scans.cohort.root}: this recipe learns from counterparts of both scans (paired), and case "
+                f"{self.scans.cohort.root}: this recipe learns from paired scans of both (paired), and case "
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
         if "paired" in needs:
@@ -215,7 +215,7 @@ class PairDataset:
         return out
 
     def _add(self, out: Batch, pairs: list[tuple[Scan, ...]]) -> None:
-        each = len(pairs[0])  # moving and fixed, and their counterparts where these are asked for
+        each = len(pairs[0])  # moving and fixed, and their paired scans where these are asked for
         every = _one_shape([scan for pair in pairs for scan in pair])
         moving, fixed = every[0::each], every[1::each]
         scans = [*moving, *fixed]
@@ -254,9 +254,9 @@ class PairDataset:
         labels = bool(need & {"labels", "labelled"})
         scans = list(self._read(case, moving, fixed, labels))
         if "paired" in need:
-            scans += [self.scans.counterpart(case, phase) for phase in (moving, fixed)]
+            scans += [self.scans.paired(case, phase) for phase in (moving, fixed)]
             if any(scan.image.shape != scans[0].image.shape for scan in scans):
-                raise GeometryError(f"{self.scans.cohort.root}: a counterpart of case {case.id} lies on another grid")
+                raise GeometryError(f"{self.scans.cohort.root}: a paired scan of case {case.id} lies on another grid")
         if self.augment is None:
             return tuple(self._cut(scans, None))
         # A patch from within a scan is turned with what surrounds it, and cut out then.

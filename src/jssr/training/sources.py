@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jssr.cohorts.prepared import prepared_flat
+from jssr.cohorts.prepared import prepared_pixels
 from jssr.core.grid import dims_in_words
 from jssr.errors import TrainingError
 from jssr.io.cohort import Cohort
@@ -42,7 +42,7 @@ def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -
         for part in (cohort, supervised):
             if part is not None:
                 _check_grids(recipe, part)
-    if n == 2 and prepared_flat(cohort) != recipe.preprocessing.pixels:
+    if n == 2 and prepared_pixels(cohort) != recipe.preprocessing.pixels:
         raise TrainingError(
             f"{cohort.root}: is not prepared for recipe {recipe.name}, which works on {recipe.preprocessing.pixels} "
             f"pixels; run jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
