@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from jssr.losses.measures import measure_of
-from jssr.losses.smoothness import diffusion
-from jssr.nets.lapirn import LEVELS, make_levels
-from jssr.nets.pyramid import Pyramid
+from jssr.losses.terms import diffusion
+from jssr.nets.lapirn import LEVELS, Pyramid, make_levels
 from jssr.recipes.config import Recipe, Stage
 from jssr.recipes.jssr import jssr_compact
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jssr.losses.adversarial import critic_loss, generator_loss
 from jssr.losses.similarity import joint_mask, l1
+from jssr.losses.terms import critic_loss, generator_loss
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.unet import UNet
 from jssr.recipes.config import Recipe, Stage

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jssr.losses.overlap import cross_entropy, one_hot, soft_dice_loss
+from jssr.losses.terms import cross_entropy, one_hot, soft_dice_loss
 from jssr.nets.vnet import VNet
 from jssr.recipes.config import Recipe
 from jssr.recipes.jssr import jssr_compact

@@ -26,7 +26,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.measures import measure_of
 from jssr.losses.mind import mind_distance
 from jssr.losses.similarity import joint_mask, lncc
-from jssr.losses.smoothness import diffusion
+from jssr.losses.terms import diffusion
 from jssr.nets.unet import UNet
 from jssr.recipes.config import Recipe, Stage
 from jssr.recipes.jssr import jssr_compact

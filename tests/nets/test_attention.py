@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from jssr.nets.attention import SCSE, AttentionGate
-from jssr.nets.dynunet import SegNet
-from jssr.nets.lapirn import LapIRNLevel
+from jssr.nets.dynunet import SCSE, SegNet
+from jssr.nets.lapirn import AttentionGate, LapIRNLevel
 
 
 def _seeded(shape, seed=0):

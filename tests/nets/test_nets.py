@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
-from jssr.nets.hemis import CoHeMIS
 from jssr.nets.patchgan import PatchGAN
-from jssr.nets.phnn import PHNN
+from jssr.nets.phnn import PHNN, CoHeMIS
 from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
 

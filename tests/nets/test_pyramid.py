@@ -6,7 +6,7 @@ from torch import nn
 from jssr.core.field import warp
 from jssr.losses.measures import measure_of
 from jssr.losses.mind import mind_ssc
-from jssr.nets.pyramid import Pyramid, costs
+from jssr.nets.lapirn import Pyramid, costs
 
 
 class Shift(nn.Module):

@@ -7,8 +7,7 @@ import torch
 
 from jssr.core.field import identity, resize_field, warp
 from jssr.losses.similarity import l1, lncc
-from jssr.nets.lapirn import LEVELS, LapIRNLevel, make_levels
-from jssr.nets.pyramid import Pyramid
+from jssr.nets.lapirn import LEVELS, LapIRNLevel, Pyramid, make_levels
 from jssr.recipes import MOVED
 from jssr.recipes.load import load_recipe
 from jssr.systems.base import Batch

@@ -5,7 +5,7 @@ import torch
 
 from jssr.core.field import identity, warp
 from jssr.losses.similarity import l1, ncc
-from jssr.losses.smoothness import laplacian
+from jssr.losses.terms import laplacian
 from jssr.systems import SYSTEMS
 from jssr.systems.base import Batch
 

@@ -6,9 +6,9 @@ from torch.nn.functional import avg_pool3d
 
 from jssr.core.field import identity, resize_field, warp
 from jssr.losses.mind import described, mind_ssc
-from jssr.losses.overlap import one_hot, soft_dice
+from jssr.losses.terms import one_hot, soft_dice
 from jssr.nets.blocks import upsample_to
-from jssr.nets.pyramid import Pyramid
+from jssr.nets.lapirn import Pyramid
 from jssr.recipes import RECIPES
 from jssr.systems import SYSTEMS
 from jssr.systems.base import Batch

@@ -5,11 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import torch
 from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor, nn
 
-from jssr.nets.attention import SCSE
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, pad_to_multiple
+
+
+class SCSE(nn.Module):
+    """Concurrent squeeze and excitation of channels and of voxels (Roy et al. 2018).
+
+    Args:
+        channels: of the features.
+        join: how the two are combined: "max", as in the authors' code, or "sum", as in some papers.
+    """
+
+    def __init__(self, channels: int, join: Literal["max", "sum"] = "max", dim: int = 3) -> None:
+        super().__init__()
+        if join not in ("max", "sum"):
+            raise ValueError(f"join is 'max' or 'sum', not {join!r}")
+        inner = max(1, channels // 2)
+        self.join = join
+        self.excite = nn.Sequential(nn.Linear(channels, inner), nn.ReLU(), nn.Linear(inner, channels), nn.Sigmoid())
+        self.point = conv(dim, channels, 1, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, *spatial), the same out."""
+        axes = tuple(range(2, features.ndim))
+        by_channel = self.excite(features.mean(dim=axes)).view(*features.shape[:2], *[1] * len(axes)) * features
+        by_voxel = torch.sigmoid(self.point(features)) * features
+        return torch.maximum(by_channel, by_voxel) if self.join == "max" else by_channel + by_voxel
 
 
 class SegNet(nn.Module):

@@ -1,9 +1,11 @@
-"""Progressive holistically nested network (Harrison et al. 2017), the register and the generator's trunk of JSSR."""
+"""P-HNN (Harrison et al. 2017), the register of JSSR, and CoHeMIS, its generator: HeMIS fusion of the two scans on a
+P-HNN trunk (after CHASe, Raju et al. 2020)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -66,3 +68,66 @@ class PHNN(nn.Module):
         for finer in reversed(logits[:-1]):
             total = upsample_to(total, finer.shape[2:]) + finer
         return total[(slice(None), slice(None), *[slice(0, s) for s in size])]
+
+
+class CoHeMIS(nn.Module):
+    """`G(x, y)`: the moving scan x in the appearance of the fixed scan y.
+
+    A block private to each scan; fusion by mean and variance over the two; a P-HNN trunk; a head that joins the trunk
+    with the features of the SOURCE x alone (JSSR, fig. 3: the guard against `G = y`), then tanh.
+
+    The guard of the paper stops nothing from copying y through the fusion. `fixed_pool` makes it tight: y's features
+    are averaged over that many voxels of the trunk's grid before the fusion, so that y can say how tissue looks around
+    here but not where its borders are. `fixed_pool=1` is the paper's form.
+
+    Args:
+        width: channels of each private block and of the head.
+        trunk_widths, trunk_convs: the P-HNN trunk.
+        stem: stride of the private blocks, the trunk's grid.
+        fixed_pool: see above.
+        residual: the network gives the change to x, cut off at -1 and 1, instead of the whole image: training then
+            starts at G(x, y) = x, not at grey. The paper's form is without.
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        trunk_widths: Sequence[int] = (64, 128, 256, 512, 512),
+        trunk_convs: Sequence[int] = (2, 2, 3, 3, 3),
+        stem: int = 1,
+        fixed_pool: int = 1,
+        residual: bool = False,
+        dim: int = 3,
+    ) -> None:
+        super().__init__()
+        self.dim, self.fixed_pool, self.residual = dim, fixed_pool, residual
+        self.of_moving = ConvBlock(dim, 1, width, stride=stem)
+        self.of_fixed = ConvBlock(dim, 1, width, stride=stem)
+        self.trunk = PHNN(2 * width, width, trunk_widths, trunk_convs, dim=dim)
+        self.multiple = stem * self.trunk.multiple
+        self.skip = ConvBlock(dim, 1, width, normalise=False)
+        self.head = nn.Sequential(conv(dim, 2 * width, width, 1), nn.LeakyReLU(0.2), conv(dim, width, 1, 1))
+        if residual:
+            nn.init.normal_(self.head[-1].weight, 0.0, 1e-3)  # type: ignore[arg-type]
+            nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """(B, 1, *spatial) twice, any size, to (B, 1, *spatial) in -1..1, float32."""
+        x, cut = pad_to_multiple(moving, self.multiple)
+        y, _ = pad_to_multiple(fixed, self.multiple)
+        a, b = self.of_moving(x), self._coarse(self.of_fixed(y))
+        # The variance of two: biased, or a single modality would give NaN.
+        fused = torch.cat([(a + b) / 2, ((a - b) / 2) ** 2], dim=1)
+        trunk = upsample_to(self.trunk(fused), x.shape[2:])
+        skip = self.skip(x)
+        out = self.head(torch.cat([trunk.to(skip.dtype), skip], dim=1))
+        if self.residual:
+            return (moving.float() + out.float()[cut]).clamp(-1, 1)
+        return torch.tanh(out.float())[cut]
+
+    def _coarse(self, features: Tensor) -> Tensor:
+        if self.fixed_pool == 1:
+            return features
+        pool = F.avg_pool3d if self.dim == 3 else F.avg_pool2d
+        window = [min(self.fixed_pool, s) for s in features.shape[2:]]
+        return upsample_to(pool(features, window, ceil_mode=True), features.shape[2:])

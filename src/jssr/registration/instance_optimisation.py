@@ -23,7 +23,7 @@ from jssr.losses.descriptors import descriptor_of
 from jssr.losses.features import FeatureDistance
 from jssr.losses.mind import described
 from jssr.losses.similarity import box_mean
-from jssr.losses.smoothness import diffusion
+from jssr.losses.terms import diffusion
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment

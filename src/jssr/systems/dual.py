@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, l1, ncc
-from jssr.losses.smoothness import laplacian
+from jssr.losses.terms import laplacian
 from jssr.nets.patch_unet import PatchUNet
 from jssr.nets.unet import UNet
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required

@@ -33,12 +33,10 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.activation import activation, soft_mask
-from jssr.losses.adversarial import critic_loss, generator_loss
-from jssr.losses.overlap import soft_dice
 from jssr.losses.perceptual import perceptual_distance
 from jssr.losses.similarity import l1, normalised_mutual_information, ssim
-from jssr.nets.residual import Generated, ResidualGenerator, VGGCritic
+from jssr.losses.terms import critic_loss, generator_loss, soft_dice
+from jssr.nets.residual import Generated, ResidualGenerator, VGGCritic, activation, soft_mask
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 _warp, _compose = full_precision(ff.warp), full_precision(ff.compose)

@@ -25,13 +25,10 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.losses.adversarial import critic_loss, generator_loss
-from jssr.losses.overlap import cross_entropy, one_hot, soft_dice_loss
 from jssr.losses.similarity import joint_mask, l1, lncc
-from jssr.losses.smoothness import diffusion
-from jssr.nets.hemis import CoHeMIS
+from jssr.losses.terms import critic_loss, cross_entropy, diffusion, generator_loss, one_hot, soft_dice_loss
 from jssr.nets.patchgan import PatchGAN
-from jssr.nets.phnn import PHNN
+from jssr.nets.phnn import PHNN, CoHeMIS
 from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
 from jssr.systems.base import Alignment, Batch, System, Terms, required

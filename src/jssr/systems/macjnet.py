@@ -34,10 +34,8 @@ from jssr.errors import requires
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.losses.measures import Measure, measure_of
 from jssr.losses.mind import described
-from jssr.losses.overlap import one_hot, soft_dice
-from jssr.losses.smoothness import diffusion
-from jssr.nets.lapirn import LEVELS, make_levels
-from jssr.nets.pyramid import Pyramid
+from jssr.losses.terms import diffusion, one_hot, soft_dice
+from jssr.nets.lapirn import LEVELS, Pyramid, make_levels
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 _warp = full_precision(ff.warp)
@@ -229,7 +227,7 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
         networks: "Phi1", "Phi2", "Phi3" with `LapIRNLevel`'s numbers (gates are on unless "attention" is false), "M"
             and "F" with `SegNet`'s; either group may be left out.
         options: "similarity" and "settings" of `measure_of`, "macmind" by default; "carried" of `MacJNet`; "costs"
-            names the descriptor whose costs the register is shown (`jssr.nets.pyramid.costs`), by default none; macMIND
+            names the descriptor whose costs the register is shown (`jssr.nets.lapirn.costs`), by default none; macMIND
             beside macMIND has the same settings.
         classes: of the segmentors, background included.
     """

@@ -1,0 +1,71 @@
+"""Plain loss terms: overlap of segmentations, roughness of displacement fields, and those of a GAN.
+
+Probabilities are (B, K, *spatial), class 0 the background. Fields are (B, n, *spatial) in voxels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jssr.core.precision import full_precision
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Class indices (B, 1, *spatial) as float32 (B, classes, *spatial)."""
+    return F.one_hot(labels[:, 0].long(), classes).movedim(-1, 1).float()
+
+
+@full_precision
+def soft_dice(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1.0) -> Tensor:
+    """`2 p'q / (p'p + q'q)` for each class, JSSR eq. (8), (9): (B, K). `eps` voxels keep empty classes at 1."""
+    p, q = p.float(), q.float()
+    if mask is not None:
+        p, q = p * mask, q * mask
+    axes = tuple(range(2, p.ndim))
+    return (2 * (p * q).sum(axes) + eps) / (p.pow(2).sum(axes) + q.pow(2).sum(axes) + eps)
+
+
+def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - mean soft Dice over the foreground classes."""
+    dice: Tensor = soft_dice(p[:, 1:], q[:, 1:], mask)
+    return 1 - dice.mean()
+
+
+@full_precision
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of class logits (B, K, *spatial) against indices (B, 1, *spatial)."""
+    return F.cross_entropy(logits.float(), labels[:, 0].long())
+
+
+@full_precision
+def diffusion(u: Tensor) -> Tensor:
+    """Mean over the axes of the mean squared forward difference: JSSR eq. (5), as VoxelMorph computes it."""
+    terms = [torch.diff(u.float(), dim=axis).pow(2).mean() for axis in range(2, u.ndim)]
+    return torch.stack(terms).sum() / u.shape[1]
+
+
+@full_precision
+def laplacian(u: Tensor) -> Tensor:
+    """|Laplacian of u|^2 of Cao et al. 2018, eq. (4): mean over the inner voxels, summed over the components."""
+    u = u.float()
+    n = u.shape[1]
+    inner = tuple(slice(1, -1) for _ in range(n))
+    total = u.new_zeros(())
+    for axis in range(n):
+        second = torch.diff(u, n=2, dim=axis + 2)
+        total = total + second[(slice(None), slice(None), *inner[:axis], slice(None), *inner[axis + 1 :])]
+    return total.pow(2).sum(dim=1).mean()
+
+
+@full_precision
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log D(y) - E log(1 - D(G(x, y))), from logits: JSSR eq. (1), whose print lacks the `1 -`."""
+    return F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()
+
+
+@full_precision
+def generator_loss(fake: Tensor) -> Tensor:
+    """-E log D(G(x, y)), from logits: the standard non-saturating form."""
+    return F.softplus(-fake.float()).mean()
