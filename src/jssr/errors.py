@@ -9,23 +9,6 @@ import difflib
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-__all__ = [
-    "CheckpointError",
-    "CohortError",
-    "GeometryError",
-    "ImageError",
-    "JssrError",
-    "MissingExtraError",
-    "OutputError",
-    "PointsError",
-    "RecipeError",
-    "TrainingError",
-    "TransformError",
-    "WorkerError",
-    "nearest",
-    "requires",
-]
-
 
 class JssrError(Exception):
     """Base of all errors meant for users."""

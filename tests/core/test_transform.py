@@ -13,11 +13,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from jssr.core import field as ff
+from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, coverage, move_points, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import TransformError
-from jssr.io.itk import to_sitk
 from jssr.io.transforms import write_displacement
 
 

@@ -11,11 +11,11 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
+from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
 from jssr.io.images import read_grid, read_image, stored_dtype, write_image
-from jssr.io.itk import to_sitk
 
 AXES = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
 GRID = Grid.of((7, 6, 5), (0.8, 1.1, 2.5), (-12.5, 30.25, 900.0), AXES)

@@ -11,7 +11,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 from jssr.io.provenance import forget_peak, peak_memory_mib
-from jssr.io.programs import run_program
+from jssr.io.provenance import run_program
 forget_peak()  # what the imports took and gave back
 told = [peak_memory_mib()]
 np.ones(80 * 2**20)  # 640 MiB

@@ -7,11 +7,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError
-from jssr.io.itk import to_sitk
 from jssr.preprocessing.placement import shrink
 from jssr.preprocessing.rigid import OverlapError, mutual_information, overlap, rigid_align
 

@@ -4,11 +4,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from jssr.core.bridges import to_sitk
 from jssr.core.full_size import Classes, FullTransform, labels_at
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
-from jssr.io.itk import to_sitk
 from jssr.preprocessing.placement import canonical
 from jssr.registration.full_size import continued, fullsize
 from jssr.systems.base import Alignment

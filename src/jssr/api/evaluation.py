@@ -18,7 +18,7 @@ from jssr.evaluation import evaluate as evaluations
 from jssr.evaluation.methods import methods_of
 from jssr.evaluation.runner import Failure, cases_of
 from jssr.io.cohort import Cohort
-from jssr.io.output import check_output
+from jssr.io.files import check_output
 from jssr.metrics.results import CaseResult
 from jssr.registration.model import load_model
 from jssr.registration.reload import rewrite_report

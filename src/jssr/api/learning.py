@@ -18,7 +18,7 @@ from jssr.api.session import OnNote, OnProgress, check_options, set_threads
 from jssr.cohorts.prepared import modalities_of
 from jssr.errors import RecipeError
 from jssr.io.cohort import Cohort
-from jssr.io.output import check_output
+from jssr.io.files import check_output
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
 from jssr.registration.model import Model, load_model

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from jssr.api.session import OnProgress, Steps, check_options, set_threads
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
+from jssr.io.files import check_output, write_json
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
-from jssr.io.output import check_output, write_json
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline

@@ -61,7 +61,7 @@ class Session(Options):
     def finish(self, data: Any, *what: RenderableType, warnings: Iterable[str] = ()) -> None:
         """Print the outcome: as data with --json, else as `what`; the warnings in any case."""
         if self.as_json:
-            from jssr.io.output import plain
+            from jssr.io.files import plain
 
             typer.echo(json.dumps(plain(data), indent=1, default=str))
         self.show(*what)

@@ -41,7 +41,7 @@ def view(
     requires("viewer", "uvicorn")
     import uvicorn
 
-    from jssr.io.atomic import make_folder
+    from jssr.io.files import make_folder
     from jssr.viewer.server import STATIC, create_app
 
     if not (STATIC / "vendor" / "niivue.umd.js").is_file():

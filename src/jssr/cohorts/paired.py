@@ -21,14 +21,14 @@ import torch
 from jssr.cohorts.prepare import PAIRED
 from jssr.cohorts.prepared import PREPARED
 from jssr.cohorts.store import Store
+from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, resample
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
-from jssr.io.atomic import atomic_path
 from jssr.io.cohort import Case, Cohort, cases_of_split
+from jssr.io.files import atomic_path
 from jssr.io.images import read_image, write_image
-from jssr.io.itk import to_sitk
 from jssr.metrics.overlap import dice, mask_of
 from jssr.metrics.regularity import regularity
 from jssr.peers import PEERS

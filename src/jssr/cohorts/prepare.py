@@ -23,8 +23,8 @@ from jssr.core.processes import in_processes
 from jssr.core.transform import Affine, Chain, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import CohortError, ImageError, JssrError
-from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
+from jssr.io.files import atomic_path, make_folder
 from jssr.io.images import read_image, write_image
 from jssr.io.points import read_points, write_points
 from jssr.io.transforms import read_transform, write_displacement

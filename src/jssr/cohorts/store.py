@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jssr.errors import OutputError
-from jssr.io.atomic import atomic_path
-from jssr.io.output import write_json
+from jssr.io.files import atomic_path, write_json
 from jssr.io.provenance import provenance
 
 

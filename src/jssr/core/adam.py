@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Adam"]
-
 
 class Adam:
     """Moves `parameter` in place, with `torch.optim.Adam`'s defaults; `rate` may be changed between steps."""

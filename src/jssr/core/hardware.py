@@ -7,8 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-__all__ = ["choose_precision", "cpu_has_bf16", "device_type", "use_channels_last"]
-
 
 def device_type(accelerator: str) -> str:
     """The device ("cpu", "cuda", "mps") that an accelerator name of Lightning Fabric means on this machine."""

@@ -8,8 +8,6 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["full_precision"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -19,8 +19,6 @@ import torch
 
 from jssr.errors import WorkerError
 
-__all__ = ["end_with_parent", "in_processes", "shared"]
-
 PATIENCE = 5.0
 """Seconds that a process has to clean up once its parent is gone."""
 

@@ -15,7 +15,7 @@ from jssr.cohorts.store import Store
 from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
 from jssr.core.volume import Points, Volume
 from jssr.evaluation.runner import Pair
-from jssr.io.output import plain
+from jssr.io.files import plain
 from jssr.io.points import read_points
 from jssr.metrics.entries import Images
 from jssr.metrics.pair import evaluate_pair

@@ -16,8 +16,8 @@ from jssr.evaluation.methods import BEFORE, Alignment, check_methods, rows_markd
 from jssr.evaluation.runner import Failure, OnCase, Pair, RunOptions, cases_of, check_run, first_grid, run
 from jssr.evaluation.statistics import Comparison, compare, comparisons_markdown, worse_markdown
 from jssr.evaluation.synthesis import split_row, synthesis_methods
-from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Cohort
+from jssr.io.files import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 from jssr.metrics.entries import METRICS

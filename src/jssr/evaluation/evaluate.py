@@ -16,8 +16,8 @@ from jssr.core.transform import resample
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
 from jssr.evaluation.runner import Method, OnCase, Pair, RunOptions, cases_of, first_grid, run
-from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
+from jssr.io.files import atomic_path, make_folder
 from jssr.io.images import read_image
 from jssr.io.provenance import Stopwatch
 from jssr.io.study import study_of

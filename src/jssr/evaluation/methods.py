@@ -17,8 +17,8 @@ from jssr.core.transform import Affine, Displacement, Transform
 from jssr.errors import JssrError
 from jssr.evaluation import alignment
 from jssr.evaluation.runner import Method, Pair
-from jssr.io.atomic import make_folder
 from jssr.io.cohort import Case
+from jssr.io.files import make_folder
 from jssr.io.itk_elastix import load
 from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mib
 from jssr.io.transforms import write_displacement

@@ -13,9 +13,8 @@ from jssr.core.volume import Points
 from jssr.errors import PointsError, TransformError
 from jssr.io.images import expected_kind
 from jssr.io.points import read_points
-from jssr.io.transforms import read_transform, transform_of
-
-__all__ = ["PointsLike", "TransformLike", "as_points", "as_transform"]
+from jssr.io.transforms import read_transform
+from jssr.io.transforms.itk import transform_of
 
 PointsLike = Points | str | os.PathLike[str] | Any
 """A path (CSV), `Points`, or an array (N, n) of LPS millimetres."""

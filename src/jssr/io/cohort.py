@@ -18,10 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError
-from jssr.io.atomic import atomic_path
-from jssr.io.digest import digest
+from jssr.io.files import atomic_path, digest, names_series
 from jssr.io.images import read_image
-from jssr.io.names import names_series
 from jssr.io.pictures import cohort_of_pictures, picture_folders
 
 Split = Literal["train", "validation", "test", ""]

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from jssr.errors import TransformError, nearest
 
-__all__ = ["FORMATS", "Format", "check_format", "readable", "table", "writable"]
-
 
 @dataclass(frozen=True)
 class Format:
@@ -19,49 +17,45 @@ class Format:
 
     Attributes:
         name: as `--from` and `--to` have it.
-        module: of `jssr.io.transforms`, with `READERS[name]`, and `WRITERS[name]` where it is written.
         program: whose it is.
         files: what is read.
         meaning: of the numbers in the file.
         written: what is written; "" where nothing is.
         images: both images must be known, with `--fixed` and `--moving`.
-        recognised: files of this format are known by their content: `module.recognises(path)`.
     """
 
     name: str
-    module: str
     program: str
     files: str
     meaning: str
     written: str = ""
     images: bool = False
-    recognised: bool = False
 
 
 _ALL = (
     Format(
-        "itk", "itk", "ITK, ANTs, Slicer, jssr",
+        "itk", "ITK, ANTs, Slicer, jssr",
         "`.tfm .txt .mat .xfm .h5`: linear, displacement field, composite of these; vector images `.nii.gz .nrrd .mha`",
         "fixed to moving, LPS mm", "fields, linear `.tfm .txt .mat .xfm .h5`",
     ),
     Format(
-        "elastix", "elastix", "elastix", "`TransformParameters.N.txt` with the files that it starts from",
-        "fixed to moving, LPS mm; read as a field on its fixed grid", recognised=True,
+        "elastix", "elastix", "`TransformParameters.N.txt` with the files that it starts from",
+        "fixed to moving, LPS mm; read as a field on its fixed grid",
     ),
     Format(
-        "flirt", "fsl", "FSL FLIRT", "`.mat`, 4 x 4 text (`-omat`)", "moving to fixed, FSL mm of the two images",
+        "flirt", "FSL FLIRT", "`.mat`, 4 x 4 text (`-omat`)", "moving to fixed, FSL mm of the two images",
         "matrices", images=True,
     ),
     Format(
-        "fnirt", "fsl", "FSL FNIRT", "`.nii.gz`, relative shifts on the fixed grid (`--fout`)",
+        "fnirt", "FSL FNIRT", "`.nii.gz`, relative shifts on the fixed grid (`--fout`)",
         "fixed to moving, FSL mm", images=True,
     ),
     Format(
-        "niftyreg", "niftyreg", "NiftyReg",
+        "niftyreg", "NiftyReg",
         "`.txt`, 4 x 4 (`reg_aladin -aff`); `.nii.gz`, deformation or displacement field (`reg_transform -def -disp`)",
-        "fixed to moving, RAS mm", "matrices", recognised=True,
+        "fixed to moving, RAS mm", "matrices",
     ),
-    Format("dicom", "dicom", "DICOM", "`.dcm`, Deformable Spatial Registration", "fixed to moving, LPS mm"),
+    Format("dicom", "DICOM", "`.dcm`, Deformable Spatial Registration", "fixed to moving, LPS mm"),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
 """By name."""

@@ -21,8 +21,6 @@ from jssr.errors import ImageError
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-__all__ = ["check_file", "nifti_header"]
-
 _FLOATS = {16: "f4", 64: "f8"}
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 

@@ -11,25 +11,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import DTypeLike, NDArray
 
-from jssr.core.bridges import grid_with
+from jssr.core.bridges import grid_of, grid_with, to_sitk
 from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
+from jssr.io.files import names_series
 from jssr.io.header import check_file
-from jssr.io.itk import grid_of, quiet, to_sitk, write_sitk
-from jssr.io.names import names_series
+from jssr.io.itk import quiet, write_sitk
 from jssr.io.radiographs import flattened, grey, spaced
-
-__all__ = [
-    "ImageLike",
-    "as_grid",
-    "as_volume",
-    "expected_kind",
-    "read_grid",
-    "read_image",
-    "stored_dtype",
-    "write_image",
-]
 
 _MODALITY = "0008|0060"
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any

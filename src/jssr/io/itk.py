@@ -9,14 +9,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from jssr.core.bridges import grid_of, to_sitk
 from jssr.errors import ImageError, OutputError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path, pack_file
 from jssr.io.header import check_file
-from jssr.io.packing import pack_file
 from jssr.io.radiographs import check_picture
-
-__all__ = ["WRITABLE", "grid_of", "quiet", "to_sitk", "write_sitk"]
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:

@@ -12,8 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.grid import Grid
 
-__all__ = ["field_of", "itk_image", "load", "modules"]
-
 
 def modules() -> tuple[ModuleType, ModuleType]:
     """The compiled modules of parameter objects and of the registration."""

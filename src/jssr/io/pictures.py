@@ -10,8 +10,6 @@ import numpy as np
 from jssr.errors import CohortError
 from jssr.io.images import read_image
 
-__all__ = ["cohort_of_pictures", "picture_folders"]
-
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".nii.gz", ".nii", ".nrrd", ".mha")
 _MASKS = ("masks", "labels")
 _LOOKED_AT = 25

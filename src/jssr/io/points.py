@@ -10,9 +10,7 @@ import numpy as np
 
 from jssr.core.volume import Points
 from jssr.errors import PointsError
-from jssr.io.atomic import atomic_path
-
-__all__ = ["read_points", "write_points"]
+from jssr.io.files import atomic_path
 
 
 def read_points(path: str | os.PathLike[str], ndim: int | None = None) -> Points:

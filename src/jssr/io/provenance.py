@@ -1,21 +1,24 @@
-"""What made a result: versions, machine, seconds of each stage, memory."""
+"""What made a result: versions, machine, seconds of each stage, memory, also of the programs that are called."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jssr._version import __version__
-from jssr.io.programs import forget_programs, held_mib, programs_peak_mib
+from jssr.errors import JssrError
 
-__all__ = ["Stopwatch", "forget_peak", "package_version", "peak_memory_mib", "processor", "provenance"]
+EVERY = 0.05
+"""Seconds between looks at a program's memory."""
+_largest = 0.0
 
 
 class Stopwatch:
@@ -105,3 +108,43 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def run_program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end.
+
+    Its memory is read while it runs: `ru_maxrss` afterwards begins with the size of the process that called it.
+
+    Raises:
+        JssrError: it ended with an error; the message holds its last line.
+    """
+    global _largest
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while True:
+            try:
+                output, errors = run.communicate(timeout=EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                _largest = max(_largest, held_mib(run.pid) or 0.0)
+    if run.returncode:
+        last = (errors or output).strip().splitlines()[-1:]
+        raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
+
+
+def programs_peak_mib() -> float:
+    """MiB that the largest program took since `forget_programs`; 0 on all systems but Linux."""
+    return _largest
+
+
+def forget_programs() -> None:
+    """Let `programs_peak_mib` begin anew."""
+    global _largest
+    _largest = 0.0
+
+
+def held_mib(process: int | str = "self") -> float | None:
+    """The most MiB that a process has held since `forget_peak`; None on all systems but Linux."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
+    return None

@@ -9,8 +9,6 @@ import SimpleITK as sitk
 
 from jssr.errors import ImageError, OutputError
 
-__all__ = ["check_picture", "flattened", "grey", "spaced"]
-
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _PIXEL_SPACING = "0028|0030"
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from jssr.peers import ants, convexadam, deeds, elastix, greedy
 from jssr.peers.base import Peer
 
-__all__ = ["PEERS", "Peer"]
-
 PEERS: dict[str, Peer] = {
     peer.name: peer for peer in (*elastix.PEERS, *ants.PEERS, *greedy.PEERS, *convexadam.PEERS, *deeds.PEERS)
 }

@@ -15,8 +15,6 @@ from jssr.io.images import write_image
 from jssr.io.transforms import read_transform
 from jssr.peers.base import Peer, python_peer
 
-__all__ = ["PEERS"]
-
 THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 

@@ -14,9 +14,6 @@ from jssr.core.volume import Volume
 from jssr.errors import JssrError, MissingExtraError, requires
 from jssr.io.provenance import package_version
 
-__all__ = ["Peer", "isotropic", "python_peer"]
-
-
 Run = Callable[[Volume, Volume, Affine, int], Transform]
 """(fixed, moving, rigid, threads) to the full transform."""
 

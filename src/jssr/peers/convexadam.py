@@ -11,8 +11,6 @@ from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.peers.base import isotropic, python_peer
 
-__all__ = ["PEERS"]
-
 
 def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
     from convexAdam.convex_adam_MIND import convex_adam_pt

@@ -22,10 +22,8 @@ from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.io.images import write_image
-from jssr.io.programs import run_program
+from jssr.io.provenance import run_program
 from jssr.peers.base import Peer, isotropic
-
-__all__ = ["PEERS"]
 
 PROGRAMS = ("linearBCV", "deedsBCV")
 STEP = 4

@@ -14,8 +14,6 @@ from jssr.core.volume import Volume
 from jssr.io.itk_elastix import field_of, itk_image, load, modules
 from jssr.peers.base import Peer
 
-__all__ = ["PEERS"]
-
 STAGES = ("rigid", "affine", "bspline")
 RESOLUTIONS = 4
 GRID_MM = 16.0

@@ -8,12 +8,10 @@ from io import StringIO
 import numpy as np
 import SimpleITK as sitk
 
+from jssr.core.bridges import grid_of, to_sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
-from jssr.io.itk import grid_of, to_sitk
 from jssr.peers.base import Peer, python_peer
-
-__all__ = ["PEERS"]
 
 RIGID = "-a -dof 6 -ia-identity -m NMI -n 40x10"
 """The package's own quick start. With 12 degrees of freedom and NCC it mirrored a T1 MR onto a CT."""

@@ -12,12 +12,13 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 import torch
 
+from jssr.core.bridges import to_sitk
 from jssr.core.processes import in_processes
 from jssr.core.transform import Displacement
-from jssr.io.atomic import atomic_path, make_folder
 from jssr.io.cohort import Case, Cohort
+from jssr.io.files import atomic_path, make_folder
 from jssr.io.images import write_image
-from jssr.io.itk import to_sitk, write_sitk
+from jssr.io.itk import write_sitk
 from jssr.io.points import write_points
 from jssr.phantom.pelvic_study import PELVIC_PHASES, PELVIC_SHAPE, make_pelvic_study
 from jssr.phantom.study import (

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jssr._version import __version__
 from jssr.errors import CheckpointError, RecipeError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, recipe_from
 from jssr.recipes.project import recipe_of_file, split

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
-from jssr.io.atomic import make_folder
 from jssr.io.dicom.headers import Sources
 from jssr.io.dicom.moved import copy_series, series_number, write_moved
 from jssr.io.dicom.read import series_at
 from jssr.io.dicom.results import write_deformation, write_segmentation
+from jssr.io.files import make_folder
 from jssr.io.study import Image, Study
 
 __all__ = ["sources_of", "study_sources", "write_dicom"]

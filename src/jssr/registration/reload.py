@@ -11,8 +11,8 @@ from typing import Any
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError
+from jssr.io.files import names_series
 from jssr.io.images import read_image
-from jssr.io.names import names_series
 from jssr.io.transforms import read_transform
 from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.inputs import labels_of

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from jssr.core.transform import Displacement, resample
 from jssr.core.volume import Volume
+from jssr.io.files import output_folder, write_json
 from jssr.io.images import stored_dtype, write_image
-from jssr.io.output import output_folder, write_json
 from jssr.io.provenance import Stopwatch, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.preprocessing.start2d import from_start, placed

@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from jssr.io.output import output_folder, write_json
+from jssr.io.files import output_folder, write_json
 from jssr.io.study import Image, Study, read_study
 from jssr.metrics.results import CaseResult
 from jssr.registration.model import load_model

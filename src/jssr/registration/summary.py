@@ -15,7 +15,7 @@ from jssr.core.full_size import labels_at
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Volume
-from jssr.io.output import plain
+from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
 from jssr.metrics.overlap import dice
 from jssr.metrics.pair import evaluate_pair

@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.metrics.entries import entry
 from jssr.metrics.results import split_key
 from jssr.metrics.warnings import plain_warnings

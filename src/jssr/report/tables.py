@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jssr.errors import JssrError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.metrics.entries import Metric, entry
 from jssr.metrics.results import CaseResult, split_key, value_of
 

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from jssr._version import __version__
 from jssr.errors import CheckpointError, OutputError
-from jssr.io.atomic import make_folder
+from jssr.io.files import make_folder
 from jssr.recipes.weights import FORMAT, copy_into, plain_tensors, save_tensors, sync
 from jssr.systems.base import System, named_tensors
 from jssr.training.optimisers import Average

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jssr.core.field import warp
 from jssr.errors import OutputError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.report import figures
 from jssr.systems.base import Alignment, Batch
 

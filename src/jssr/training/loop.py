@@ -25,7 +25,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from jssr.core.hardware import choose_precision, device_type, use_channels_last
 from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
-from jssr.io.atomic import atomic_path, make_folder
+from jssr.io.files import atomic_path, make_folder
 from jssr.recipes.config import Recipe, Stage
 from jssr.recipes.load import recipe_from
 from jssr.recipes.weights import save_weights

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from jssr.core.field import jacobian_determinant
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
 from jssr.systems.base import Alignment, Batch, System
 

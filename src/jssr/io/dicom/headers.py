@@ -14,8 +14,6 @@ from pydicom.uid import CTImageStorage, MRImageStorage
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
-__all__ = ["ACQUISITION", "KINDS", "Sources", "anonymised", "headers_of"]
-
 _PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",

@@ -21,8 +21,6 @@ from jssr.errors import ImageError
 from jssr.io.dicom.headers import ACQUISITION
 from jssr.io.dicom.series import SeriesInfo
 
-__all__ = ["MAKER", "copy_series", "series_number", "write_moved"]
-
 MAKER = "jssr"
 _MAY_BE_EMPTY = {
     CTImageStorage: ("KVP", "AcquisitionNumber"),

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
-__all__ = ["ORDER", "Named", "name_phases"]
-
 ORDER = ("non-contrast", "arterial", "venous", "delay")
 """Phases of a contrast-enhanced study, as they are taken."""
 _WORDS = {

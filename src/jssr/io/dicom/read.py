@@ -17,10 +17,8 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Modality, Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, find_series, listed
+from jssr.io.files import names_series
 from jssr.io.itk import quiet
-from jssr.io.names import names_series
-
-__all__ = ["read_series", "series_at"]
 
 UNEVEN = 0.01  # share of the slice distance
 _MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}

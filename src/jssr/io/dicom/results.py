@@ -21,8 +21,6 @@ from jssr.core.volume import Volume
 from jssr.errors import TransformError
 from jssr.io.dicom.moved import MAKER
 
-__all__ = ["FIELD_MM", "field_grid", "read_deformation", "write_deformation", "write_segmentation"]
-
 FIELD_MM = 3.0
 """Distance of the deformation's vectors, at least: fields are smooth, and a vector a voxel of a CT is 300 MB."""
 _CODES: dict[str, str] = {

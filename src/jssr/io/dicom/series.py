@@ -26,8 +26,6 @@ from pydicom.uid import (
 
 from jssr.errors import ImageError
 
-__all__ = ["SeriesInfo", "Slice", "check_one_patient", "find_series", "listed", "single_image"]
-
 _TAGS = [
     "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesDescription", "ProtocolName",
     "SeriesNumber", "Modality", "PatientID", "PatientName", "PatientBirthDate", "ImageType", "AcquisitionDate",

@@ -6,27 +6,38 @@ In memory every transform maps points of the FIXED space to the MOVING space, LP
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import OutputError, TransformError
-from jssr.io.formats import FORMATS, Format, check_format, readable, writable
+from jssr.io.formats import check_format, readable, writable
 from jssr.io.itk import WRITABLE
+from jssr.io.transforms import elastix, fsl, niftyreg
 from jssr.io.transforms.base import Images
-from jssr.io.transforms.itk import transform_of, write_affine, write_displacement
+from jssr.io.transforms.itk import read_itk, write_affine, write_displacement
 
-__all__ = [
-    "Images",
-    "as_affine",
-    "transform_of",
-    "read_any",
-    "read_transform",
-    "write_affine",
-    "write_any",
-    "write_displacement",
-]
+
+def _read_dicom(path: Path, images: Images) -> Displacement:
+    from jssr.io.dicom.results import read_deformation
+
+    return read_deformation(path)
+
+
+READERS: dict[str, Callable[[Path, Images], Transform]] = {
+    "itk": read_itk,
+    "elastix": elastix.read_elastix,
+    "flirt": fsl.read_flirt,
+    "fnirt": fsl.read_fnirt,
+    "niftyreg": niftyreg.read_niftyreg,
+    "dicom": _read_dicom,
+}
+WRITERS: dict[str, Callable[[Affine, Path, Images], None]] = {
+    "flirt": fsl.write_flirt,
+    "niftyreg": niftyreg.write_niftyreg,
+}
+RECOGNISED = {"elastix": elastix.recognises, "niftyreg": niftyreg.recognises}
+"""Formats whose files are known by their content."""
 
 
 def read_transform(path: str | os.PathLike[str]) -> Transform:
@@ -56,10 +67,8 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
     if of == "auto":
-        seen = [one.name for one in FORMATS.values() if one.recognised and _module(one).recognises(path)]
-        return read_any(path, seen[0], images) if seen else read_transform(path)
-    found: Transform = _module(FORMATS[of]).READERS[of](path, images or Images())
-    return found
+        of = next((name for name, recognises in RECOGNISED.items() if recognises(path)), "")
+    return READERS[of](path, images or Images()) if of else read_transform(path)
 
 
 def write_any(
@@ -83,7 +92,7 @@ def write_any(
     if to != "itk":
         if linear is None:
             raise TransformError(f"{path}: only matrices are written for {to}, and this transform bends")
-        _module(FORMATS[to]).WRITERS[to](linear, path, images)
+        WRITERS[to](linear, path, images)
     elif path.name.lower().endswith(WRITABLE):
         first = transform.parts[0] if isinstance(transform, Chain) else transform
         grid = images.fixed or (first.grid if isinstance(first, Displacement) else None)
@@ -105,7 +114,3 @@ def as_affine(transform: Transform) -> Affine | None:
             return None
         out = Affine(part.matrix @ out.matrix)
     return out
-
-
-def _module(one: Format) -> ModuleType:
-    return import_module(f"jssr.io.transforms.{one.module}")

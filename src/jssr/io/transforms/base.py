@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from jssr.core.grid import Grid
 from jssr.errors import TransformError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.io.header import check_file
-
-__all__ = ["RAS", "Images", "Matrix", "indices", "read_matrix", "vectors_of", "write_matrix"]
 
 Matrix = NDArray[np.float64]
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

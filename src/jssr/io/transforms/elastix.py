@@ -12,8 +12,6 @@ from jssr.errors import TransformError
 from jssr.io.itk_elastix import field_of, itk_image, modules
 from jssr.io.transforms.base import Images
 
-__all__ = ["READERS", "read_elastix", "recognises"]
-
 
 def recognises(path: Path) -> bool:
     """Whether a text file is elastix's parameters of a transform."""
@@ -23,7 +21,7 @@ def recognises(path: Path) -> bool:
         return b"(Transform " in file.read(65536)
 
 
-def read_elastix(path: Path, images: Images | None = None) -> Displacement:
+def read_elastix(path: Path, images: Images) -> Displacement:
     """elastix's result with everything that it starts from, as a displacement on the fixed grid that it names.
 
     Raises:
@@ -81,6 +79,3 @@ def _grid(found: dict[str, tuple[str, ...]], path: Path) -> Grid:
         return Grid.of([int(s) for s in size], spacing, origin, np.array(direction).reshape(n, n).T)
     except (KeyError, ValueError) as error:
         raise TransformError(f"{path}: lacks the place of its fixed image ({error})") from error
-
-
-READERS = {"elastix": read_elastix}

@@ -13,8 +13,6 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.io.transforms.base import Images, Matrix, indices, read_matrix, vectors_of, write_matrix
 
-__all__ = ["READERS", "WRITERS", "flirt_of", "read_flirt", "read_fnirt", "write_flirt"]
-
 
 def read_flirt(path: Path, images: Images) -> Affine:
     """FLIRT's matrix (`-omat`) between two images.
@@ -67,7 +65,3 @@ def _millimetres(grid: Grid) -> Matrix:
 def _world(grid: Grid) -> Matrix:
     """FSL's millimetres to LPS."""
     return np.asarray(grid.affine @ np.linalg.inv(_millimetres(grid)), dtype=np.float64)
-
-
-READERS = {"flirt": read_flirt, "fnirt": read_fnirt}
-WRITERS = {"flirt": write_flirt}

@@ -18,14 +18,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from jssr.core.bridges import to_sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
-from jssr.io.atomic import atomic_path
+from jssr.io.files import atomic_path
 from jssr.io.header import check_file
-from jssr.io.itk import WRITABLE, quiet, to_sitk, write_sitk
+from jssr.io.itk import WRITABLE, quiet, write_sitk
 from jssr.io.transforms.base import Images
-
-__all__ = ["READERS", "read_itk", "transform_of", "write_affine", "write_displacement"]
 
 STEPS = np.float32(1024)  # a millimetre
 AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
@@ -65,7 +64,7 @@ def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
 
 
-def read_itk(path: Path, images: Images | None = None) -> Transform:
+def read_itk(path: Path, images: Images) -> Transform:
     """Read a transform or a displacement field that ITK reads.
 
     Raises:
@@ -125,6 +124,3 @@ def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transfor
         return Affine(matrix)
     except ValueError as error:
         raise TransformError(f"{name}: {error}") from error
-
-
-READERS = {"itk": read_itk}

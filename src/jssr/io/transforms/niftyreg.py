@@ -10,9 +10,7 @@ from jssr.core.transform import Affine, Displacement, Transform
 from jssr.errors import ImageError, TransformError
 from jssr.io.header import nifti_header
 from jssr.io.images import read_grid
-from jssr.io.transforms.base import RAS, Images, Matrix, indices, read_matrix, vectors_of, write_matrix
-
-__all__ = ["READERS", "WRITERS", "niftyreg_of", "read_niftyreg", "recognises", "write_niftyreg"]
+from jssr.io.transforms.base import RAS, Images, indices, read_matrix, vectors_of, write_matrix
 
 
 def recognises(path: Path) -> bool:
@@ -25,7 +23,7 @@ def recognises(path: Path) -> bool:
         return False
 
 
-def read_niftyreg(path: Path, images: Images | None = None) -> Transform:
+def read_niftyreg(path: Path, images: Images) -> Transform:
     """NiftyReg's matrix (`reg_aladin -aff`) or field (`reg_transform -def`, `-disp`).
 
     Raises:
@@ -41,19 +39,10 @@ def read_niftyreg(path: Path, images: Images | None = None) -> Transform:
     return Displacement.from_millimetres(vectors if kind == 1.0 else vectors - grid.world(indices(grid)), grid)
 
 
-def niftyreg_of(affine: Affine) -> Matrix:
-    """NiftyReg's matrix of an affine transform."""
-    return np.asarray(RAS @ affine.matrix @ RAS, dtype=np.float64)
-
-
-def write_niftyreg(affine: Affine, path: Path, images: Images | None = None) -> None:
+def write_niftyreg(affine: Affine, path: Path, images: Images) -> None:
     """Write NiftyReg's matrix.
 
     Raises:
         OutputError: it cannot be written.
     """
-    write_matrix(niftyreg_of(affine), path)
-
-
-READERS = {"niftyreg": read_niftyreg}
-WRITERS = {"niftyreg": write_niftyreg}
+    write_matrix(RAS @ affine.matrix @ RAS, path)
