@@ -359,3 +359,16 @@ def test_scans_from_other_libraries_give_the_same_alignment(model, done):
         assert torch.equal(found.displacement.u, done.displacement.u)
         assert found.states["initial"]["tre"] == pytest.approx(done.states["initial"]["tre"])
         assert found.moved.nibabel().shape == y.grid.shape and found.displacement.sitk().GetDimension() == 3
+
+
+def test_scans_too_small_for_the_networks_are_refused():
+    scan = replace(ball(grid=Grid.of((8, 8, 8), 12.0, (-42.0, -42.0, -42.0))), grid=Grid.of((8, 8, 8), 3.0))
+    words = (
+        r"expected images of more than 16 voxels along an axis for its networks, got 8 x 8 x \d: use scans that share"
+    )
+    with pytest.raises(ImageError, match=words):
+        jssr.register(scan, scan, system="jssr", rigid=False)
+    with pytest.raises(ImageError, match=words):
+        jssr.synthesise(scan, scan, system="jssr", rigid=False)
+    with pytest.raises(ImageError, match=words):
+        jssr.segment(scan, system="jssr")

@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_jssr import tiny_recipe
 from toy_system import SIZE, Blobs, Toy, build, recipe
 
-from jssr.errors import Interrupted, OutputError, TrainingError
+from jssr.errors import ImageError, Interrupted, OutputError, TrainingError
 from jssr.recipes.config import Recipe
+from jssr.recipes.load import build_system
 from jssr.recipes.weights import load_system
 from jssr.systems.base import Batch
 from jssr.training.loop import RunOptions, train
@@ -280,6 +282,19 @@ def test_refuses_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(TrainingError, match="'gpu': torch sees no GPU here; train on 'cpu'"):
         run(tmp_path / "run", accelerator="gpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_images_too_small_for_the_networks_are_refused(tmp_path: Path) -> None:
+    class Small:
+        def batch(self, step: int, need: frozenset[str]) -> Batch:
+            ones = torch.ones(1, 1, 2, 2, 2)
+            return Batch(moving=ones, fixed=ones, moving_mask=ones, fixed_mask=ones)
+
+    settings = tiny_recipe()
+    with pytest.raises(
+        ImageError, match=r"tiny: expected images of more than \d+ voxels along an axis.*, got 2 x 2 x 2:"
+    ):
+        train(settings, build_system(settings), Small(), tmp_path / "run", RunOptions(accelerator="cpu"))
 
 
 def test_nan_stops_with_term_and_step_and_keeps_the_state(tmp_path: Path) -> None:

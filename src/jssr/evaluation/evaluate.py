@@ -256,7 +256,7 @@ def _segmentor(pair: Pair, work: Working, known: Mapping[str, Volume]) -> list[C
     if found.moving_segmentation is None:
         return rows
     if pair.moving in known:
-        with model.computing():
+        with model.computing(prepared.grid):
             plain = model.system.segment_moving(prepared.moving.to(model.device)).float().cpu()
         goal = resample(known[pair.moving], prepared.grid, prepared.transform)
         judge(pair.moving, SEGMENTOR[0], largest_parts(plain, model.pieces).argmax(dim=1), goal)

@@ -111,14 +111,14 @@ def _labels(pair: Pair, phase: str) -> Volume:
 
 
 def _synthesised(model: Model, pair: PreparedPair) -> Tensor:
-    with model.computing():
+    with model.computing(pair.grid):
         g = model.system.synthesise(pair.moving, pair.fixed).float().clone()
     return g * pair.moving_mask + pair.moving * (1 - pair.moving_mask)
 
 
 def _judged(model: Model, image: Tensor, goal: Volume, cohort: Cohort, moving: bool) -> dict[str, float]:
     """The moving modality's segmentor is asked of a moving scan as it is, where there are two segmentors."""
-    with model.computing():
+    with model.computing(goal.grid):
         found = (model.system.segment_moving if moving else model.system.segment)(image).float().clone()
     classes = largest_parts(found, model.pieces).argmax(dim=1)[0].numpy()
     return evaluate_segmentation(classes, goal, model.structures, cohort.structures(), distances=False)

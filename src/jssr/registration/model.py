@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from jssr.core.grid import Grid
 from jssr.core.hardware import choose_precision
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CheckpointError, JssrError
@@ -20,7 +21,7 @@ from jssr.preprocessing.modality import modality_of
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
 from jssr.recipes.weights import load_system
-from jssr.systems.base import System
+from jssr.systems.base import System, large_enough
 
 __all__ = [
     "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "shipped_weights",
@@ -118,11 +119,15 @@ class Model:
         return choose_precision("auto", kind) if kind in ("cpu", "cuda") else "32-true"
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Without gradients, in the model's precision, deterministic if asked for."""
+    def computing(self, grid: Grid) -> Iterator[None]:
+        """Without gradients, in the model's precision, deterministic if asked for.
+
+        Raises:
+            ImageError: the networks cannot work on a grid as small as this.
+        """
         kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         cast = torch.autocast(torch.device(self.device).type, dtype=kind, enabled=kind is not None)
-        with self._repeatable(), torch.inference_mode(), cast:
+        with self._repeatable(), torch.inference_mode(), cast, large_enough(self.system, grid.shape, self.source):
             yield
 
     @contextmanager

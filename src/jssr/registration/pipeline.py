@@ -190,7 +190,7 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     """Run the system; what it makes comes back on the CPU, out of inference mode."""
     inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
     more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
-    with model.computing():
+    with model.computing(pair.grid):
         made = model.system.align(*inputs, **more)
     # Clones leave inference mode: the refinement differentiates through what it is given.
     outputs: dict[str, Any] = {
@@ -279,7 +279,7 @@ def segment(
     check_dims(model, scan.grid, scan.name)
     to = model.recipe.preprocessing
     ready = prepare_image(scan, to.spacing, to.window, to.pixels)
-    with model.computing():
+    with model.computing(ready.grid):
         try:
             segmentor = model.system.segment_moving if moving else model.system.segment
             p = segmentor(ready.image.to(device)).float().cpu()
@@ -309,7 +309,7 @@ def synthesise(
     model = load_model(system, checkpoint, device, deterministic)
     check_dims(model, y.grid, y.name)
     pair = prepare(model, y, x, rigid=rigid)
-    with model.computing():
+    with model.computing(pair.grid):
         try:
             g = model.system.synthesise(pair.moving.to(device), pair.fixed.to(device)).float().cpu().clone()
         except NotImplementedError as error:

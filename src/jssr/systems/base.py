@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+
+from jssr.errors import ImageError
 
 Terms = Mapping[str, Callable[[], Tensor]]
 
@@ -108,6 +111,25 @@ class System(nn.Module):
     def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """The moving image in the fixed image's appearance. Raises where the system has no generator."""
         raise NotImplementedError(f"{type(self).__name__} has no generator")
+
+
+@contextmanager
+def large_enough(system: System, shape: Sequence[int], name: str) -> Iterator[None]:
+    """Run networks on images of a shape.
+
+    Raises:
+        ImageError: they are so small that the coarsest features are one voxel, which torch does not normalise.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 spatial element" not in str(error):
+            raise
+        least = max((getattr(module, "multiple", 1) for module in system.modules()), default=1)
+        raise ImageError(
+            f"{name}: expected images of more than {least} voxels along an axis for its networks, got "
+            f"{' x '.join(map(str, shape))}: use scans that share more of the body, or a smaller spacing"
+        ) from error
 
 
 def required(value: Tensor | None, what: str) -> Tensor:

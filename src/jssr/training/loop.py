@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from jssr.core.hardware import choose_precision, device_type, use_channels_last
 from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
@@ -29,7 +30,7 @@ from jssr.io.files import atomic_path, make_folder
 from jssr.recipes.config import Recipe, Stage
 from jssr.recipes.load import recipe_from
 from jssr.recipes.weights import save_weights
-from jssr.systems.base import Batch, System
+from jssr.systems.base import Batch, System, large_enough
 from jssr.training import checkpoint
 from jssr.training.log import OnStep, TrainingLog, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
@@ -211,8 +212,10 @@ class _Run:
 
     def step(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
         """Make a step. One that is not finite is noted among the run's warnings."""
+        shape = next((v.shape[2:] for b in batches for v in vars(b).values() if isinstance(v, Tensor)), ())
         try:
-            return self.stepper.step(step, stage, batches)
+            with large_enough(self.system, shape, f"recipe {self.recipe.name}"):
+                return self.stepper.step(step, stage, batches)
         except NotFinite as error:
             if self.fabric.is_global_zero:
                 self.monitor.warn("nan", step + 1, str(error))
