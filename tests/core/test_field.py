@@ -141,6 +141,15 @@ def test_inverse_holds_at_its_voxels_for_steep_fields():
     assert ff.compose(u, ff.invert(u)).abs().max() < 0.01
 
 
+def test_points_are_solved_against_a_field_with_a_known_inverse():
+    # Pure shear u_x = 0.9 y: the inverse of (x + 0.9 y, y) is (x - 0.9 y, y), exact for linear reading.
+    u = torch.zeros(1, 3, 12, 12, 4)
+    u[:, 0] = 0.9 * ff.identity((12, 12, 4))[:, 1]
+    goal = torch.tensor([[9.0, 8.0], [2.0, 5.5], [1.0, 2.0]]).view(1, 3, 2, 1, 1)
+    found = ff.solve_inverse(u, goal, tolerance=1e-4, allowed=0.0).view(3, 2)
+    assert torch.allclose(found, torch.tensor([[9 - 1.8, 8 - 4.95], [2.0, 5.5], [1.0, 2.0]]), atol=2e-4)
+
+
 def test_inverse_of_a_shift_is_the_opposite_shift():
     u = torch.tensor([3.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 12, 12)
     assert torch.allclose(ff.invert(u), -u, atol=1e-4)

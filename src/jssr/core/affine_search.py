@@ -22,8 +22,6 @@ from jssr.core import field as ff
 from jssr.core.adam import Adam
 from jssr.core.precision import full_precision
 
-__all__ = ["affine_field", "best_affine"]
-
 ZOOMS = (0.75, 0.87, 1.0, 1.15, 1.33)
 TURNS = (-8.0, 0.0, 8.0)
 """Degrees."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK as sitk
 
-__all__ = ["Space", "affine_in", "from_nibabel", "grid_of", "grid_with", "to_nibabel", "to_sitk", "to_vectors"]
-
 Space = Literal["RAS", "LPS"]
 
 

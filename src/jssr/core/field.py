@@ -18,22 +18,6 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
-__all__ = [
-    "bspline_field",
-    "compose",
-    "exponentiate",
-    "grid_sample",
-    "identity",
-    "invert",
-    "jacobian_determinant",
-    "pooled",
-    "resize_field",
-    "resize_image",
-    "sample",
-    "smooth",
-    "warp",
-]
-
 
 def identity(shape: Sequence[int], like: Tensor | None = None) -> Tensor:
     """Return the voxel indices of a grid, (1, n, *shape) float32."""
@@ -107,20 +91,43 @@ def exponentiate(v: Tensor, squarings: int = 7) -> Tensor:
     return u
 
 
-def invert(u: Tensor, iterations: int = 30, tolerance: float = 2e-3) -> Tensor:
-    """Invert a diffeomorphic field on its own grid by the fixed point `w <- -u(p + w)` (Chen et al. 2008).
+def solve_inverse(
+    u: Tensor,
+    goal: Tensor,
+    start: Tensor | None = None,
+    linear: Tensor | None = None,
+    *,
+    step: float = 0.8,
+    tolerance: float = 2e-3,
+    allowed: float = 3e-4,
+    iterations: int = 30,
+) -> Tensor:
+    """Find `p` with `p + u(p) = goal` by the fixed point `p <- p + step * linear (goal - p - u(p))` (Chen et al. 2008).
 
-    Steps of 0.8 converge where the plain fixed point oscillates. It stops once the step is below `tolerance` voxels in
-    all but a few hundredths of a per cent of the voxels: where the field folds there is no inverse, those never settle,
-    and what comes back there means nothing.
+    Where the field folds there is no inverse: those points never settle, and what comes back there means nothing.
+
+    Args:
+        u: (B, n, *spatial).
+        goal: (B, n, *out) in voxels of `u`.
+        start: first guess, of the shape of `goal`, which it is by default.
+        linear: (n, n), the inverse of the linear map that `p + u(p)` is near to, where that turns by more than some 60
+            degrees: about the identity it diverges then.
+        step: below 1 it converges where gradients come near 1, and the plain fixed point oscillates.
+        tolerance, allowed: it ends once no more than the share `allowed` of components is off by more than `tolerance`.
     """
-    w = -u
+    p = goal if start is None else start
     for _ in range(iterations):
-        step = -warp(u, w) - w
-        w = w + 0.8 * step
-        if float((step.abs() > tolerance).float().mean()) < 3e-4:
+        miss = (goal - p - sample(u, p)).clamp_(-1e4, 1e4)  # numbers, where it diverges
+        p = p + step * (miss if linear is None else torch.einsum("ij,bj...->bi...", linear, miss))
+        if float((miss.abs() > tolerance).float().mean()) <= allowed:
             break
-    return w
+    return p
+
+
+def invert(u: Tensor) -> Tensor:
+    """Invert a diffeomorphic field on its own grid, as `solve_inverse` does it."""
+    grid = identity(u.shape[2:], u)
+    return solve_inverse(u, grid, grid - u) - grid
 
 
 def resize_field(u: Tensor, shape: Sequence[int]) -> Tensor:

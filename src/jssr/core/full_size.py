@@ -19,11 +19,6 @@ from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement
 
-__all__ = [
-    "STEP_MM", "Classes", "FullTransform", "apply_matrix", "indices_of", "inside_grid", "labels_at", "rounded_mm",
-    "slabs",
-]  # fmt: skip
-
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
@@ -46,34 +41,27 @@ class FullTransform:
     def inverse(self, grid: Grid) -> Displacement:
         """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
 
-        The field is inverted by fixed point on its own grid, or on half of it above `_MANY` voxels; at full size two
-        more steps of the fixed point, from there, take away most of what that grid and interpolation on it cost. A map
-        that turns far is first turned back: the fixed point about the identity diverges for turns above some 60
-        degrees.
+        The field is inverted on its own grid, or on half of it above `_MANY` voxels; at full size two more steps of the
+        fixed point, from there, take away most of what that grid and interpolation on it cost.
         """
-        n = grid.ndim
-        u, own = self.field.u[None], self.field.grid
-        turn = self.field.nearest_linear()
-        if np.abs(turn[:n, :n] - np.eye(n)).max() > _TURNED:
-            p = ff.identity(own.shape)
-            u = apply_matrix(np.asarray(np.linalg.inv(turn), dtype=np.float64), p + u) - p
-        else:
-            turn = np.eye(n + 1)
-        margin = int(min(u.abs().max().ceil().item() + 1, 24))
+        n, own = grid.ndim, self.field.grid
+        back = np.linalg.inv(self.field.nearest_linear())
+        turned = np.abs(back[:n, :n] - np.eye(n)).max() > _TURNED
+        linear = torch.from_numpy(back[:n, :n]).float() if turned else None
+        margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
         # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
-        u = F.pad(u, [margin] * (2 * n), mode="replicate")
+        u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
         home = own.cropped([-margin] * n, [s + 2 * margin for s in own.shape])
-        w = ff.invert(u) if u[0, 0].numel() <= _MANY else _inverted_coarsely(u)
-        straight = own.affine @ np.linalg.inv(turn) @ np.linalg.inv(own.affine)
-        into = np.linalg.inv(home.affine) @ straight @ np.linalg.inv(self.rigid.matrix)
-        back = np.linalg.inv(grid.affine) @ home.affine
+        half = [(s + 1) // 2 for s in u.shape[2:]] if u[0, 0].numel() > _MANY else u.shape[2:]
+        p = ff.identity(half)
+        w = ff.resize_field(ff.solve_inverse(ff.resize_field(u, half), p, linear=linear) - p, u.shape[2:])
+        into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
         out = torch.empty((n, *grid.shape))
         for where, part in slabs(grid):
             at = apply_matrix(into @ part.affine, ff.identity(part.shape))
-            found = at + ff.sample(w, at)
-            for _ in range(2):
-                found = at - ff.sample(u, found)
-            out[:, where] = rounded_mm(apply_matrix(back, found) - indices_of(part, where), grid)
+            found = ff.solve_inverse(u, at, at + ff.sample(w, at), linear, step=1.0, iterations=2)
+            moved = apply_matrix(np.linalg.inv(grid.affine) @ home.affine, found) - indices_of(part, where)
+            out[:, where] = rounded_mm(moved, grid)
         return Displacement(out, grid)
 
 
@@ -155,13 +143,6 @@ def _greatest(p: Tensor) -> Tensor:
         found.masked_fill_(p[k] > best, k)
         torch.maximum(best, p[k], out=best)
     return found
-
-
-def _inverted_coarsely(u: Tensor) -> Tensor:
-    """`field.invert` on half the resolution, then one step on the whole: an eighth of the work, and nearly as near."""
-    half = [(s + 1) // 2 for s in u.shape[2:]]
-    w = ff.resize_field(ff.invert(ff.resize_field(u, half)), u.shape[2:])
-    return -ff.warp(u, w)
 
 
 def inside_grid(at: Tensor, grid: Grid) -> Tensor:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Grid", "GridError", "dims_in_words"]
-
 
 class GridError(ValueError):
     """A geometry that cannot be an image's: no volume, bad spacing, a singular or shearing affine."""

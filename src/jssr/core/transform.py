@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from jssr.errors import ImageError, TransformError
 if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
-
-__all__ = ["Affine", "Chain", "Displacement", "Transform", "coverage", "move_points", "resample"]
 
 log = logging.getLogger(__name__)
 
@@ -191,18 +189,10 @@ class Displacement(Transform):
         grid = grid or self.grid
         # Read on the field's own grid: resampled onto the other one first, it would be cut off at that one's border.
         at = Affine.identity(grid.ndim).positions(grid, self.grid)
-        n = grid.ndim
-        back = torch.from_numpy(np.linalg.inv(self.nearest_linear())).float()
-        shift = back[:n, n].view(1, n, *([1] * n))
-        here = torch.einsum("ij,bj...->bi...", back[:n, :n], at) + shift
-        for _ in range(30):
-            miss = at - here - ff.sample(self.u[None], here)
-            here = here + 0.7 * torch.einsum("ij,bj...->bi...", back[:n, :n], miss)
-            if float((miss.abs() > 2e-3).float().mean()) < 3e-4:
-                break
-        last = torch.tensor(self.grid.shape).view(1, n, *([1] * n)) - 1
-        inside = ((here >= 0) & (here <= last)).all(dim=1)
-        lost = float(((miss.abs() > 1.0).any(dim=1) & inside).float().mean())
+        here = _solved(self, at)
+        off = ((at - here - ff.sample(self.u[None], here)).abs() > 1.0).any(dim=1)
+        last = torch.tensor(self.grid.shape).view(1, -1, *[1] * grid.ndim) - 1
+        lost = float((off & ((here >= 0) & (here <= last)).all(dim=1)).float().mean())
         if lost > 0.01:
             log.warning("the field has no inverse in %.1f %% of %s: it folds there", 100 * lost, grid)
         return Displacement(_turn(here - at, self.grid, grid)[0], grid)
@@ -380,22 +370,25 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
     parts: Sequence[Transform] = transform.parts if isinstance(transform, Chain) else (transform,)
     out = points.xyz
     for part in reversed(parts):
-        out = _solve(part, out, iterations) if isinstance(part, Displacement) else part.inverse()(out)
+        out = _brought_back(part, out, iterations) if isinstance(part, Displacement) else part.inverse()(out)
     return Points(out, points.names)
 
 
-def _solve(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
-    """Find q with transform(q) = goal, for maps near an affine one."""
+def _brought_back(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    """The points (N, n) that a field takes to `goal`, to 1e-4 mm."""
     grid = transform.grid
-    back = grid.affine @ np.linalg.inv(transform.nearest_linear()) @ np.linalg.inv(grid.affine)
-    n = grid.ndim
-    q = Affine(np.asarray(back, dtype=np.float64))(goal)
-    for _ in range(iterations):
-        miss = np.clip(goal - transform(q), -1e4, 1e4)  # where it diverges it stays a number
-        q = q + 0.7 * miss @ back[:n, :n].T  # damped: converges where gradients come near 1
-        if np.abs(miss).max(initial=0.0) < 1e-4:
-            break
-    off = float(np.linalg.norm(goal - transform(q), axis=-1).max(initial=0.0))
-    if off > 1.0:
+    at = torch.from_numpy(grid.index(goal).T).view(1, grid.ndim, -1, *[1] * (grid.ndim - 1))
+    solved = _solved(transform, at, tolerance=1e-4 / float(grid.spacing.max()), allowed=0.0, iterations=iterations)
+    found = grid.world(solved.reshape(grid.ndim, -1).T.numpy())
+    off = float(np.linalg.norm(goal - transform(found), axis=-1).max(initial=0.0))
+    if not off <= 1.0:  # nan too
         raise TransformError(f"the field folds: it has no inverse at some of the points (off by {off:.1f} mm)")
-    return q
+    return found
+
+
+def _solved(transform: Displacement, goal: Tensor, **settings: Any) -> Tensor:
+    """Which positions (1, n, *out) a field takes to `goal`, both in voxels of its grid; `field.solve_inverse`."""
+    n = transform.ndim
+    back = torch.from_numpy(np.linalg.inv(transform.nearest_linear())).to(goal.dtype)
+    start = torch.einsum("ij,bj...->bi...", back[:n, :n], goal) + back[:n, n].view(1, n, *[1] * n)
+    return ff.solve_inverse(transform.u[None], goal, start, back[:n, :n], step=0.7, **settings)

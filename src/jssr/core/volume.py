@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
 
-__all__ = ["KINDS", "MODALITIES", "Kind", "Modality", "Origin", "Points", "Volume", "checked_volume", "volume_of"]
-
 Kind = Literal["image", "labels", "mask"]
 Modality = Literal["ct", "mr", "radiograph"]
 Origin = Literal["header", "option", "cohort", "guess"]

@@ -11,8 +11,6 @@ from torch import Tensor
 from jssr.core.grid import Grid
 from jssr.io.itk_elastix import itk_image, modules
 
-__all__ = ["euler_matrix", "run_elastix"]
-
 
 def run_elastix(
     fixed: Tensor,

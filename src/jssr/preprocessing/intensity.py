@@ -7,10 +7,6 @@ from torch import Tensor
 
 from jssr.core.volume import Modality
 
-__all__ = [
-    "NO_DATA", "Modality", "Window", "data_mask", "denormalise", "limits", "normalise", "thinned",
-]  # fmt: skip
-
 Window = tuple[float, float]
 
 NO_DATA = -32768

@@ -7,8 +7,6 @@ import torch
 from jssr.core.volume import Modality, Volume
 from jssr.preprocessing.intensity import NO_DATA, Window, thinned
 
-__all__ = ["decide_modality", "guess_modality", "modality_of", "window_for"]
-
 
 def decide_modality(
     volume: Volume, option: Modality | None = None, cohort: Modality | None = None

@@ -19,8 +19,6 @@ from jssr.core.volume import Volume
 from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, normalise
 from jssr.preprocessing.modality import guess_modality, window_for
 
-__all__ = ["Ready", "canonical", "put", "ready", "shrink", "working_grid"]
-
 MARGIN = 12.0
 """mm kept around the body and beyond the common field of view."""
 _COARSE = 8.0

@@ -22,8 +22,6 @@ from jssr.preprocessing.placement import Ready, put, ready, working_grid
 from jssr.preprocessing.rigid import OverlapError, RigidResult, overlap, rigid_align
 from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d, unknown_spacing
 
-__all__ = ["PreparedImage", "PreparedPair", "normalised", "prepare_image", "prepare_pair"]
-
 
 @dataclass(frozen=True)
 class PreparedImage:

@@ -26,8 +26,6 @@ from jssr.preprocessing.intensity import data_mask, normalise
 from jssr.preprocessing.modality import guess_modality
 from jssr.preprocessing.placement import shrink
 
-__all__ = ["OverlapError", "RigidResult", "mutual_information", "overlap", "rigid_align"]
-
 log = logging.getLogger(__name__)
 
 Initial = Literal["geometry", "centre"]

@@ -17,8 +17,6 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume
 
-__all__ = ["grid_2d", "start_2d", "from_start", "placed", "seen_spacing", "unknown_spacing"]
-
 
 def unknown_spacing(grid: Grid) -> bool:
     """Whether the size of a 2D image's pixels is unknown."""

@@ -15,8 +15,6 @@ from jssr.io.dicom.results import write_deformation, write_segmentation
 from jssr.io.files import make_folder
 from jssr.io.study import Image, Study
 
-__all__ = ["sources_of", "study_sources", "write_dicom"]
-
 
 class Aligned(Protocol):
     """What is written of a registration (`jssr.registration.result.Registration`)."""

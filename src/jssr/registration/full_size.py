@@ -22,8 +22,6 @@ from jssr.preprocessing.prepare import PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = ["Fullsize", "Working", "continued", "fullsize", "largest_parts"]
-
 
 @dataclass(frozen=True, eq=False)
 class Working:

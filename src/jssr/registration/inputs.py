@@ -21,17 +21,6 @@ from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
 
-__all__ = [
-    "Scans",
-    "check_dims",
-    "check_overlap",
-    "image_of",
-    "labels_of",
-    "modality_warnings",
-    "points_of",
-    "read_scans",
-]
-
 ONE_SCAN = "labels of one scan only: give those of the fixed and of the moving image, or neither"
 _KINDS = {"labels": "label map", "mask": "mask"}
 

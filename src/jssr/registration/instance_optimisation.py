@@ -28,8 +28,6 @@ from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
 
-__all__ = ["Features", "refine", "refine_pair", "optimisation_features", "optimisation_grid", "unlikeness"]
-
 FINEST_MM = 2.0
 MOST_VOXELS = 3_000_000
 """The 24 channels of a pair's MIND-SSC take some 300 MB then."""

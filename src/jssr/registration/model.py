@@ -23,11 +23,6 @@ from jssr.recipes.load import build_system, load_recipe
 from jssr.recipes.weights import load_system
 from jssr.systems.base import System, large_enough
 
-__all__ = [
-    "SHIPPED", "UNTRAINED", "Model", "fitting_system", "load_model", "segmenting_model", "shipped_weights",
-    "weights_at",
-]  # fmt: skip
-
 SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
 """The weights file in `jssr/weights` of each system that has one."""
 

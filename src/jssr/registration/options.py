@@ -13,8 +13,6 @@ from jssr.io.bridges import PointsLike
 from jssr.io.images import ImageLike
 from jssr.registration.model import Model
 
-__all__ = ["Known", "KnownDict", "OptionsDict", "RegistrationOptions", "RegistrationOptionsDict", "parse_options"]
-
 Initial = Literal["geometry", "centre"]
 
 

@@ -34,8 +34,6 @@ from jssr.registration.result import Registration
 from jssr.registration.summary import describe, measure
 from jssr.systems.base import Alignment, System
 
-__all__ = ["prepare", "register", "segment", "solve", "structure_of", "synthesise"]
-
 
 def register(
     fixed: ImageLike,

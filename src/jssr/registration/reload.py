@@ -20,8 +20,6 @@ from jssr.registration.result import KEPT, outlines
 from jssr.registration.schema import SCHEMA_VERSION
 from jssr.report.html import AlignmentView, write_report
 
-__all__ = ["found_again", "result_of", "rewrite_report", "view_of"]
-
 
 def rewrite_report(folder: Path) -> Path:
     """Write `report.html` of a registration's or a study's folder again and return its path.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
     from jssr.report.html import AlignmentView
 
-__all__ = ["KEPT", "OUTPUTS", "Registration", "Saving", "outlines"]
-
 KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
 """Where a scan is kept with the result."""
 DICOM_OUTPUTS = (

@@ -14,17 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from jssr.core.grid import Grid
 from jssr.core.volume import Modality, Origin
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "GridInfo",
-    "ResultModel",
-    "RigidInfo",
-    "ScanInfo",
-    "StudyModel",
-    "json_schema",
-    "write_schema",
-]
-
 SCHEMA_VERSION = "1"
 CONVENTION = (
     "moved(p) = moving(p + u(p)): u = displacement.nii.gz lies on the fixed grid, in millimetres LPS, rigid part "

@@ -21,8 +21,6 @@ from jssr.registration.schema import StudyModel
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
 
-__all__ = ["StudyAlignment", "align", "known_of", "state_results"]
-
 
 @dataclass(frozen=True, eq=False)
 class StudyAlignment:

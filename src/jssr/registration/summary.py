@@ -27,8 +27,6 @@ from jssr.registration.full_size import Working
 from jssr.registration.options import Known
 from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel, ScanInfo
 
-__all__ = ["Numbers", "class_dice", "describe", "measure"]
-
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
