@@ -33,7 +33,7 @@ ALLOWED = {
 }
 """Words of the third column that have a right sense elsewhere."""
 IN_A_ROW = [
-    *("core/bridges", "core/field", "core/transform", "losses/activation", "phantom/scanner"),
+    *("core/bridges", "core/field", "core/transform", "nets/residual", "phantom/scanner"),
     *("preprocessing/intensity", "core/full_size", "report/planes", "systems/discrete"),
 ]
 PLACES = {

@@ -25,8 +25,8 @@ from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.points import write_points
 from jssr.recipes.augmentation import Deform
+from jssr.training.augment import generator_of
 from jssr.training.deform import deformed
-from jssr.training.draws import generator_of
 
 SAME_EXPOSURE = "51"
 LUNGS = {"regions": {"lungs": ["lung_right", "lung_left"]}}

@@ -215,7 +215,7 @@ def test_a_crash_at_any_rename_leaves_a_whole_state(
 def test_damaged_states_are_refused(tmp_path: Path, system: Toy) -> None:
     optimiser, average = stepped(system)
     folder = tmp_path / "c"
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
         load_state(folder, system, optimiser, average)
     save_state(folder, State(1), system, optimiser, average)
     path = folder / "optimiser.safetensors"
@@ -223,8 +223,8 @@ def test_damaged_states_are_refused(tmp_path: Path, system: Toy) -> None:
     with pytest.raises(CheckpointError, match=r"optimiser\.safetensors: is damaged"):
         load_state(folder, system, optimiser, average)
     path.unlink()
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
         load_state(folder, system, optimiser, average)
     (folder / "state.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
         load_state(folder, system, optimiser, average)

@@ -125,13 +125,12 @@ def test_every_case_once_a_round_and_all_phases_are_drawn(cohort: Cohort) -> Non
 
 def test_without_an_anchor_any_scan_is_fixed(cohort: Cohort) -> None:
     source = _source(cohort, reference_phase=None, patch=SHAPE)
-    assert len(source.examples) == 2 * 3 * 2
     found = {_hu(source.batch(s).moving) - _hu(source.batch(s).fixed) for s in range(40)}  # type: ignore[arg-type]
     assert found == {-100, -50, 50, 100}
 
 
 def test_scans_are_padded_with_nothing_and_cropped_to_the_patch(cohort: Cohort) -> None:
-    batch = _source(cohort, patch=(32, 16, 10)).example(0)
+    batch = _source(cohort, patch=(32, 16, 10)).batch(0)
     assert batch.moving is not None and batch.moving_mask is not None
     assert batch.moving.shape == (1, 1, 32, 16, 10)
     # 20 into 32: six voxels before, six after.
@@ -144,22 +143,17 @@ def test_no_patch_pads_to_a_multiple_of_sixteen(cohort: Cohort) -> None:
     assert _source(cohort, batch=2).batch(0).moving.shape == (2, 1, 32, 32, 16)  # type: ignore[union-attr]
 
 
-def test_examples_are_all_pairs_of_the_split_in_order(cohort: Cohort) -> None:
+def test_a_split_is_its_own_cases(cohort: Cohort) -> None:
     source = _source(cohort, split="validation", patch=SHAPE)
-    assert [(e.case, e.moving, e.fixed) for e in source.examples] == [
-        ("c2", "arterial", "venous"),
-        ("c2", "delay", "venous"),
-    ]
-    batch = source.example(1, labels=True)
-    assert _hu(batch.fixed) == -80 and _hu(batch.moving) == 20  # type: ignore[arg-type]
-    assert batch.moving_labels is not None
+    found = {(_hu(b.fixed), _hu(b.moving)) for b in (source.batch(s, frozenset({"labels"})) for s in range(10))}  # type: ignore[arg-type]
+    assert found == {(-80, -30), (-80, 20)}
 
 
 def test_mr_is_read_by_its_scale(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, 1, ("t1", "t2"))
     phases = '{"t1": {"scale": 1000}, "t2": {"scale": null}}'
     (tmp_path / "prepared.json").write_text('{"cases": {"c0": {"phases": ' + phases + "}}}")
-    batch = _source(cohort, reference_phase="t1", patch=SHAPE).example(0)
+    batch = _source(cohort, reference_phase="t1", patch=SHAPE).batch(0)
     assert float(batch.fixed[0, 0, 5, 5, 3]) == pytest.approx(-0.1)  # type: ignore[index]
     assert float(batch.moving[0, 0, 5, 5, 3]) == pytest.approx(-0.25)  # type: ignore[index]
 
@@ -178,7 +172,7 @@ def test_what_is_missing_is_said(cohort: Cohort, supervised: Cohort, tmp_path: P
     other = _cohort(tmp_path, 1)
     _write(tmp_path, "c0_arterial", 0.0, shape=(12, 12, 12))
     with pytest.raises(GeometryError, match="run jssr prepare"):
-        _source(other).example(0)
+        list(map(_source(other).batch, range(4)))
 
 
 def _partly(folder: Path, known: tuple[str, ...], cases: int = 6) -> Cohort:
@@ -245,7 +239,8 @@ def test_how_much_there_is_to_learn_is_told(tmp_path: Path) -> None:
 
 def test_one_phase_is_moved_and_no_case_may_lack_it(tmp_path: Path) -> None:
     cohort = _cohort(tmp_path, 2)
-    assert {e.moving for e in _source(cohort, moving="delay").examples} == {"delay"}
+    source = _source(cohort, moving="delay", patch=SHAPE)
+    assert {_hu(b.moving) - _hu(b.fixed) for b in map(source.batch, range(6))} == {100}  # type: ignore[arg-type]
     del cohort.cases[0].images["delay"], cohort.cases[0].labels["delay"]
     with pytest.raises(TrainingError, match="delay is to be moved onto venous, but case c0 has not both"):
         _source(cohort, moving="delay")

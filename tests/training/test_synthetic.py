@@ -14,7 +14,7 @@ from jssr.preprocessing.modality import modality_of
 from jssr.recipes.augmentation import Augment, Deform
 from jssr.recipes.config import Training
 from jssr.recipes.load import load_recipe
-from jssr.training.sources import dataset_of
+from jssr.training.datasets import dataset_of
 from jssr.training.synthetic import DeformedPairs
 
 
@@ -94,13 +94,6 @@ def test_a_step_decides_its_batch(cohort):
     assert torch.equal(a.moving, b.moving) and torch.equal(a.truth, b.truth)
     assert not torch.equal(a.moving, c.moving)
     assert a.moving.min() >= -1 and a.moving.max() <= 1 and bool(a.labelled.all())
-
-
-def test_examples_stay_what_they_are(cohort):
-    them = source(cohort)
-    assert them.examples == [("p0", "day0"), ("p0", "day4"), ("p1", "day0"), ("p2", "day0")]
-    a, b = them.example(2), them.example(2)
-    assert torch.equal(a.moving, b.moving) and a.moving.shape == (1, 1, 64, 64)
 
 
 def test_what_it_cannot_bring_is_said(cohort, tmp_path):

@@ -24,9 +24,8 @@ from jssr.recipes.load import build_system, load_recipe
 from jssr.registration.model import Model, load_model
 from jssr.systems.base import System
 from jssr.training import loop
-from jssr.training.checkpoint import has_state
-from jssr.training.initial_weights import begun, start_from
-from jssr.training.sources import dataset_of
+from jssr.training.checkpoint import begun, has_state, start_from
+from jssr.training.datasets import dataset_of
 
 __all__ = ["Training", "TrainOptions", "train"]
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,9 +28,26 @@ class Scan:
     mask: Tensor
     labels: Tensor | None = None
 
+    def mapped(self, change: Callable[[Tensor, float], Tensor]) -> Scan:
+        """Image, mask and labels changed alike; `change` also takes the value that stands for no data."""
+        labels = None if self.labels is None else change(self.labels, 0)
+        return Scan(change(self.image, -1.0), change(self.mask, 0.0), labels)
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """A generator whose state mixes all the numbers well."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def whose_turn(seed: int, stream: int, index: int, count: int) -> int:
+    """One of `count`: each round through all is in an order of its own."""
+    order = torch.randperm(count, generator=generator_of(seed, stream, index // count))
+    return int(order[index % count])
+
 
 class Dice:
-    """Draws from one generator, in words."""
+    """Draws from one generator."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
@@ -64,8 +82,8 @@ def augment_pair(
     joint = _joint_motion(shape, how, dice)
     own = _moving_motion(shape, joint, how, dice)
     moved = [_pull(scan, motion) for scan, motion in zip((moving, fixed, *beside), (own, joint) * 2, strict=False)]
-    whole = how.model_copy(update={"p_cut": 0.0})  # the field of view is the scan's, which its mask tells
-    return tuple(_look(scan, how if k < 2 else whole, how.p_remap, dice) for k, scan in enumerate(moved))
+    uncut = how.model_copy(update={"p_cut": 0.0})  # the field of view is the scan's, in its mask
+    return tuple(_look(scan, how if k < 2 else uncut, how.p_remap, dice) for k, scan in enumerate(moved))
 
 
 def augment_single(scan: Scan, how: Augment, generator: torch.Generator) -> Scan:
@@ -166,30 +184,20 @@ def _pull(scan: Scan, motion: _Motion | None) -> Scan:
     # part inside counts.
     both = ff.grid_sample(torch.cat([scan.image + 1, scan.mask], dim=1), grid, padding="zeros")
     mask = (both[:, 1:] > 0.5).float()
-    labels = None
-    if scan.labels is not None:
-        read = ff.grid_sample(scan.labels.float(), grid, "nearest", "zeros")
-        labels = read.round_().long()
+    labels = scan.labels
+    if labels is not None:
+        labels = ff.grid_sample(labels.float(), grid, "nearest", "zeros").round_().long()
     return Scan(both[:, :1] * mask / both[:, 1:].clamp_(min=0.5) - 1, mask, labels)
 
 
 def _look(scan: Scan, how: Augment, p_remap: float, dice: Dice) -> Scan:
     """Change a scan's appearance and, at the end, its field of view."""
     image = scan.image
-    steps: list[tuple[float, Callable[[Tensor, Augment, Dice], Tensor]]] = [
-        (p_remap, _remap),
-        (how.p_intensity, _intensity),
-        (how.p_slices, _slices),
-        (how.p_blur, _blur),
-        (how.p_noise, _noise),
-        (how.p_correlated, _correlated),
-    ]
-    for probability, step in steps:
+    chances = p_remap, how.p_intensity, how.p_slices, how.p_blur, how.p_noise, how.p_correlated
+    for probability, step in zip(chances, (_remap, _intensity, _slices, _blur, _noise, _correlated), strict=True):
         if dice.happens(probability):
             image = step(image, how, dice)
-    mask = scan.mask
-    if dice.happens(how.p_cut):
-        mask = _cut(mask, how, dice)
+    mask = _cut(scan.mask, how, dice) if dice.happens(how.p_cut) else scan.mask
     image = torch.where(mask > 0, image.clamp(-1, 1), -1.0)
     labels = None if scan.labels is None else scan.labels * mask.long()
     return Scan(image, mask, labels)
@@ -198,10 +206,7 @@ def _look(scan: Scan, how: Augment, p_remap: float, dice: Dice) -> Scan:
 def _remap(image: Tensor, how: Augment, dice: Dice) -> Tensor:
     """A random monotone curve through -1 and 1 with bends between: soft tissues change places in contrast, air and
     bone stay at the ends."""
-    control_points = 7
-    steps = torch.tensor([1.0 + how.remap * dice.uniform(-0.95, 2.0) for _ in range(control_points - 1)]).clamp(
-        min=0.05
-    )
+    steps = torch.tensor([1.0 + how.remap * dice.uniform(-0.95, 2.0) for _ in range(6)]).clamp(min=0.05)
     curve = torch.cat([torch.zeros(1), steps.cumsum(0) / steps.sum()]) * 2 - 1
     return _through(image, curve)
 

@@ -1,10 +1,7 @@
-"""Checkpoints: safetensors and JSON, never pickle.
+"""The state of a run to resume from, and beginning a run with the weights of another.
 
-Two kinds:
-- weights for use, one file: the tensors, and in the safetensors header (key "jssr") the recipe, the system, the
-  version, how it was trained and scored, and a SHA-256 of the tensors;
-- the state of a run, a folder `RUN/checkpoint` with weights, optimiser moments and averages as safetensors and
-  `state.json` with the step and a SHA-256 of each file. It replaces its predecessor as a whole.
+A folder `RUN/checkpoint` holds weights, optimiser moments and averages as safetensors, never pickle, and `state.json`
+the step and a SHA-256 of each file. It replaces its predecessor as a whole.
 """
 
 from __future__ import annotations
@@ -12,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,14 @@ from torch.optim import Optimizer
 from jssr._version import __version__
 from jssr.errors import CheckpointError, OutputError
 from jssr.io.files import make_folder
-from jssr.recipes.weights import FORMAT, copy_into, plain_tensors, save_tensors, sync
+from jssr.recipes.weights import FORMAT, copy_into, load_system, plain_tensors, read_info, save_tensors, sync
 from jssr.systems.base import System, named_tensors
 from jssr.training.optimisers import Average
 
 
 @dataclass
 class State:
-    """Where a run stands.
+    """How far a run is.
 
     Attributes:
         step: steps done.
@@ -103,7 +101,7 @@ def load_state(folder: Path, system: System, optimiser: Optimizer, average: Aver
         averaged = load_file(folder / "average.safetensors") if average is not None else {}
         state = State(int(data["step"]), dict(data["scaler"]), float(data["seconds"]))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: is no whole checkpoint of a run ({error})") from None
+        raise CheckpointError(f"{folder}: is no complete checkpoint of a run ({error})") from None
     copy_into(named_tensors(system, system.networks), weights, folder)
     _set_moments(system, optimiser, moments)
     if average is not None:
@@ -134,11 +132,55 @@ def _set_moments(system: System, optimiser: Optimizer, moments: Mapping[str, Ten
 
 def _file_checksum(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
+
+
+def start_from(system: System, checkpoint: Path, structures: Sequence[str]) -> list[str]:
+    """Give the networks of a system the weights of those of the same name of a trained one, of any system.
+
+    Args:
+        system: untrained; changed in place.
+        checkpoint: weights file or run folder.
+        structures: of the recipe that is to be trained; a segmentor's classes must be theirs.
+
+    Returns:
+        The names of those networks.
+
+    Raises:
+        CheckpointError: no such checkpoint, no network in common, one of another shape or that was shown something
+            else, or a segmentor of other structures.
+    """
+    other, recipe, _ = load_system(checkpoint)
+    common = [name for name in system.networks if name in other.networks]
+    if not common:
+        theirs, ours = ", ".join(other.networks), ", ".join(system.networks)
+        raise CheckpointError(f"{checkpoint}: {recipe.name} has the networks {theirs}, none of {ours}")
+    if recipe.network.structures != tuple(structures) and system.outputs.get("segmentation") in common:
+        knows, wanted = (", ".join(names) or "none" for names in (recipe.network.structures, structures))
+        raise CheckpointError(f"{checkpoint}: its segmentor knows {knows}, the recipe's structures are {wanted}")
+    for name in common:
+        if system.guide_of(name) != other.guide_of(name):
+            raise CheckpointError(
+                f"{checkpoint}: its {name} was shown costs of another descriptor than the recipe's; start from a "
+                "run of the same options"
+            )
+        try:
+            system.get_submodule(name).load_state_dict(other.get_submodule(name).state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{checkpoint}: its {name} has another shape than the recipe's; start from a run of the same networks"
+            ) from error
+    return common
+
+
+def begun(run: Path) -> dict[str, object]:
+    """What the header of a run's weights says it began with, to be kept when it goes on."""
+    with suppress(CheckpointError):  # stopped before its first weights
+        data = read_info(run / "weights.safetensors").get("data") or {}
+        if "started from" in data:
+            return {"started from": data["started from"]}
+    return {}

@@ -32,10 +32,11 @@ from jssr.recipes.load import recipe_from
 from jssr.recipes.weights import save_weights
 from jssr.systems.base import Batch, System, large_enough
 from jssr.training import checkpoint
+from jssr.training.datasets import Dataset
 from jssr.training.log import OnStep, TrainingLog, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
 from jssr.training.optimisers import Average, make_optimiser
-from jssr.training.prefetch import Dataset, Prefetcher
+from jssr.training.prefetch import Prefetcher
 from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 
 log = logging.getLogger(__name__)

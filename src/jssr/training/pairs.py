@@ -7,11 +7,9 @@ where it was and any number of processes or threads can draw.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from jssr.cohorts.prepared import check_paired
 from jssr.errors import CohortError, GeometryError, TrainingError
@@ -19,9 +17,8 @@ from jssr.io.cohort import Case, Cohort, Split, cases_of_split
 from jssr.io.images import read_grid
 from jssr.recipes.config import Preprocessing, Training
 from jssr.systems.base import Batch
-from jssr.training.augment import Scan, augment_pair, augment_single
+from jssr.training.augment import Scan, augment_pair, augment_single, generator_of, whose_turn
 from jssr.training.cache import ScanCache
-from jssr.training.draws import generator_of, whose_turn
 
 NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
 _MULTIPLE = 16
@@ -29,15 +26,6 @@ _AROUND = 12
 """Voxels around a patch that its turning and bending may bring in."""
 AIR = -0.95
 """Of a normalised image: darker voxels are no body."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One ordered pair of a case."""
-
-    case: str
-    moving: str
-    fixed: str
 
 
 class PairDataset:
@@ -71,10 +59,13 @@ class PairDataset:
         cache_gb: float = 4.0,
     ) -> None:
         reference_phase, moving, window = preprocessing.reference_phase, preprocessing.moving, preprocessing.window
-        self.reference_phase, self.moving, self.patch = reference_phase, moving, training.patch
-        self.size, self.seed, self.augment, self.in_body = (
-            training.batch, training.seed, training.augment, training.in_body,
-        )  # fmt: skip
+        self.reference_phase, self.moving, self.patch, self.in_body = (
+            reference_phase,
+            moving,
+            training.patch,
+            training.in_body,
+        )
+        self.size, self.seed, self.augment = training.batch, training.seed, training.augment
         try:
             cohort.check_phases(*(phase for phase in (reference_phase, moving) if phase is not None))
         except CohortError as error:
@@ -86,13 +77,12 @@ class PairDataset:
         named = any(case.labels for case in cohort.cases)
         self.scans = ScanCache(cohort, window, structures if named else (), room)
         self.cases = [c for c in cases_of_split(cohort, split) if self._choices(c)]
-        if moving is not None:
-            lacking = [c.id for c in cases_of_split(cohort, split) if not {reference_phase, moving} <= set(c.images)]
-            if lacking:
-                raise TrainingError(
-                    f"{cohort.root}: {moving} is to be moved onto {reference_phase}, but case "
-                    f"{', '.join(lacking)} has not both"
-                )
+        needed = set() if moving is None else {reference_phase, moving}
+        lacking = ", ".join(c.id for c in cases_of_split(cohort, split) if not needed <= set(c.images))
+        if lacking:
+            raise TrainingError(
+                f"{cohort.root}: {moving} is to be moved onto {reference_phase}, but case {lacking} has not both"
+            )
         if not self.cases:
             raise TrainingError(f"{cohort.root}: no case of split {split!r} has two phases to align")
         self.hidden: frozenset[str] = frozenset()
@@ -124,8 +114,7 @@ class PairDataset:
         if need - {"supervised"}:
             self._add(out, [self._pair(step * self.size + i, need) for i in range(self.size)])
         if "supervised" in need:
-            scans = [self._single(step * self.size + i) for i in range(self.size)]
-            scans = _one_shape(scans)
+            scans = _one_shape([self._single(step * self.size + i) for i in range(self.size)])
             out.supervised = torch.cat([s.image for s in scans])
             out.supervised_labels = torch.cat([s.labels for s in scans if s.labels is not None])
         return out
@@ -148,7 +137,7 @@ class PairDataset:
                 f"{unpaired[0]} lacks one; jssr prepare --pairs makes them"
             )
         if "paired" in needs:
-            self._check_paireds()
+            self._check_paired()
         taught = self.taught if needs & {"labels", "labelled"} else []
         if "labelled" in needs and not taught:
             why = (
@@ -169,8 +158,8 @@ class PairDataset:
         hidden = f", hidden of {len(self.hidden)} more (labelled)" if self.hidden else ""
         return f"{len(self.cases)} training cases; label maps of both scans seen of {len(self.taught)}{hidden}"
 
-    def _check_paireds(self) -> None:
-        """Each must lie where its scan does; headers tell."""
+    def _check_paired(self) -> None:
+        """Each must lie where its scan does, by their headers."""
         cohort = self.scans.cohort
         for case in self.cases:
             for phase in dict.fromkeys(phase for pair in self._choices(case) for phase in pair):
@@ -200,54 +189,36 @@ class PairDataset:
         """The cases whose label maps training sees."""
         return [case for case in self.cases if self._taught(case)]
 
-    @property
-    def examples(self) -> list[Example]:
-        """Every ordered pair of the split, in a fixed order: for validation."""
-        return [Example(c.id, moving, fixed) for c in self.cases for moving, fixed in self._choices(c)]
-
-    def example(self, index: int, labels: bool = False) -> Batch:
-        """One pair as it is: not augmented, the middle cut out. With its labels where asked for and there."""
-        chosen = self.examples[index]
-        case = self.scans.cohort.case(chosen.case)
-        pair = self._read(case, chosen.moving, chosen.fixed, labels)
-        out = Batch()
-        self._add(out, [tuple(self._cut(list(pair), None))])
-        return out
-
     def _add(self, out: Batch, pairs: list[tuple[Scan, ...]]) -> None:
         each = len(pairs[0])  # moving and fixed, and their paired scans where these are asked for
         every = _one_shape([scan for pair in pairs for scan in pair])
         moving, fixed = every[0::each], every[1::each]
-        scans = [*moving, *fixed]
         if each > 2:
             out.moving_like, out.fixed_like = (torch.cat([s.image for s in every[k::each]]) for k in (2, 3))
         out.moving, out.fixed = (torch.cat([s.image for s in side]) for side in (moving, fixed))
         out.moving_mask, out.fixed_mask = (torch.cat([s.mask for s in side]) for side in (moving, fixed))
-        if any(s.labels is not None for s in scans):
+        if any(s.labels is not None for s in (*moving, *fixed)):
             out.moving_labels, out.fixed_labels = (
-                torch.cat(
-                    [torch.zeros_like(s.image, dtype=torch.int64) if s.labels is None else s.labels for s in side]
-                )
+                torch.cat([torch.zeros_like(s.mask).long() if s.labels is None else s.labels for s in side])
                 for side in (moving, fixed)
             )
             out.labelled = torch.tensor([s.labels is not None for s in moving])
 
     def _choices(self, case: Case) -> list[tuple[str, str]]:
         """The ordered pairs (moving, fixed) of a case."""
-        fixed = (
-            list(case.images)
-            if self.reference_phase is None
-            else [p for p in [self.reference_phase] if p in case.images]
-        )
-        return [(m, f) for f in fixed for m in case.images if m != f and m == (self.moving or m)]
+        return [
+            (m, f)
+            for f in case.images
+            if self.reference_phase in (None, f)
+            for m in case.images
+            if m != f and self.moving in (None, m)
+        ]
 
     def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
         generator = generator_of(self.seed, 1, index)
-        cases = self.cases
-        if "labelled" in need:
-            cases = self.taught
-            if not cases:
-                self.check({"labelled"})
+        cases = self.taught if "labelled" in need else self.cases
+        if not cases:
+            self.check({"labelled"})
         case = cases[whose_turn(self.seed, 2, index, len(cases))]
         choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
@@ -259,7 +230,7 @@ class PairDataset:
                 raise GeometryError(f"{self.scans.cohort.root}: a paired scan of case {case.id} lies on another grid")
         if self.augment is None:
             return tuple(self._cut(scans, None))
-        # A patch from within a scan is turned with what surrounds it, and cut out then.
+        # A patch within a scan is turned together with what surrounds it, and cut out afterwards.
         more = _AROUND if self.in_body else 0
         a, b, *beside = self._cut(scans, generator, more)
         turned = augment_pair(a, b, self.augment, generator, beside)
@@ -292,8 +263,7 @@ class PairDataset:
         return a, b
 
     def _cut(self, scans: list[Scan], generator: torch.Generator | None, more: int = 0) -> list[Scan]:
-        """Crop and pad scans of one shape alike, at a random place (the middle without a generator), with `more` voxels
-        around."""
+        """Cut scans of one shape alike, at a random place (the middle without a generator), `more` around."""
         shape = scans[0].image.shape[2:]
         wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
         wanted = tuple(s + 2 * more for s in wanted)
@@ -301,10 +271,9 @@ class PairDataset:
             first = [m - w // 2 for m, w in zip(_somewhere(scans[1], generator), wanted, strict=True)]
             return [_window(scan, first, wanted) for scan in scans]
         first = []
-        for have, want in zip(shape, wanted, strict=True):
-            spare = have - want
-            random = int(torch.randint(max(spare, 0) + 1, (), generator=generator)) if generator else spare // 2
-            first.append(random if spare > 0 else spare // 2)
+        for spare in (have - want for have, want in zip(shape, wanted, strict=True)):
+            drawn = int(torch.randint(max(spare, 0) + 1, (), generator=generator)) if generator else spare // 2
+            first.append(drawn if spare > 0 else spare // 2)
         return [_window(scan, first, wanted) for scan in scans]
 
 
@@ -332,7 +301,4 @@ def _window(scan: Scan, first: Sequence[int], shape: Sequence[int]) -> Scan:
     for size, start, want in zip(reversed(have), reversed(list(first)), reversed(list(shape)), strict=True):
         pads += [-start, start + want - size]  # negative padding crops
 
-    def cut(tensor: Tensor, value: float) -> Tensor:
-        return F.pad(tensor, pads, value=value)
-
-    return Scan(cut(scan.image, -1.0), cut(scan.mask, 0.0), None if scan.labels is None else cut(scan.labels, 0))
+    return scan.mapped(lambda data, outside: F.pad(data, pads, value=outside))

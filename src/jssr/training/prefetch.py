@@ -6,25 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
-from typing import Protocol
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from jssr.recipes.config import Stage
 from jssr.systems.base import Batch
-
-
-class Dataset(Protocol):
-    """Where batches come from."""
-
-    def batch(self, step: int, need: frozenset[str]) -> Batch:
-        """The batch of a step, with what `need` names of "pair", "labels" and "supervised", on the CPU.
-
-        It depends on `step` and the dataset's own seed alone, never on earlier calls, so that a resumed run has no
-        state of a loader to restore; and it may be called from several threads.
-        """
-        ...
+from jssr.training.datasets import Dataset
 
 
 class Prefetcher:
@@ -59,21 +48,17 @@ class Prefetcher:
             return
         waiting: deque[tuple[int, Stage, Future[list[Batch]]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
+        remaining = iter(plan)
         try:
-            for step, stage in plan:
-                waiting.append((step, stage, pool.submit(self.draw, step, stage)))
-                if len(waiting) > self.workers:
-                    yield self._next(waiting)
-            while waiting:
-                yield self._next(waiting)
+            while True:
+                for step, stage in islice(remaining, self.workers + 1 - len(waiting)):
+                    waiting.append((step, stage, pool.submit(self.draw, step, stage)))
+                if not waiting:
+                    return
+                step, stage, future = waiting.popleft()
+                yield step, stage, self._moved(future.result())
         finally:
             pool.shutdown(cancel_futures=True)
-
-    def _next(
-        self, waiting: deque[tuple[int, Stage, Future[list[Batch]]]]
-    ) -> tuple[int, Stage, list[Batch]]:  # fmt: skip
-        step, stage, future = waiting.popleft()
-        return step, stage, self._moved(future.result())
 
     def _moved(self, batches: list[Batch]) -> list[Batch]:
         return [_to_device(batch, self.device) for batch in batches]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 
 from jssr.errors import TrainingError
-from jssr.io.cohort import Case, Cohort, Split, cases_of_split
+from jssr.io.cohort import Cohort, Split, cases_of_split
 from jssr.preprocessing.intensity import Window
 from jssr.recipes.augmentation import Deform
 from jssr.recipes.config import Training
 from jssr.systems.base import Batch
-from jssr.training.augment import Scan, augment_single
+from jssr.training.augment import Scan, augment_single, generator_of, whose_turn
 from jssr.training.cache import ScanCache
 from jssr.training.deform import deformed
-from jssr.training.draws import generator_of, whose_turn
 
 _LOOKS = ("p_intensity", "p_slices", "p_blur", "p_noise", "p_correlated", "p_cut", "p_remap", "p_remap_supervised")
 _MOVES = ("p_affine", "p_elastic")
@@ -25,16 +24,16 @@ _MOVES = ("p_affine", "p_elastic")
 class DeformedPairs:
     """Where training on known deformations gets its batches. It takes the place of `PairDataset`.
 
-    The fixed image is a radiograph of the cohort (moved, zoomed and bent, where `augment` says so), the moving one is
-    the same deformed; each then has a look of its own. What a zoom leaves outside the fixed image the moving one can
-    show: two visits differ in their fields of view, and a black border would tell how an image was moved.
+    The fixed image is a radiograph of the cohort (moved, zoomed and bent by `augment`), the moving one is the same
+    deformed; each then has a look of its own. What a zoom pushes out of the fixed image the moving one can show: two
+    visits differ in their fields of view, and a black border would betray how an image was moved.
 
     Args:
-        cohort: prepared, of flat images on grids of one size. Every labelled phase of every case counts.
+        cohort: prepared, of 2D images on grids of one size. Every labelled phase of every case counts.
         structures: names of the classes 1, 2, ... of its label maps.
         window: HU that become -1..1, for images that are CT.
         training: how the moving images are made (`deform`), size of a batch, seed, and augmentation.
-        split: which cases; a cohort without splits is used whole.
+        split: which cases; a cohort without splits is used as a whole.
         cache_gb: memory for prepared images.
 
     Raises:
@@ -78,45 +77,25 @@ class DeformedPairs:
         """In words, what there is to learn from."""
         return ""
 
-    @property
-    def examples(self) -> list[tuple[str, str]]:
-        """Case and phase of every image."""
-        return [(case.id, phase) for case, phase in self.images]
-
-    def example(self, index: int, labels: bool = False) -> Batch:
-        """An image and the same deformed, neither varied otherwise; always the same of an index."""
-        case, phase = self.images[index]
-        return _joined([self._made(case, phase, generator_of(self.seed, 13, index), varied=False)])
-
     def _pair(self, index: int) -> tuple[Scan, Scan, torch.Tensor]:
-        case, phase = self.images[whose_turn(self.seed, 12, index, len(self.images))]
-        return self._made(case, phase, generator_of(self.seed, 11, index), varied=True)
-
-    def _made(
-        self, case: Case, phase: str, generator: torch.Generator, varied: bool
-    ) -> tuple[Scan, Scan, torch.Tensor]:
         """Moving and fixed image, and the field from the fixed one to the moving one."""
+        case, phase = self.images[whose_turn(self.seed, 12, index, len(self.images))]
+        generator = generator_of(self.seed, 11, index)
         more = self.scans.scan(case, phase, True)
         size = more.image.shape[2:]
         margin = max(size) // 2
-        more = _mapped(more, lambda data, outside: F.pad(data, [margin] * 4, value=outside))
-        if varied and self.moves is not None:
+        more = more.mapped(lambda data, outside: F.pad(data, [margin] * 4, value=outside))
+        if self.moves is not None:
             more = augment_single(more, self.moves, generator)
-        fixed = _mapped(more, lambda data, _: data[:, :, margin : margin + size[0], margin : margin + size[1]])
+        fixed = more.mapped(lambda data, _: data[:, :, margin : margin + size[0], margin : margin + size[1]])
         assert fixed.labels is not None and more.labels is not None
         how = deformed(fixed.labels, self.deform, generator)
         mask = (how.apply(more.mask, margin=margin) > 0.5).float()
         image = torch.where(mask > 0, how.apply(more.image, outside=-1.0, margin=margin), -1.0)
         moving = Scan(image, mask, how.apply(more.labels.float(), "nearest", margin=margin).round().long())
-        if varied and self.looks is not None:
+        if self.looks is not None:
             moving, fixed = (augment_single(scan, self.looks, generator) for scan in (moving, fixed))
         return moving, fixed, how.undone()
-
-
-def _mapped(scan: Scan, change: Callable[[torch.Tensor, float], torch.Tensor]) -> Scan:
-    """All parts of a scan changed alike; with each the value that stands for nothing in it."""
-    labels = None if scan.labels is None else change(scan.labels, 0)
-    return Scan(change(scan.image, -1.0), change(scan.mask, 0.0), labels)
 
 
 def _joined(pairs: list[tuple[Scan, Scan, torch.Tensor]]) -> Batch:

@@ -1,6 +1,8 @@
-"""Where a recipe's batches come from."""
+"""The datasets that a recipe's batches are drawn from."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from jssr.cohorts.prepared import prepared_pixels
 from jssr.core.grid import dims_in_words
@@ -8,8 +10,21 @@ from jssr.errors import TrainingError
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_grid
 from jssr.recipes.config import Recipe
+from jssr.systems.base import Batch
 from jssr.training.pairs import PairDataset
 from jssr.training.synthetic import DeformedPairs
+
+
+class Dataset(Protocol):
+    """What batches are drawn from."""
+
+    def batch(self, step: int, need: frozenset[str]) -> Batch:
+        """The batch of a step on the CPU, with what `need` names, as `Stage.needs`.
+
+        It depends on `step` and the dataset's own seed alone, never on earlier calls, so that a resumed run has no
+        state of a loader to restore; and it may be called from several threads.
+        """
+        ...
 
 
 def dataset_of(
@@ -50,8 +65,7 @@ def _check_prepared(recipe: Recipe, cohort: Cohort, supervised: Cohort | None) -
 
 
 def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
-    """Headers tell: a case's scans and label maps lie on one grid, of the recipe's spacing; what is trained at one is
-    of no use at another."""
+    """By their headers, a case's scans and label maps must lie on one grid, of the recipe's spacing."""
     prepare = f"run jssr prepare COHORT -o PREPARED --recipe {recipe.name}"
     for case in cohort.cases:
         grids = {phase: read_grid(cohort.image(case, phase)) for phase in case.images}
@@ -59,13 +73,10 @@ def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
         for phase, grid in grids.items():
             file = cohort.image(case, phase)
             if any(abs(a - b) > 0.01 * b for a, b in zip(grid.spacing, recipe.preprocessing.spacing, strict=True)):
-                found, due = (
-                    " x ".join(f"{s:.4g}" for s in sizes) for sizes in (grid.spacing, recipe.preprocessing.spacing)
-                )
-                own = ", ".join(f"{s:.4g}" for s in grid.spacing)
+                found, due = ([f"{s:.4g}" for s in sizes] for sizes in (grid.spacing, recipe.preprocessing.spacing))
                 raise TrainingError(
-                    f"{file}: has voxels of {found} mm, recipe {recipe.name} works at {due}; {prepare}, or say "
-                    f"--set 'preprocessing.spacing=[{own}]'"
+                    f"{file}: has voxels of {' x '.join(found)} mm, recipe {recipe.name} works at {' x '.join(due)}; "
+                    f"{prepare}, or set --set 'preprocessing.spacing=[{', '.join(found)}]'"
                 )
             if not grid.same_as(grids[first], tolerance=0.05):
                 raise TrainingError(f"{file}: lies on another grid than the case's {first} scan; {prepare}")

@@ -4,7 +4,7 @@ from tiny_jssr import tiny_recipe, tiny_weights
 
 from jssr.errors import CheckpointError
 from jssr.recipes.load import build_system
-from jssr.training.initial_weights import start_from
+from jssr.training.checkpoint import start_from
 
 
 def test_parts_of_the_same_name_begin_with_the_weights(tmp_path):
