@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
 
 
@@ -77,11 +78,10 @@ def requires(extra: str, *modules: str) -> None:
         MissingExtraError: one is missing; the message holds the command that installs it.
     """
     for module in modules:
-        try:
-            found = find_spec(module) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
+        found = None
+        with suppress(ImportError, ValueError):
+            found = find_spec(module)
+        if found is None:
             raise MissingExtraError(f"{module} is not installed: pip install 'jssr[{extra}]'")
 
 

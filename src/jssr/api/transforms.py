@@ -13,11 +13,10 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Chain, Displacement, Transform, move_points, resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, OutputError, TransformError
-from jssr.io.bridges import PointsLike, TransformLike, as_points, as_transform
-from jssr.io.formats import check_format, writable
+from jssr.io.formats import FORMATS_WRITTEN, check_format
 from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
-from jssr.io.points import write_points
-from jssr.io.transforms import Images, read_any, write_any
+from jssr.io.points import PointsLike, as_points, write_points
+from jssr.io.transforms import Images, TransformLike, as_transform, read_any, write_any
 
 __all__ = ["convert", "warp"]
 
@@ -133,8 +132,8 @@ def convert(
     Args:
         transforms: one or a list; a point of the fixed space goes through the first one first. ANTs writes a warp and
             an affine: in this order.
-        written_by: format of the files, of `jssr.io.formats.readable()`: "auto", "itk", "elastix", "flirt", ...
-        to: format of `out`, of `jssr.io.formats.writable()`: "itk", "flirt", "niftyreg".
+        written_by: format of the files, one of `jssr.io.formats.FORMATS_READ`: "auto", "itk", "elastix", "flirt", ...
+        to: format of `out`, one of `jssr.io.formats.FORMATS_WRITTEN`: "itk", "flirt", "niftyreg".
         fixed, moving: the images: for FSL, and as the grid of a field.
         inverse: invert it; a field then lies on the moving grid.
         out: file to write: a field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).
@@ -146,7 +145,7 @@ def convert(
         TransformError: a file that cannot be read, transforms of 2D and 3D, an image that is needed and not named, or
             a field where only a matrix can be written. OutputError: the file cannot be written.
     """
-    check_format(to, writable())
+    check_format(to, FORMATS_WRITTEN)
     if to != "itk" and out is None:
         raise TransformError(f"format {to!r} is one of files: name the file with out=")
     named = list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]

@@ -12,7 +12,7 @@ import typer
 import jssr
 from jssr.cli.options import Alignment, Choice, Options, Out, Rigid, Saving, command
 from jssr.cli.session import Session, read_json
-from jssr.io.formats import readable, writable
+from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
 __all__ = ["align", "convert", "register", "segment", "series", "synthesise", "warp"]
 
@@ -286,14 +286,14 @@ class ConvertOptions(Options):
     written_by: Annotated[
         str,
         typer.Option(
-            "--from", help=f"One of {', '.join(readable())}; auto goes by content and ending.", metavar="FORMAT"
+            "--from", help=f"One of {', '.join(FORMATS_READ)}; auto goes by content and ending.", metavar="FORMAT"
         ),
     ] = "auto"
     to: Annotated[
         str,
         typer.Option(
             "--to",
-            help=f"One of {', '.join(writable())}; itk is read by ITK, ANTs, 3D Slicer and jssr.",
+            help=f"One of {', '.join(FORMATS_WRITTEN)}; itk is read by ITK, ANTs, 3D Slicer and jssr.",
             metavar="FORMAT",
         ),
     ] = "itk"

@@ -56,11 +56,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder, with its parents, and return it.
-
-    Raises:
-        OutputError: it cannot be made or is not writable.
-    """
+    """Make a folder, with its parents, and return it."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,21 +79,13 @@ def plain(value: Any) -> Any:
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write plain data, readable, completely or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write plain data, readable, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
 
 
 def check_output(out: str | os.PathLike[str]) -> None:
-    """Make sure that a folder can be made or written, before the work whose results it is for.
-
-    Raises:
-        OutputError: it cannot.
-    """
+    """Make sure that a folder can be made or written, before the work whose results it is for."""
     out = Path(out)
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir():
@@ -175,11 +163,7 @@ def digest(path: Path) -> str:
 
 
 def pack_file(source: Path, target: Path) -> None:
-    """Write `source` gzip-compressed to `target`: one gzip member, its blocks compressed side by side (as pigz does).
-
-    Raises:
-        OSError: as reading and writing files does, a full disk included.
-    """
+    """Write `source` to `target` as one gzip member, its blocks compressed side by side (as pigz does)."""
     checksum, length = zlib.crc32(b""), 0
     with source.open("rb") as file, target.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
         out.write(_HEADER)

@@ -47,11 +47,7 @@ def check_file(path: Path, header_only: bool = False) -> None:
 
 
 def nifti_header(path: Path) -> Nifti1Header:
-    """The header of a NIfTI-1 or NIfTI-2 file, whose sizes and type are checked.
-
-    Raises:
-        ImageError: unreadable, no NIfTI, truncated or damaged.
-    """
+    """The header of a NIfTI-1 or NIfTI-2 file, whose sizes and type are checked."""
     try:
         with path.open("rb") as file, _unpacked(path, file) as stream:
             return _nifti_header(path, stream)

@@ -17,8 +17,7 @@ from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.header import check_file
-from jssr.io.itk import quiet, write_sitk
-from jssr.io.radiographs import flattened, grey, spaced
+from jssr.io.itk import flattened, grey, quiet, spaced, write_sitk
 
 _MODALITY = "0008|0060"
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
@@ -52,11 +51,7 @@ def as_volume(image: ImageLike, kind: Kind = "image", name: str | None = None) -
 
 
 def as_grid(image: ImageLike | Grid) -> Grid:
-    """Where an image lies; of a file only the header is read.
-
-    Raises:
-        ImageError: as `as_volume`.
-    """
+    """Where an image lies; of a file only the header is read."""
     if isinstance(image, Grid):
         return image
     if isinstance(image, (str, os.PathLike)) and Path(image).is_file():
@@ -133,11 +128,7 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
 
 
 def stored_dtype(path: str | os.PathLike[str]) -> np.dtype[np.generic]:
-    """The number type a file holds (after its slope and intercept), from its header alone: int16 for most CT.
-
-    Raises:
-        ImageError: missing or unreadable file.
-    """
+    """The number type a file holds (after its slope and intercept), from its header alone: int16 for most CT."""
     name = sitk.GetPixelIDValueAsString(_open(Path(path)).GetPixelID())
     words = name.removeprefix("vector of ").split()
     if words[-1] == "float":

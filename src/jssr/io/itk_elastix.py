@@ -46,9 +46,6 @@ def field_of(transform: Any, moving: Any, n: int) -> NDArray[np.float64]:
     Args:
         transform: as elastix gives it, or read from its files.
         moving: any ITK image; transformix wants one.
-
-    Raises:
-        RuntimeError: transformix gave up.
     """
     from itk import itkPyBufferPython, itkTransformixFilterPython
 

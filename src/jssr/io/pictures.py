@@ -25,9 +25,6 @@ def picture_folders(folder: Path) -> tuple[Path, Path] | None:
 def cohort_of_pictures(folder: Path) -> dict[str, Any]:
     """The content of `cohort.json`: every image that has a mask is a case of one phase. All labels together are the
     structure "lungs"; several are also "label_1" and so on.
-
-    Raises:
-        CohortError: no image has a mask, or a mask cannot be read.
     """
     found = picture_folders(folder)
     assert found is not None

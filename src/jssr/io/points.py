@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jssr.core.volume import Points
 from jssr.errors import PointsError
 from jssr.io.files import atomic_path
+from jssr.io.images import expected_kind
+
+PointsLike = Points | str | os.PathLike[str] | Any
+"""A path (CSV), `Points`, or an array (N, n) of LPS millimetres."""
 
 
 def read_points(path: str | os.PathLike[str], ndim: int | None = None) -> Points:
@@ -63,3 +68,20 @@ def write_points(points: Points, path: str | os.PathLike[str]) -> None:
         out.writerow(["name", "x", "y", "z"][: points.xyz.shape[1] + 1])
         for name, point in zip(points.names, points.xyz, strict=True):
             out.writerow([name, *(f"{c:.4f}" for c in point)])
+
+
+def as_points(points: PointsLike, name: str = "points") -> Points:
+    """Landmarks as `Points`."""
+    if isinstance(points, Points):
+        return points
+    if isinstance(points, (str, os.PathLike)):
+        return read_points(points)
+    try:
+        xyz = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise PointsError(
+            expected_kind(points, name, "a path, Points, or an array (N, 3) of LPS millimetres")
+        ) from None
+    if xyz.ndim != 2 or xyz.shape[1] not in (2, 3) or not np.isfinite(xyz).all():
+        raise PointsError(f"{name}: expected (N, 3) or (N, 2) finite LPS millimetres, got shape {xyz.shape}")
+    return Points(xyz)

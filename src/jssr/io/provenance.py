@@ -19,6 +19,7 @@ from jssr.errors import JssrError
 EVERY = 0.05
 """Seconds between looks at a program's memory."""
 _largest = 0.0
+"""MiB that the largest program took since `forget_peak`; 0 on all systems but Linux."""
 
 
 class Stopwatch:
@@ -51,14 +52,14 @@ class Stopwatch:
 def peak_memory_mib() -> float:
     """The most memory this process has held since `forget_peak`, or since it began, and with it the largest program
     of `run_program`, MiB."""
-    own = held_mib()
+    own = _held_mib()
     if own is None:
         try:
             import resource
         except ModuleNotFoundError:  # Windows
-            return programs_peak_mib()
+            return _largest
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return own + programs_peak_mib()
+    return own + _largest
 
 
 def forget_peak() -> None:
@@ -66,7 +67,8 @@ def forget_peak() -> None:
 
     What the C library keeps of freed arrays (`jssr.cli.memory`) is given back first, or it would count as held.
     """
-    forget_programs()
+    global _largest
+    _largest = 0.0
     with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
@@ -77,15 +79,10 @@ def provenance(device: str, deterministic: bool) -> dict[str, Any]:
     """Versions and machine, as plain data."""
     import torch
 
+    packages = ("torch", "numpy", "SimpleITK", "itk-elastix")
+    installed = {name: package_version(name) or "not installed" for name in packages}
     return {
-        "versions": {
-            "jssr": __version__,
-            "python": platform.python_version(),
-            **{
-                name: package_version(name) or "not installed"
-                for name in ("torch", "numpy", "SimpleITK", "itk-elastix")
-            },
-        },
+        "versions": {"jssr": __version__, "python": platform.python_version(), **installed},
         "device": device,
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
@@ -125,24 +122,13 @@ def run_program(command: Sequence[str], environment: Mapping[str, str] | None = 
                 output, errors = run.communicate(timeout=EVERY)
                 break
             except subprocess.TimeoutExpired:
-                _largest = max(_largest, held_mib(run.pid) or 0.0)
+                _largest = max(_largest, _held_mib(run.pid) or 0.0)
     if run.returncode:
         last = (errors or output).strip().splitlines()[-1:]
         raise JssrError(f"{command[0]} ended with {run.returncode}: {' '.join(last) or 'no message'}")
 
 
-def programs_peak_mib() -> float:
-    """MiB that the largest program took since `forget_programs`; 0 on all systems but Linux."""
-    return _largest
-
-
-def forget_programs() -> None:
-    """Let `programs_peak_mib` begin anew."""
-    global _largest
-    _largest = 0.0
-
-
-def held_mib(process: int | str = "self") -> float | None:
+def _held_mib(process: int | str = "self") -> float | None:
     """The most MiB that a process has held since `forget_peak`; None on all systems but Linux."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
-from jssr.io.bridges import PointsLike
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.itk import WRITABLE
+from jssr.io.points import PointsLike
 
 if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named

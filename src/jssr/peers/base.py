@@ -48,11 +48,7 @@ class Peer:
         return None if self.package is None else package_version(self.package)
 
     def check(self) -> None:
-        """Make sure that it can be used.
-
-        Raises:
-            JssrError: it is not installed.
-        """
+        """Make sure that it can be used."""
         wanted = self.lacks()
         if wanted:
             raise JssrError(f"{self.name} cannot be used here: {wanted}")

@@ -47,11 +47,7 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
 
 
 def _read(matrix: np.ndarray, values: np.ndarray, grid: Grid) -> Displacement:
-    """The full transform from the programs' files.
-
-    Raises:
-        JssrError: another number of displacements than the grid's.
-    """
+    """The full transform from the programs' files."""
     coarse = [s // STEP for s in grid.shape]
     if values.size != 3 * int(np.prod(coarse)):
         raise JssrError(f"deeds wrote {values.size} numbers for a grid of {grid.shape}; were its defaults changed?")

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
 from jssr.errors import nearest
-from jssr.io.bridges import PointsLike
 from jssr.io.images import ImageLike
+from jssr.io.points import PointsLike
 from jssr.registration.model import Model
 
 Initial = Literal["geometry", "centre"]

@@ -19,7 +19,7 @@ def one(number, description="", time="", **given):
     slice_ = {**PLACE, **{k: given.pop(k) for k in ("samples", "frames", "position") if k in given}}
     told = {
         "uid": f"1.2.3.{number}", "description": description, "modality": "CT", "n_slices": 10,
-        "acquisition_time": f"20200102 10{time}00" if time else "", "paths": (Path("x"),), "patient_id": "p",
+        "acquisition_time": f"20200102 10{time}00" if time else "", "paths": (Path("x"),),
         "number": number, "slices": (Slice(Path("x"), "1", **slice_),), "image_type": frozenset({"ORIGINAL"}),
     }  # fmt: skip
     return SeriesInfo(**{**told, **given})

@@ -105,7 +105,7 @@ def test_find_series_tells_what_there_is(tmp_path):
     write_stack(tmp_path / "study" / "c", uid="1.2.840.4", edit=lambda i: {"ImageType": ["ORIGINAL", "LOCALIZER"]})
     (tmp_path / "study" / "notes.txt").write_text("not DICOM")
     second, first = find_series(tmp_path / "study")
-    assert (first.uid, first.modality, first.n_slices, first.patient_id) == ("1.2.840.1", "CT", 4, "phantom")
+    assert (first.uid, first.modality, first.n_slices, first.patient[0]) == ("1.2.840.1", "CT", 4, "phantom")
     assert (first.description, first.acquisition_time) == ("venous 3 mm", "20200102 101500")
     assert (second.uid, second.modality) == ("1.2.840.2", "MR")  # earlier, so first in the list
     assert [p.name for p in first.paths] == [f"1.2.840.1-{90 - i}.dcm" for i in range(4)]

@@ -57,12 +57,7 @@ class Sources:
 
     @classmethod
     def of(cls, fixed: SeriesInfo, moving: SeriesInfo, anonymise: bool = False) -> Sources:
-        """Read both headers.
-
-        Raises:
-            ImageError: the series are of two patients, the moving one is neither CT nor MR, or a header lacks what
-                results have to refer to.
-        """
+        """Read both headers."""
         check_one_patient((fixed, moving))
         headers = headers_of(fixed), headers_of(moving)
         if headers[1][0].SOPClassUID not in KINDS:
@@ -76,9 +71,6 @@ class Sources:
 def headers_of(series: SeriesInfo) -> list[Dataset]:
     """The headers of a series, slice by slice, in Unicode, with what every object must say of patient and study, even
     if it is nothing.
-
-    Raises:
-        ImageError: one lacks what results have to refer to.
     """
     if series.enhanced:
         raise ImageError(f"{series.paths[0]}: is a multi-frame file; DICOM results belong to series of single slices")

@@ -83,9 +83,6 @@ def write_moved(
         fixed, moving: headers of the two series.
         folder: exists.
         description: of the new series.
-
-    Raises:
-        ImageError: another grid than the fixed series', which cannot be.
     """
     kind = moving[len(moving) // 2]
     columns, rows, n = moved.grid.shape

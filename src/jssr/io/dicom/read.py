@@ -83,11 +83,7 @@ def _read_enhanced(path: Path, where: str, name: str) -> Volume:
 
 
 def series_at(path: str | os.PathLike[str]) -> SeriesInfo | None:
-    """The series that `path` names as an image, `folder` or `folder/SERIES_UID`; None where it is no DICOM.
-
-    Raises:
-        ImageError: several series in the folder and none chosen, or none of that UID.
-    """
+    """The series that `path` names as an image, `folder` or `folder/SERIES_UID`; None where it is no DICOM."""
     path = Path(path)
     if path.is_dir():
         return _choose(path, None) if find_series(path, localizers=True) else None

@@ -144,10 +144,7 @@ def _read_grid(item: Dataset, path: Path) -> Displacement:
             values = np.array(matrix.FrameOfReferenceTransformationMatrix, float).reshape(4, 4)
             if not np.allclose(values, np.eye(4), atol=1e-6):
                 raise TransformError(f"{path}: has a matrix beside its deformation; only the deformation alone is read")
-    return _field_of(item.DeformableRegistrationGridSequence[0], path)
-
-
-def _field_of(grid: Dataset, path: Path) -> Displacement:
+    grid = item.DeformableRegistrationGridSequence[0]
     shape = tuple(int(n) for n in grid.GridDimensions)
     row, column = np.array(grid.ImageOrientationPatient, float).reshape(2, 3)
     axes = np.stack([row, column, np.cross(row, column)], axis=1)

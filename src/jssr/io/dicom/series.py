@@ -38,6 +38,7 @@ _ENHANCED = (
     LegacyConvertedEnhancedMRImageStorage, LegacyConvertedEnhancedPETImageStorage,
 )  # fmt: skip
 MIN_SLICES = 3
+_PATIENT = ("PatientID", "PatientBirthDate", "PatientName")
 _2D = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
 """Modalities whose images are 2D."""
 
@@ -78,7 +79,6 @@ class SeriesInfo:
     n_slices: int
     acquisition_time: str
     paths: tuple[Path, ...]
-    patient_id: str
     localizer: bool = False
     slices: tuple[Slice, ...] = field(default=(), repr=False)
     number: int | None = None
@@ -89,7 +89,7 @@ class SeriesInfo:
     image_type: frozenset[str] = frozenset()
     enhanced: bool = False
     study: str = ""
-    patient: tuple[str, str, str] = ("", "", "")
+    patient: tuple[str, ...] = ("", "", "")
 
     def __str__(self) -> str:
         number = "" if self.number is None else f"series {self.number}, "
@@ -137,12 +137,8 @@ def single_image(folder: str | os.PathLike[str], series: str | None = None) -> P
 
 
 def check_one_patient(found: Sequence[SeriesInfo]) -> None:
-    """Check that series are of one patient, as far as their headers name one.
-
-    Raises:
-        ImageError: two of them differ in identity, birth date or name (capitals do not count).
-    """
-    for position, what in enumerate(("PatientID", "PatientBirthDate", "PatientName")):
+    """Refuse series of two patients, as far as their headers name one; capitals do not count."""
+    for position, what in enumerate(_PATIENT):
         said = {" ".join(s.patient[position].casefold().replace("^", " ").split()): s.patient[position] for s in found}
         names = sorted(name for plain, name in said.items() if plain)
         if len(names) > 1:
@@ -181,36 +177,35 @@ def _decoded(header: pydicom.Dataset, path: Path) -> list[pydicom.DataElement]:
 
 def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo:
     first = members[0][0]
+
+    def text(name: str) -> str:
+        return str(first.get(name) or "")
+
     slices = [_slice(header, path) for header, path in members]
     start = slices[0]
     slices.sort(key=lambda s: (_along(s, start), s.path))
     n = sum(s.frames for s in slices)
-    image_type = frozenset(str(t).upper() for t in _several(first.get("ImageType")))
+    image_type = frozenset(word.upper() for word in _words(first.get("ImageType")))
     # A slice each has its own time; the first in space is not the first in time.
     began = min(_moment(header) for header, _ in members)
     return SeriesInfo(
         uid=uid,
-        description=str(first.get("SeriesDescription") or ""),
-        modality=str(first.get("Modality") or ""),
+        description=text("SeriesDescription"),
+        modality=text("Modality"),
         n_slices=n,
         acquisition_time=began.partition(".")[0],
         paths=tuple(s.path for s in slices),
-        patient_id=str(first.get("PatientID") or ""),
         localizer=bool(image_type & {"LOCALIZER", "SCOUT"}) or n < MIN_SLICES,
         slices=tuple(slices),
         number=_integer(first.get("SeriesNumber")),
-        protocol=str(first.get("ProtocolName") or ""),
+        protocol=text("ProtocolName"),
         contrast=str(first.ContrastBolusAgent or "") if "ContrastBolusAgent" in first else None,
-        delay=_seconds_between(str(first.get("ContrastBolusStartTime") or ""), began.partition(" ")[2]),
-        kernel=" ".join(map(str, _several(first.get("ConvolutionKernel")))),
+        delay=_seconds_between(text("ContrastBolusStartTime"), began.partition(" ")[2]),
+        kernel=" ".join(_words(first.get("ConvolutionKernel"))),
         image_type=image_type,
-        study=str(first.get("StudyInstanceUID") or ""),
+        study=text("StudyInstanceUID"),
         enhanced=len(members) == 1 and first.get("SOPClassUID") in _ENHANCED,
-        patient=(
-            str(first.get("PatientID") or "").strip(),
-            str(first.get("PatientBirthDate") or "").strip(),
-            str(first.get("PatientName") or "").strip(),
-        ),
+        patient=tuple(text(name).strip() for name in _PATIENT),
     )
 
 
@@ -242,20 +237,17 @@ def _integer(value: Any) -> int | None:
         return None
 
 
-def _several(value: Any) -> list[Any]:
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str) else list(value)
+def _words(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) and value else [str(word) for word in value or ()]
 
 
 def _slice(header: pydicom.Dataset, path: Path) -> Slice:
-    position = _numbers(header.get("ImagePositionPatient"), 3)
     axes = _numbers(header.get("ImageOrientationPatient"), 6)
     pixel = _numbers(header.get("PixelSpacing"), 2)
     return Slice(
         path=path,
         uid=str(header.get("SOPInstanceUID") or ""),
-        position=position,
+        position=_numbers(header.get("ImagePositionPatient"), 3),
         axes=None if axes is None else axes.reshape(2, 3),
         pixel=() if pixel is None else tuple(pixel.tolist()),
         size=(int(header.Columns), int(header.Rows)),

@@ -1,4 +1,4 @@
-"""Transforms in and out, one file a format; `jssr.io.formats` lists them.
+"""Transforms in and out, one file a format; `jssr.io.formats` names them.
 
 In memory every transform maps points of the FIXED space to the MOVING space, LPS millimetres.
 """
@@ -8,14 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
 
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import OutputError, TransformError
-from jssr.io.formats import check_format, readable, writable
+from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN, check_format
+from jssr.io.images import expected_kind
 from jssr.io.itk import WRITABLE
 from jssr.io.transforms import elastix, fsl, niftyreg
 from jssr.io.transforms.base import Images
-from jssr.io.transforms.itk import read_itk, write_affine, write_displacement
+from jssr.io.transforms.itk import read_itk, transform_of, write_affine, write_displacement
+
+TransformLike = Transform | str | os.PathLike[str] | sitk.Transform | Any
+"""A path, a `Transform`, a SimpleITK transform or vector image (mm), or a homogeneous LPS matrix."""
 
 
 def _read_dicom(path: Path, images: Images) -> Displacement:
@@ -51,7 +59,7 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
 
 
 def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
-    """Read a transform of any of `FORMATS`.
+    """Read a transform of any of `FORMATS_READ`.
 
     Args:
         path: a file.
@@ -62,7 +70,7 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     Raises:
         TransformError: no such file or format, not of this format, or an image is not known.
     """
-    check_format(of, readable())
+    check_format(of, FORMATS_READ)
     path = Path(path)
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
@@ -86,7 +94,7 @@ def write_any(
         TransformError: no such format, a field as a matrix, or a grid that is not known.
         OutputError: unknown ending, or it cannot be written.
     """
-    check_format(to, writable())
+    check_format(to, FORMATS_WRITTEN)
     images, path = images or Images(), Path(path)
     linear = as_affine(transform)
     if to != "itk":
@@ -114,3 +122,21 @@ def as_affine(transform: Transform) -> Affine | None:
             return None
         out = Affine(part.matrix @ out.matrix)
     return out
+
+
+def as_transform(transform: TransformLike, name: str = "transform") -> Transform:
+    """A transform from fixed to moving space."""
+    if isinstance(transform, Transform):
+        return transform
+    if isinstance(transform, (str, os.PathLike)):
+        return read_transform(transform)
+    if isinstance(transform, sitk.Transform):
+        return transform_of(transform, name)
+    if isinstance(transform, sitk.Image):
+        return Displacement.from_sitk(transform, name=name)
+    try:
+        return Affine(np.asarray(transform, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise TransformError(
+            expected_kind(transform, name, "a path, Transform, SimpleITK transform or (n + 1, n + 1) matrix")
+        ) from None

@@ -26,11 +26,7 @@ class Images:
     moving: Grid | None = None
 
     def both(self, what: str) -> tuple[Grid, Grid]:
-        """Fixed and moving.
-
-        Raises:
-            TransformError: one is not known.
-        """
+        """Fixed and moving."""
         if self.fixed is None or self.moving is None:
             raise TransformError(f"{what} depends on both images: name them with --fixed and --moving")
         return self.fixed, self.moving
@@ -41,11 +37,7 @@ class Images:
 
 
 def read_matrix(path: Path) -> Matrix:
-    """4 x 4 text.
-
-    Raises:
-        TransformError: no 4 x 4 matrix, or a singular one.
-    """
+    """4 x 4 text."""
     try:
         matrix = np.loadtxt(path, ndmin=2)
     except (OSError, ValueError) as error:
@@ -56,21 +48,13 @@ def read_matrix(path: Path) -> Matrix:
 
 
 def write_matrix(matrix: Matrix, path: Path) -> None:
-    """Write 4 x 4 text atomically, as FSL and NiftyReg read it.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write 4 x 4 text atomically, as FSL and NiftyReg read it."""
     with atomic_path(path) as temporary:
         np.savetxt(temporary, matrix, fmt="%.10g", delimiter="  ")
 
 
 def vectors_of(path: Path, grid: Grid) -> Matrix:
-    """(*grid.shape, 3) of a NIfTI whose last axis longer than one is the vectors.
-
-    Raises:
-        TransformError: unreadable, truncated, or another shape.
-    """
+    """(*grid.shape, 3) of a NIfTI whose last axis longer than one is the vectors."""
     import nibabel as nib
 
     try:

@@ -22,11 +22,7 @@ def recognises(path: Path) -> bool:
 
 
 def read_elastix(path: Path, images: Images) -> Displacement:
-    """elastix's result with everything that it starts from, as a displacement on the fixed grid that it names.
-
-    Raises:
-        TransformError: it cannot be read, or names a start that is not there.
-    """
+    """elastix's result with everything that it starts from, as a displacement on the fixed grid that it names."""
     maps = _maps(path)
     chosen = modules()[0].elastixParameterObject.New()
     for one in maps:

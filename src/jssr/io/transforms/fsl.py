@@ -15,11 +15,7 @@ from jssr.io.transforms.base import Images, Matrix, indices, read_matrix, vector
 
 
 def read_flirt(path: Path, images: Images) -> Affine:
-    """FLIRT's matrix (`-omat`) between two images.
-
-    Raises:
-        TransformError: no 4 x 4 matrix, a singular one, or an image that is not known.
-    """
+    """FLIRT's matrix (`-omat`) between two images."""
     fixed, moving = images.both("FLIRT's matrix")
     return Affine(_world(moving) @ np.linalg.inv(read_matrix(path)) @ np.linalg.inv(_world(fixed)))
 
@@ -31,21 +27,12 @@ def flirt_of(affine: Affine, fixed: Grid, moving: Grid) -> Matrix:
 
 
 def write_flirt(affine: Affine, path: Path, images: Images) -> None:
-    """Write FLIRT's matrix.
-
-    Raises:
-        TransformError: an image is not known.
-        OutputError: it cannot be written.
-    """
+    """Write FLIRT's matrix."""
     write_matrix(flirt_of(affine, *images.both("FLIRT's matrix")), path)
 
 
 def read_fnirt(path: Path, images: Images) -> Displacement:
-    """FNIRT's field of relative shifts (`--fout`) on the fixed image's grid.
-
-    Raises:
-        TransformError: no field of three values on the fixed grid, or an image that is not known.
-    """
+    """FNIRT's field of relative shifts (`--fout`) on the fixed image's grid."""
     fixed, moving = images.both("FNIRT's field")
     shifts = vectors_of(path, fixed)
     index = indices(fixed)

@@ -48,11 +48,7 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
 
 
 def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
-    """Write an affine (or rigid) transform as ITK's `AffineTransform`, atomically.
-
-    Raises:
-        OutputError: unknown ending, unwritable folder or full disk.
-    """
+    """Write an affine (or rigid) transform as ITK's `AffineTransform`, atomically."""
     path = Path(path)
     if not path.name.lower().endswith(AFFINE_FILES):
         raise OutputError(f"{path}: unknown kind of transform file; end its name in .tfm")
@@ -65,12 +61,7 @@ def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
 
 
 def read_itk(path: Path, images: Images) -> Transform:
-    """Read a transform or a displacement field that ITK reads.
-
-    Raises:
-        TransformError: unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK transform that
-            has no counterpart here (B-spline, kernel).
-    """
+    """Read a transform or a displacement field that ITK reads."""
     if path.name.lower().endswith(WRITABLE):
         return _read_field(path)
     try:
@@ -96,11 +87,7 @@ def _read_field(path: Path) -> Displacement:
 
 
 def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transform") -> Transform:
-    """A SimpleITK transform as one of ours.
-
-    Raises:
-        TransformError: a kind that cannot be used (B-spline, kernel), or NaN.
-    """
+    """A SimpleITK transform as one of ours."""
     kind = found.GetTransformEnum()
     if kind == sitk.sitkComposite:
         composite = sitk.CompositeTransform(found)

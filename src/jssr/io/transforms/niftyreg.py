@@ -24,11 +24,7 @@ def recognises(path: Path) -> bool:
 
 
 def read_niftyreg(path: Path, images: Images) -> Transform:
-    """NiftyReg's matrix (`reg_aladin -aff`) or field (`reg_transform -def`, `-disp`).
-
-    Raises:
-        TransformError: neither, a singular matrix, or another kind of its transforms (splines, velocities).
-    """
+    """NiftyReg's matrix (`reg_aladin -aff`) or field (`reg_transform -def`, `-disp`)."""
     if not recognises(path):
         return Affine(RAS @ read_matrix(path) @ RAS)
     kind = float(nifti_header(path)["intent_p1"])
@@ -40,9 +36,5 @@ def read_niftyreg(path: Path, images: Images) -> Transform:
 
 
 def write_niftyreg(affine: Affine, path: Path, images: Images) -> None:
-    """Write NiftyReg's matrix.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write NiftyReg's matrix."""
     write_matrix(RAS @ affine.matrix @ RAS, path)

@@ -9,10 +9,9 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, PointsError, TransformError
-from jssr.io.bridges import as_points, as_transform
 from jssr.io.images import as_grid, as_volume, write_image
-from jssr.io.points import write_points
-from jssr.io.transforms import write_affine, write_displacement
+from jssr.io.points import as_points, write_points
+from jssr.io.transforms import as_transform, write_affine, write_displacement
 
 GRID = Grid.of((4, 5, 6), (1.0, 2.0, 3.0), (10.0, -20.0, 30.0))
 
