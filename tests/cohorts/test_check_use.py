@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from jssr.cohorts.check_report import CheckReport, ScanFacts
-from jssr.cohorts.check_use import Use, check_use
+from jssr.cohorts.check_use import check_use
 from jssr.io.cohort import Case, Cohort
 
-PAIRS = {"reference_phase": "ct", "moving": "mr", "structures": ("liver",)}
+
+def recipe(
+    reference_phase="ct", moving="mr", structures=("liver",), needs=frozenset(), dims=(2, 3), deform=None, labelled=1.0
+):
+    """What is asked of a recipe."""
+    return SimpleNamespace(
+        name="mac",
+        preprocessing=SimpleNamespace(reference_phase=reference_phase, moving=moving, dims=dims),
+        network=SimpleNamespace(structures=structures),
+        training=SimpleNamespace(needs=needs, deform=deform, labelled=labelled),
+    )
 
 
 def case(name, phases=("ct", "mr"), labels=("ct", "mr"), split="train", **more):
@@ -25,7 +37,7 @@ def said(tmp_path, cases, names=("liver",), shape=(8, 8, 8), values=(1,), **use)
     cohort = Cohort(name="c", reference_phase="ct", cases=cases, label_names=dict(enumerate(names, 1)), root=tmp_path)
     report = CheckReport("c", len(cases), {})
     report.scans.append(ScanFacts("a", "ct", shape, (1.0,) * len(shape), "LPH", "ct", 0, 1, 1.0, values))
-    found = check_use(cohort, Use("mac", **{**PAIRS, **use}), report)
+    found = check_use(cohort, recipe(**use), report)
     return [(f.level, f.case, f.what.partition(";")[0].partition(":")[0]) for f in found]
 
 
@@ -106,9 +118,9 @@ def test_pairs_that_are_made_need_one_label_map(tmp_path):
     needs = frozenset({"pair", "labels"})
     alone = {"reference_phase": None, "moving": None, "needs": needs}
     films = [case("a", ("ct",)), case("b", ("ct",))]
-    assert said(tmp_path, films, made=True, **alone) == []
+    assert said(tmp_path, films, deform="affine", **alone) == []
     assert [level for level, _, _ in said(tmp_path, films, **alone)] == ["warning"]
     bare = [case("a", ("ct",), labels=())]
-    assert said(tmp_path, bare, made=True, **alone) == [
+    assert said(tmp_path, bare, deform="affine", **alone) == [
         ("warning", "all", "no training case has a label map, from which mac learns")
     ]

@@ -116,20 +116,9 @@ def test_letters_stand_at_the_four_sides() -> None:
     assert (unmarked == 60).all()
 
 
-def test_pictures_of_volumes_open_with_the_expected_size() -> None:
-    # 40 x 32 x 40 mm at 0.5 mm: 80 x 64, 80 x 80, 64 x 80 pixels, 6 between them.
-    size = (80 + 6 + 80 + 6 + 64, 80)
-    for how in figures.OVERLAYS:
-        assert opened(figures.compare(ct(), ct(60.0), how, width=80)).size == size
-    with pytest.raises(KeyError):
-        figures.compare(ct(), ct(), "blend")
-
-
-def test_montage_has_a_row_for_each_phase() -> None:
-    row = figures.StudyRow("arterial <1>", ct(), ct(60.0), ct(80.0))
-    one, three = (opened(figures.montage([row] * n, width=60)) for n in (1, 3))
-    assert one.size[0] == 5 * 60 + 4 * 6
-    assert three.size == (one.size[0], 3 * one.size[1])
+def test_montage_shows_five_pictures_beside_one_another_below_their_titles() -> None:
+    picture = opened(figures.montage("arterial <1>", ct(), ct(60.0), ct(80.0), "axial", width=60))
+    assert picture.size == (5 * 60 + 4 * 6, 26 + 48)  # 40 x 32 mm at 2/3 mm
 
 
 def test_jpeg_and_png() -> None:

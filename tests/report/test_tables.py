@@ -113,11 +113,6 @@ def test_a_method_that_missed_a_structure_does_not_win() -> None:
     assert "| lost | 2.00, 1 missed |" in text and "| found | **3.00 (0.00)** |" in text
 
 
-def test_phases_in_the_order_asked_for() -> None:
-    assert summarise(RESULTS, "dice", "liver", ("delay", "arterial")).phases == ("delay", "arterial", "all")
-    assert summarise(RESULTS, "dice", "liver", ("delay",)).phases == ("delay",)
-
-
 def test_the_mean_structure_leaves_out_the_absent() -> None:
     one = CaseResult("p", "a", "m", {"dice/liver": 0.9, "dice/spleen": 0.7, "dice/gone": math.nan, "hd95/liver": 3.0})
     assert value_of(one, "dice", "mean") == pytest.approx(0.8)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jssr.cohorts.check_report import CheckReport, Estimate, Finding, Level, ScanFacts
-from jssr.cohorts.check_use import Use, check_use
+from jssr.cohorts.check_use import check_use
 from jssr.cohorts.prepared import check_paired, modalities_of
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
@@ -59,7 +59,7 @@ def check(
             on_case(number, len(cohort.cases), case.id)
     report.findings += [*_copies(seen), *_phases(cohort), *_splits(cohort)]
     if recipe is not None:
-        report.findings += check_use(cohort, Use.of(recipe), report)
+        report.findings += check_use(cohort, recipe, report)
         spacing = recipe.preprocessing.spacing if spacing is None else spacing
     if spacing is not None and grids and all(grid.ndim == 3 for grid in grids):
         report.estimate = _estimate(grids, spacing)
@@ -67,11 +67,8 @@ def check(
 
 
 class _CaseCheck:
-    """The files of one case, read one after the other.
-
-    Args:
-        prepared: modality by phase, of a cohort that was prepared.
-    """
+    """The files of one case, read one after the other; `prepared` is modality by phase, of a cohort that was
+    prepared."""
 
     def __init__(self, cohort: Cohort, case: Case, report: CheckReport, prepared: Mapping[str, str]) -> None:
         self.cohort, self.case, self.report, self.prepared = cohort, case, report, prepared
@@ -171,13 +168,12 @@ class _CaseCheck:
             return None
         file = self.cohort.path(self.case.paired[phase])
 
-        def read() -> Volume:
+        def read() -> str:
             volume = read_image(file)
             check_paired(file, volume.grid, phase, grid)
-            return volume
+            return modality_of(volume)
 
-        found = self.tried(read)
-        return None if found is None else modality_of(found)
+        return self.tried(read)
 
     def _truth(self, phase: str) -> None:
         if phase not in self.case.truth:
@@ -243,9 +239,8 @@ def _phases(cohort: Cohort) -> Iterator[Finding]:
             yield Finding("warning", "all", f"phase {phase} is missing in {len(lacking)} cases ({few})")
     for names in spelled.values():
         if len(names) > 1:
-            yield Finding(
-                "warning", "all", f"phases {' and '.join(names)} are probably one; rename them in cohort.json"
-            )
+            what = f"phases {' and '.join(names)} are probably one; rename them in cohort.json"
+            yield Finding("warning", "all", what)
 
 
 def _splits(cohort: Cohort) -> Iterator[Finding]:
@@ -258,16 +253,11 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
 
 
 def _axes(grid: Grid) -> str:
-    """Where the axes point, roughly: one of R/L, A/P, F/H each (to the patient's right, front, feet ...); nowhere in
-    the patient, of a flat image."""
+    """Where the axes point, roughly: one of R/L, A/P, F/H each; nowhere in the patient, of a flat image."""
     if grid.ndim == 2:
         return ""
-    letters = ("RL", "AP", "FH")
-    out = ""
-    for column in grid.direction.T:
-        axis = int(np.argmax(np.abs(column)))
-        out += letters[axis][int(column[axis] > 0)]
-    return out
+    most = [(int(np.argmax(np.abs(column))), column) for column in grid.direction.T]
+    return "".join(("RL", "AP", "FH")[axis][int(column[axis] > 0)] for axis, column in most)
 
 
 def _estimate(grids: list[Grid], spacing: Sequence[float] | float) -> Estimate:

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 import torch
 
 from jssr.cohorts.prepare import PAIRED
-from jssr.cohorts.prepared import PREPARED
+from jssr.cohorts.prepared import PREPARED, class_values
 from jssr.cohorts.store import Store
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
@@ -71,17 +71,10 @@ class PairedOptions:
 
 
 def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
-    """Make sure that paired ground truth can be made of a cohort, prepared or not yet.
-
-    Args:
-        cohort: two phases, with label maps of both in every training case.
-        structures: whose labels lead; None takes all that the cohort names.
-
-    Returns:
-        Structure to label values.
+    """The label values of each structure that leads, after a check that paired ground truth can be made of a cohort.
 
     Raises:
-        CohortError: other than two phases, a pair without label maps, an unknown structure.
+        CohortError: other than two phases, a training pair without label maps, an unknown structure.
         JssrError: ANTs is not installed.
     """
     lacks = PEERS["syn-mi"].lacks()
@@ -90,14 +83,12 @@ def check_pairs(cohort: Cohort, structures: Sequence[str] | None = None) -> dict
     if len(cohort.phases) != 2:
         raise CohortError(f"{cohort.root}: paired ground truth needs two phases, not {', '.join(cohort.phases)}")
     known = cohort.structures()
-    unknown = [name for name in structures or () if name not in known]
-    if unknown:
-        raise CohortError(f"{cohort.root}: no structure {unknown[0]!r}; its labels are {', '.join(known)}")
+    values = class_values(cohort, structures or list(known))
     for case in cases_of_split(cohort, "train"):
-        if not set(cohort.phases) <= set(case.images) or not set(cohort.phases) <= set(case.labels):
+        if not set(cohort.phases) <= set(case.images) & set(case.labels):
             both = " or ".join(cohort.phases)
             raise CohortError(f"{cohort.root}: case {case.id} lacks a scan or a label map of {both}")
-    return {name: known[name] for name in structures or known}
+    return dict(zip(structures or known, values, strict=True))
 
 
 def make_paired(
@@ -110,11 +101,6 @@ def make_paired(
     Writes ID/PHASE_paired.nii.gz and ID/paired.json as each pair is done (what is there for the same files and options
     is not done again), `paired.csv`, and the cohort without the training pairs that were rejected. Pairs that have
     paired ground truth of their own, as phantoms have, stay as they are.
-
-    Args:
-        cohort: prepared: both scans of a case on one grid.
-        options: how.
-        on_case: called with how many pairs are done, of how many, and the last one.
 
     Raises:
         CohortError: as `check_pairs`, or no pair that fits.
@@ -252,7 +238,9 @@ def _overlap(
 
 def _demons(fixed: Volume, moving: Volume, values: Mapping[str, Sequence[int]]) -> Displacement:
     """Diffeomorphic demons (Vercauteren et al. 2007) on label maps made smooth, on one grid."""
-    images = [sitk.SmoothingRecursiveGaussian(_levels(v, values), _sigma(v)) for v in (fixed, moving)]
+    images = [
+        sitk.SmoothingRecursiveGaussian(_levels(v, values), 0.7 * float(v.grid.spacing.mean())) for v in (fixed, moving)
+    ]
     demons = sitk.DiffeomorphicDemonsRegistrationFilter()
     demons.SetNumberOfIterations(STEPS)
     demons.SetSmoothDisplacementField(True)
@@ -267,7 +255,3 @@ def _levels(labels: Volume, values: Mapping[str, Sequence[int]]) -> sitk.Image:
         for value in members:
             levels[labels.data[0] == value] = float(k)
     return to_sitk(levels[None].numpy(), labels.grid)
-
-
-def _sigma(volume: Volume) -> float:
-    return 0.7 * float(volume.grid.spacing.mean())

@@ -94,22 +94,13 @@ def prepare(
     options: PrepareOptions | None = None,
     on_case: Callable[[int, int, str], None] | None = None,
 ) -> Cohort:
-    """Write a prepared copy of a cohort.
+    """Write a prepared copy of a cohort into a folder, and return it.
 
     Each case gets one grid: the reference phase's axes, `spacing` mm, cropped to the bodies and the common field of
     view. Every scan is read onto it through its rigid motion, as int16: CT in HU, clipped 200 HU beyond the window;
     other scans as 1000 times their normalised value; -32768 where a scan has no data. Labels, landmarks and truth are
     moved along: what remains between the prepared scans is what a network has to find. `prepared.json` keeps the rigid
-    matrices.
-
-    Args:
-        cohort: a labelled cohort of one phase will do as well.
-        out: the new cohort's folder; cases finished there with the same options and files are kept.
-        options: how.
-        on_case: called with how many cases are done, of how many, and the last one.
-
-    Returns:
-        the new cohort.
+    matrices. Cases finished there with the same options and files are kept.
 
     Raises:
         CohortError: cases that failed (after all others were done), with the first reason.
@@ -242,11 +233,7 @@ def _described(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
 
 
 class _Writer:
-    """Writes what is prepared of a case, and enters the paths.
-
-    Attributes:
-        entry: paths by kind and phase, as a cohort has them.
-    """
+    """Writes what is prepared of a case; `entry` holds the paths by kind and phase, as a cohort has them."""
 
     def __init__(self, cohort: Cohort, case: Case, grid: Grid, out: Path) -> None:
         self.cohort, self.case, self.grid, self.out = cohort, case, grid, out

@@ -15,11 +15,7 @@ PREPARED = "prepared.json"
 
 
 def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, ...]]:
-    """The label values of each structure, in order; structure i becomes class i + 1.
-
-    Raises:
-        CohortError: the cohort knows no structure of that name; the message lists those it knows.
-    """
+    """The label values of each structure, in order (structure i becomes class i + 1); unknown names are refused."""
     known = cohort.structures()
     for name in structures:
         if name not in known:
@@ -28,11 +24,7 @@ def class_values(cohort: Cohort, structures: Sequence[str]) -> list[tuple[int, .
 
 
 def check_paired(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
-    """Make sure that paired ground truth lies where its scan does.
-
-    Raises:
-        GeometryError: it does not.
-    """
+    """Refuse paired ground truth that does not lie where its scan does."""
     if not grid.same_as(scan, tolerance=0.05):
         raise GeometryError(f"{file}: lies on another grid than the {phase} scan that it is paired with")
 
@@ -51,11 +43,7 @@ def prepared_pixels(cohort: Cohort) -> int | None:
 
 def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
     """What prepared.json holds of each scan ("phases") or its paired ground truth ("paired"); nothing for a cohort that
-    was not prepared.
-
-    Raises:
-        CohortError: the file is damaged.
-    """
+    was not prepared. A damaged file is refused."""
     file = cohort.root / PREPARED
     try:
         cases = read_settings(file)["cases"] if file.exists() else {}

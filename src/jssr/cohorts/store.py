@@ -20,12 +20,7 @@ from jssr.io.provenance import provenance
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of finished items.
-
-    Attributes:
-        folder: where they are.
-        pattern: the file of an item in it.
-    """
+    """A folder of finished items; `pattern` is the file of an item in it."""
 
     folder: Path
     pattern: str = "{}.json"
@@ -43,11 +38,8 @@ class Store:
         return record.get("result") if here else None
 
     def check(self, item: str, key: Mapping[str, Any]) -> None:
-        """Make sure that an item, where it is done, was made of what it would be made of now.
-
-        Raises:
-            OutputError: it was made of something else, or nobody knows of what.
-        """
+        """Refuse an item that is done and was made of something else than it would be made of now, or nobody knows of
+        what."""
         if not self.file(item).is_file():
             return
         record = read_settings(self.file(item))
@@ -64,14 +56,9 @@ class Store:
         failed: Mapping[str, str] | None = None,
         files: Sequence[str] = (),
     ) -> None:
-        """Write what became of an item.
+        """Write what became of an item made of `key`: its result as plain data, and the reasons of parts that failed.
 
-        Args:
-            item: its name.
-            key: what it was made of.
-            result: plain data.
-            failed: parts that failed, each with the reason; such an item is done again.
-            files: other files of the item, relative to the folder; without one of them it is done again.
+        An item with failed parts, or without one of its other `files` (relative to the folder), is done again.
         """
         record = {"key": _plain(key), "failed": dict(failed or {}), "files": list(files), "result": result}
         with atomic_path(self.file(item)) as temporary:
@@ -100,11 +87,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 
 def same_settings(file: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings that a folder's results share, with where they were made, or make sure that they are the same.
-
-    Raises:
-        OutputError: they differ.
-    """
+    """Write the settings that a folder's results share, with where they were made, or refuse where they differ."""
     if file.is_file():
         _check(file.parent, read_settings(file), settings)
     write_json({**settings, "provenance": provenance("cpu", False)}, file)

@@ -28,11 +28,7 @@ from jssr.recipes.config import Preprocessing
 
 @dataclass(frozen=True, eq=False)
 class Scans:
-    """A pair as a method gets it.
-
-    Attributes:
-        labels, structures: the fixed scan's label map and the names of its values, for systems that read them.
-    """
+    """A pair as a method gets it, with the fixed scan's label map and the names of its values."""
 
     fixed: Volume
     moving: Volume
@@ -52,13 +48,7 @@ def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
 
 
 def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> RigidResult:
-    """The rigid step of a pair, found once for all methods.
-
-    Args:
-        pair: whose it is.
-        fixed, moving: its scans.
-        fresh: find it anew, whatever is kept.
-    """
+    """The rigid step of a pair, found once for all methods; `fresh` finds it anew, whatever is kept."""
     store, item, key = Store(pair.out / "rigid"), f"{pair.case.id}_{pair.moving}", {"scans": pair.digest}
     kept = None if fresh else store.find(item, key)
     if kept is None:

@@ -17,7 +17,7 @@ from jssr.evaluation.runner import Failure, OnCase, Pair, RunOptions, cases_of, 
 from jssr.evaluation.statistics import Comparison, compare, comparisons_markdown, worse_markdown
 from jssr.evaluation.synthesis import split_row, synthesis_methods
 from jssr.io.cohort import Cohort
-from jssr.io.files import atomic_path, make_folder
+from jssr.io.files import atomic_path
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 from jssr.metrics.entries import METRICS
@@ -57,15 +57,8 @@ class BenchmarkOptions:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark measured.
-
-    Attributes:
-        results, synthesis: of tables 1 and 2.
-        tables: blocks of table 1.
-        second: blocks of table 2, by segmentor.
-        failed: pairs that are in no mean.
-        pixels: the scans have no spacing of their own: what tables call mm are pixels.
-    """
+    """What a benchmark measured: blocks of table 1, of table 2 by segmentor, and `failed` pairs, which are in no
+    mean."""
 
     results: list[CaseResult]
     synthesis: list[CaseResult]
@@ -73,6 +66,7 @@ class Benchmark:
     second: list[tuple[str, list[Summary]]]
     failed: list[Failure]
     pixels: bool = False
+    """The scans have no spacing of their own: what tables call mm are pixels."""
 
 
 def benchmark(
@@ -87,13 +81,6 @@ def benchmark(
     Writes `cases/METHOD/ID.json` and `table2/ROW/ID.json` as each is done (what is there is not done again, and methods
     can be added later), `rigid/ID_PHASE.json`, `fields/METHOD/ID_PHASE.nii.gz` of the case of figure 5, `results.csv`,
     `table2.csv`, `tables.md`, `figure4.png` and `figure5_PHASE.png`.
-
-    Args:
-        cohort: with labels or landmarks of its phases.
-        methods: of `methods_of`.
-        out: folder.
-        options: how.
-        on_case: called with how many cases are done, of how many, and the last method and case.
 
     Raises:
         CohortError: no cases; OutputError: `out` holds a benchmark of other scans, weights or options.
@@ -136,11 +123,7 @@ def benchmark(
 
 
 def _checked(cohort: Cohort, methods: Sequence[Alignment], options: BenchmarkOptions) -> str:
-    """The method that the others are tested against; everything named in the options exists.
-
-    Raises:
-        JssrError: something does not.
-    """
+    """The method that the others are tested against, after every name in the options was found to exist."""
     rows = [one.name for one in methods]
     if len(rows) <= len(BEFORE) and not options.synthesis:
         raise JssrError("nothing to compare: name runs (--run, --refined) or peers (--peer)")
@@ -157,8 +140,7 @@ def _checked(cohort: Cohort, methods: Sequence[Alignment], options: BenchmarkOpt
 def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> list[Summary]:
     """The blocks of the paper's table 1, and landmarks, similarities, regularity and memory beside.
 
-    Args:
-        structures: those with blocks of their own; none are the liver, or the mean of all where there is no liver.
+    `structures` have blocks of their own; without any the liver has, or the mean of all where there is no liver.
     """
     named = structures or (_first(results),)
     pair = [one for one in METRICS.values() if one.pair]
@@ -172,15 +154,14 @@ def table_one(results: Sequence[CaseResult], structures: Sequence[str] = ()) -> 
 
 def table_two(results: Sequence[CaseResult]) -> list[tuple[str, list[Summary]]]:
     """For each segmentor the Dice by generator and phase, first that of the liver, then the mean of all structures."""
-    out = []
-    for segmentor in dict.fromkeys(split_row(r.method)[0] for r in results):
-        mine = [
-            CaseResult(r.case, r.phase, split_row(r.method)[1], r.values)
-            for r in results
-            if split_row(r.method)[0] == segmentor
-        ]
-        out.append((segmentor, [summarise(mine, "dice", s) for s in dict.fromkeys((_first(mine), "mean"))]))
-    return out
+    rows: dict[str, list[CaseResult]] = {}
+    for one in results:
+        segmentor, generator = split_row(one.method)
+        rows.setdefault(segmentor, []).append(replace(one, method=generator))
+    return [
+        (segmentor, [summarise(mine, "dice", s) for s in dict.fromkeys((_first(mine), "mean"))])
+        for segmentor, mine in rows.items()
+    ]
 
 
 def _decisive(results: Sequence[CaseResult], structures: Sequence[str]) -> list[tuple[str, str]]:
@@ -196,7 +177,8 @@ def _write_tables(out: Path, found: Benchmark, against: str, options: BenchmarkO
     notes = [*_about(results, structures), *([PIXELS + "\n"] if found.pixels else [])]
     parts = ["## Table 1: registration\n", *notes, markdown(*found.tables)]
     if found.failed:
-        parts += ["## What failed, and is in no mean\n", _failed(found.failed)]
+        table = markdown_table([("row", "case", "phase", "why"), *found.failed], "---")
+        parts += ["## What failed, and is in no mean\n", table]
     judged = _decisive(results, structures)
     worse = worse_markdown([r for r in results if r.method != BEFORE[0]], BEFORE[1], judged)
     if worse:
@@ -240,10 +222,6 @@ def _tests(tests: Sequence[Sequence[Comparison]]) -> str:
     )
 
 
-def _failed(failed: Sequence[tuple[str, str, str, str]]) -> str:
-    return markdown_table([("row", "case", "phase", "why"), *failed], "---")
-
-
 def _write_figures(
     out: Path, cohort: Cohort, methods: Sequence[Alignment], results: Sequence[CaseResult], shown: str, fixed: str
 ) -> None:
@@ -254,7 +232,6 @@ def _write_figures(
     if any("dice" in key for r in results for key in r.values):
         _write(out / "figure4.png", figure_png(box_plot(results, "dice", _first(results))))
     case = cohort.case(shown)
-    digest = cohort.digest(case)
     done = {r.phase for r in results if (r.case, r.method) == (shown, BEFORE[1])}
     for phase in (p for p in case.images if p in done):
         y, x = (read_image(cohort.path(case.images[p])) for p in (fixed, phase))
@@ -262,7 +239,7 @@ def _write_figures(
         goal, labels = (
             read_image(cohort.path(case.labels[p]), kind="labels") if known else None for p in (fixed, phase)
         )
-        rigid = rigid_of(Pair(cohort, case, fixed, phase, out, digest), y, x).transform
+        rigid = rigid_of(Pair(cohort, case, fixed, phase, out, cohort.digest(case)), y, x).transform
         transforms = {BEFORE[0]: start_of(y, x), BEFORE[1]: rigid, **_fields(out, methods, shown, phase)}
         if y.grid.ndim == 2:
             fields = {k: t if isinstance(t, Displacement) else t.displacement(y.grid) for k, t in transforms.items()}
@@ -282,6 +259,5 @@ def _first(results: Sequence[CaseResult]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    make_folder(path.parent)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

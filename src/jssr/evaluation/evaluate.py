@@ -33,7 +33,8 @@ from jssr.registration.pipeline import prepare, register, solve
 from jssr.registration.result import Registration
 from jssr.registration.study import known_of, state_results
 from jssr.report.evaluation import picture_name, write_evaluation_report
-from jssr.report.figures import StudyRow, montage
+from jssr.report.figures import montage
+from jssr.report.planes import Plane
 from jssr.report.tables import PIXELS, Summary, markdown, read_csv, summarise, write_csv
 
 PICTURES = "pictures"
@@ -51,8 +52,7 @@ class EvaluationOptions:
         refine: steps of instance optimisation; None takes the system's own number. With them both the network's and
             the refined state are measured.
         rigid: align rigidly first.
-        workers: processes that share the cases, one thread each: several small jobs use the cores better than one
-            large one. Seconds and memory are then those of a busy machine; measure them with 1.
+        workers: processes that share the cases, one thread each. Seconds and memory are comparable with 1.
     """
 
     split: str = "test"
@@ -63,13 +63,8 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation measured.
-
-    Attributes:
-        results: every state of every pair: "initial", "rigid", the system's name, the same with "refined" behind, and
-            the segmentor's rows.
-        tables: mean (sd) of each metric by method and phase.
-    """
+    """What an evaluation measured: every state of every pair ("initial", "rigid", the system's name, the same with
+    "refined" behind, and the segmentor's rows), and mean (sd) of each metric by method and phase."""
 
     results: list[CaseResult]
     tables: list[Summary]
@@ -93,13 +88,6 @@ def evaluate(
 
     Writes `cases/NAME/ID.json` and `pictures/ID/PHASE.png` as each case is done (a case that is there is not done
     again), `results.csv`, `tables.md`, `report.html` and `evaluation.json`.
-
-    Args:
-        cohort: with labels or landmarks of its phases.
-        model: the system.
-        out: folder.
-        options: how.
-        on_case: called with how many cases are done, of how many, and the last one.
 
     Raises:
         CohortError: no cases, or one that lacks a phase that the system needs.
@@ -130,11 +118,7 @@ def evaluate(
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read the results of an evaluation, and write `tables.md` and `report.html` again.
-
-    Raises:
-        JssrError: the folder holds no evaluation, or a damaged one.
-    """
+    """Read the results of an evaluation, and write `tables.md` and `report.html` again."""
     results = read_csv(folder / "results.csv")
     return Evaluation(results, _write_tables(folder, results))
 
@@ -158,13 +142,7 @@ def _write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
 
 @dataclass(frozen=True)
 class EvaluatedSystem(Method):
-    """A system of ours in each of its states, with the rows of its segmentor.
-
-    Attributes:
-        model: the system.
-        refine: steps of instance optimisation.
-        rigid: align rigidly first.
-    """
+    """A system of ours in each of its states, with the rows of its segmentor."""
 
     model: Model
     refine: int
@@ -228,8 +206,8 @@ class EvaluatedSystem(Method):
 
 def _draw(pair: Pair, one: Registration) -> None:
     """The picture of a pair, for the report."""
-    row = StudyRow(pair.moving, one.fixed, placed(one.moving, one.fixed.grid), one.moved)
-    picture = montage([row], "image" if one.fixed.grid.ndim == 2 else "axial")
+    plane: Plane = "image" if one.fixed.grid.ndim == 2 else "axial"
+    picture = montage(pair.moving, one.fixed, placed(one.moving, one.fixed.grid), one.moved, plane)
     file = pair.out / PICTURES / picture_name(pair.case.id, pair.moving)
     make_folder(file.parent)
     file.write_bytes(picture)

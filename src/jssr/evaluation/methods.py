@@ -110,15 +110,10 @@ class Alignment(Method):
         return [CaseResult(pair.case.id, pair.moving, self.name, values, seconds, peak)]
 
     def align(self, scans: alignment.Scans, rigid: RigidResult | None = None) -> tuple[Transform, float]:
-        """Run on a pair.
-
-        Args:
-            scans: the pair.
-            rigid: found before; its seconds count. None finds it where it is needed.
+        """Run on a pair, from a rigid step found before (its seconds count) or, without one, found where it is needed.
 
         Returns:
-            The full transform, as a field on the fixed grid where it is not linear, and the seconds from the scans to
-            that.
+            The full transform, a field on the fixed grid if it is not linear, and the seconds from the scans to that.
         """
         if self.name == BEFORE[0]:
             return alignment.start_of(scans.fixed, scans.moving), 0.0
@@ -148,15 +143,10 @@ class Alignment(Method):
         return work.final.chain.displacement(y.grid)
 
     def described(self, is_2d: bool) -> str:
-        """What its numbers are of, in words.
-
-        Args:
-            is_2d: the scans are 2D.
-        """
-        if self.name in BEFORE and is_2d:
-            return "middle on middle, the longer sides equal where a spacing is unknown"
+        """What its numbers are of, in words."""
         if self.name in BEFORE:
-            return {"initial": "the headers alone", "rigid": "our rigid alignment"}[self.name]
+            alone = {"initial": "the headers alone", "rigid": "our rigid alignment"}[self.name]
+            return "middle on middle, the longer sides equal where a spacing is unknown" if is_2d else alone
         known = self.identity()
         if self.is_peer:
             return f"{known['settings']}" + (f"; version {known['version']}" if known.get("version") else "")
@@ -173,7 +163,6 @@ def methods_of(
         runs: weights files or run folders of ours, as they are.
         refined: such, with `refine` steps of instance optimisation.
         peers: of `PEERS`, "discrete", and "discrete:mind" or the like for another descriptor.
-        refine: steps for `refined`.
 
     Raises:
         CheckpointError: an unreadable run; JssrError: an unknown or missing peer, or two methods of one name.
@@ -199,11 +188,7 @@ def methods_of(
 
 
 def check_methods(methods: Sequence[Alignment], n: int) -> None:
-    """Make sure that methods take scans of n axes.
-
-    Raises:
-        JssrError: one does not.
-    """
+    """Make sure that methods take scans of n axes."""
     for one in methods:
         if not one.is_peer and one.name not in BEFORE:
             model_of(one.source).check_descriptor(n)
@@ -214,12 +199,7 @@ def check_methods(methods: Sequence[Alignment], n: int) -> None:
 def rows_markdown(
     methods: Sequence[Alignment], measured: Mapping[str, Sequence[Mapping[str, Any]]], is_2d: bool
 ) -> str:
-    """How the rows were measured, as a Markdown table.
-
-    Args:
-        measured: of `Run`.
-        is_2d: the scans are 2D.
-    """
+    """How the rows were measured (`Run.measured`), as a Markdown table."""
     rows = [["row", "what", "measured with"]]
     for one in methods:
         how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
@@ -236,11 +216,7 @@ def _how(made: Mapping[str, Any]) -> str:
 
 
 def _register(source: str) -> str:
-    """The name of a run that can align.
-
-    Raises:
-        JssrError: it cannot.
-    """
+    """The name of a run, refused where it cannot align."""
     model = model_of(source)
     if "displacement" not in model.system.outputs:
         system = model.recipe.network.system
@@ -249,11 +225,7 @@ def _register(source: str) -> str:
 
 
 def run_name(source: str) -> str:
-    """How a run is called: its folder's name, or its file's.
-
-    Raises:
-        JssrError: that cannot be the name of a row.
-    """
+    """How a run is called: its folder's name, or its file's; refused where that cannot be the name of a row."""
     path = Path(os.path.abspath(split(source)[1]))  # noqa: PTH100  (not where a link leads)
     name = path.parent.name if path.name == "weights.safetensors" else path.name.removesuffix(".safetensors")
     if not name or name in (*BEFORE, *UNTRAINED, *PEERS) or ON in name:
@@ -271,11 +243,7 @@ def model_of(source: str) -> Model:
 
 
 def _untrained(source: str) -> bool:
-    """Whether that is a system without weights, perhaps with a descriptor.
-
-    Raises:
-        JssrError: a descriptor that does not exist.
-    """
+    """Whether that is a system without weights, perhaps with a descriptor, which must exist."""
     system, chosen, descriptor = source.partition(":")
     if system == "discrete" and chosen and descriptor not in DESCRIPTORS:
         raise JssrError(f"{source!r}: no descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")

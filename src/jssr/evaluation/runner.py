@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,7 @@ LIBRARIES = ("jssr", "torch")
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair of a cohort, for a method to measure.
-
-    Attributes:
-        fixed, moving: phases.
-        out: folder of the run.
-        digest: of the case, `Cohort.digest`.
-    """
+    """One pair of a cohort, for a method to measure: two phases, the folder of the run and the digest of the case."""
 
     cohort: Cohort
     case: Case
@@ -48,7 +42,6 @@ class Pair:
     digest: str
 
     def scan(self, phase: str) -> Volume:
-        """The scan of a phase."""
         return self.cohort.scan(self.case, phase)
 
     def labels(self, phase: str, image: Volume) -> Volume | None:
@@ -60,11 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Method:
-    """One row of a table, or several that one run of a system gives.
-
-    Attributes:
-        name: of the row.
-    """
+    """One row of a table by its name, or several that one run of a system gives."""
 
     name: str
 
@@ -81,11 +70,7 @@ class Method:
         """Read weights and libraries, once a process and before any clock starts."""
 
     def phases(self, cohort: Cohort, case: Case, fixed: str) -> tuple[str, list[str]]:
-        """The phase that stays and those that are moved onto it.
-
-        Raises:
-            CohortError: the case lacks one that the method needs.
-        """
+        """The phase that stays and those that are moved onto it. A case that lacks one is refused."""
         return fixed, [phase for phase in case.images if phase != fixed]
 
     def complete(self, case: Case, out: Path) -> bool:
@@ -138,11 +123,7 @@ class Run:
     measured: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Make sure that something was measured.
-
-        Raises:
-            JssrError: every pair failed; the message holds the first reason.
-        """
+        """Refuse where every pair failed; the message holds the first reason."""
         if self.failed and not self.results:
             first = self.failed[0]
             raise JssrError(f"no pair could be measured; the first: {first.case}, {first.phase}: {first.reason}")
@@ -162,12 +143,8 @@ class _Job:
 
 
 def cases_of(cohort: Cohort, split: str) -> list[Case]:
-    """The cases of a split that have something to align. "all" takes every case, and so does any split of a cohort
-    that has none.
-
-    Raises:
-        CohortError: there are none, or no such split.
-    """
+    """The cases of a split that have something to align, at least one. "all" takes every case, and so does any split of
+    a cohort that has none."""
     known: tuple[Split, ...] = ("train", "validation", "test")
     if split not in (*known, "all"):
         raise CohortError(f"unknown split {split!r}; there are train, validation, test and all")
@@ -182,11 +159,7 @@ def cases_of(cohort: Cohort, split: str) -> list[Case]:
 
 
 def first_grid(cohort: Cohort, cases: Sequence[Case], phase: str) -> Grid:
-    """The grid of the first fixed scan that can be read.
-
-    Raises:
-        CohortError: a case has none; ImageError: none can be read.
-    """
+    """The grid of the first fixed scan that can be read; every case must have one."""
     lacking = next((case.id for case in cases if phase not in case.images), None)
     if lacking:
         raise CohortError(f"{cohort.root}: case {lacking} has no {phase!r} to align to")
@@ -204,9 +177,7 @@ def run(
     options: RunOptions | None = None,
     on_case: OnCase | None = None,
 ) -> Run:
-    """Run every method on every case.
-
-    Writes `cases/METHOD/ID.json` as each case is done.
+    """Run every method on every case, and write `cases/METHOD/ID.json` as each case is done.
 
     Raises:
         CohortError: a case lacks a phase that a method needs.
@@ -226,11 +197,7 @@ def run(
 
 
 def check_run(cohort: Cohort, cases: Sequence[Case], methods: Sequence[Method], out: Path, options: RunOptions) -> None:
-    """Refuse now what `run` would refuse before its work.
-
-    Raises:
-        CohortError, OutputError: as `run`.
-    """
+    """Refuse now what `run` would refuse before its work."""
     _jobs(cohort, cases, methods, out, options)
 
 
@@ -272,10 +239,9 @@ def _all_done(job: _Job, todo: Sequence[Case], options: RunOptions) -> Iterator[
     made = provenance("cpu", False)
     versions = {name: made["versions"][name] for name in LIBRARIES}
     measured = {"processes": processes, "threads": threads, "processor": made["processor"], "date": str(date.today())}
-    job = _Job(**{**vars(job), "measured": {**measured, "versions": versions}})
-    left = list(todo)
+    job = replace(job, measured={**measured, "versions": versions})
     try:
-        for case, _ in in_processes(partial(_case, job), left, options.workers, apart=options.apart):
+        for case, _ in in_processes(partial(_case, job), todo, options.workers, apart=options.apart):
             yield case
         return
     except WorkerError:

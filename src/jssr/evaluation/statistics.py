@@ -25,14 +25,11 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Comparison:
-    """`method` minus `against`, over the patients that both have.
+    """`method` minus `against`, over the `n` patients that both have, in the unit the metric is stored in.
 
-    Attributes:
-        n: patients.
-        difference: mean of the patients' differences, in the unit the metric is stored in.
-        low, high: 95 % percentile bootstrap interval of that mean; NaN of one patient.
-        p: two-sided Wilcoxon signed-rank test; 1 where no patient differs.
-        p_holm: corrected after Holm for all comparisons of one call.
+    `low` and `high` bound the 95 % percentile bootstrap interval of the mean difference (NaN of one patient). `p` is of
+    the two-sided Wilcoxon signed-rank test (1 where no patient differs), `p_holm` corrected for all comparisons of one
+    call.
     """
 
     method: str
@@ -50,17 +47,9 @@ class Comparison:
 def compare(
     results: Sequence[CaseResult], against: str, metric: str, structure: str = "", seed: int = 0
 ) -> list[Comparison]:
-    """Compare every other method with one.
+    """Compare every other method with one, over the patients of whom both have the same scans.
 
-    Args:
-        results: of several methods on the same scans.
-        against: the method that the others are compared with.
-        metric, structure: as in `value_of`.
-        seed: of the bootstrap.
-
-    Returns:
-        One comparison per method, in the order of their first appearance, over the patients of whom both have the same
-        scans; those without any left out.
+    Methods without such a patient are left out; the others keep the order of their first appearance.
     """
     there = _patients(results, against, metric, structure)
     found = []
@@ -86,10 +75,6 @@ def worsened(
     """Of each other method how many pairs are worse than by `before`, and of how many: those that both measured.
 
     Values within `TOLERANCE` are the same: maps that move nothing differ by as much as they are stored with.
-
-    Args:
-        results, metric, structure: as in `compare`.
-        before: the method that the others are held against.
     """
     start = {(r.case, r.phase): value_of(r, metric, structure) for r in results if r.method == before}
     sign = -1 if entry(metric).higher_is_better else 1

@@ -32,12 +32,7 @@ AS_IT_IS = "non-synthesis"
 
 @dataclass(frozen=True)
 class Synthesis(Method):
-    """A segmentor on the scans as they are, or as a generator shows them.
-
-    Attributes:
-        segmentor: its run.
-        generator: a run; empty for the scans as they are.
-    """
+    """A segmentor (a run) on the scans as they are, or as a generator (another run) shows them."""
 
     segmentor: str = ""
     generator: str = ""
@@ -68,15 +63,10 @@ class Synthesis(Method):
 
 
 def synthesis_methods(sources: Sequence[str], n: int) -> list[Synthesis]:
-    """Every segmentor of some runs on the scans as they are, then through every generator of theirs.
+    """Every segmentor of some runs of ours on the scans as they are, then through every generator of theirs.
 
-    Args:
-        sources: runs of ours.
-        n: axes of the cohort's scans.
-
-    Raises:
-        JssrError: no segmentor among them, two of one name, they take no such scans, or they do not share one grid and
-            one intensity window.
+    Refused: no segmentor among them, two of one name, scans of n axes that they do not take, or runs that do not share
+    one grid and one intensity window.
     """
     runs = {run_name(source): source for source in sources}
     if len(runs) < len(sources):

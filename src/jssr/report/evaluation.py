@@ -35,16 +35,8 @@ def write_evaluation_report(
 ) -> None:
     """Write the report, atomically.
 
-    Args:
-        path: the HTML file.
-        title: the heading.
-        results: of registrations, every state of every pair; the first method counts as before, the last as after.
-        summaries: the tables.
-        pictures: folder with `picture_name` of each pair; those that are missing are left out.
-        provenance: what was evaluated, and how.
-
-    Raises:
-        OutputError: the file cannot be written.
+    `results` are of registrations, every state of every pair: the first method counts as before, the last as after.
+    Missing `pictures` (`picture_name` of each pair) are left out; `provenance` is what was evaluated, and how.
     """
     pairs = _pairs(results)
     metric, structure = _judge(results)

@@ -7,13 +7,11 @@ functions below them take volumes and return PNG bytes or a figure. Colours keep
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -84,24 +82,22 @@ def contours(picture: Grey, fixed: NDArray[np.generic], other: NDArray[np.generi
     return _over(out, ours & theirs, (255, 255, 255))
 
 
+def _over(base: Colour, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Colour:
+    return np.where(where[..., None], np.array(colour, np.uint8), base)
+
+
 def _outline(labels: NDArray[np.generic], thickness: int = 2) -> NDArray[np.bool_]:
-    out = np.zeros(labels.shape, dtype=bool)
-    for value in np.unique(labels):
-        if value != 0:
-            mask = labels == value
-            # border_value 1: no line along the edge of the picture, where nothing ends
-            out |= mask & ~binary_erosion(mask, iterations=thickness, border_value=1)
-    return out
+    # border_value 1: no line along the edge of the picture, where nothing ends
+    masks = [labels == value for value in np.unique(labels) if value != 0]
+    lines = [m & ~binary_erosion(m, iterations=thickness, border_value=1) for m in masks]
+    return np.any([np.zeros(labels.shape, dtype=bool), *lines], axis=0)
 
 
 def deformation_grid(picture: Grey, mapped: NDArray[np.float64], pixel: float, step: float = 15.0) -> Colour:
     """Draw the moving image's straight grid as the alignment bends it, over a picture.
 
-    Args:
-        picture: usually the moved image.
-        mapped: (height, width, 2) millimetres, where each pixel is read from (`Planes.mapped`).
-        pixel: millimetres a pixel.
-        step: millimetres between lines.
+    `mapped` (height, width, 2) holds the millimetres that each pixel is read from (`Planes.mapped`); `pixel` is
+    millimetres a pixel, `step` millimetres between lines.
     """
     strength = np.zeros(picture.shape)
     for along in range(2):
@@ -116,15 +112,10 @@ def deformation_grid(picture: Grey, mapped: NDArray[np.float64], pixel: float, s
 
 
 def log_jacobian(log_det: Grey, folds: NDArray[np.bool_], picture: Grey | None = None, limit: float = 0.7) -> Colour:
-    """Paint the log Jacobian of the map from fixed to moving space, folds in black.
+    """Paint the log Jacobian of the map from fixed to moving space, folds in black, the picture faintly beneath.
 
-    Red, above 0: the moving tissue is larger there and is compressed to fit; blue, below 0: it is stretched.
-
-    Args:
-        log_det: (height, width), any value where it folds.
-        folds: where the determinant is not positive.
-        picture: shown faintly beneath, for orientation.
-        limit: the value of full colour, in either direction.
+    Red, above 0: the moving tissue is larger there and is compressed to fit; blue, below 0: it is stretched. Colours
+    are full at `limit`, in either direction.
     """
     out = _paint(np.clip(log_det / limit, -1, 1) / 2 + 0.5, "RdBu_r").astype(np.float32)
     if picture is not None:
@@ -139,12 +130,6 @@ def _palette(name: str) -> Colour:
 
 def _paint(picture: NDArray[np.floating], palette: str) -> Colour:
     return _palette(palette)[(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)]
-
-
-def _over(base: Colour, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Colour:
-    out = base.copy()
-    out[where] = colour
-    return out
 
 
 @lru_cache(maxsize=4)
@@ -195,11 +180,8 @@ OVERLAYS: Mapping[str, Callable[[Grey, Grey], Colour]] = {
 
 
 def overlay(name: str, fixed: Grey, other: Grey, inside: NDArray[np.bool_] | None = None) -> Colour:
-    """Lay two pictures over one another, one of `OVERLAYS`; where the other has no data the fixed one is shown, dimmed.
-
-    Raises:
-        KeyError: no such overlay.
-    """
+    """Lay two pictures over one another, one of `OVERLAYS`; where the other has no data the fixed one is shown,
+    dimmed."""
     if inside is None or inside.all():
         return OVERLAYS[name](fixed, other)
     return dimmed(OVERLAYS[name](fixed, np.where(inside, other, fixed)), fixed, inside)
@@ -209,57 +191,27 @@ def dimmed(painted: Colour, fixed: Grey, inside: NDArray[np.bool_]) -> Colour:
     """Show the fixed image, dimmed, instead of what was painted where the moving scan has no data."""
     # The border of the data is no edge of the anatomy: dim the pixels along it as well.
     outside = ~binary_erosion(inside, iterations=4, border_value=1)
-    out = painted.copy()
-    out[outside] = grey(fixed * 0.45)[outside]
-    return out
+    return np.where(outside[..., None], grey(fixed * 0.45), painted)
 
 
-def compare(
-    fixed: Volume, other: Volume, how: str = "checkerboard", at: tuple[float, ...] | None = None, width: int = 420
-) -> bytes:
-    """Show two volumes over one another in three planes, one of `OVERLAYS`, as PNG bytes.
-
-    Raises:
-        KeyError: no such overlay.
-    """
-    paint = OVERLAYS[how]
-    planes = Planes(fixed.grid, at or focus(fixed), width)
-    a, b = window_of(fixed), window_of(other)
-    cuts = [(p, window(planes.cut(fixed, p), a), window(planes.cut(other, p), b)) for p in planes.names]
-    return encode(beside([lettered(paint(x, y), p) for p, x, y in cuts]))
-
-
-@dataclass(frozen=True, eq=False)
-class StudyRow:
-    """One line of a montage: a moving scan before and after alignment to the fixed one."""
-
-    name: str
-    fixed: Volume
-    moving: Volume
-    moved: Volume
+def montage(name: str, fixed: Volume, moving: Volume, moved: Volume, plane: Plane, width: int = 320) -> bytes:
+    """Show one scan's alignment as PNG bytes: fixed, moving, moved, checkerboard before and after."""
+    planes, tile = Planes(fixed.grid, focus(fixed), width), max(8, width // 8)
+    y, x, warped = (window(planes.cut(v, plane), window_of(v)) for v in (fixed, moving, moved))
+    cells = {
+        "fixed": grey(y),
+        f"{name}: moving": grey(x),
+        "moved": grey(warped),
+        "checkerboard before": checkerboard(y, x, tile),
+        "checkerboard after": checkerboard(y, warped, tile),
+    }
+    return encode(captioned(list(cells), [lettered(c, plane, 14) for c in cells.values()]))
 
 
-def montage(
-    rows: Sequence[StudyRow], plane: Plane = "axial", at: tuple[float, ...] | None = None, width: int = 320
-) -> bytes:
-    """Show a study as PNG bytes: a row for each phase; fixed, moving, moved, checkerboard before and after."""
-    heads = ("fixed", "moving", "moved", "checkerboard before", "checkerboard after")
-    lines = []
-    for row in rows:
-        planes = Planes(row.fixed.grid, at or focus(row.fixed), width)
-        volumes = (row.fixed, row.moving, row.moved)
-        fixed, moving, moved = (window(planes.cut(v, plane), window_of(v)) for v in volumes)
-        tile = max(8, width // 8)
-        cells = [grey(fixed), grey(moving), grey(moved)]
-        cells += [checkerboard(fixed, moving, tile), checkerboard(fixed, moved, tile)]
-        pictures = [lettered(c, plane, 14) for c in cells]
-        named = zip(heads, pictures, strict=True)
-        titles = [caption(f"{row.name}: {h}" if h == "moving" else h, p.shape[1]) for h, p in named]
-        lines.append(np.concatenate([beside(titles, white=True), beside(pictures, white=True)], axis=0))
-    widest = max(line.shape[1] for line in lines)
-    return encode(
-        np.concatenate([np.pad(x, ((0, 4), (0, widest - x.shape[1]), (0, 0)), constant_values=255) for x in lines])
-    )
+def captioned(titles: Sequence[str], pictures: Sequence[Colour]) -> Colour:
+    """Set pictures side by side on white, each below its title."""
+    heads = [caption(title, p.shape[1]) for title, p in zip(titles, pictures, strict=True)]
+    return np.concatenate([beside(heads, white=True), beside(pictures, white=True)], axis=0)
 
 
 def caption(text: str, width: int, height: int = 26) -> Colour:
@@ -269,35 +221,29 @@ def caption(text: str, width: int, height: int = 26) -> Colour:
     return np.asarray(image)
 
 
-def box_plot(
-    results: Sequence[CaseResult], metric: str = "dice", structure: str = "liver", phases: Sequence[str] | None = None
-) -> Figure:
+def box_plot(results: Sequence[CaseResult], metric: str = "dice", structure: str = "liver") -> Figure:
     """Plot the spread of one metric over the cases, a box for each phase and method (the paper's figure 4).
 
     Boxes run from the first to the third quartile, whiskers to the last value within 1.5 of their distance. Fewer than
     `FEW` values are shown as points besides: their box may be a line.
     """
     about = entry(metric)
-    phases = tuple(phases or dict.fromkeys(r.phase for r in results))
+    phases = tuple(dict.fromkeys(r.phase for r in results))
     methods = tuple(dict.fromkeys(r.method for r in results))
     figure = Figure(figsize=(1.6 + 0.42 * len(methods) * len(phases), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     step = 0.8 / max(1, len(methods))
     for m, method in enumerate(methods):
         mine = [(r.phase, value_of(r, metric, structure) * about.factor) for r in results if r.method == method]
         boxes = [[v for phase, v in mine if phase == p and np.isfinite(v)] for p in phases]
         places = [i - 0.4 + (m + 0.5) * step for i in range(len(phases))]
-        small = {"markersize": 3}
-        drawn = axes.boxplot(boxes, positions=places, widths=step * 0.8, patch_artist=True, flierprops=small)
-        for box in drawn["boxes"]:
-            box.set_facecolor(mpl.colormaps["cividis"](0.15 + 0.8 * m / max(1, len(methods) - 1)))
-            box.set_label(method if box is drawn["boxes"][0] else "_")
-        for line in drawn["medians"]:
-            line.set_color("#d03030")
-        for place, box, values in zip(places, drawn["boxes"], boxes, strict=True):
-            if len(values) < FEW:
-                axes.plot([place] * len(values), values, "o", markersize=5, color=box.get_facecolor(), zorder=3)
+        colour = mpl.colormaps["cividis"](0.15 + 0.8 * m / max(1, len(methods) - 1))
+        axes.boxplot(
+            boxes, positions=places, widths=step * 0.8, patch_artist=True, label=method,
+            boxprops={"facecolor": colour}, medianprops={"color": "#d03030"}, flierprops={"markersize": 3},
+        )  # fmt: skip
+        points = [(place, v) for place, values in zip(places, boxes, strict=True) if len(values) < FEW for v in values]
+        axes.plot(*np.reshape(points, (-1, 2)).T, "o", markersize=5, color=colour, zorder=3)
     axes.set_xticks(range(len(phases)), phases)
     axes.set_ylabel(f"{about.title}, {structure}" if structure else about.title)
     axes.yaxis.grid(True, color="#dddddd")

@@ -31,18 +31,10 @@ def write_report(
     provenance: Mapping[str, Any],
     width: int = 420,
 ) -> None:
-    """Write a self-contained report, atomically.
+    """Write a self-contained report of moving scans in the order to show them, atomically.
 
-    Args:
-        path: the HTML file.
-        title: the heading, for example the study's name.
-        rows: the moving scans, in the order to show them.
-        provenance: what made the result (versions, weights and checksum, device, seconds, commands). Nested mappings
-            and lists are laid out.
-        width: pixels of the longest side of each picture.
-
-    Raises:
-        OutputError: the file cannot be written.
+    `provenance` is what made the result (versions, weights, device, seconds, commands; nested mappings and lists are
+    laid out), `width` the pixels of the longest side of each picture.
     """
     scans = [_scan(view, width) for view in rows]
     render(
@@ -58,11 +50,7 @@ def write_report(
 
 
 def render(path: str | os.PathLike[str], template: str, **values: Any) -> None:
-    """Write a page of one of the templates, atomically; what is put in is escaped.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write a page of one of the templates, atomically; what is put in is escaped."""
     environment = Environment(
         loader=PackageLoader("jssr.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

@@ -88,7 +88,7 @@ class Planes:
         low, high = self._box()
         if self.grid.ndim == 3:
             return 15.0
-        most = float((high - low).max()) / 20
+        most = (high - low).max() / 20
         ten = 10.0 ** math.floor(math.log10(most))
         return ten * max(step for step in (1, 2, 5) if step * ten <= most)
 

@@ -17,8 +17,6 @@ from jssr.metrics.results import CaseResult, split_key, value_of
 
 COLUMNS = ("case", "phase", "method", "structure", "metric", "value")
 _COSTS = ("seconds", "peak_mb")
-
-
 PIXELS = "These radiographs have no spacing of their own: what the tables call mm are pixels of the fixed one."
 
 
@@ -56,11 +54,7 @@ class Summary:
 
 
 def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> None:
-    """Write one line per number (columns `COLUMNS`), atomically. Metrics of the pair have an empty structure.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write one line per number (columns `COLUMNS`), atomically. Metrics of the pair have an empty structure."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -74,11 +68,7 @@ def write_csv(results: Sequence[CaseResult], path: str | os.PathLike[str]) -> No
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
-    """Read what `write_csv` wrote, in its order.
-
-    Raises:
-        JssrError: missing file, other columns, or a value that is no number.
-    """
+    """Read what `write_csv` wrote, in its order; refuse other columns and values that are no number."""
     gathered: dict[tuple[str, str, str], dict[str, float]] = {}
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
@@ -91,7 +81,10 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
             for row in reader:
                 key = f"{row['metric']}/{row['structure']}" if row["structure"] else row["metric"]
                 values = gathered.setdefault((row["case"], row["phase"], row["method"]), {})
-                values[key] = _number(row["value"], path, reader.line_num)
+                try:
+                    values[key] = float(row["value"] or "")
+                except ValueError:
+                    raise JssrError(f"{path}: line {reader.line_num}: {row['value']!r} is not a number") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise JssrError(f"{path}: cannot be read as a table of results ({error})") from error
     results = []
@@ -101,37 +94,23 @@ def read_csv(path: str | os.PathLike[str]) -> list[CaseResult]:
     return results
 
 
-def _number(text: str | None, path: str | os.PathLike[str], line: int) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        raise JssrError(f"{path}: line {line}: {text!r} is not a number") from None
-
-
 def summarise(
     results: Sequence[CaseResult],
     metric: str,
     structure: str = "",
-    phases: Sequence[str] | None = None,
     segmentor: bool = False,
 ) -> Summary:
     """Mean (sd) of one metric per method and phase, plus "all" over every scan where there are several phases.
 
-    Args:
-        results: methods and phases keep the order of their first appearance.
-        metric, structure: as in `value_of`.
-        phases: which, in which order; None takes all.
-        segmentor: as in `Summary`.
+    Methods and phases keep the order of their first appearance; metric and structure are as in `value_of`.
     """
-    phases = tuple(phases or dict.fromkeys(r.phase for r in results))
-    methods = tuple(dict.fromkeys(r.method for r in results))
+    phases = tuple(dict.fromkeys(r.phase for r in results))
+    shown = (*phases, "all") if len(phases) > 1 else phases
     cells: dict[str, dict[str, Cell]] = {}
-    for method in methods:
-        mine = [r for r in results if r.method == method and r.phase in phases]
-        cells[method] = {p: Cell.of(value_of(r, metric, structure) for r in mine if r.phase == p) for p in phases}
-        if len(phases) > 1:
-            cells[method]["all"] = Cell.of(value_of(r, metric, structure) for r in mine)
-    return Summary(metric, structure, (*phases, "all") if len(phases) > 1 else phases, cells, segmentor)
+    for method in dict.fromkeys(r.method for r in results):
+        mine = [(r.phase, value_of(r, metric, structure)) for r in results if r.method == method]
+        cells[method] = {p: Cell.of(v for phase, v in mine if p in (phase, "all")) for p in shown}
+    return Summary(metric, structure, shown, cells, segmentor)
 
 
 def _format(cell: Cell, metric: Metric, most: int) -> str:

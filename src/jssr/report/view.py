@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -80,28 +81,14 @@ class Cuts:
 
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
-        self._kept: dict[tuple[int, Plane], NDArray[Any]] = {}
-        self._windows: dict[int, tuple[float, float]] = {}
+        self.labels = cache(planes.cut)
+        self.window = grey_range = cache(window_of)
 
-    def window(self, volume: Volume) -> tuple[float, float]:
-        """The grey range of an image."""
-        if id(volume) not in self._windows:
-            self._windows[id(volume)] = window_of(volume)
-        return self._windows[id(volume)]
+        @cache
+        def grey(volume: Volume, plane: Plane) -> NDArray[Any]:  # not of self: a circle would keep the volumes
+            return window(planes.cut(volume, plane), grey_range(volume))
 
-    def grey(self, volume: Volume, plane: Plane) -> NDArray[Any]:
-        """An image windowed to 0..1."""
-        return self._once(volume, plane, lambda: window(self.planes.cut(volume, plane), self.window(volume)))
-
-    def labels(self, volume: Volume, plane: Plane) -> NDArray[Any]:
-        """A label map, or an image as it is."""
-        return self._once(volume, plane, lambda: self.planes.cut(volume, plane))
-
-    def _once(self, volume: Volume, plane: Plane, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        key = (id(volume), plane)  # the view keeps its volumes alive, so ids stay theirs
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        self.grey = grey
 
 
 def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
@@ -111,14 +98,8 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
         ("Moved", "the same scan after alignment, in its own intensities", view.moved),
     ]
     if view.synthesised is not None:
-        shown.append(
-            (
-                "Synthesised",
-                "the moved scan in the fixed image's appearance"
-                + (", cut off at the network's window" if cuts.planes.grid.ndim == 3 else ""),
-                view.synthesised,
-            )
-        )
+        cut_off = ", cut off at the network's window" if cuts.planes.grid.ndim == 3 else ""
+        shown.append(("Synthesised", f"the moved scan in the fixed image's appearance{cut_off}", view.synthesised))
     columns = []
     for title, caption, volume in shown:
         low, high = cuts.window(volume)
@@ -139,16 +120,14 @@ def overlay_block(view: AlignmentView, cuts: Cuts) -> Block:
         "edges": "Edges of the moving scan in orange over the fixed one. They should lie on its borders.",
     }
 
-    def laid(name: str, other: Volume, after: bool) -> Painted:
-        def paint(plane: Plane) -> figures.Colour:
-            known = _known(view, cuts, plane, after)
-            return figures.overlay(name, cuts.grey(view.fixed, plane), cuts.grey(other, plane), known)
-
-        return paint
+    def paint(name: str, after: bool, plane: Plane) -> figures.Colour:
+        other = view.moved if after else view.moving_before
+        known = _known(view, cuts, plane, after)
+        return figures.overlay(name, cuts.grey(view.fixed, plane), cuts.grey(other, plane), known)
 
     columns = []
     for name, caption in captions.items():
-        after, before = laid(name, view.moved, True), laid(name, view.moving_before, False)
+        after, before = partial(paint, name, True), partial(paint, name, False)
         columns.append(_column(cuts.planes, name.capitalize(), caption, after, before))
     lead = "The fixed and the moving scan over one another, before and after the alignment. Dimmed: no data of the "
     lead += "moving scan."
@@ -199,11 +178,7 @@ def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> NDArra
 
 def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, cuts: Cuts) -> Column:
     def drawn(seg: Volume) -> Painted:
-        return lambda plane: figures.contours(
-            cuts.grey(view.fixed, plane),
-            cuts.labels(fixed_seg, plane),
-            cuts.labels(seg, plane),
-        )
+        return lambda p: figures.contours(cuts.grey(view.fixed, p), cuts.labels(fixed_seg, p), cuts.labels(seg, p))
 
     caption = "Outlines of the fixed scan's organs in blue, the moving scan's in orange, white where they coincide."
     before = drawn(view.moving_seg) if view.moving_seg is not None else None
@@ -213,9 +188,7 @@ def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, c
 def _column(planes: Planes, title: str, caption: str, after: Painted, before: Painted | None = None) -> Column:
     pictures = []
     for plane in planes.names:
-        both = [
-            _data_uri(figures.lettered(paint(plane), plane)) if paint is not None else "" for paint in (after, before)
-        ]
+        both = ["" if paint is None else _data_uri(figures.lettered(paint(plane), plane)) for paint in (after, before)]
         pictures.append(Picture(f"{title}, {plane}", *both))
     return Column(title, caption, pictures)
 
