@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -40,10 +41,8 @@ class _Entry(BaseModel):
         if not isinstance(values, dict):
             return values
         loose = {k: v for k, v in values.items() if k in TOLERATED and k not in cls.model_fields}
-        if not loose:
-            return values
         rest = {k: v for k, v in values.items() if k not in loose}
-        return {**rest, "meta": {**loose, **(rest.get("meta") or {})}}
+        return {**rest, "meta": {**loose, **(rest.get("meta") or {})}} if loose else values
 
 
 class Case(_Entry):
@@ -64,13 +63,8 @@ class Case(_Entry):
     @classmethod
     def _inside(cls, paths: dict[str, str]) -> dict[str, str]:
         for path in paths.values():
-            normal = os.path.normpath(path).replace(os.sep, "/")
-            if (
-                not path
-                or PurePosixPath(path).is_absolute()
-                or Path(path).is_absolute()
-                or normal.split("/")[0] == ".."
-            ):
+            absolute = PurePosixPath(path).is_absolute() or Path(path).is_absolute()
+            if not path or absolute or Path(os.path.normpath(path)).parts[:1] == ("..",):
                 raise ValueError(f'path "{path}" leaves the folder; paths are relative to the cohort file')
         return paths
 
@@ -81,10 +75,8 @@ class Case(_Entry):
         for part in ("labels", "landmarks", "truth", "paired"):
             for phase in getattr(self, part):
                 if phase not in self.images:
-                    known = ", ".join(self.images)
-                    raise ValueError(
-                        f'case {self.id} has {part} for phase "{phase}" but no image of it; it has images of {known}'
-                    )
+                    what = f'case {self.id} has {part} for phase "{phase}" but no image of it'
+                    raise ValueError(f"{what}; it has images of {', '.join(self.images)}")
         return self
 
 
@@ -106,25 +98,19 @@ class Cohort(_Entry):
 
     @model_validator(mode="after")
     def _agrees(self) -> Cohort:
-        seen: set[str] = set()
+        names = list(self.label_names.values())
+        for what, found in (("cases have the id", [c.id for c in self.cases]), ("labels have the name", names)):
+            twice = next((name for name, n in Counter(found).items() if n > 1), None)
+            if twice is not None:
+                raise ValueError(f'two {what} "{twice}"')
         for case in self.cases:
-            if case.id in seen:
-                raise ValueError(f'two cases have the id "{case.id}"')
-            seen.add(case.id)
             if self.reference_phase not in case.images:
-                raise ValueError(
-                    f'case {case.id} has no image of the reference phase "{self.reference_phase}"; it has '
-                    f"{', '.join(case.images)}"
-                )
+                what = f'case {case.id} has no image of the reference phase "{self.reference_phase}"'
+                raise ValueError(f"{what}; it has {', '.join(case.images)}")
         unknown = [phase for phase in self.modalities if phase not in self.phases]
         if unknown:
-            raise ValueError(
-                f'modalities name the phase "{unknown[0]}", which no case has; there are {", ".join(self.phases)}'
-            )
-        names = list(self.label_names.values())
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f'two labels have the name "{twice[0]}"')
+            known = ", ".join(self.phases)
+            raise ValueError(f'modalities name the phase "{unknown[0]}", which no case has; there are {known}')
         for region, members in self.regions.items():
             unknown = [m for m in members if m not in names]
             if unknown or not members:
@@ -180,8 +166,8 @@ class Cohort(_Entry):
         content = self.model_dump(mode="json")
         for entry in (content, *content["cases"]):
             for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "modalities", "split"):
-                if key in entry and not entry[key]:
-                    del entry[key]
+                if not entry.get(key):
+                    entry.pop(key, None)
         with atomic_path(file) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return file
@@ -291,13 +277,8 @@ def _from_decathlon(content: dict[str, Any], file: Path, phase: str) -> dict[str
     by_lower = {name.lower(): name for name in names.values()}
     tumours = [by_lower[t] for t in _TUMOURS if t in by_lower]
     regions = {by_lower["liver"]: [by_lower["liver"], *tumours]} if "liver" in by_lower and tumours else {}
-    return {
-        "name": str(content.get("name") or file.parent.name),
-        "reference_phase": phase,
-        "cases": cases,
-        "label_names": names,
-        "regions": regions,
-    }
+    name = str(content.get("name") or file.parent.name)
+    return {"name": name, "reference_phase": phase, "cases": cases, "label_names": names, "regions": regions}
 
 
 def _first(error: ValidationError) -> str:

@@ -55,11 +55,7 @@ class Study:
         return scan.known_as("cohort", modality=known)
 
     def check(self, reference_phase: str) -> None:
-        """Make sure that there is a reference phase and something to align to it.
-
-        Raises:
-            CohortError: there is not.
-        """
+        """Refuse a study without the reference phase, or with nothing to align to it."""
         found = f" ({', '.join(self.images)}; jssr series shows why)" if self.series else ""
         if reference_phase not in self.images:
             near = nearest(reference_phase, self.images)
@@ -82,14 +78,14 @@ def anonymous_study(study: Study) -> Study:
 
 def study_of(cohort: Cohort, case: Case) -> Study:
     """A case of a cohort as a study."""
+
+    def files(part: Mapping[str, str]) -> dict[str, Any]:
+        return {phase: cohort.path(path) for phase, path in part.items()}
+
     return Study(
-        case.id,
-        {phase: cohort.path(p) for phase, p in case.images.items()},
-        {phase: cohort.path(p) for phase, p in case.labels.items()},
-        {phase: cohort.path(p) for phase, p in case.landmarks.items()},
-        cohort.structures() or None,
+        case.id, files(case.images), files(case.labels), files(case.landmarks), cohort.structures() or None,
         modalities=cohort.modalities,
-    )
+    )  # fmt: skip
 
 
 def read_study(
@@ -136,9 +132,9 @@ def read_study(
     labels: dict[str, Image] = {}
     landmarks: dict[str, PointsLike] = {}
     for phase in images:
-        for ending in WRITABLE:
-            if (folder / f"{phase}_labels{ending}").is_file():
-                labels[phase] = folder / f"{phase}_labels{ending}"
+        for file in (folder / f"{phase}_labels{ending}" for ending in WRITABLE):
+            if file.is_file():
+                labels[phase] = file
         if (folder / f"{phase}_landmarks.csv").is_file():
             landmarks[phase] = folder / f"{phase}_landmarks.csv"
     return Study(folder.resolve().name, images, labels, landmarks, named_in(folder), series)
@@ -146,10 +142,7 @@ def read_study(
 
 def _stem(path: Path) -> str | None:
     """The phase that an image file is named by."""
-    for ending in WRITABLE:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return None
+    return next((path.name[: -len(end)] for end in WRITABLE if path.name.lower().endswith(end)), None)
 
 
 def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:

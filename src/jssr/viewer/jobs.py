@@ -27,12 +27,8 @@ class Busy(JssrError):
 class Job:
     """An alignment of two scans.
 
-    Attributes:
-        folder: of its own; `fixed` and `moving` in it are the scans, `result` is what is made.
-        options: keywords of `jssr.register`.
-        state: how far it is.
-        stage, done: the stage that runs, and how many have.
-        message: why it failed.
+    `folder` is its own: `fixed` and `moving` in it are the scans, `result` is what is made. `options` are keywords of
+    `jssr.register`, `stage` runs and `done` have ended, `message` says why it failed.
     """
 
     folder: Path
@@ -58,10 +54,7 @@ class Job:
 
 
 class Jobs:
-    """Runs jobs one after the other.
-
-    Threads touch it: every change is made under the lock.
-    """
+    """Runs jobs one after the other. Threads touch it: every change is made under the lock."""
 
     def __init__(self) -> None:
         self.known: dict[str, Job] = {}
@@ -71,11 +64,7 @@ class Jobs:
         self._waiting: Job | None = None
 
     def add(self, job: Job) -> None:
-        """Start a job, or let it wait for the one that runs.
-
-        Raises:
-            Busy: one runs and one waits.
-        """
+        """Start a job, or let it wait for the one that runs; `Busy` where another waits already."""
         with self._lock:
             if self._waiting is not None:
                 raise Busy("one alignment runs and another waits; cancel one or come back later")

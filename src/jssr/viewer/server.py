@@ -41,17 +41,18 @@ POLICY = (
     "connect-src 'self' data: blob:; font-src 'self' data:; worker-src blob:; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 SYSTEMS = ("", "jssr", "discrete", "rigid")
 
 
 class Viewer:
-    """The state of the server.
-
-    Args:
-        result: folder of a result, or None.
-        space: folder for what the browser sends and what is made of it.
-        most_bytes: of one upload.
-    """
+    """The state of the server: a folder of a result, or None; `space`, the folder for what the browser sends and what
+    is made of it; and `most_bytes` of one upload."""
 
     def __init__(self, result: Path | None, space: Path, most_bytes: int) -> None:
         self.space, self.most_bytes = space, most_bytes
@@ -82,7 +83,7 @@ def create_app(
     token: str = "",
     on_close: Callable[[], None] | None = None,
 ) -> Starlette:
-    """The application.
+    """The application. A `result` that is no folder of one is refused.
 
     Args:
         result: folder that `register` or `align` wrote; None shows the page for two scans.
@@ -90,9 +91,6 @@ def create_app(
         most_bytes: that one upload may have.
         token: a browser must have it, by `/?token=` once and then by its cookie; others on this machine do not.
         on_close: called when the server stops, after the last alignment.
-
-    Raises:
-        JssrError: no result in the folder.
     """
     if result is not None:
         phases_of(result)
@@ -105,24 +103,15 @@ def create_app(
         if on_close is not None:
             on_close()
 
-    def page(name: str) -> Callable[[Request], Awaitable[Response]]:
-        async def show(_: Request) -> Response:
-            return FileResponse(STATIC / name)
-
-        return show
-
-    def bound(handler: Callable[..., Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        return partial(handler, viewer)
-
     routes = [
-        Route("/", bound(_home)),
-        Route("/new", page("new.html")),
-        Route("/view/{key}", page("view.html")),
-        Route("/api/results/{key}", bound(_result)),
-        Route("/api/results/{key}/volumes/{name}", bound(_volume)),
-        Route("/api/results/{key}/files/{path:path}", bound(_file)),
-        Route("/api/jobs", bound(_add), methods=["POST"]),
-        Route("/api/jobs/{key}", bound(_job), methods=["GET", "DELETE"]),
+        Route("/", partial(_home, viewer)),
+        Route("/new", partial(_page, "new.html")),
+        Route("/view/{key}", partial(_page, "view.html")),
+        Route("/api/results/{key}", partial(_result, viewer)),
+        Route("/api/results/{key}/volumes/{name}", partial(_volume, viewer)),
+        Route("/api/results/{key}/files/{path:path}", partial(_file, viewer)),
+        Route("/api/jobs", partial(_add, viewer), methods=["POST"]),
+        Route("/api/jobs/{key}", partial(_job, viewer), methods=["GET", "DELETE"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     middleware = [
@@ -147,10 +136,7 @@ async def _guard(token: str, request: Request, go_on: Callable[[Request], Awaita
         return JSONResponse({"error": "asked for by another page"}, 403)
     response = await go_on(request)
     response.headers.setdefault("Content-Security-Policy", POLICY)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(HEADERS)
     return response
 
 
@@ -167,6 +153,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _wrong(_: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "internal error")
     return JSONResponse({"error": detail}, status)
+
+
+async def _page(name: str, _: Request) -> Response:
+    return FileResponse(STATIC / name)
 
 
 async def _home(viewer: Viewer, _: Request) -> Response:
@@ -202,12 +192,9 @@ async def _file(viewer: Viewer, request: Request) -> Response:
         inside = False
     if not inside:
         raise HTTPException(404, "no such file")
-    response = FileResponse(path)
     # A result may come from someone else: its pages may show pictures and styles of their own, but run nothing.
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
-    )
-    return response
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+    return FileResponse(path, headers={"Content-Security-Policy": policy})
 
 
 async def _add(viewer: Viewer, request: Request) -> Response:

@@ -19,15 +19,8 @@ _ENDINGS = tuple(e for e in WRITABLE if e not in (".mhd", ".png"))
 async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Path:
     """Write what was sent for one scan and return its path: an image file, or a folder of DICOM files.
 
-    Only the ending of a file's name is taken from the browser, and only where it is one that we know.
-
-    Args:
-        files: one image, or the slices of one DICOM series.
-        folder: exists.
-        name: "fixed" or "moving".
-
-    Raises:
-        ImageError: nothing sent, several files that are not DICOM, or a header whose voxels lie elsewhere.
+    Only the ending of a file's name is taken from the browser, and only where it is one that we know. Nothing sent,
+    several files that are not DICOM, or a header whose voxels lie elsewhere: refused.
     """
     sent = [f for f in files if f.filename]
     if not sent:
@@ -39,9 +32,8 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
         _check_whole(path, name)
         return path
     if endings != {""}:
-        raise ImageError(
-            f"{name}: several files of which not all are DICOM; send one image, or the folder of one series"
-        )
+        what = "several files of which not all are DICOM; send one image, or the folder of one series"
+        raise ImageError(f"{name}: {what}")
     out = folder / name
     out.mkdir()
     for number, one in enumerate(sent):
@@ -50,11 +42,7 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
 
 
 def _check_whole(path: Path, name: str) -> None:
-    """NRRD and MetaImage headers can name another file for the voxels: any that this user may read.
-
-    Raises:
-        ImageError: this one does.
-    """
+    """NRRD and MetaImage headers can name another file for the voxels, any that this user may read: refuse such."""
     with path.open("rb") as file:
         head = file.read(2**16).lower()
     if path.suffix == ".nrrd":

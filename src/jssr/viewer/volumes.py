@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,12 @@ _KEPT = 8
 
 
 def phases_of(folder: Path) -> list[str]:
-    """The moving scans of a result: phases of a study, or one without a name.
-
-    Raises:
-        JssrError: no result in the folder.
-    """
+    """The moving scans of a result: phases of a study, or one without a name."""
     return list(result_of(folder).get("phases", ())) or [""]
 
 
 class Scans:
-    """One registration as the viewer shows it.
-
-    Args:
-        folder: what `register` wrote, or a phase's folder of what `align` wrote.
-        phase: its name; "" for a registration alone.
-
-    Raises:
-        JssrError: no result there, or a scan that is no longer where it was.
-    """
+    """One registration as the viewer shows it: what `register` wrote, or a phase's folder of what `align` wrote."""
 
     def __init__(self, folder: Path, phase: str = "") -> None:
         reference_phase = str(result_of(folder.parent)["reference_phase"]) if phase else ""
@@ -54,16 +41,12 @@ class Scans:
         self.result = result_of(folder)
         if self.view.fixed.grid.ndim != 3:
             raise JssrError(f"{folder}: a result of 2D images; the viewer shows volumes, report.html shows these")
+        view = self.view
         self._made: OrderedDict[str, bytes] = OrderedDict()
-        self._images = {"fixed": self.view.fixed, "moved": self.view.moved}
-        if self.view.synthesised is not None:
-            self._images["synthesised"] = self.view.synthesised
-        self._labels = {
-            name: labels
-            for name, labels in (("fixed", self.view.fixed_seg), ("moved", self.view.moved_seg))
-            if labels is not None
-        }
-
+        images = {"fixed": view.fixed, "moved": view.moved, "synthesised": view.synthesised}
+        self._images = {name: image for name, image in images.items() if image is not None}
+        labels = {"fixed": view.fixed_seg, "moved": view.moved_seg}
+        self._labels = {name: volume for name, volume in labels.items() if volume is not None}
         field = self.view.displacement
         self._reach = None if field is None else round(float(np.linalg.norm(field.millimetres(), axis=-1).max()), 1)
 
@@ -91,37 +74,31 @@ class Scans:
 
     def bytes_of(self, name: str) -> bytes:
         """A volume for the browser: `fixed.raw`, `before.raw`, `moved.raw`, `synthesised.raw` (int16, x fastest),
-        `canvas.nii` (nothing, on the fixed grid), `fixed_labels.nii`, `moved_labels.nii`, `displacement.nii` (mm) and
-        `jacobian.nii` (its logarithm).
-
-        Raises:
-            KeyError: no such volume.
-        """
+        `canvas.nii` (nothing, on the fixed grid), `fixed_labels.nii`, `moved_labels.nii`, `displacement.nii` (mm)
+        and `jacobian.nii` (its logarithm); a KeyError for any other."""
         if name not in self._made:
-            self._made[name] = self._maker(name)()
-            while len(self._made) > _KEPT:
+            stem, _, kind = name.rpartition(".")
+            self._made[name] = self._make(stem, kind)
+            if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         self._made.move_to_end(name)
         return self._made[name]
 
-    def _maker(self, name: str) -> Callable[[], bytes]:
-        stem, _, kind = name.rpartition(".")
+    def _make(self, stem: str, kind: str) -> bytes:
+        moving, field = self.view.moving_before, self.view.displacement
         if kind == "raw" and stem == "before":
-            moving = self.view.moving_before
-            return lambda: _raw(resample(moving, self.grid, fill=float(moving.data.min())), *_scale(moving))
+            return _raw(resample(moving, self.grid, fill=float(moving.data.min())), *_scale(moving))
         if kind == "raw" and stem in self._images:
-            return lambda: _raw(self._images[stem], *_scale(self._images[stem]))
+            return _raw(self._images[stem], *_scale(self._images[stem]))
         if kind == "nii" and stem == "canvas":
-            return lambda: _nifti(volume_of(np.zeros(self.grid.shape, np.uint8), self.grid, "labels"))
+            return _nifti(volume_of(np.zeros(self.grid.shape, np.uint8), self.grid, "labels"))
         if kind == "nii" and stem.endswith("_labels") and stem[:-7] in self._labels:
-            return lambda: _nifti(self._labels[stem[:-7]])
-        field = self.view.displacement
+            return _nifti(self._labels[stem[:-7]])
         if kind == "nii" and field is not None and stem == "displacement":
-            size = np.linalg.norm(field.millimetres(), axis=-1)
-            return lambda: _nifti(volume_of(size.astype(np.float32), self.grid))
+            return _nifti(volume_of(np.linalg.norm(field.millimetres(), axis=-1).astype(np.float32), self.grid))
         if kind == "nii" and field is not None and stem == "jacobian":
-            return lambda: _nifti(_change(field))
-        raise KeyError(name)
+            return _nifti(_change(field))
+        raise KeyError(f"{stem}.{kind}")
 
     def _display(self, volume: Volume) -> dict[str, Any]:
         slope, intercept = _scale(volume)
