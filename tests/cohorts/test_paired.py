@@ -82,7 +82,7 @@ def test_paired_scans_lie_on_their_scans_and_look_as_the_others(cohort):
 def test_a_pair_that_does_not_fit_is_left_out_and_listed(cohort, monkeypatch):
     far = np.eye(4)
     far[:3, 3] = 40
-    lost = Peer("syn-mi", "loses its way", True, lambda *scans: Affine(far), lambda: None)
+    lost = Peer("syn-mi", "loses its way", lambda *scans: Affine(far))
     monkeypatch.setitem(PEERS, "syn-mi", lost)
     with pytest.raises(CohortError, match="no pair fits well enough"):
         make_paired(cohort, PairedOptions(least_dice=0.999))
@@ -94,7 +94,7 @@ def test_a_pair_that_does_not_fit_is_left_out_and_listed(cohort, monkeypatch):
 
 
 def test_labels_without_a_structure_in_common_are_not_registered(cohort, monkeypatch, caplog):
-    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "-", True, lambda *s: pytest.fail("it ran"), lambda: None))
+    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "-", lambda *s: pytest.fail("it ran")))
     labels = read_image(cohort.path("a/mr_labels.nii.gz"), "labels")
     write_image(labels.with_data(labels.data * 0 + 77), cohort.path("a/mr_labels.nii.gz"))
     with pytest.raises(CohortError, match="no pair fits well enough"):
@@ -121,7 +121,7 @@ def test_a_tool_that_stops_takes_no_pair_with_it_and_nothing_is_done_twice(cohor
         calls.append(1)
         raise RuntimeError("All samples map outside moving image buffer")
 
-    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "stops", True, stops, lambda: None))
+    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "stops", stops))
     (made,) = make_paired(cohort)
     assert made.kept and "All samples map outside" in caplog.text
     (again,) = make_paired(Cohort.load(cohort.root))
@@ -137,7 +137,7 @@ def test_only_training_pairs_are_made_and_judged(cohort, monkeypatch):
     other = cohort.cases[0].model_copy(deep=True, update={"id": "b", "split": "test", "labels": {}})
     cohort.cases[0].split = "train"
     both = cohort.model_copy(update={"cases": [*cohort.cases, other]})
-    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "-", True, lambda *s: Affine.identity(3), lambda: None))
+    monkeypatch.setitem(PEERS, "syn-mi", Peer("syn-mi", "-", lambda *s: Affine.identity(3)))
     assert [made.case for made in make_paired(both)] == ["a"]
     assert [case.id for case in Cohort.load(cohort.root).cases] == ["a", "b"]
 

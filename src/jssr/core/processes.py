@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -53,8 +52,7 @@ def in_processes(
     # Spawned, not forked: torch and elastix have threads, and a fork of a process that has used them can hang.
     context = multiprocessing.get_context("spawn")
     count, threads = shared(workers, len(items))
-    begin = partial(_begin, threads)
-    with ProcessPoolExecutor(count, mp_context=context, initializer=begin) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
         waiting: dict[Future[R], T] = {}
         try:
             for item in items:

@@ -158,6 +158,4 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
 def _check_spacing(path: Path, spacing: list[float]) -> None:
     if not all(math.isfinite(s) and s > 0 for s in spacing):
         shown = " x ".join(f"{s:g}" for s in spacing)
-        raise ImageError(
-            f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it or export again"
-        )
+        raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")

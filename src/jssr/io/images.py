@@ -17,7 +17,7 @@ from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.header import check_file
-from jssr.io.itk import flattened, grey, quiet, spaced, write_sitk
+from jssr.io.itk import DICOM_MODALITIES, flattened, grey, quiet, spaced, write_sitk
 
 _MODALITY = "0008|0060"
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
@@ -158,8 +158,7 @@ def _modality_of(tag: str, ndim: int) -> Modality | None:
     """What DICOM's Modality says of a scan of so many axes; None where that decides nothing here (a slice of CT)."""
     if ndim == 2:
         return "radiograph" if tag in ("CR", "DX", "RF", "XA", "MG") else None
-    known: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
-    return known.get(tag)
+    return DICOM_MODALITIES.get(tag)
 
 
 def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
@@ -181,8 +180,9 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     count, size = reader.GetNumberOfComponents(), reader.GetSize()
     if count > 1 and (ndim == 3 or count not in (3, 4)):
         raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); expected one")
+    part = "volume" if ndim == 3 else "slice"
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
-        raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {_part(ndim)}")
+        raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {part}")
     try:
         with quiet():
             image = reader.Execute()
@@ -201,8 +201,7 @@ def _checked(values: NDArray[np.generic], grid: Grid, path: Path, kind: Kind, nd
 def _stored_type(array: NDArray[np.generic]) -> np.dtype[np.generic]:
     if array.dtype == np.bool_:
         return np.dtype(np.uint8)
-    fits = array.dtype == np.int64 and np.abs(array).max(initial=0) < 2**31
-    if fits:
+    if array.dtype == np.int64 and np.abs(array).max(initial=0) < 2**31:
         return np.dtype(np.int32)
     return np.dtype(np.float32) if array.dtype == np.float16 else array.dtype
 
@@ -228,8 +227,4 @@ def _translated(path: Path, error: RuntimeError) -> JssrError:
 
 
 def _times(size: tuple[int, ...]) -> str:
-    return " x ".join(str(s) for s in size)
-
-
-def _part(ndim: int) -> str:
-    return "volume" if ndim == 3 else "slice"
+    return " x ".join(map(str, size))

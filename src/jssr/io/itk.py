@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
 from jssr.io.files import atomic_path, pack_file
 from jssr.io.header import check_file
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
+DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _PIXEL_SPACING = "0028|0030"
 

@@ -37,19 +37,16 @@ def cohort_of_pictures(folder: Path) -> dict[str, Any]:
     if not named:
         raise CohortError(f"{folder}: the first {min(len(both), _LOOKED_AT)} masks are empty")
     alone = len(named) == 1
+
+    def of(files: dict[str, Path], name: str) -> dict[str, str]:
+        return {PHASE: str(files[name].relative_to(folder))}
+
     return {
         "name": folder.resolve().name,
         "reference_phase": PHASE,
         "label_names": {v: "lungs" if alone else f"label_{v}" for v in named},
         "regions": {} if alone else {"lungs": [f"label_{v}" for v in named]},
-        "cases": [
-            {
-                "id": name,
-                "images": {PHASE: str(images[name].relative_to(folder))},
-                "labels": {PHASE: str(masks[name].relative_to(folder))},
-            }
-            for name in both
-        ],
+        "cases": [{"id": name, "images": of(images, name), "labels": of(masks, name)} for name in both],
     }
 
 

@@ -13,7 +13,7 @@ from jssr.core.transform import Affine, Transform
 from jssr.core.volume import Volume
 from jssr.io.images import write_image
 from jssr.io.transforms import read_transform
-from jssr.peers.base import Peer, python_peer
+from jssr.peers.base import Peer
 
 THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
@@ -42,7 +42,7 @@ def _run(kind: str, fixed: Volume, moving: Volume, rigid: Affine, threads: int) 
 
 def _peer(name: str, kind: str, what: str) -> Peer:
     settings = f"antspyx's type_of_transform={kind!r}: {what}"
-    return python_peer(name, settings, partial(_run, kind), "ants", "antspyx")
+    return Peer(name, settings, partial(_run, kind), "ants", "antspyx")
 
 
 PEERS = (

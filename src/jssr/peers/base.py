@@ -25,48 +25,45 @@ class Peer:
     Attributes:
         name: as the tables and the command line call it.
         settings: what is run, in words.
-        own_rigid: it aligns rigidly or affinely itself; otherwise it is given `rigid`, found by us.
         run: (fixed, moving, rigid, threads) to the full transform, fixed to moving space.
-        lacks: what is missing on this machine, None where it can be used.
+        module: of the extra `benchmark`, imported before it is timed.
+        package: whose version is the peer's.
+        own_rigid: it aligns rigidly or affinely itself; otherwise it is given `rigid`, found by us.
         dims: axes of the images that it takes here.
-        load: imports its library, which is no part of its seconds.
-        package: whose version is the peer's; None if there is none.
     """
 
     name: str
     settings: str
-    own_rigid: bool
     run: Run
-    lacks: Callable[[], str | None]
-    dims: tuple[int, ...] = (3,)
-    load: Callable[[], object] = lambda: None
+    module: str | None = None
     package: str | None = None
+    own_rigid: bool = True
+    dims: tuple[int, ...] = (3,)
 
     @property
     def version(self) -> str | None:
         """Of its package; None if there is none."""
         return None if self.package is None else package_version(self.package)
 
+    def lacks(self) -> str | None:
+        """What is missing on this machine, None where it can be used."""
+        try:
+            if self.module is not None:
+                requires("benchmark", self.module.partition(".")[0])
+        except MissingExtraError as error:
+            return str(error)
+        return None
+
+    def load(self) -> None:
+        """Import its library, which is no part of its seconds."""
+        if self.module is not None:
+            import_module(self.module)
+
     def check(self) -> None:
         """Make sure that it can be used."""
         wanted = self.lacks()
         if wanted:
             raise JssrError(f"{self.name} cannot be used here: {wanted}")
-
-
-def python_peer(
-    name: str, settings: str, run: Run, module: str, package: str, own_rigid: bool = True, dims: tuple[int, ...] = (3,)
-) -> Peer:
-    """A peer that is a Python package of the extra `benchmark`: `module` is imported before it is timed."""
-
-    def lacks() -> str | None:
-        try:
-            requires("benchmark", module.partition(".")[0])
-        except MissingExtraError as error:
-            return str(error)
-        return None
-
-    return Peer(name, settings, own_rigid, run, lacks, dims, lambda: import_module(module), package)
 
 
 def isotropic(fixed: Volume, moving: Volume, rigid: Affine) -> tuple[Volume, Volume, Grid]:

@@ -9,7 +9,7 @@ import torch
 
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
-from jssr.peers.base import isotropic, python_peer
+from jssr.peers.base import Peer, isotropic
 
 
 def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
@@ -29,7 +29,7 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
 
 
 PEERS = (
-    python_peer(
+    Peer(
         "convexadam",
         "its defaults (MIND-SSC 1/2, grid 6, radius 4, 80 steps of Adam, lambda 1.25) on both scans at the fixed "
         "scan's finest spacing, after our rigid alignment",

@@ -61,17 +61,15 @@ def _read(matrix: np.ndarray, values: np.ndarray, grid: Grid) -> Displacement:
     return Displacement((at + u - here)[0], grid)
 
 
-def _lacks() -> str | None:
-    lost = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"{' and '.join(lost)} not on the PATH; build them from github.com/mattiaspaul/deedsBCV" if lost else None
+class Deeds(Peer):
+    """A peer of programs on the PATH."""
+
+    def lacks(self) -> str | None:
+        lost = [program for program in PROGRAMS if shutil.which(program) is None]
+        if not lost:
+            return None
+        return f"{' and '.join(lost)} not on the PATH; build them from github.com/mattiaspaul/deedsBCV"
 
 
-PEERS = (
-    Peer(
-        "deeds",
-        "linearBCV and deedsBCV with their defaults, both scans at the fixed scan's finest spacing",
-        True,
-        _run,
-        _lacks,
-    ),
-)
+_SETTINGS = "linearBCV and deedsBCV with their defaults, both scans at the fixed scan's finest spacing"
+PEERS = (Deeds("deeds", _SETTINGS, _run),)

@@ -4,6 +4,7 @@ the paper of JRS-Net sets for radiographs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,11 +84,15 @@ def _found(
     return field_of(method.GetTransformParameterObject(), x, n)
 
 
-def _peer(name: str, settings: str, count: int) -> Peer:
-    def run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
-        return _run(STAGES[:count], fixed, moving, rigid, threads)
+class Elastix(Peer):
+    """A peer of the core."""
 
-    return Peer(name, settings, True, run, lambda: None, (2, 3), load, "itk-elastix")
+    def load(self) -> None:
+        load()
+
+
+def _peer(name: str, settings: str, count: int) -> Peer:
+    return Elastix(name, settings, partial(_run, STAGES[:count]), package="itk-elastix", dims=(2, 3))
 
 
 PEERS = (

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from jssr.core.bridges import grid_of, to_sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
-from jssr.peers.base import Peer, python_peer
+from jssr.peers.base import Peer
 
 RIGID = "-a -dof 6 -ia-identity -m NMI -n 40x10"
 """The package's own quick start. With 12 degrees of freedom and NCC it mirrored a T1 MR onto a CT."""
@@ -36,7 +36,7 @@ def _run(metric: str, fixed: Volume, moving: Volume, rigid: Affine, threads: int
 
 def _peer(name: str, metric: str) -> Peer:
     settings = f"rigid ({RIGID}), then deformable (-m {metric} {DEFORMABLE})"
-    return python_peer(name, settings, partial(_run, metric), "picsl_greedy", "picsl-greedy")
+    return Peer(name, settings, partial(_run, metric), "picsl_greedy", "picsl-greedy")
 
 
 PEERS = (_peer("greedy", "NCC 4x4x4"), _peer("greedy-mi", "NMI"))

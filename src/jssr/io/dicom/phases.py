@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
@@ -79,10 +80,8 @@ def name_phases(
         ImageError: scans of several patients, or a series named that there is not.
     """
     check_one_patient(found)
-    out: dict[str, Named] = {}
-    for key in left:
-        one = _called(key, found)
-        out[one.uid] = Named(one, "", "left out by you")
+    left_out = [_called(key, found) for key in left]
+    out = {one.uid: Named(one, "", "left out by you") for one in left_out}
     for phase, key in (chosen or {}).items():
         one = _called(key, found)
         if one.uid in out:
@@ -151,9 +150,8 @@ def _guessed(scans: Sequence[SeriesInfo], taken: Collection[str], folders: Mappi
             home = folders.get(scan.uid, "")
             own = home and homes[home] == 1 and len(scans) > 1
             named.append(Named(scan, home, "its folder's name") if own else _told(scan, _telling(scan, some)))
-        later = (
-            "" if study == studies[0] else f"_{some[0].acquisition_time.partition(' ')[0] or studies.index(study) + 1}"
-        )
+        date = some[0].acquisition_time.partition(" ")[0] or studies.index(study) + 1
+        later = "" if study == studies[0] else f"_{date}"
         mine: dict[str, str] = {}
         for one in _by_order(named, taken):
             if one.phase in mine or (not later and one.phase in holders):
@@ -164,7 +162,8 @@ def _guessed(scans: Sequence[SeriesInfo], taken: Collection[str], folders: Mappi
             phase = one.phase or f"series{one.key}"
             if one.phase:
                 mine[one.phase] = one.key
-            phase = _free(phase + later if phase in holders else phase, holders)
+            phase = phase + later if phase in holders else phase
+            phase = next(p for p in chain([phase], (f"{phase}_{n}" for n in count(2))) if p not in holders)
             holders[phase] = one.key
             why, sure = (one.why, one.sure) if one.phase else ("nothing tells its phase", False)
             out[one.series.uid] = Named(one.series, phase, why, sure)
@@ -176,27 +175,13 @@ def _examination(one: SeriesInfo) -> str:
     return one.acquisition_time.partition(" ")[0] or one.study
 
 
-def _free(name: str, taken: Collection[str]) -> str:
-    """A name that nothing has."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free
-
-
 def _telling(one: SeriesInfo, scans: Sequence[SeriesInfo]) -> list[str]:
     """The texts of a header that may tell a phase: one that several acquisitions share, as the protocol of a whole
     examination is, tells none."""
     others = [s for s in scans if s is not one]
-    return [
-        "" if _BOTH.search(text) else text
-        for text, same in (
-            (one.description, [s.description for s in others]),
-            (one.protocol, [s.protocol for s in others]),
-        )
-        if text not in same
-    ]
+    texts = [one.description] * (one.description not in [s.description for s in others])
+    texts += [one.protocol] * (one.protocol not in [s.protocol for s in others])
+    return ["" if _BOTH.search(text) else text for text in texts]
 
 
 def _told(one: SeriesInfo, texts: Sequence[str]) -> Named:

@@ -14,14 +14,13 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from jssr.core.grid import Grid, GridError
-from jssr.core.volume import Modality, Volume, volume_of
+from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.series import SeriesInfo, find_series, listed
 from jssr.io.files import names_series
-from jssr.io.itk import quiet
+from jssr.io.itk import DICOM_MODALITIES, quiet
 
 UNEVEN = 0.01  # share of the slice distance
-_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
 SKEW = 0.5  # pixels of sideways drift over the stack
 
 
@@ -40,7 +39,7 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
     folder = Path(folder)
     chosen = _choose(folder, series)
     where = f"{folder} (series {chosen.description or chosen.uid})"
-    known = _MODALITIES.get(chosen.modality)
+    known = DICOM_MODALITIES.get(chosen.modality)
     if chosen.enhanced:
         return _read_enhanced(chosen.paths[0], where, str(folder)).known_as("header", modality=known)
     grid = _grid(chosen, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -58,17 +59,17 @@ def write_segmentation(
         pixel_array=np.ascontiguousarray(numbered.transpose(2, 1, 0)),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(i, names[value], system) for i, value in enumerate(here, start=1)],
-        series_instance_uid=generate_uid(),
-        series_number=number,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number="0",
+        **_made(number),
         content_label="ORGANS",
         series_description=f"Segmentation by {system}",
     ).save_as(path, enforce_file_format=True)
+
+
+def _made(number: int) -> dict[str, Any]:
+    """What every new object says of its series and its maker."""
+    new = {"series_instance_uid": generate_uid(), "sop_instance_uid": generate_uid(), "series_number": number}
+    maker = {"manufacturer": MAKER, "manufacturer_model_name": MAKER, "software_versions": __version__}
+    return {**new, **maker, "instance_number": 1, "device_serial_number": "0"}
 
 
 def _segment(number: int, name: str, system: str) -> hd.seg.SegmentDescription:
@@ -162,16 +163,9 @@ class _Deformation(hd.base.SOPClass):
         place = fixed[0]
         super().__init__(
             study_instance_uid=place.StudyInstanceUID,
-            series_instance_uid=generate_uid(),
-            series_number=number,
-            sop_instance_uid=generate_uid(),
             sop_class_uid=DeformableSpatialRegistrationStorage,
-            instance_number=1,
             modality="REG",
-            manufacturer=MAKER,
-            manufacturer_model_name=MAKER,
-            software_versions=__version__,
-            device_serial_number="0",
+            **_made(number),
             transfer_syntax_uid=ExplicitVRLittleEndian,
             specific_character_set="ISO_IR 192",
             series_description="Deformation from the fixed to the moving series",

@@ -14,15 +14,8 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom import uid as uids
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    EnhancedCTImageStorage,
-    EnhancedMRImageStorage,
-    EnhancedPETImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-    LegacyConvertedEnhancedPETImageStorage,
-)
 
 from jssr.errors import ImageError
 
@@ -34,8 +27,9 @@ _TAGS = [
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
 _ENHANCED = (
-    EnhancedCTImageStorage, EnhancedMRImageStorage, EnhancedPETImageStorage, LegacyConvertedEnhancedCTImageStorage,
-    LegacyConvertedEnhancedMRImageStorage, LegacyConvertedEnhancedPETImageStorage,
+    uids.EnhancedCTImageStorage, uids.EnhancedMRImageStorage, uids.EnhancedPETImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage, uids.LegacyConvertedEnhancedMRImageStorage,
+    uids.LegacyConvertedEnhancedPETImageStorage,
 )  # fmt: skip
 MIN_SLICES = 3
 _PATIENT = ("PatientID", "PatientBirthDate", "PatientName")
@@ -219,15 +213,12 @@ def _moment(header: pydicom.Dataset) -> str:
 
 def _seconds_between(start: str, end: str) -> float | None:
     """From one DICOM time of day (`HHMMSS.FFF`) to another; None where one is not known or they are out of order."""
-    moments = []
-    for text in (start, end):
-        try:
-            digits = text.partition(".")[0].replace(":", "").strip()
-            moments.append(datetime.strptime(digits.ljust(6, "0"), "%H%M%S"))  # seconds, then minutes may be left out
-        except ValueError:
-            return None
-    seconds = (moments[1] - moments[0]).total_seconds()
-    return seconds if seconds >= 0 else None
+    digits = [text.partition(".")[0].replace(":", "").strip() for text in (start, end)]
+    try:  # seconds, then minutes may be left out
+        began, ended = (datetime.strptime(text.ljust(6, "0"), "%H%M%S") for text in digits)
+    except ValueError:
+        return None
+    return (ended - began).total_seconds() if ended >= began else None
 
 
 def _integer(value: Any) -> int | None:
