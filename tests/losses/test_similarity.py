@@ -11,7 +11,9 @@ from jssr.losses.similarity import (
     lncc,
     mutual_information,
     normalised_mutual_information,
+    sample_information,
     ssim,
+    ssim_inside,
 )
 
 
@@ -104,3 +106,40 @@ def test_ssim_is_scikit_images():
     )  # fmt: skip
     assert ours == pytest.approx(theirs, abs=1e-3)
     assert ssim(a, a).item() == pytest.approx(1)
+
+
+def test_information_of_samples_worked_out_by_hand():
+    # Two values each; of eight pairs 3 agree low, 3 agree high, 2 differ.
+    a = torch.tensor([-1, -1, -1, -1, 1, 1, 1, 1.0])
+    b = torch.tensor([-1, -1, -1, 1, 1, 1, 1, -1.0])
+    expected = 2 * (3 / 8) * np.log((3 / 8) / (1 / 4)) + 2 * (1 / 8) * np.log((1 / 8) / (1 / 4))
+    assert sample_information(a, b, bins=64) == pytest.approx(expected)
+    assert sample_information(a, a, bins=64) == pytest.approx(np.log(2))
+    assert sample_information(a, -a, bins=64) == pytest.approx(np.log(2))  # an inverted contrast tells as much
+
+
+def test_ssim_is_its_definition_over_windows_that_lie_inside():
+    made = torch.Generator().manual_seed(0)
+    a = torch.rand(1, 1, 14, 13, 12, generator=made) * 2 - 1
+    b = 0.7 * a + 0.3 * (torch.rand(1, 1, 14, 13, 12, generator=made) * 2 - 1)
+    inside = torch.ones_like(a, dtype=torch.bool)
+    inside[..., :3] = False
+    p, q = ((image[0, 0].double().numpy() + 1) / 2 for image in (a, b))
+
+    def mean(image):
+        return uniform_filter(image, 7)[3:-3, 3:-3, 6:-3]  # windows that touch no masked voxel
+
+    mu, nu = mean(p), mean(q)
+    variances, covariance = mean(p * p) - mu**2 + mean(q * q) - nu**2, mean(p * q) - mu * nu
+    c1, c2 = 0.01**2, 0.03**2
+    whole = (2 * mu * nu + c1) * (2 * covariance + c2) / ((mu**2 + nu**2 + c1) * (variances + c2))
+    assert ssim_inside(a, b, inside) == pytest.approx(whole.mean(), abs=1e-4)
+    assert ssim_inside(a, a, inside) == pytest.approx(1.0)
+
+
+def test_information_of_equal_and_of_unrelated_values():
+    a = (torch.arange(24_000) % 24).float() / 12 - 1 + 1 / 24
+    surplus = 23 * 23 / (2 * 24_000)
+    assert sample_information(a, a, bins=24, few=True) == pytest.approx(np.log(24) - surplus, abs=1e-6)
+    shuffled = a[torch.randperm(len(a), generator=torch.Generator().manual_seed(0))]
+    assert sample_information(a, shuffled, bins=24, few=True) < 0.003

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,7 +11,7 @@ from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError
 from jssr.preprocessing.placement import shrink
-from jssr.preprocessing.rigid import OverlapError, mutual_information, overlap, rigid_align
+from jssr.preprocessing.rigid import OverlapError, overlap, rigid_align
 
 
 def _off(found: Affine, true: Affine, grid: Grid) -> tuple[float, float]:
@@ -122,11 +120,3 @@ def test_overlap_is_the_covered_share() -> None:
     assert overlap(grid, grid) == 1.0
     assert overlap(grid, Grid.of((20, 20, 20), 1.0, (10.0, 0.0, 0.0))) == 0.5
     assert overlap(grid, Grid.of((20, 20, 20), 1.0, (100.0, 0.0, 0.0))) == 0.0
-
-
-def test_mutual_information_of_equal_and_of_unrelated_values() -> None:
-    a = (torch.arange(24_000) % 24).float() / 12 - 1 + 1 / 24
-    surplus = 23 * 23 / (2 * 24_000)
-    assert mutual_information(a, a) == pytest.approx(math.log(24) - surplus, abs=1e-6)
-    shuffled = a[torch.randperm(len(a), generator=torch.Generator().manual_seed(0))]
-    assert mutual_information(a, shuffled) < 0.003

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -76,18 +77,37 @@ def mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = None, bins: i
 
     Grey values are spread over `bins` bins by linear Parzen windows, so that there is a gradient.
     """
-    joint = _joint(a, b, mask, bins)
-    apart = joint.sum(dim=2, keepdim=True) * joint.sum(dim=1, keepdim=True)
-    return (joint * ((joint + 1e-9) / (apart + 1e-9)).log()).sum(dim=(1, 2)).mean()
+    apart, together = _entropies(_joint(a, b, mask, bins))
+    return (apart - together).mean()
 
 
 @full_precision
 def normalised_mutual_information(a: Tensor, b: Tensor, mask: Tensor | None = None, bins: int = 32) -> Tensor:
     """(H(a) + H(b)) / H(a, b) of two images as above, mean over the batch (Studholme et al. 1999): 1 where neither
     says anything of the other, 2 where each says all."""
-    joint = _joint(a, b, mask, bins)
-    alone = sum(_entropy(joint.sum(dim=axis)) for axis in (1, 2))
-    return (alone / _entropy(joint.flatten(1)).clamp(min=1e-6)).mean()
+    apart, together = _entropies(_joint(a, b, mask, bins))
+    return (apart / together.clamp(min=1e-6)).mean()
+
+
+def sample_information(a: Tensor, b: Tensor, bins: int, few: bool = False) -> float:
+    """Mutual information in nats of paired samples in -1..1, from hard bins (Maes et al. 1997; macJNet, eq. 1).
+
+    Args:
+        bins: along each side of the joint histogram.
+        few: take off the expected surplus of few samples, (rows - 1)(columns - 1) / 2N over the bins in use (Miller
+            1955), down to 0.
+
+    Returns:
+        nan without samples.
+    """
+    if not a.numel():
+        return math.nan
+    codes = [((x + 1) * (bins / 2)).long().clamp_(0, bins - 1) for x in (a, b)]
+    joint = torch.bincount(codes[0] * bins + codes[1], minlength=bins * bins).double().view(1, bins, bins) / a.numel()
+    apart, together = _entropies(joint)
+    rows, columns = (int((joint.sum(dim=axis) > 0).sum()) for axis in (2, 1))
+    surplus = (rows - 1) * (columns - 1) / (2 * a.numel()) if few else 0.0
+    return max(0.0, float(apart - together) - surplus)
 
 
 @full_precision
@@ -97,6 +117,23 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     at = torch.arange(-5.0, 6.0, device=a.device)
     gaussian = (-(at**2) / (2 * 1.5**2)).exp()
     return ssim_map(a, b, [gaussian / gaussian.sum()] * (a.ndim - 2)).mean()
+
+
+@full_precision
+def ssim_inside(a: Tensor, b: Tensor, inside: Tensor) -> float:
+    """Mean SSIM of windows of 7 voxels that lie inside entirely (macJNet, eq. 2); nan where there is none.
+
+    The equation is printed with sums where the standard (Wang et al. 2004) has products, as here.
+
+    Args:
+        a, b: (1, 1, *spatial) in -1..1.
+        inside: the same shape, bool: where both have data.
+    """
+    size = [min(7, s) for s in a.shape[2:]]
+    values = ssim_map(a, b, [torch.full((s,), 1 / s) for s in size])
+    pool = F.max_pool3d if a.ndim == 5 else F.max_pool2d
+    full = pool((~inside).float(), size, stride=1) == 0
+    return float(values[full].mean()) if bool(full.any()) else math.nan
 
 
 @full_precision
@@ -131,9 +168,10 @@ def _joint(a: Tensor, b: Tensor, mask: Tensor | None, bins: int) -> Tensor:
     return torch.stack(found)
 
 
-def _entropy(p: Tensor) -> Tensor:
-    """(B, N) shares to (B,) nats."""
-    return -(p * (p + 1e-9).log()).sum(dim=1)
+def _entropies(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """H(a) + H(b) and H(a, b) of joint histograms (B, n, n), (B,) nats each."""
+    a, b, both = (-(p * (p + 1e-9).log()).sum(dim=1) for p in (joint.sum(dim=2), joint.sum(dim=1), joint.flatten(1)))
+    return a + b, both
 
 
 def _spread(values: Tensor, bins: int) -> Tensor:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points
+from jssr.losses.similarity import sample_information, ssim_inside
 from jssr.metrics import overlap
 from jssr.metrics.distances import centre_distance, surface_distances
 from jssr.metrics.landmarks import tre
 from jssr.metrics.overlap import Mask
 from jssr.metrics.regularity import Regularity, regularity
-from jssr.metrics.similarity import mutual_information, structural_similarity
 
 Needs = Literal["labels", "landmarks", "images", "field", "cost"]
 """What it is computed from: its function gets a `Structure`, `Landmarks`, `Images` or `Field`. A cost has none."""
@@ -56,10 +56,6 @@ class Images:
     fixed: Tensor
     moved: Tensor
     inside: Tensor
-
-    def values(self) -> tuple[Any, Any]:
-        """The voxels where both have data."""
-        return self.fixed[self.inside].double().numpy(), self.moved[self.inside].double().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +156,11 @@ _ENTRIES = (
     ),
     Metric(
         "mi", "MI", "nats", "images", "Mutual information of the fixed and the moved scan.",
-        lambda i: mutual_information(*i.values()), decimals=3, higher_is_better=True,
+        lambda i: sample_information(i.fixed[i.inside].double(), i.moved[i.inside].double(), bins=64), decimals=3, higher_is_better=True,
     ),
     Metric(
         "ssim", "SSIM", "%", "images", "Structural similarity of the fixed and the moved scan.",
-        lambda i: structural_similarity(i.fixed, i.moved, i.inside), factor=100.0, higher_is_better=True,
+        lambda i: ssim_inside(i.fixed, i.moved, i.inside), factor=100.0, higher_is_better=True,
     ),
     Metric(
         "folds", "Folds", "%", "field",

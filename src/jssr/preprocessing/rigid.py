@@ -21,6 +21,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, coverage
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError
+from jssr.losses.similarity import sample_information
 from jssr.preprocessing.elastix import run_elastix
 from jssr.preprocessing.intensity import data_mask, normalise
 from jssr.preprocessing.modality import guess_modality
@@ -88,19 +89,6 @@ def overlap(fixed: Grid, moving: Grid, transform: Affine | None = None) -> float
     """The share of the fixed field of view that the moving one covers, 0..1."""
     coarse = fixed.respaced(fixed.spacing * np.array(fixed.shape) / np.minimum(fixed.shape, 64))
     return float(coverage(coarse, moving, transform).float().mean())
-
-
-def mutual_information(a: Tensor, b: Tensor, bins: int = 24) -> float:
-    """Mutual information in nats of paired samples in -1..1: hard bins (Maes et al. 1997), less the expected surplus of
-    few samples, (rows - 1)(columns - 1) / 2N over the bins in use (Miller 1955)."""
-    if a.numel() < 50:
-        return 0.0
-    codes = [((x + 1) * (bins / 2)).long().clamp_(0, bins - 1) for x in (a, b)]
-    joint = torch.bincount(codes[0] * bins + codes[1], minlength=bins * bins).double().view(bins, bins) / a.numel()
-    rows, columns = joint.sum(1), joint.sum(0)
-    entropies = [float(-(p[p > 0] * p[p > 0].log()).sum()) for p in (rows, columns, joint)]
-    surplus = (int((rows > 0).sum()) - 1) * (int((columns > 0).sum()) - 1) / (2 * a.numel())
-    return max(0.0, entropies[0] + entropies[1] - entropies[2] - surplus)
 
 
 def rigid_align(
@@ -205,7 +193,7 @@ def _information(a: _Side, b: _Side, transform: Affine, points: Tensor, least: f
     read = ff.sample(b.both, at.T.reshape(1, 3, -1, 1, 1)).view(2, -1)
     good = read[1] > 0.99
     mine = a.image[0, 0][index[:, 0], index[:, 1], index[:, 2]]
-    return mutual_information(mine[good], read[0][good])
+    return sample_information(mine[good], read[0][good], bins=24, few=True) if int(good.sum()) >= 50 else 0.0
 
 
 def _shift(vector: NDArray[np.float64]) -> Affine:
