@@ -156,7 +156,8 @@ _ENTRIES = (
     ),
     Metric(
         "mi", "MI", "nats", "images", "Mutual information of the fixed and the moved scan.",
-        lambda i: sample_information(i.fixed[i.inside].double(), i.moved[i.inside].double(), bins=64), decimals=3, higher_is_better=True,
+        lambda i: sample_information(i.fixed[i.inside].double(), i.moved[i.inside].double(), bins=64),
+        decimals=3, higher_is_better=True,
     ),
     Metric(
         "ssim", "SSIM", "%", "images", "Structural similarity of the fixed and the moved scan.",
