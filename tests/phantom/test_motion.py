@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
+from jssr.phantom.inverse import solve_inverse
 from jssr.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
 
 ANCHOR = Grid.of((64, 52, 36), (6.0, 5.6, 7.0), (-189.0, -143.0, -122.0))
@@ -78,6 +79,16 @@ def test_same_stream_same_motion(coarse_toy) -> None:  # type: ignore[no-untyped
     sliding = make_sliding(coarse_toy.grid, coarse_toy.cavity_depth, coarse_toy.mobility)
     first, second = (make_motion(np.random.default_rng(5), sliding, PADDED, 7.0) for _ in range(2))
     assert torch.equal(first.forward.u, second.forward.u)
+
+
+def test_solver_against_a_field_with_a_known_inverse() -> None:
+    # Pure shear u_x = 0.9 y: the inverse of (x + 0.9 y, y) is (x - 0.9 y, y), exact for linear reading.
+    grid = ff.identity((12, 12, 4))[0]
+    u = torch.zeros(3, 12, 12, 4)
+    u[0] = 0.9 * grid[1]
+    goal = torch.tensor([[9.0, 8.0], [2.0, 5.5], [1.0, 2.0]])
+    found = solve_inverse(u, goal, goal.clone(), 1e-4)
+    assert torch.allclose(found, torch.tensor([[9 - 1.8, 8 - 4.95], [2.0, 5.5], [1.0, 2.0]]), atol=2e-4)
 
 
 def test_breaths_spread_and_saturate() -> None:

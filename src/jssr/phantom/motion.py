@@ -26,6 +26,7 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
+from jssr.phantom.inverse import solve_inverse
 
 __all__ = [
     "Motion",
@@ -160,11 +161,8 @@ class Motion:
         at = _convert((back + ff.sample(self.guess.u[None], back)).reshape(3, -1), self.guess.grid, grid)
         coarse = _convert(at, grid, source)
         near = ((coarse > -4) & (coarse < torch.tensor(source.shape).view(3, 1) + 3)).all(0)
-        goal, at = (points[:, near].view(1, 3, -1, 1, 1) for points in (goal, at))
-        # The field slides: its gradients are steep, and every voxel is solved.
-        most = tolerance / float(grid.spacing.max())
-        solved = ff.solve_inverse(self.forward.u[None], goal, at, step=0.7, tolerance=most, allowed=0.0, iterations=100)
-        coarse[:, near] = _convert(solved.view(3, -1), grid, source)
+        solved = solve_inverse(self.forward.u, goal[:, near], at[:, near], tolerance / float(grid.spacing.max()))
+        coarse[:, near] = _convert(solved, grid, source)
         return coarse.reshape(1, 3, *scan.shape)
 
 
