@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
 import typer
@@ -16,44 +16,56 @@ from typer.testing import CliRunner
 
 from jssr.api.evaluation import Measured
 from jssr.cli import app
-from jssr.cli.options import Options, command
+from jssr.cli.options import Options, arg, command, opt
 from jssr.core.transform import Affine
 from jssr.evaluation.runner import Failure
 from jssr.io.transforms import write_affine
 from jssr.metrics.results import CaseResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed(Options):
     """How fast."""
 
-    steps: Annotated[int, typer.Option("--steps", min=1, help="How many.")] = 3
-    kind: Annotated[Literal["walk", "run"] | None, typer.Option("--kind")] = None
+    steps: int = opt(3, "How many.", min=1)
+    kind: Literal["walk", "run"] | None = opt(None, "Of steps.")
+    loud: bool = opt(False, "With noise.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Options):
+    """Where."""
+
+    place: str = arg("Where to.")
+    far: int = opt(MISSING, "How far.", "-f", "--distance")
 
 
 def test_a_group_of_options_becomes_options_and_comes_back_as_an_object():
     seen = []
 
     @command
-    def go(place: Annotated[str, typer.Argument()], speed: Speed, loud: bool = False) -> None:
+    def go(place: Place, speed: Speed) -> None:
         """Go somewhere."""
-        seen.append((place, speed, loud))
+        seen.append((place, speed))
 
-    assert list(inspect.signature(go).parameters) == ["place", "steps", "kind", "loud"]
+    assert list(inspect.signature(go).parameters) == ["place", "far", "steps", "kind", "loud"]
     program = typer.Typer()
     program.command()(go)
     runner = CliRunner()
-    assert runner.invoke(program, ["home", "--steps", "5", "--kind", "run", "--loud"]).exit_code == 0
-    assert runner.invoke(program, ["home"]).exit_code == 0
-    assert seen == [("home", Speed(5, "run"), True), ("home", Speed(), False)]
-    assert seen[0][1].given() == {"steps": 5, "kind": "run"} and seen[1][1].given() == {"steps": 3}
-    assert runner.invoke(program, ["home", "--steps", "0"]).exit_code == 2
+    assert runner.invoke(program, ["home", "-f", "2", "--steps", "5", "--kind", "run", "--loud"]).exit_code == 0
+    assert runner.invoke(program, ["home", "--distance", "1"]).exit_code == 0
+    assert runner.invoke(program, ["home"]).exit_code == 2
+    fast = Speed(steps=5, kind="run", loud=True)
+    assert seen == [(Place(place="home", far=2), fast), (Place(place="home", far=1), Speed())]
+    assert fast.given() == {"steps": 5, "kind": "run", "loud": True} and Speed().given() == {"steps": 3, "loud": False}
+    assert runner.invoke(program, ["home", "-f", "1", "--steps", "0"]).exit_code == 2
     shown = runner.invoke(program, ["--help"]).output
     assert "Go somewhere." in shown and "How many." in shown and "--kind" in shown
+    assert "--loud" in shown and "--no-loud" not in shown
 
 
 def test_two_groups_with_one_name_are_refused():
-    def go(first: Speed, steps: int) -> None: ...
+    def go(first: Speed, second: Speed) -> None: ...
 
     with pytest.raises(TypeError, match="two options are called 'steps'"):
         command(go)

@@ -113,8 +113,9 @@ def demo(
     set_threads(threads)
     folder, wanted = Path(out), dict[str, Any](options)
     wanted["checkpoint"] = load_model(
-        wanted.pop("system", None) or "jssr", wanted.pop("checkpoint", None), wanted.get("device", "cpu")
-    )
+        wanted.pop("system", None) or "jssr", wanted.pop("checkpoint", None), wanted.get("device", "cpu"),
+        wanted.get("deterministic", False),
+    )  # fmt: skip
     steps = Steps(3 * 8 + 3, on_progress)
     steps.begin("making a patient")
     patient = phantoms.make_study(DEMO_SEED, 0)

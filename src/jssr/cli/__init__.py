@@ -13,8 +13,6 @@ from jssr.cli import cohorts, learning, scans, view
 from jssr.cli.guard import Guarded
 from jssr.cli.memory import keep_freed_memory
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     cls=Guarded,
     no_args_is_help=True,
@@ -45,24 +43,10 @@ def _top(
 
 
 for command in (
-    cohorts.demo,
-    cohorts.phantom,
-    cohorts.check,
-    cohorts.prepare,
-    learning.train,
-    scans.register,
-    scans.series,
-    scans.align,
-    scans.segment,
-    scans.synthesise,
-    scans.warp,
-    scans.convert,
-    learning.evaluate,
-    learning.benchmark,
-    learning.report,
-    view.view,
-    learning.info,
-):
+    cohorts.demo, cohorts.phantom, cohorts.check, cohorts.prepare, learning.train, scans.register, scans.series,
+    scans.align, scans.segment, scans.synthesise, scans.warp, scans.convert, learning.evaluate, learning.benchmark,
+    learning.report, view.view, learning.info,
+):  # fmt: skip
     app.command()(command)
 
 

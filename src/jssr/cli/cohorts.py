@@ -4,108 +4,65 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
 import jssr
-from jssr.cli.options import Checkpoint, Device, Options, Out, Override, Refine, Rigid, Threads, command
+from jssr.cli.options import Alignment, Options, Out, RecipeChanges, arg, command, opt
 from jssr.cli.session import Session, read_json
 
-__all__ = ["check", "demo", "phantom", "prepare"]
 
-CohortFolder = Annotated[
-    Path, typer.Argument(help="Folder with cohort.json or the Decathlon's dataset.json.", metavar="COHORT")
-]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
-
-
-@dataclass(frozen=True)
-class DemoOptions(Options):
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(Alignment):
     """How the demo's patient is aligned."""
 
-    checkpoint: Checkpoint = None
-    refine: Refine = None
-    device: Device = "cpu"
-    threads: Threads = None
+    out: Path = opt(Path("jssr-demo"), "Folder for the patient and the results.", "-o", "--out")
 
 
 @command
-def demo(
-    options: DemoOptions,
-    session: Session,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the patient and the results.")] = Path(
-        "jssr-demo"
-    ),
-) -> None:
+def demo(options: DemoOptions, session: Session) -> None:
     """Make a phantom patient in four phases and align it to the venous phase with the shipped weights.
 
     Example: jssr demo -o demo
     """
     with session.progress() as show:
-        done = jssr.demo(out, on_progress=show, **options.given())
+        done = jssr.demo(on_progress=show, **options.given())
     from jssr.cli.tables import study_table, study_warnings
 
-    words = f"patient in {out / done.name}, report in {out / 'report.html'}"
-    session.finish(read_json(out), *study_table(done), words, warnings=study_warnings(done))
+    words = f"patient in {options.out / done.name}, report in {options.out / 'report.html'}"
+    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PhantomOptions(Options):
     """What a phantom shows."""
 
-    ct_and_labels: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            "--from",
-            help="A real CT and its multi-organ label map: its anatomy, recoloured and moved.",
-            metavar="CT LABELS",
-        ),
-    ] = None
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            "--names", help="JSON of the organs' names (TotalSegmentator's), where LABELS does not hold them."
-        ),
-    ] = None
-    population: Annotated[
-        Literal["target", "supervised"],
-        typer.Option(
-            "--population", help="supervised: another population, labelled, venous unless --phases names others."
-        ),
-    ] = "target"
-    anatomy: Annotated[
-        Literal["abdomen", "pelvis", "thorax"],
-        typer.Option("--anatomy", help="pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs."),
-    ] = "abdomen"
-    shape: Annotated[
-        tuple[int, int, int] | None,
-        typer.Option("--shape", help="Voxels of each scan; by default 128 128 64, of a pelvis 109 98 50."),
-    ] = None
-    slice_thickness: Annotated[
-        float | None, typer.Option("--slice-thickness", help="mm; the number of slices follows from the coverage.")
-    ] = None
-    paired: Annotated[
-        bool, typer.Option("--paired", help="Of two phases: each state also scanned as the other, to train `dual`.")
-    ] = False
+    out: Path = arg("Folder to write the cohort to.")
+    patients: int = opt(10, "How many.", min=1)
+    seed: int = opt(0, "Same seed, same bytes.", min=0)
+    ct_and_labels: tuple[Path, Path] | None = opt(
+        None, "A real CT and its multi-organ label map: its anatomy, recoloured and moved.", "--from",
+        metavar="CT LABELS",
+    )  # fmt: skip
+    names: Path | None = opt(None, "JSON of the organs' names (TotalSegmentator's), where LABELS does not hold them.")
+    population: Literal["target", "supervised"] = opt(
+        "target", "supervised: another population, labelled, venous unless --phases names others."
+    )
+    anatomy: Literal["abdomen", "pelvis", "thorax"] = opt(
+        "abdomen", "pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs."
+    )
+    phases: str | None = opt(
+        None, "With commas, of non-contrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5."
+    )
+    shape: tuple[int, int, int] | None = opt(None, "Voxels of each scan; by default 128 128 64, of a pelvis 109 98 50.")
+    slice_thickness: float | None = opt(None, "mm; the number of slices follows from the coverage.")
+    paired: bool = opt(False, "Of two phases: each state also scanned as the other, to train `dual`.")
+    workers: int = opt(2, "Processes.", min=1)
 
 
 @command
-def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to write the cohort to.", metavar="OUT")],
-    options: PhantomOptions,
-    session: Session,
-    patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same bytes.")] = 0,
-    phases: Annotated[
-        str | None,
-        typer.Option(
-            "--phases",
-            help="With commas, of non-contrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5.",
-        ),
-    ] = None,
-    workers: Workers = 2,
-) -> None:
+def phantom(options: PhantomOptions, session: Session) -> None:
     """Make a cohort of phantom patients with exact ground truth.
 
     With --from, every patient is the one real CT, recoloured to the other phases organ by organ and moved by another
@@ -119,26 +76,29 @@ def phantom(
 
     Example: jssr phantom study --from ct.nii.gz organs.nii.gz --patients 10
     """
-    chosen = tuple(p.strip() for p in phases.split(",")) if phases else None
+    phases = tuple(p.strip() for p in options.phases.split(",")) if options.phases else None
     with session.progress() as show:
-        made = jssr.make_phantom(
-            out, patients, seed, phases=chosen, workers=workers, on_progress=show, **options.given()
-        )
-    session.finish({"written": str(out), "patients": len(made.cases)}, f"{len(made.cases)} patients written to {out}")
+        made = jssr.make_phantom(on_progress=show, **options.given() | {"phases": phases})
+    count = len(made.cases)
+    session.finish({"written": str(options.out), "patients": count}, f"{count} patients written to {options.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortFolder(Options):
+    """A cohort to be trained on."""
+
+    cohort: Path = arg("Folder with cohort.json or the Decathlon's dataset.json.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(RecipeChanges, CohortFolder):
+    """What is checked."""
+
+    recipe: str | None = opt(None, "Also whether this recipe finds what it trains on; its spacing for the estimates.")
 
 
 @command
-def check(
-    cohort: CohortFolder,
-    session: Session,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe", help="Also whether this recipe finds what it trains on; its spacing for the estimates."
-        ),
-    ] = None,
-    override: Override = None,
-) -> None:
+def check(options: CheckOptions, session: Session) -> None:
     """Read every file of a cohort and report what is wrong: geometry, overlap, labels, intensities, copies.
 
     With --recipe also whether it has the phases, label maps and structures that the recipe trains on. Exits with 1 when
@@ -147,44 +107,35 @@ def check(
     Example: jssr check cohort --recipe macjnet-compact --set preprocessing.moving=mr
     """
     with session.progress() as show:
-        report = jssr.check(cohort, recipe=recipe, overrides=override or (), on_progress=show)
+        report = jssr.check(on_progress=show, **options.given())
     from jssr.cli.guard import REFUSED
     from jssr.cli.tables import check_tables
 
     session.finish(report.to_dict(), *check_tables(report))
     if not report.ok:
-        typer.echo(f"error: {cohort}: {len(report.errors)} errors; the first: {report.errors[0].what}", err=True)
+        first = report.errors[0].what
+        typer.echo(f"error: {options.cohort}: {len(report.errors)} errors; the first: {first}", err=True)
         raise typer.Exit(REFUSED)
 
 
-@dataclass(frozen=True)
-class PrepareOptions(Options):
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(Out, CohortFolder):
     """How a cohort is prepared."""
 
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose spacing and window to use.")] = "jssr-compact"
-    spacing: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option("--spacing", help="mm: --spacing 3 3 4. By default the recipe's."),
-    ] = None
-    rigid: Rigid = True
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Drop cases that fail.")] = False
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="Then make paired ground truth for dual: SyN, then demons on the labels.")
-    ] = False
-    structures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--structure", help="With --pairs: a structure whose labels lead; may be repeated; by default all."
-        ),
-    ] = None
-    least_dice: Annotated[
-        float | None,
-        typer.Option("--least-dice", min=0, max=1, help="With --pairs: mean Dice that a pair must reach, 0.8."),
-    ] = None
+    recipe: str = opt("jssr-compact", "Recipe whose spacing and window to use.")
+    spacing: tuple[float, float, float] | None = opt(None, "mm: --spacing 3 3 4. By default the recipe's.")
+    rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
+    keep_going: bool = opt(False, "Drop cases that fail.")
+    pairs: bool = opt(False, "Then make paired ground truth for dual: SyN, then demons on the labels.")
+    structures: list[str] | None = opt(
+        None, "With --pairs: a structure whose labels lead; may be repeated; by default all.", "--structure"
+    )
+    least_dice: float | None = opt(None, "With --pairs: mean Dice that a pair must reach, 0.8.", min=0, max=1)
+    workers: int = opt(2, "Processes.", min=1)
 
 
 @command
-def prepare(cohort: CohortFolder, out: Out, options: PrepareOptions, session: Session, workers: Workers = 2) -> None:
+def prepare(options: PrepareOptions, session: Session) -> None:
     """Put every case of a cohort onto one grid for training: rigid alignment, crop, window, resample.
 
     Cases that are done already are kept; an interrupted run continues. With --pairs, pairs whose organs still do not
@@ -193,9 +144,9 @@ def prepare(cohort: CohortFolder, out: Out, options: PrepareOptions, session: Se
     Example: jssr prepare cohort -o prepared
     """
     with session.progress() as show:
-        done = jssr.prepare(cohort, out, workers=workers, on_progress=show, **options.given())
+        done = jssr.prepare(on_progress=show, **options.given())
     from jssr.cli.tables import pairs_lines, pairs_rows
 
-    cases = len(done.cohort.cases)
+    cases, out = len(done.cohort.cases), options.out
     data = {"written": str(out), "cases": cases, "pairs": pairs_rows(done.pairs)}
     session.finish(data, *pairs_lines(done.pairs), f"{cases} cases written to {out}")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from jssr.errors import Interrupted, JssrError
-
-__all__ = ["INTERRUPTED", "REFUSED", "UNEXPECTED", "Guarded"]
 
 REFUSED = 1
 UNEXPECTED = 3
@@ -54,7 +51,7 @@ class Guarded(TyperGroup):
 
 
 def _debugging(ctx: Any) -> bool:
-    return bool(ctx.params.get("debug")) or bool(os.environ.get("JSSR_DEUNEXPECTED"))
+    return bool(ctx.params.get("debug"))
 
 
 def _is_usage(error: Exception) -> bool:

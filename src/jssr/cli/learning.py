@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
+from typing import Literal
 
 import jssr
-from jssr.cli.options import Alignment, Deterministic, Options, Out, Override, Threads, command
+from jssr.cli.options import Alignment, Compute, Options, Out, RecipeChanges, arg, command, opt
 from jssr.cli.session import Session
 
-__all__ = ["benchmark", "evaluate", "info", "report", "train"]
 
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes that share the cases; seconds are comparable with 1.")
-]
-Split = Annotated[str, typer.Option("--split", help="train, validation, test or all.")]
-CohortFolder = Annotated[Path, typer.Argument(help="Cohort with labels or landmarks of its phases.", metavar="COHORT")]
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RecipeChanges, Compute):
+    """What is trained, on what."""
 
-
-@dataclass(frozen=True)
-class TrainOptions(Options):
-    """On what a training runs."""
-
-    start_from: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--start-from", help="Weights to begin with, of the networks that both have; repeat it.", metavar="RUN"
-        ),
-    ] = None
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes, one a device.")] = 1
-    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], typer.Option("--accelerator")] = "auto"
-    cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.1, help="Memory for prepared scans.")] = 4.0
-    deterministic: Deterministic = False
-    threads: Threads = None
+    recipe: str = arg("Name of a built-in recipe, or a .toml, .yaml, .json or .py file.")
+    data: Path = opt(MISSING, "Prepared cohort of the pairs.", metavar="COHORT")
+    out: Path = opt(MISSING, "Folder of the run.", "-o", "--out", metavar="RUN")
+    supervised: Path | None = opt(None, "Prepared labelled cohort for the segmentor.", metavar="COHORT")
+    resume: bool = opt(False, "Continue the run in RUN.")
+    start_from: list[Path] | None = opt(
+        None, "Weights to begin with, of the networks that both have; repeat it.", metavar="RUN"
+    )
+    devices: int = opt(1, "Processes, one a device.", min=1)
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = opt("auto", "Kind of these devices.")
+    cache_gb: float = opt(4.0, "Memory for prepared scans.", min=0.1)
 
 
 @command
-def train(
-    recipe: Annotated[
-        str, typer.Argument(help="Name of a built-in recipe, or a .toml, .yaml, .json or .py file.", metavar="RECIPE")
-    ],
-    data: Annotated[Path, typer.Option("--data", help="Prepared cohort of the pairs.", metavar="COHORT")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.", metavar="RUN")],
-    options: TrainOptions,
-    session: Session,
-    supervised: Annotated[
-        Path | None, typer.Option("--supervised", help="Prepared labelled cohort for the segmentor.", metavar="COHORT")
-    ] = None,
-    override: Override = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
-) -> None:
+def train(options: TrainOptions, session: Session) -> None:
     """Train a system by a recipe.
 
     Writes weights.safetensors for use, and losses.csv, tensorboard/, pictures/ to watch.
@@ -60,17 +37,26 @@ def train(
     Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
     """
     with session.progress() as show:
-        run = jssr.train(
-            recipe, data=data, out=out, supervised=supervised, overrides=override or (), resume=resume,
-            on_progress=show, on_note=session.show, **options.given(),
-        )  # fmt: skip
+        run = jssr.train(on_progress=show, on_note=session.show, **options.given())
     session.finish(run.to_dict(), f"trained; weights in {run.weights}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CohortCases(Out):
+    """Cases of a cohort, and who works on them."""
+
+    cohort: Path = arg("Cohort with labels or landmarks of its phases.")
+    split: str = opt("test", "train, validation, test or all.")
+    workers: int = opt(1, "Processes that share the cases; seconds are comparable with 1.", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Alignment, CohortCases):
+    """What is measured."""
+
+
 @command
-def evaluate(
-    cohort: CohortFolder, out: Out, options: Alignment, session: Session, split: Split = "test", workers: Workers = 1
-) -> None:
+def evaluate(options: EvaluateOptions, session: Session) -> None:
     """Measure a system on the cases of a cohort: Dice, HD95, ASD, TRE, folds, seconds, memory.
 
     Per case to CSV as it is done (an interrupted run continues), mean (sd) per phase in tables.md, with the rows
@@ -79,65 +65,44 @@ def evaluate(
     Example: jssr evaluate cohort --split test --refine 40 -o evaluation
     """
     with session.progress() as show:
-        found = jssr.evaluate(cohort, out=out, split=split, workers=workers, on_progress=show, **options.given())
+        found = jssr.evaluate(on_progress=show, **options.given())
     from jssr.cli.tables import summary_tables
 
-    session.finish(
-        {"written": str(out), **found.to_dict()}, f"system: {found.system}", *summary_tables(found), f"written to {out}"
-    )
+    data = {"written": str(options.out), **found.to_dict()}
+    session.finish(data, f"system: {found.system}", *summary_tables(found), f"written to {options.out}")
 
 
-@dataclass(frozen=True)
-class BenchmarkOptions(Options):
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(CohortCases):
     """What is compared, and of which scans."""
 
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option("--run", help="Weights file or run folder of ours, or jssr or jrsnet; may be repeated."),
-    ] = None
-    refined: Annotated[
-        list[Path] | None, typer.Option("--refined", help="The same, with --refine steps on each pair.")
-    ] = None
-    refine: Annotated[int, typer.Option("--refine", min=1, help="Steps for --refined.")] = 20
-    peers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--peer",
-            "--tool",
-            help="discrete (discrete:DESCRIPTOR: with another one), elastix, affine, syn-mi, "
-            "syn-cc, greedy, greedy-mi, convexadam or deeds; may be repeated.",
-            metavar="NAME",
-        ),
-    ] = None
-    synthesis: Annotated[
-        list[Path] | None,
-        typer.Option("--synthesis", help="Run for table 2: its segmentor, its generator or both; may be repeated."),
-    ] = None
-    against: Annotated[
-        str | None, typer.Option("--against", help="Row that the others are tested against; by default the first run.")
-    ] = None
-    split: Split = "test"
-    fixed: Annotated[
-        str | None, typer.Option("--fixed", help="Phase that the others are aligned to; by default the reference.")
-    ] = None
-    structures: Annotated[
-        list[str] | None,
-        typer.Option("--structure", help="Structure with tables of its own; may be repeated; by default the liver."),
-    ] = None
-    similarity: Annotated[
-        bool,
-        typer.Option(
-            "--similarity", "--likeness", help="Also mutual information and SSIM of the moved and the fixed scan."
-        ),
-    ] = False
-    picture: Annotated[str | None, typer.Option("--picture", help="Case of figure 5; by default the first.")] = None
-    workers: Workers = 1
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0
-    threads: Threads = None
+    runs: list[Path] | None = opt(
+        None, "Weights file or run folder of ours, or jssr or jrsnet; may be repeated.", "--run"
+    )
+    refined: list[Path] | None = opt(None, "The same, with --refine steps on each pair.")
+    refine: int = opt(20, "Steps for --refined.", min=1)
+    peers: list[str] | None = opt(
+        None,
+        "discrete (discrete:DESCRIPTOR: with another one), elastix, affine, syn-mi, syn-cc, greedy, greedy-mi, "
+        "convexadam or deeds; may be repeated.",
+        "--peer", "--tool", metavar="NAME",
+    )  # fmt: skip
+    synthesis: list[Path] | None = opt(None, "Run for table 2: its segmentor, its generator or both; may be repeated.")
+    against: str | None = opt(None, "Row that the others are tested against; by default the first run.")
+    fixed: str | None = opt(None, "Phase that the others are aligned to; by default the reference.")
+    structures: list[str] | None = opt(
+        None, "Structure with tables of its own; may be repeated; by default the liver.", "--structure"
+    )
+    similarity: bool = opt(
+        False, "Also mutual information and SSIM of the moved and the fixed scan.", "--similarity", "--likeness"
+    )
+    picture: str | None = opt(None, "Case of figure 5; by default the first.")
+    seed: int = opt(0, "Of the bootstrap.", min=0)
+    threads: int | None = opt(None, "CPU threads; by default all cores.", min=1)
 
 
 @command
-def benchmark(cohort: CohortFolder, out: Out, options: BenchmarkOptions, session: Session) -> None:
+def benchmark(options: BenchmarkOptions, session: Session) -> None:
     """Compare systems and peers on a cohort: tables 1 and 2, figures 4 and 5 of the JSSR paper, with tests.
 
     Every row is measured alike, from the scans themselves. An interrupted benchmark continues, and rows can be added
@@ -146,46 +111,51 @@ def benchmark(cohort: CohortFolder, out: Out, options: BenchmarkOptions, session
     Example: jssr benchmark cohort -o comparison --run runs/jssr --refined runs/jssr --peer discrete --peer greedy
     """
     with session.progress() as show:
-        done = jssr.benchmark(cohort, out=out, on_progress=show, **options.given())
+        done = jssr.benchmark(on_progress=show, **options.given())
     from jssr.cli.tables import summary_tables
 
     failed = [f"{method} failed on {case}, {phase}: {reason}" for method, case, phase, reason in done.failed]
     again = ["these pairs are in no mean; the same command tries them again"] if failed else []
-    data = {"written": str(out), **done.to_dict()}
-    session.finish(data, *summary_tables(done), *done.notes, f"written to {out}", warnings=[*failed, *again])
+    data, words = {"written": str(options.out), **done.to_dict()}, f"written to {options.out}"
+    session.finish(data, *summary_tables(done), *done.notes, words, warnings=[*failed, *again])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """What is shown."""
+
+    folder: Path = arg("What register, align, demo or evaluate wrote.", metavar="DIR")
 
 
 @command
-def report(
-    folder: Annotated[Path, typer.Argument(help="What register, align, demo or evaluate wrote.", metavar="DIR")],
-    session: Session,
-) -> None:
+def report(options: ReportOptions, session: Session) -> None:
     """Write report.html of a result or an evaluation again.
 
     Of a result the scans must still be where they were.
 
     Example: jssr report aligned
     """
-    path = jssr.make_report(folder)
+    path = jssr.make_report(options.folder)
     session.finish({"written": str(path)}, f"written to {path}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions(Options):
+    """What is described."""
+
+    checkpoint: Path | None = arg(
+        "Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.", None,
+        metavar="[CHECKPOINT]",
+    )  # fmt: skip
+
+
 @command
-def info(
-    session: Session,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.",
-            metavar="[CHECKPOINT]",
-        ),
-    ] = None,
-) -> None:
+def info(options: InfoOptions, session: Session) -> None:
     """Show what a checkpoint is, what it was trained on, and how it scored.
 
     Example: jssr info run/weights.safetensors
     """
-    found = jssr.info(checkpoint)
+    found = jssr.info(options.checkpoint)
     from rich.markdown import Markdown
 
     from jssr.cli.tables import info_table

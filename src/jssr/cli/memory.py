@@ -6,8 +6,6 @@ import ctypes
 import os
 import platform
 
-__all__ = ["keep_freed_memory"]
-
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h of the GNU C library
 _MOST = 2**31 - 1
 _TOP_PAD_BYTES = 64 * 2**20

@@ -4,145 +4,125 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-import typer
+from typer import Argument, Option
 
 from jssr.losses.descriptors import DESCRIPTORS
-
-__all__ = [
-    "Alignment", "Checkpoint", "Choice", "Compute", "Deterministic", "Device", "Options", "Out", "Override", "Refine",
-    "Rigid", "Saving", "Threads", "command",
-]  # fmt: skip
-
 
 if TYPE_CHECKING:
     DescriptorName = str
 else:
     DescriptorName = Literal[tuple(DESCRIPTORS)]
 
+Modality = Literal["ct", "mr", "radiograph"]
 
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Base of the groups of options."""
 
     def given(self) -> dict[str, Any]:
         """The options that have a value, as keywords of the API."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
+def opt(default: Any, help: str, *names: str, **more: Any) -> Any:
+    """A field that is an option; `MISSING` for a default requires it. Without `names` it is called as the field is."""
+    return field(default=default, metadata={"info": functools.partial(Option, help=help, **more), "names": names})
+
+
+def arg(help: str, default: Any = MISSING, **more: Any) -> Any:
+    """A field that is an argument."""
+    return field(default=default, metadata={"info": functools.partial(Argument, help=help, **more)})
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameters may be groups of options, for Typer: each field of a group becomes an option.
+    """A command whose parameters are groups of options, for Typer: each field of a group becomes an option.
 
     Raises:
         TypeError: two groups have a field of one name.
     """
-    hints = get_type_hints(function, include_extras=True)
-    groups = {name: hints[name] for name in inspect.signature(function).parameters if is_dataclass(hints[name])}
+    hints = get_type_hints(function)
+    groups = {name: hints[name] for name in inspect.signature(function).parameters}
     shown: dict[str, inspect.Parameter] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        own = [parameter.replace(annotation=hints[name])]
-        for one in _expanded(groups[name]) if name in groups else own:
-            if one.name in shown:
-                raise TypeError(f"{function.__name__}: two options are called {one.name!r}")
-            shown[one.name] = one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for one in itertools.chain(*map(_expanded, groups.values())):
+        if one.name in shown:
+            raise TypeError(f"{function.__name__}: two options are called {one.name!r}")
+        shown[one.name] = one
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
-        packed = {name: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
-        function(**values, **packed)
+        function(**{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()})
 
     run.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {name: one.annotation for name, one in shown.items()}
     return run
 
 
-def _expanded(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    kind, none = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
-    return [
-        inspect.Parameter(f.name, kind, default=none if f.default is MISSING else f.default, annotation=hints[f.name])
-        for f in fields(group)
-    ]
+def _expanded(group: Any) -> Iterator[inspect.Parameter]:
+    """The fields of a group as parameters for Typer."""
+    hints = get_type_hints(group)
+    for f in fields(group):
+        flag = [f"--{f.name.replace('_', '-')}"] if f.default is False else []  # without a --no- beside it
+        shown = f.metadata["info"](*(f.metadata.get("names") or flag))
+        default = inspect.Parameter.empty if f.default is MISSING else f.default
+        kind = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(f.name, kind, default=default, annotation=Annotated[hints[f.name], shown])
 
 
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default all cores.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
-Deterministic = Annotated[bool, typer.Option("--deterministic", help="Only algorithms that repeat bit for bit.")]
-Rigid = Annotated[bool, typer.Option("--rigid/--no-rigid", help="Align rigidly first, or trust the headers.")]
-Refine = Annotated[
-    int | None,
-    typer.Option("--refine", min=0, help="Steps of instance optimisation afterwards; by default the recipe's."),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        "--checkpoint",
-        help="Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
-        metavar="FILE",
-    ),
-]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
-Override = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override of the recipe, e.g. training.stages.joint.steps=500.", metavar="KEY=VALUE"),
-]
+@dataclass(frozen=True, kw_only=True)
+class Out(Options):
+    """Where results go."""
+
+    out: Path = opt(MISSING, "Folder for the results.", "-o", "--out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compute(Options):
-    """Where and how it computes."""
+    """How it computes."""
 
-    device: Device = "cpu"
-    deterministic: Deterministic = False
-    threads: Threads = None
+    deterministic: bool = opt(False, "Only algorithms that repeat bit for bit.")
+    threads: int | None = opt(None, "CPU threads; by default all cores.", min=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice(Compute):
-    """Which system works."""
+    """Which system works, and where."""
 
-    system: Annotated[
-        str | None,
-        typer.Option(
-            "--system",
-            help="By default the checkpoint's, else jssr for CT and discrete for others; rigid: the rigid step alone.",
-            metavar="NAME",
-        ),
-    ] = None
-    checkpoint: Checkpoint = None
+    device: str = opt("cpu", "cpu, cuda, cuda:1, mps.")
+    system: str | None = opt(
+        None,
+        "By default the checkpoint's, else jssr for CT and discrete for others; rigid: the rigid step alone.",
+        metavar="NAME",
+    )
+    checkpoint: Path | None = opt(
+        None,
+        "Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
+        metavar="FILE",
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alignment(Choice):
     """How pairs are aligned."""
 
-    refine: Refine = None
-    descriptor: Annotated[
-        DescriptorName | None,
-        typer.Option("--descriptor", help="What these compare, and discrete searches with; by default the recipe's."),
-    ] = None
-    rigid: Rigid = True
+    refine: int | None = opt(None, "Steps of instance optimisation afterwards; by default the recipe's.", min=0)
+    descriptor: DescriptorName | None = opt(
+        None, "What these compare, and discrete searches with; by default the recipe's."
+    )
+    rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
 
 
-@dataclass(frozen=True)
-class Saving(Options):
-    """What is written."""
+@dataclass(frozen=True, kw_only=True)
+class RecipeChanges(Options):
+    """What is changed of a recipe."""
 
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True
-    dicom: Annotated[
-        bool,
-        typer.Option(
-            "--dicom", help="Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans."
-        ),
-    ] = False
-    anonymise: Annotated[
-        bool,
-        typer.Option(
-            "--anonymise",
-            help="Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile.",
-        ),
-    ] = False
+    overrides: list[str] | None = opt(
+        None, "Override of the recipe, e.g. training.stages.joint.steps=500.", "--set", metavar="KEY=VALUE"
+    )

@@ -3,56 +3,53 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import typer
 
 import jssr
-from jssr.cli.options import Alignment, Choice, Options, Out, Rigid, Saving, command
+from jssr.cli.options import Alignment, Choice, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
-__all__ = ["align", "convert", "register", "segment", "series", "synthesise", "warp"]
-
-Fixed = Annotated[
-    Path, typer.Argument(help="The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.", metavar="FIXED")
-]
-Moving = Annotated[Path, typer.Argument(help="The scan that is moved onto it.", metavar="MOVING")]
-Labels = Annotated[Path | None, typer.Option(help="Its label map: Dice, HD95 and ASD before and after are measured.")]
-Landmarks = Annotated[Path | None, typer.Option(help="Its landmarks, CSV name,x,y,z in LPS mm, matched by name.")]
-Initial = Annotated[
-    Literal["geometry", "centre"],
-    typer.Option("--initial", help="Start of the rigid step: the headers, or centre on centre."),
-]
-FixedModality = Annotated[
-    Literal["ct", "mr", "radiograph"] | None,
-    typer.Option("--fixed-modality", help="The fixed scan's, where no DICOM header says so; by default a guess."),
-]
-MovingModality = Annotated[
-    Literal["ct", "mr", "radiograph"] | None,
-    typer.Option("--moving-modality", help="The moving scans', where no DICOM header says so; by default a guess."),
-]
+LABELS = "Its label map: Dice, HD95 and ASD before and after are measured."
+LANDMARKS = "Its landmarks, CSV name,x,y,z in LPS mm, matched by name."
 
 
-@dataclass(frozen=True)
-class RegisterOptions(Alignment):
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(Alignment, Out):
+    """How scans are aligned, and what is written."""
+
+    initial: Literal["geometry", "centre"] = opt(
+        "geometry", "Start of the rigid step: the headers, or centre on centre."
+    )
+    fixed_modality: Modality | None = opt(None, "The fixed scan's, where no DICOM header says so; by default a guess.")
+    moving_modality: Modality | None = opt(
+        None, "The moving scans', where no DICOM header says so; by default a guess."
+    )
+    report: bool = opt(True, "Write report.html.")
+    dicom: bool = opt(False, "Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans.")
+    anonymise: bool = opt(
+        False, "Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterOptions(PairOptions):
     """How one pair is aligned, and what is known of it."""
 
-    initial: Initial = "geometry"
-    fixed_modality: FixedModality = None
-    moving_modality: MovingModality = None
-    fixed_labels: Labels = None
-    moving_labels: Labels = None
-    fixed_landmarks: Landmarks = None
-    moving_landmarks: Landmarks = None
+    fixed: Path = arg("The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.")
+    moving: Path = arg("The scan that is moved onto it.")
+    fixed_labels: Path | None = opt(None, LABELS)
+    moving_labels: Path | None = opt(None, LABELS)
+    fixed_landmarks: Path | None = opt(None, LANDMARKS)
+    moving_landmarks: Path | None = opt(None, LANDMARKS)
 
 
 @command
-def register(
-    fixed: Fixed, moving: Moving, out: Out, options: RegisterOptions, saving: Saving, session: Session
-) -> None:
+def register(options: RegisterOptions, session: Session) -> None:
     """Align one scan to another.
 
     Writes moved.nii.gz, displacement.nii.gz (the full transform on the fixed grid, mm, LPS), inverse.nii.gz, what the
@@ -61,27 +58,25 @@ def register(
     Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 40
     """
     with session.progress() as show:
-        found = jssr.register(fixed, moving, out=out, on_progress=show, **options.given(), **saving.given())
+        found = jssr.register(on_progress=show, **options.given())
     from jssr.cli.tables import cost_of, pair_table
 
-    session.finish(
-        read_json(out), *pair_table(found), f"{cost_of(found)}; written to {out}", warnings=found.result["warnings"]
-    )
+    words = f"{cost_of(found)}; written to {options.out}"
+    session.finish(read_json(options.out), *pair_table(found), words, warnings=found.result["warnings"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeriesOptions(Options):
     """Which DICOM series is which phase."""
 
-    phase: Annotated[
-        list[str] | None,
-        typer.Option("--phase", help="DICOM: which series is which phase, arterial=5 (its number or UID); repeat it."),
-    ] = None
-    leave: Annotated[list[str] | None, typer.Option("--leave", help="DICOM: a series to leave out; repeat it.")] = None
+    phase: list[str] | None = opt(
+        None, "DICOM: which series is which phase, arterial=5 (its number or UID); repeat it."
+    )
+    leave: list[str] | None = opt(None, "DICOM: a series to leave out; repeat it.")
 
-    def phases(self) -> dict[str, str]:
-        """Phase to series."""
-        return _by_phase(self.phase, "a phase and one series, as in --phase arterial=5")
+    def chosen(self) -> tuple[dict[str, str], list[str]]:
+        """Phase to series, and what is left out."""
+        return _by_phase(self.phase, "a phase and one series, as in --phase arterial=5"), self.leave or []
 
 
 def _by_phase(given: list[str] | None, expected: str) -> dict[str, str]:
@@ -95,62 +90,44 @@ def _by_phase(given: list[str] | None, expected: str) -> dict[str, str]:
     return out
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeriesStudy(Options):
+    """A study of DICOM."""
+
+    study: Path = arg("Folder of one patient's DICOM.")
+
+
 @command
-def series(
-    study: Annotated[Path, typer.Argument(help="Folder of one patient's DICOM.", metavar="STUDY")],
-    chosen: SeriesOptions,
-    session: Session,
-) -> None:
+def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> None:
     """List the series of a DICOM study and which phase `jssr align` takes each for, and why.
 
     Example: jssr series patient7 --phase arterial=5
     """
-    found = jssr.series(study, chosen.phases(), chosen.leave or ())
+    found = jssr.series(options.study, *series.chosen())
     from jssr.cli.tables import series_rows, series_table
 
     session.finish(series_rows(found), series_table(found))
 
 
-@dataclass(frozen=True)
-class AlignOptions(Alignment):
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions(PairOptions):
     """How the scans of a study are aligned."""
 
-    modality: Annotated[
-        list[str] | None,
-        typer.Option("--modality", help="PHASE=ct, mr or radiograph, where no DICOM header says so; repeat it."),
-    ] = None
-    initial: Initial = "geometry"
-    fixed_modality: FixedModality = None
-    moving_modality: MovingModality = None
+    study: Path = arg("Folder of one patient: scans named by phase, a case of a cohort, or DICOM.")
+    reference_phase: str = opt("venous", "The phase that stays.", "--reference-phase", "--anchor")
+    modality: list[str] | None = opt(None, "PHASE=ct, mr or radiograph, where no DICOM header says so; repeat it.")
 
     def given(self) -> dict[str, Any]:
         """With the modalities by phase."""
         modalities = _by_phase(self.modality, "a phase and its modality, as in --modality t2=mr")
-        unknown = next((word for word in modalities.values() if word not in ("ct", "mr", "radiograph")), None)
+        unknown = next((word for word in modalities.values() if word not in get_args(Modality)), None)
         if unknown:
             raise typer.BadParameter(f"{unknown!r}: expected ct, mr or radiograph")
-        options = super().given()
-        options.pop("modality", None)
-        return options | {"modalities": modalities}
+        return {k: v for k, v in super().given().items() if k != "modality"} | {"modalities": modalities}
 
 
 @command
-def align(
-    study: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of one patient: scans named by phase, a case of a cohort, or DICOM.", metavar="STUDY"
-        ),
-    ],
-    out: Out,
-    options: AlignOptions,
-    chosen: SeriesOptions,
-    saving: Saving,
-    session: Session,
-    reference_phase: Annotated[
-        str, typer.Option("--reference-phase", "--anchor", help="The phase that stays.")
-    ] = "venous",
-) -> None:
+def align(options: AlignOptions, series: SeriesOptions, session: Session) -> None:
     """Align every scan of a patient to the reference phase.
 
     Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html. Of
@@ -158,68 +135,53 @@ def align(
 
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
-    found = jssr.read_study(study, chosen.phases(), chosen.leave or (), by_folder=not saving.anonymise)
+    study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
     from jssr.cli.tables import series_table, study_table, study_warnings
 
-    if found.series:
-        session.show(series_table(found.series))
+    if study.series:
+        session.show(series_table(study.series))
     with session.progress() as show:
-        done = jssr.align(found, reference_phase, out=out, on_progress=show, **options.given(), **saving.given())
-    session.finish(read_json(out), *study_table(done), f"written to {out}", warnings=study_warnings(done))
+        done = jssr.align(on_progress=show, **options.given() | {"study": study})
+    words = f"written to {options.out}"
+    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
 
 
-@dataclass(frozen=True)
-class Labeller(Choice):
-    """Which system segments."""
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions(Choice):
+    """What is segmented, and by which system."""
 
-    system: Annotated[
-        str | None,
-        typer.Option(
-            "--system", help="By default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME"
-        ),
-    ] = None
+    image: Path = arg("The scan.")
+    out: Path = opt(MISSING, "Label map to write, or a folder for segmentation.nii.gz.", "-o", "--out")
+    system: str | None = opt(None, "By default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME")
+    moving: bool = opt(False, "A scan of the moving modality: macJNet has a segmentor for each.")
 
 
 @command
-def segment(
-    image: Annotated[Path, typer.Argument(help="The scan.", metavar="IMAGE")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Label map to write, or a folder for segmentation.nii.gz.")],
-    options: Labeller,
-    session: Session,
-    moving: Annotated[
-        bool, typer.Option("--moving", help="A scan of the moving modality: macJNet has a segmentor for each.")
-    ] = False,
-) -> None:
+def segment(options: SegmentOptions, session: Session) -> None:
     """Label the organs of one scan, on its own grid. The names of the labels are written beside it, as JSON.
 
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
     """
     with session.progress() as show:
-        found = jssr.segment(image, out=out, moving=moving, on_progress=show, **options.given())
+        found = jssr.segment(on_progress=show, **options.given())
     data = {"written": str(found.written), "label_names": found.label_names, "warnings": list(found.warnings)}
     names = ", ".join(f"{value} {name}" for value, name in found.label_names.items())
     session.finish(data, f"{found.written}: {names}", warnings=found.warnings)
 
 
-@dataclass(frozen=True)
-class Generator(Choice):
-    """Which system synthesises."""
+@dataclass(frozen=True, kw_only=True)
+class SynthesiseOptions(Choice):
+    """What is synthesised, and by which system."""
 
-    system: Annotated[
-        str | None,
-        typer.Option("--system", help="By default the checkpoint's, else jssr, whatever the scan.", metavar="NAME"),
-    ] = None
-    rigid: Rigid = True
+    moving: Path = arg("The scan to show in another appearance.")
+    fixed: Path = arg("The scan whose appearance and grid it takes.")
+    out: Path = opt(MISSING, "Image to write, or a folder for synthesised.nii.gz.", "-o", "--out")
+    system: str | None = opt(None, "By default the checkpoint's, else jssr, whatever the scan.", metavar="NAME")
+    rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
 
 
 @command
-def synthesise(
-    moving: Annotated[Path, typer.Argument(help="The scan to show in another appearance.", metavar="MOVING")],
-    fixed: Annotated[Path, typer.Argument(help="The scan whose appearance and grid it takes.", metavar="FIXED")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Image to write, or a folder for synthesised.nii.gz.")],
-    options: Generator,
-    session: Session,
-) -> None:
+def synthesise(options: SynthesiseOptions, session: Session) -> None:
     """Show the moving scan as if it had been taken like the fixed one.
 
     On the fixed grid, aligned rigidly at most: anatomy stays where the moving scan has it. Intensities beyond the
@@ -228,38 +190,26 @@ def synthesise(
     Example: jssr synthesise arterial.nii.gz venous.nii.gz -o arterial_as_venous.nii.gz
     """
     with session.progress() as show:
-        jssr.synthesise(moving, fixed, out=out, on_progress=show, **options.given())
-    session.finish({"written": str(out)}, f"written to {out}")
+        jssr.synthesise(on_progress=show, **options.given())
+    session.finish({"written": str(options.out)}, f"written to {options.out}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WarpOptions(Options):
-    """What lies where."""
+    """What is moved where."""
 
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Image whose grid the result takes. See above for the default.")
-    ] = None
-    to: Annotated[Literal["fixed", "moving"], typer.Option("--to", help="The space in which the result lies.")] = (
-        "fixed"
+    source: Path = arg("Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
+    transform: Path = opt(MISSING, "displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
+    out: Path = opt(MISSING, "File to write; points need .csv.", "-o", "--out")
+    reference: Path | None = opt(None, "Image whose grid the result takes. See above for the default.")
+    to: Literal["fixed", "moving"] = opt("fixed", "The space in which the result lies.")
+    kind: Literal["auto", "image", "labels"] = opt(
+        "auto", "Labels keep their numbers; auto: whole numbers from 0, at most 128 of them."
     )
-    kind: Annotated[
-        Literal["auto", "image", "labels"],
-        typer.Option("--kind", help="Labels keep their numbers; auto: whole numbers from 0, at most 128 of them."),
-    ] = "auto"
 
 
 @command
-def warp(
-    source: Annotated[
-        Path, typer.Argument(help="Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
-    ],
-    transform: Annotated[
-        Path, typer.Option("--transform", help="displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; points need .csv.")],
-    options: WarpOptions,
-    session: Session,
-) -> None:
+def warp(options: WarpOptions, session: Session) -> None:
     """Apply a transform to an image, a label map or points.
 
     T takes points of the fixed space to the moving space. `--to` is the space of the RESULT, whatever the input is.
@@ -272,54 +222,30 @@ def warp(
 
     Example: jssr warp arterial_labels.nii.gz --transform aligned/displacement.nii.gz -o moved_labels.nii.gz
     """
-    made = jssr.warp(source, transform, out=out, **options.given())
-    what = getattr(made, "kind", "points")
-    session.finish(
-        {"written": str(out), "kind": what, "space": options.to}, f"{what} in {options.to} space written to {out}"
-    )
+    kind = getattr(jssr.warp(**options.given()), "kind", "points")
+    data = {"written": str(options.out), "kind": kind, "space": options.to}
+    session.finish(data, f"{kind} in {options.to} space written to {options.out}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvertOptions(Options):
-    """From which format to which."""
+    """What is converted, from which format to which."""
 
-    written_by: Annotated[
-        str,
-        typer.Option(
-            "--from", help=f"One of {', '.join(FORMATS_READ)}; auto goes by content and ending.", metavar="FORMAT"
-        ),
-    ] = "auto"
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help=f"One of {', '.join(FORMATS_WRITTEN)}; itk is read by ITK, ANTs, 3D Slicer and jssr.",
-            metavar="FORMAT",
-        ),
-    ] = "itk"
-    fixed: Annotated[
-        Path | None, typer.Option("--fixed", help="The fixed image: for FSL, and as the grid of a field.")
-    ] = None
-    moving: Annotated[Path | None, typer.Option("--moving", help="The moving image: for FSL.")] = None
-    inverse: Annotated[
-        bool, typer.Option("--inverse", help="Invert the transform; a field then lies on --moving's grid.")
-    ] = False
+    transforms: list[Path] = arg("Transforms; a point of the fixed space goes through the first one first.")
+    out: Path = opt(MISSING, "A field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).", "-o", "--out")
+    written_by: str = opt(
+        "auto", f"One of {', '.join(FORMATS_READ)}; auto goes by content and ending.", "--from", metavar="FORMAT"
+    )
+    to: str = opt(
+        "itk", f"One of {', '.join(FORMATS_WRITTEN)}; itk is read by ITK, ANTs, 3D Slicer and jssr.", metavar="FORMAT"
+    )
+    fixed: Path | None = opt(None, "The fixed image: for FSL, and as the grid of a field.")
+    moving: Path | None = opt(None, "The moving image: for FSL.")
+    inverse: bool = opt(False, "Invert the transform; a field then lies on --moving's grid.")
 
 
 @command
-def convert(
-    transforms: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Transforms; a point of the fixed space goes through the first one first.", metavar="TRANSFORMS"
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="A field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).")
-    ],
-    options: ConvertOptions,
-    session: Session,
-) -> None:
+def convert(options: ConvertOptions, session: Session) -> None:
     """Bring transforms from other programs into one file, or to other programs.
 
     What is written maps fixed to moving space, LPS millimetres, as everything here does. ANTs writes a warp and an
@@ -331,5 +257,6 @@ def convert(
 
     Example: jssr convert flirt.mat --from flirt --fixed fixed.nii.gz --moving moving.nii.gz -o affine.tfm
     """
-    jssr.convert(transforms, out=out, **options.given())
-    session.finish({"written": str(out), "to": options.to, "inverse": options.inverse}, f"written to {out}")
+    jssr.convert(**options.given())
+    data = {"written": str(options.out), "to": options.to, "inverse": options.inverse}
+    session.finish(data, f"written to {options.out}")

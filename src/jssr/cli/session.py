@@ -8,28 +8,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jssr.cli.options import Options
-
-__all__ = ["Session", "read_json"]
+from jssr.cli.options import Options, opt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session(Options):
     """How a command speaks."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables and words.")] = (
-        False
-    )
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no tables; warnings stay, on stderr.")] = (
-        False
-    )
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More messages on stderr.")] = False
+    as_json: bool = opt(False, "Print one JSON document instead of tables and words.", "--json")
+    quiet: bool = opt(False, "No progress, no tables; warnings stay, on stderr.", "-q", "--quiet")
+    verbose: bool = opt(False, "More messages on stderr.", "-v", "--verbose")
 
     def __post_init__(self) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")

@@ -8,30 +8,26 @@ import signal
 import socket
 import tempfile
 import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from jssr.cli.options import command
+from jssr.cli.options import Options, arg, command, opt
 from jssr.cli.session import Session
 
-__all__ = ["view"]
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions(Options):
+    """What is shown, and where."""
+
+    result: Path | None = arg("Folder that register or align wrote; none: align two scans.", None, metavar="OUT")
+    port: int = opt(0, "0 takes any that is free.", min=0, max=65535)
+    browser: bool = opt(True, "Open the page.")
+    keep: Path | None = opt(None, "Folder for alignments made in the browser; else they end with it.")
+    most_gb: float = opt(4.0, "The most that two scans may have.", min=0.001)
 
 
 @command
-def view(
-    session: Session,
-    result: Annotated[
-        Path | None, typer.Argument(help="Folder that register or align wrote; none: align two scans.", metavar="OUT")
-    ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
-    keep: Annotated[
-        Path | None, typer.Option("--keep", help="Folder for alignments made in the browser; else they end with it.")
-    ] = None,
-    most_gb: Annotated[float, typer.Option("--most-gb", min=0.001, help="The most that two scans may have.")] = 4.0,
-) -> None:
+def view(options: ViewOptions, session: Session) -> None:
     """Show a result in the browser, on this machine alone; from there two scans can be aligned as well.
 
     Example: jssr view aligned
@@ -49,20 +45,22 @@ def view(
             "this installation lacks NiiVue, which the viewer draws with; install npm and build it: make vendor"
         )
     try:
-        listener = socket.create_server(("127.0.0.1", port))
+        listener = socket.create_server(("127.0.0.1", options.port))
     except OSError as error:
         raise JssrError(
-            f"port {port}: {(error.strerror or str(error)).lower()}; choose another, or 0 for any"
+            f"port {options.port}: {(error.strerror or str(error)).lower()}; choose another, or 0 for any"
         ) from error
     with tempfile.TemporaryDirectory(prefix="jssr-view-") as temporary, listener:
-        space = make_folder(keep) if keep is not None else Path(temporary)
+        space = make_folder(options.keep) if options.keep is not None else Path(temporary)
         token = secrets.token_urlsafe(16)
         # The server ends a stopped process by the signal itself, so that nothing after it here is sure to run.
-        app = create_app(result, space, int(most_gb * 2**30), token, lambda: shutil.rmtree(temporary, True))
+        app = create_app(
+            options.result, space, int(options.most_gb * 2**30), token, lambda: shutil.rmtree(temporary, True)
+        )
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/?token={token}"
         if hasattr(signal, "SIGHUP"):  # the terminal was closed
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         session.finish({"address": address}, f"{address} (stop with Ctrl-C)")
-        if browser:
+        if options.browser:
             webbrowser.open(address)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run(sockets=[listener])
