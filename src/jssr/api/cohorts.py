@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from jssr.api.session import OnProgress, check_options
+from jssr.api.session import OnProgress, begin
 from jssr.cohorts import check as checks
 from jssr.cohorts import prepare as preparation
 from jssr.cohorts.check_report import CheckReport
@@ -101,7 +101,7 @@ def prepare(
     Raises:
         CohortError: cases that failed, after all others were done; OutputError: `out` cannot be written.
     """
-    check_options(options, PrepareOptions.__annotations__)
+    begin(options, PrepareOptions)
     to = load_recipe(options.get("recipe") or "jssr-compact").preprocessing
     spacing = options.get("spacing")
     if spacing is not None and not all(0.1 <= s <= 100 for s in spacing):
@@ -110,14 +110,12 @@ def prepare(
     structures = options.get("structures")
     if pairs:
         check_pairs(source, structures)
-    how = preparation.PrepareOptions(
-        spacing or to.spacing, to.window, options.get("rigid", True), to.pixels, to.dims, workers,
-        options.get("keep_going", False),
-    )  # fmt: skip
+    rigid, keep_going = options.get("rigid", True), options.get("keep_going", False)
+    how = preparation.PrepareOptions(spacing or to.spacing, to.window, rigid, to.pixels, to.dims, workers, keep_going)
     done = preparation.prepare(source, out, how, on_progress)
     if not pairs:
         return Prepared(done)
     dice = options.get("least_dice")
-    least = LEAST_DICE if dice is None else dice
-    made = make_paired(done, PairedOptions(structures, least, threads=workers), on_progress)
+    paired = PairedOptions(structures, LEAST_DICE if dice is None else dice, threads=workers)
+    made = make_paired(done, paired, on_progress)
     return Prepared(Cohort.load(out), tuple(made))

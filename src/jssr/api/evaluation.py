@@ -6,13 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from jssr.api.cohorts import cohort_of
 from jssr.api.scans import ModelOptions
-from jssr.api.session import OnProgress, check_options, set_threads
+from jssr.api.session import OnProgress, begin
 from jssr.evaluation import benchmark as benchmarks
 from jssr.evaluation import evaluate as evaluations
 from jssr.evaluation.methods import methods_of
@@ -58,22 +58,13 @@ class Measured:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return {
-            "system": self.system,
-            "results": [_row(one) for one in self.results],
-            "synthesis": [_row(one) for one in self.synthesis],
-            "failed": [one._asdict() for one in self.failed],
-        }
+        rows = {"results": [*map(asdict, self.results)], "synthesis": [*map(asdict, self.synthesis)]}
+        return {"system": self.system, **rows, "failed": [one._asdict() for one in self.failed]}
 
     def save(self, out: PathLike) -> Path:
         """Write the files (results.csv, tables.md, report.html, ...) to another folder."""
         check_output(out)
         return Path(shutil.copytree(self.folder, out, dirs_exist_ok=True))
-
-
-def _row(one: CaseResult) -> dict[str, Any]:
-    cost = {"seconds": one.seconds, "peak_mb": one.peak_mb}
-    return {"case": one.case, "phase": one.phase, "method": one.method, "values": dict(one.values), **cost}
 
 
 def _folder(out: PathLike | None) -> tuple[Path, Any]:
@@ -116,8 +107,7 @@ def evaluate(
     Raises:
         CohortError: no cases; OutputError: `out` holds another evaluation; JssrError: pairs failed.
     """
-    check_options(options, EvaluateOptions.__annotations__)
-    set_threads(threads)
+    begin(options, EvaluateOptions, threads)
     patients = cohort_of(cohort)
     wanted: dict[str, Any] = dict(options)
     if wanted.get("system") is None and wanted.get("checkpoint") is None:
@@ -171,8 +161,7 @@ def benchmark(
     Raises:
         JssrError: an unknown method or row, or every pair failed; otherwise as `evaluate`.
     """
-    check_options(options, BenchmarkOptions.__annotations__)
-    set_threads(threads)
+    begin(options, BenchmarkOptions, threads)
     wanted: dict[str, Any] = dict(options)
     wanted["synthesis"] = [str(run) for run in wanted.get("synthesis", ())]
     how = benchmarks.BenchmarkOptions(**wanted)
@@ -180,8 +169,7 @@ def benchmark(
     methods = methods_of([str(run) for run in runs], [str(run) for run in refined], peers, refine)
     folder, alive = _folder(out)
     found = benchmarks.benchmark(patients, methods, folder, how, on_progress)
-    second = [(f"segmentor: {name}", blocks) for name, blocks in found.second]
-    tables = [("", found.tables), *second]
+    tables = [("", found.tables), *((f"segmentor: {name}", blocks) for name, blocks in found.second)]
     notes = (PIXELS,) if found.pixels else ()
     return Measured(folder, found.results, tables, None, found.synthesis, found.failed, notes, alive)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import torch
 
 from jssr.api.cohorts import cohort_of
-from jssr.api.session import OnNote, OnProgress, check_options, set_threads
+from jssr.api.session import OnNote, OnProgress, begin
 from jssr.cohorts.prepared import modalities_of
 from jssr.errors import RecipeError
 from jssr.io.cohort import Cohort
@@ -64,7 +64,7 @@ class Training:
     def losses(self) -> list[dict[str, Any]]:
         """The rows of `losses.csv`: step, stage, seconds per step, and the means of the losses since the last row."""
         with (self.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+            return [{key: _number(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
     @cached_property
     def warnings(self) -> list[dict[str, Any]]:
@@ -119,9 +119,8 @@ def train(
         TrainingError: a loss that is not finite, or `out` holds another run.
         Interrupted: stopped; the state is saved.
     """
-    check_options(options, TrainOptions.__annotations__)
     wanted: dict[str, Any] = dict(options)
-    set_threads(wanted.pop("threads", None))
+    begin(options, TrainOptions, wanted.pop("threads", None))
     folder = Path(out)
     check_output(folder)
     plan = recipe if isinstance(recipe, Recipe) else _plan_of(recipe, list(overrides), folder if resume else None)
@@ -170,8 +169,8 @@ def _described(cohort: Cohort | None) -> dict[str, Any] | None:
     """A cohort in plain data, for the header of the weights."""
     if cohort is None:
         return None
-    known = {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
-    return {**known, "modalities": modalities_of(cohort)}
+    about = {"name": cohort.name, "cases": len(cohort.cases), "phases": list(cohort.phases)}
+    return about | {"modalities": modalities_of(cohort)}
 
 
 def _number(text: str) -> Any:

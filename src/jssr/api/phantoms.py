@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from jssr.api.session import OnProgress, Steps, check_options, set_threads
+from jssr.api.session import OnProgress, Steps, begin
 from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
@@ -73,7 +73,7 @@ def make_phantom(
     Raises:
         CohortError: an unknown phase; JssrError: options that do not go together; ImageError: an unusable CT.
     """
-    check_options(options, PhantomOptions.__annotations__)
+    begin(options, PhantomOptions)
     wanted: dict[str, Any] = dict(options)
     real, names = wanted.pop("ct_and_labels", None), wanted.pop("names", None)
     phases, anatomy = wanted.pop("phases", None), wanted.get("anatomy", "abdomen")
@@ -109,8 +109,7 @@ def demo(
         out: folder for the patient and the results.
         threads, on_progress, options: as in `align`.
     """
-    check_options(options, OptionsDict.__annotations__)
-    set_threads(threads)
+    begin(options, OptionsDict, threads)
     folder, wanted = Path(out), dict[str, Any](options)
     wanted["checkpoint"] = load_model(
         wanted.pop("system", None) or "jssr", wanted.pop("checkpoint", None), wanted.get("device", "cpu"),

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
@@ -64,22 +64,21 @@ class SavedResult:
     @cached_property
     def synthesised(self) -> Volume | None:
         """The moving scan in the fixed scan's appearance; None where the system makes none."""
-        path = self.folder / "synthesised.nii.gz"
-        return read_image(path) if path.is_file() else None
+        return self._made("synthesised", "image")
 
     @cached_property
     def fixed_segmentation(self) -> Volume | None:
         """The label map of the fixed scan; None where the system makes none."""
-        return self._labels("fixed_segmentation")
+        return self._made("fixed_segmentation")
 
     @cached_property
     def moved_segmentation(self) -> Volume | None:
         """The label map of the moved scan; None where the system makes none."""
-        return self._labels("moved_segmentation")
+        return self._made("moved_segmentation")
 
-    def _labels(self, name: str) -> Volume | None:
+    def _made(self, name: str, kind: Literal["image", "labels"] = "labels") -> Volume | None:
         path = self.folder / f"{name}.nii.gz"
-        return read_image(path, "labels") if path.is_file() else None
+        return read_image(path, kind) if path.is_file() else None
 
     def _file(self, name: str) -> Path:
         path = self.folder / f"{name}.nii.gz"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from jssr.api.session import OnProgress, Steps, check_options, set_threads
+from jssr.api.session import OnProgress, Steps, begin
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.files import check_output, write_json
@@ -87,8 +87,7 @@ def register(
         GeometryError: no overlap of the fields of view, or a label map on another grid.
         CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
-    check_options(options, RegistrationOptionsDict.__annotations__)
-    set_threads(threads)
+    begin(options, RegistrationOptionsDict, threads)
     headers = None
     if _wants_dicom(dicom, out):
         from jssr.registration.dicom import sources_of  # needs an extra
@@ -137,8 +136,7 @@ def align(
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.
     """
-    check_options(options, OptionsDict.__annotations__)
-    set_threads(threads)
+    begin(options, OptionsDict, threads)
     if isinstance(study, Mapping):
         study = Study("study", dict(study))
     elif not isinstance(study, Study):
@@ -246,8 +244,7 @@ def segment(
     Raises:
         JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
     """
-    check_options(options, ModelOptions.__annotations__)
-    set_threads(threads)
+    begin(options, ModelOptions, threads)
     if out is not None:
         check_output(image_path(Path(out), "segmentation.nii.gz").parent)
     steps = Steps(3, on_progress)
@@ -288,8 +285,7 @@ def synthesise(
     Raises:
         JssrError: the system has no generator; otherwise as `register`.
     """
-    check_options(options, ModelOptions.__annotations__)
-    set_threads(threads)
+    begin(options, ModelOptions, threads)
     target = None if out is None else image_path(Path(out), "synthesised.nii.gz")
     if target is not None:
         check_output(target.parent)

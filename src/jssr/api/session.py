@@ -7,7 +7,7 @@ from typing import Any
 
 from jssr.errors import nearest
 
-__all__ = ["OnNote", "OnProgress", "Steps", "check_options", "set_threads"]
+__all__ = ["OnNote", "OnProgress", "Steps", "begin", "check_options"]
 
 OnProgress = Callable[[int, int, str], None]
 """Called with how many steps are done, of how many, and what is being done."""
@@ -16,18 +16,10 @@ OnNote = Callable[[str], None]
 
 
 class Steps:
-    """Counts stages or cases as they begin, for `on_progress`.
-
-    Args:
-        total: how many there will be.
-        on_progress: called at each; None calls nothing.
-        words: what is being done, where the stages have no name of their own.
-    """
+    """Counts `total` stages as they begin, or cases as they end, for `on_progress`; `words` say what cases are."""
 
     def __init__(self, total: int, on_progress: OnProgress | None, words: str = "") -> None:
-        self.total, self.words = total, words
-        self._on_progress = on_progress
-        self._done = 0
+        self.total, self.words, self._on_progress, self._done = total, words, on_progress, 0
 
     def begin(self, stage: str) -> None:
         """A stage begins: those before it are done."""
@@ -45,19 +37,20 @@ class Steps:
 
 
 def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse keywords that a function does not have.
-
-    Raises:
-        TypeError: there are some.
-    """
+    """Raises TypeError for keywords that a function does not have."""
     known = list(known)
     for name in options:
         if name not in known:
             raise TypeError(f"unexpected option {name!r}{nearest(name, known)}")
 
 
-def set_threads(threads: int | None) -> None:
-    """Let this process compute with so many CPU threads; None leaves it as it is."""
+def begin(options: Mapping[str, Any], known: Any, threads: int | None = None) -> None:
+    """Check the keywords against a TypedDict, and let this process compute with so many CPU threads; None keeps them.
+
+    Raises:
+        TypeError: a keyword that it does not have.
+    """
+    check_options(options, known.__annotations__)
     if threads is not None:
         import SimpleITK as sitk
         import torch

@@ -15,8 +15,6 @@ from jssr.cli.session import Session, read_json
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(Alignment):
-    """How the demo's patient is aligned."""
-
     out: Path = opt(Path("jssr-demo"), "Folder for the patient and the results.", "-o", "--out")
 
 
@@ -26,8 +24,7 @@ def demo(options: DemoOptions, session: Session) -> None:
 
     Example: jssr demo -o demo
     """
-    with session.progress() as show:
-        done = jssr.demo(on_progress=show, **options.given())
+    done = session.run(jssr.demo, **options.given())
     from jssr.cli.tables import study_table, study_warnings
 
     words = f"patient in {options.out / done.name}, report in {options.out / 'report.html'}"
@@ -36,8 +33,6 @@ def demo(options: DemoOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomOptions(Options):
-    """What a phantom shows."""
-
     out: Path = arg("Folder to write the cohort to.")
     patients: int = opt(10, "How many.", min=1)
     seed: int = opt(0, "Same seed, same bytes.", min=0)
@@ -77,8 +72,7 @@ def phantom(options: PhantomOptions, session: Session) -> None:
     Example: jssr phantom study --from ct.nii.gz organs.nii.gz --patients 10
     """
     phases = tuple(p.strip() for p in options.phases.split(",")) if options.phases else None
-    with session.progress() as show:
-        made = jssr.make_phantom(on_progress=show, **options.given() | {"phases": phases})
+    made = session.run(jssr.make_phantom, **options.given() | {"phases": phases})
     count = len(made.cases)
     session.finish({"written": str(options.out), "patients": count}, f"{count} patients written to {options.out}")
 
@@ -92,8 +86,6 @@ class CohortFolder(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(RecipeChanges, CohortFolder):
-    """What is checked."""
-
     recipe: str | None = opt(None, "Also whether this recipe finds what it trains on; its spacing for the estimates.")
 
 
@@ -106,8 +98,7 @@ def check(options: CheckOptions, session: Session) -> None:
 
     Example: jssr check cohort --recipe macjnet-compact --set preprocessing.moving=mr
     """
-    with session.progress() as show:
-        report = jssr.check(on_progress=show, **options.given())
+    report = session.run(jssr.check, **options.given())
     from jssr.cli.guard import REFUSED
     from jssr.cli.tables import check_tables
 
@@ -120,8 +111,6 @@ def check(options: CheckOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(Out, CohortFolder):
-    """How a cohort is prepared."""
-
     recipe: str = opt("jssr-compact", "Recipe whose spacing and window to use.")
     spacing: tuple[float, float, float] | None = opt(None, "mm: --spacing 3 3 4. By default the recipe's.")
     rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
@@ -143,8 +132,7 @@ def prepare(options: PrepareOptions, session: Session) -> None:
 
     Example: jssr prepare cohort -o prepared
     """
-    with session.progress() as show:
-        done = jssr.prepare(on_progress=show, **options.given())
+    done = session.run(jssr.prepare, **options.given())
     from jssr.cli.tables import pairs_lines, pairs_rows
 
     cases, out = len(done.cohort.cases), options.out

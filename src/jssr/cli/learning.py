@@ -13,8 +13,6 @@ from jssr.cli.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(RecipeChanges, Compute):
-    """What is trained, on what."""
-
     recipe: str = arg("Name of a built-in recipe, or a .toml, .yaml, .json or .py file.")
     data: Path = opt(MISSING, "Prepared cohort of the pairs.", metavar="COHORT")
     out: Path = opt(MISSING, "Folder of the run.", "-o", "--out", metavar="RUN")
@@ -36,8 +34,7 @@ def train(options: TrainOptions, session: Session) -> None:
 
     Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
     """
-    with session.progress() as show:
-        run = jssr.train(on_progress=show, on_note=session.show, **options.given())
+    run = session.run(jssr.train, on_note=session.show, **options.given())
     session.finish(run.to_dict(), f"trained; weights in {run.weights}")
 
 
@@ -64,8 +61,7 @@ def evaluate(options: EvaluateOptions, session: Session) -> None:
 
     Example: jssr evaluate cohort --split test --refine 40 -o evaluation
     """
-    with session.progress() as show:
-        found = jssr.evaluate(on_progress=show, **options.given())
+    found = session.run(jssr.evaluate, **options.given())
     from jssr.cli.tables import summary_tables
 
     data = {"written": str(options.out), **found.to_dict()}
@@ -74,8 +70,6 @@ def evaluate(options: EvaluateOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(CohortCases):
-    """What is compared, and of which scans."""
-
     runs: list[Path] | None = opt(
         None, "Weights file or run folder of ours, or jssr or jrsnet; may be repeated.", "--run"
     )
@@ -110,8 +104,7 @@ def benchmark(options: BenchmarkOptions, session: Session) -> None:
 
     Example: jssr benchmark cohort -o comparison --run runs/jssr --refined runs/jssr --peer discrete --peer greedy
     """
-    with session.progress() as show:
-        done = jssr.benchmark(on_progress=show, **options.given())
+    done = session.run(jssr.benchmark, **options.given())
     from jssr.cli.tables import summary_tables
 
     failed = [f"{method} failed on {case}, {phase}: {reason}" for method, case, phase, reason in done.failed]
@@ -122,8 +115,6 @@ def benchmark(options: BenchmarkOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(Options):
-    """What is shown."""
-
     folder: Path = arg("What register, align, demo or evaluate wrote.", metavar="DIR")
 
 
@@ -141,8 +132,6 @@ def report(options: ReportOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions(Options):
-    """What is described."""
-
     checkpoint: Path | None = arg(
         "Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.", None,
         metavar="[CHECKPOINT]",

@@ -20,8 +20,6 @@ LANDMARKS = "Its landmarks, CSV name,x,y,z in LPS mm, matched by name."
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions(Alignment, Out):
-    """How scans are aligned, and what is written."""
-
     initial: Literal["geometry", "centre"] = opt(
         "geometry", "Start of the rigid step: the headers, or centre on centre."
     )
@@ -38,8 +36,6 @@ class PairOptions(Alignment, Out):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterOptions(PairOptions):
-    """How one pair is aligned, and what is known of it."""
-
     fixed: Path = arg("The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.")
     moving: Path = arg("The scan that is moved onto it.")
     fixed_labels: Path | None = opt(None, LABELS)
@@ -57,8 +53,7 @@ def register(options: RegisterOptions, session: Session) -> None:
 
     Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 40
     """
-    with session.progress() as show:
-        found = jssr.register(on_progress=show, **options.given())
+    found = session.run(jssr.register, **options.given())
     from jssr.cli.tables import cost_of, pair_table
 
     words = f"{cost_of(found)}; written to {options.out}"
@@ -67,8 +62,6 @@ def register(options: RegisterOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesOptions(Options):
-    """Which DICOM series is which phase."""
-
     phase: list[str] | None = opt(
         None, "DICOM: which series is which phase, arterial=5 (its number or UID); repeat it."
     )
@@ -111,8 +104,6 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class AlignOptions(PairOptions):
-    """How the scans of a study are aligned."""
-
     study: Path = arg("Folder of one patient: scans named by phase, a case of a cohort, or DICOM.")
     reference_phase: str = opt("venous", "The phase that stays.", "--reference-phase", "--anchor")
     modality: list[str] | None = opt(None, "PHASE=ct, mr or radiograph, where no DICOM header says so; repeat it.")
@@ -140,16 +131,13 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
 
     if study.series:
         session.show(series_table(study.series))
-    with session.progress() as show:
-        done = jssr.align(on_progress=show, **options.given() | {"study": study})
+    done = session.run(jssr.align, **options.given() | {"study": study})
     words = f"written to {options.out}"
     session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions(Choice):
-    """What is segmented, and by which system."""
-
     image: Path = arg("The scan.")
     out: Path = opt(MISSING, "Label map to write, or a folder for segmentation.nii.gz.", "-o", "--out")
     system: str | None = opt(None, "By default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME")
@@ -162,8 +150,7 @@ def segment(options: SegmentOptions, session: Session) -> None:
 
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
     """
-    with session.progress() as show:
-        found = jssr.segment(on_progress=show, **options.given())
+    found = session.run(jssr.segment, **options.given())
     data = {"written": str(found.written), "label_names": found.label_names, "warnings": list(found.warnings)}
     names = ", ".join(f"{value} {name}" for value, name in found.label_names.items())
     session.finish(data, f"{found.written}: {names}", warnings=found.warnings)
@@ -171,8 +158,6 @@ def segment(options: SegmentOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesiseOptions(Choice):
-    """What is synthesised, and by which system."""
-
     moving: Path = arg("The scan to show in another appearance.")
     fixed: Path = arg("The scan whose appearance and grid it takes.")
     out: Path = opt(MISSING, "Image to write, or a folder for synthesised.nii.gz.", "-o", "--out")
@@ -189,15 +174,12 @@ def synthesise(options: SynthesiseOptions, session: Session) -> None:
 
     Example: jssr synthesise arterial.nii.gz venous.nii.gz -o arterial_as_venous.nii.gz
     """
-    with session.progress() as show:
-        jssr.synthesise(on_progress=show, **options.given())
+    session.run(jssr.synthesise, **options.given())
     session.finish({"written": str(options.out)}, f"written to {options.out}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarpOptions(Options):
-    """What is moved where."""
-
     source: Path = arg("Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
     transform: Path = opt(MISSING, "displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
     out: Path = opt(MISSING, "File to write; points need .csv.", "-o", "--out")
@@ -229,8 +211,6 @@ def warp(options: WarpOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions(Options):
-    """What is converted, from which format to which."""
-
     transforms: list[Path] = arg("Transforms; a point of the fixed space goes through the first one first.")
     out: Path = opt(MISSING, "A field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).", "-o", "--out")
     written_by: str = opt(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jssr.cli.options import Options, opt
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,11 @@ class Session(Options):
                 bar.update(task, description=words, completed=done, total=total)
 
             yield show
+
+    def run(self, function: Callable[..., T], **options: Any) -> T:
+        """Call a function of the API, with a bar of its progress."""
+        with self.progress() as show:
+            return function(on_progress=show, **options)
 
     def show(self, *what: RenderableType) -> None:
         """Print tables and words, unless --quiet or --json."""

@@ -17,8 +17,6 @@ from jssr.cli.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions(Options):
-    """What is shown, and where."""
-
     result: Path | None = arg("Folder that register or align wrote; none: align two scans.", None, metavar="OUT")
     port: int = opt(0, "0 takes any that is free.", min=0, max=65535)
     browser: bool = opt(True, "Open the page.")
