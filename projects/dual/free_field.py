@@ -14,7 +14,7 @@ import torch
 
 from jssr.core import field as ff
 from jssr.io.cohort import Cohort
-from jssr.metrics.overlap import dice
+from jssr.metrics.masks import dice
 from jssr.recipes.load import build_system, load_recipe
 from jssr.systems.base import Batch
 from jssr.training.pairs import PairDataset

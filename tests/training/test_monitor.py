@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_system import Blobs, build, recipe
 
-from jssr.metrics.synthesis import copy_ratio
+from jssr.metrics.warnings import copy_ratio
 from jssr.systems.base import Alignment, Batch
 from jssr.training.monitor import Monitor, figures, foreground_fraction, inspect, look, mean_displacement, problems
 

@@ -29,8 +29,8 @@ from jssr.errors import CohortError, JssrError
 from jssr.io.cohort import Case, Cohort, cases_of_split
 from jssr.io.files import atomic_path
 from jssr.io.images import read_image, write_image
-from jssr.metrics.overlap import dice, mask_of
-from jssr.metrics.regularity import regularity
+from jssr.metrics.masks import dice, mask_of
+from jssr.metrics.transforms import regularity
 from jssr.peers import PEERS
 from jssr.preprocessing.intensity import NO_DATA
 

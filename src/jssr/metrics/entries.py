@@ -16,11 +16,9 @@ from torch import Tensor
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points
 from jssr.losses.similarity import sample_information, ssim_inside
-from jssr.metrics import overlap
-from jssr.metrics.distances import centre_distance, surface_distances
-from jssr.metrics.landmarks import tre
-from jssr.metrics.overlap import Mask
-from jssr.metrics.regularity import Regularity, regularity
+from jssr.metrics import masks
+from jssr.metrics.masks import Mask, centre_distance, surface_distances
+from jssr.metrics.transforms import Regularity, regularity, tre
 
 Needs = Literal["labels", "landmarks", "images", "field", "cost"]
 """What it is computed from: its function gets a `Structure`, `Landmarks`, `Images` or `Field`. A cost has none."""
@@ -119,7 +117,7 @@ def _percent(key: str, name: str, function: Callable[[Any], float], **more: Any)
 
 _ENTRIES = (
     _percent(
-        "dice", "Dice", lambda s: overlap.dice(s.fixed, s.moved), higher_is_better=True,
+        "dice", "Dice", lambda s: masks.dice(s.fixed, s.moved), higher_is_better=True,
         meaning="Overlap of the organ in the two scans, 100 % where they agree entirely.",
         segmentor="Overlap of the segmentation with the known label map of the same scan.",
     ),
@@ -135,19 +133,19 @@ _ENTRIES = (
         lambda s: centre_distance(s.fixed, s.moved, s.spacing), optional=True,
     ),
     _percent(
-        "recall", "Recall", lambda s: overlap.recall(s.fixed, s.moved), higher_is_better=True, pair=False,
+        "recall", "Recall", lambda s: masks.recall(s.fixed, s.moved), higher_is_better=True, pair=False,
         segmentor="Share of the known organ that is found.",
     ),
     _percent(
-        "precision", "Precision", lambda s: overlap.precision(s.fixed, s.moved), higher_is_better=True, pair=False,
+        "precision", "Precision", lambda s: masks.precision(s.fixed, s.moved), higher_is_better=True, pair=False,
         segmentor="Share of the segmentation that is the organ.",
     ),
     _percent(
-        "rvd", "RVD", lambda s: overlap.volume_difference(s.fixed, s.moved), pair=False,
+        "rvd", "RVD", lambda s: masks.volume_difference(s.fixed, s.moved), pair=False,
         segmentor="How far the segmented volume is from the known one, larger or smaller: |segmented / known - 1|.",
     ),
     _percent(
-        "voe", "VOE", lambda s: overlap.volume_overlap_error(s.fixed, s.moved), pair=False,
+        "voe", "VOE", lambda s: masks.volume_overlap_error(s.fixed, s.moved), pair=False,
         segmentor="Share of what either of the two holds that the other does not: 1 - intersection / union.",
     ),
     Metric(

@@ -13,7 +13,7 @@ from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError
 from jssr.metrics.entries import METRICS, Field, Images, Landmarks, Needs, Structure
-from jssr.metrics.overlap import mask_of
+from jssr.metrics.masks import mask_of
 
 
 def evaluate_pair(
@@ -40,10 +40,6 @@ def evaluate_pair(
     Returns:
         "KEY/STRUCTURE" for metrics of label maps, else "KEY", in the stored units of `METRICS`. Of a structure that is
         empty in both scans all are nan; of one that is empty in one scan Dice is 0 and the distances are inf.
-
-    Raises:
-        GeometryError: the label maps lie on different grids.
-        PointsError: the landmarks share no name.
     """
     out: dict[str, float] = {}
     if fixed_labels is not None and moved_labels is not None:
@@ -65,13 +61,11 @@ def evaluate_segmentation(
     structures: Mapping[str, Sequence[int]],
     distances: bool = True,
 ) -> dict[str, float]:
-    """Compute the metrics of a segmentation.
+    """Compute the metrics of class indices on the grid of the known label map of the same scan; class k + 1 is
+    `names[k]`.
 
-    Args:
-        classes: class indices on the grid of `known`; class k + 1 is `names[k]`.
-        known: the label map of the same scan.
-        structures: name to its values; names that it lacks are not measured.
-        distances: also the metrics in millimetres, which take longer.
+    Names that `structures` lacks are not measured. `distances` also takes the metrics in millimetres, which take
+    longer.
     """
     wanted = [one for one in METRICS.values() if one.segmentor and one.function and (distances or one.unit != "mm")]
     out: dict[str, float] = {}

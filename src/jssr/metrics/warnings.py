@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from jssr.metrics.results import split_key
+
+COPIES_BELOW = 0.05
+SAME_BELOW = 1e-3
+"""Images of -1..1 whose mean absolute difference is below this are the same: nothing to move or to recolour."""
 
 
 def plain_warnings(
@@ -16,11 +23,8 @@ def plain_warnings(
 ) -> list[str]:
     """Sentences on what a reader should look at.
 
-    Args:
-        after: the values of `evaluate_pair` after the alignment.
-        before: the same of the initial state.
-        covered: fraction of the fixed image for which the moving scan has data.
-        rigid: the same values after the rigid alignment alone.
+    All values are as `evaluate_pair` gives them: after the alignment, before it, and after the rigid alignment alone.
+    `covered` is the fraction of the fixed image for which the moving scan has data.
     """
     out = []
     if covered is not None and covered < 0.9:
@@ -49,22 +53,25 @@ def plain_warnings(
 
 def _overlap_warnings(after: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
     """One sentence for each kind of trouble, with the structures that have it."""
-    nothing, low, worse = [], [], []
-    for key, value in after.items():
-        metric, structure = split_key(key)
-        if metric != "dice":
-            continue
-        if value == 0.0:
-            nothing.append(structure)
-        elif value < 0.7:
-            low.append(f"{structure} {100 * value:.0f} %")
-        if 0.0 < value < before.get(key, math.nan) - 0.01:
-            worse.append(f"{structure} from {100 * before[key]:.1f} to {100 * value:.1f} %")
-    out = []
-    if nothing:
-        out.append(f"Found in one of the two scans only, or without any overlap: {', '.join(nothing)}.")
-    if low:
-        out.append(f"Low overlap (Dice): {', '.join(low)}. Look at the contours.")
-    if worse:
-        out.append(f"Worse than before the alignment (Dice): {', '.join(worse)}.")
-    return out
+    dice = {split_key(key)[1]: (value, before.get(key, math.nan)) for key, value in after.items() if key[:5] == "dice/"}
+    nothing = [name for name, (now, _) in dice.items() if now == 0.0]
+    low = [f"{name} {100 * now:.0f} %" for name, (now, _) in dice.items() if 0.0 != now < 0.7]
+    worse = [
+        f"{name} from {100 * b:.1f} to {100 * now:.1f} %" for name, (now, b) in dice.items() if 0.0 < now < b - 0.01
+    ]
+    found = [
+        (nothing, "Found in one of the two scans only, or without any overlap: {}."),
+        (low, "Low overlap (Dice): {}. Look at the contours."),
+        (worse, "Worse than before the alignment (Dice): {}."),
+    ]
+    return [sentence.format(", ".join(names)) for names, sentence in found if names]
+
+
+def copy_ratio(synthesised: Tensor, moving: Tensor, fixed: Tensor, mask: Tensor | None = None) -> float:
+    """How far the synthesised image is from the fixed one, relative to how far the moving one is. NaN where moving
+    and fixed are the same. All (B, 1, *spatial); `mask` is 1 where both have data."""
+    weight = torch.ones_like(fixed) if mask is None else mask
+    apart = ((moving - fixed).abs() * weight).sum()
+    if float(apart) <= SAME_BELOW * float(weight.sum()):
+        return math.nan
+    return float(((synthesised - fixed).abs() * weight).sum() / apart)

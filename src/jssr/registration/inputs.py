@@ -13,7 +13,7 @@ from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, PointsError
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.points import PointsLike, as_points
-from jssr.metrics.landmarks import tre
+from jssr.metrics.transforms import tre
 from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap

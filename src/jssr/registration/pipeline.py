@@ -20,7 +20,7 @@ from jssr.core.volume import Modality, Volume
 from jssr.errors import GeometryError, JssrError
 from jssr.io.images import ImageLike
 from jssr.io.provenance import Stopwatch
-from jssr.metrics.overlap import mask_of
+from jssr.metrics.masks import mask_of
 from jssr.preprocessing.intensity import denormalise
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair

@@ -17,11 +17,10 @@ from jssr.core.transform import Affine, Displacement, Transform, resample
 from jssr.core.volume import Volume
 from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
-from jssr.metrics.overlap import dice
+from jssr.metrics.masks import dice
 from jssr.metrics.pair import evaluate_pair
-from jssr.metrics.regularity import regularity
-from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
-from jssr.metrics.warnings import plain_warnings
+from jssr.metrics.transforms import regularity
+from jssr.metrics.warnings import COPIES_BELOW, copy_ratio, plain_warnings
 from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known

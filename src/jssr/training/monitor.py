@@ -26,7 +26,7 @@ from torch import Tensor
 
 from jssr.core.field import jacobian_determinant
 from jssr.io.files import atomic_path
-from jssr.metrics.synthesis import COPIES_BELOW, copy_ratio
+from jssr.metrics.warnings import COPIES_BELOW, copy_ratio
 from jssr.systems.base import Alignment, Batch, System
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,27 @@ import torch
 
 from jssr.core.field import jacobian_determinant
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement
-from jssr.metrics.regularity import regularity
+from jssr.core.transform import Affine, Displacement
+from jssr.core.volume import Points
+from jssr.errors import PointsError
+from jssr.metrics.transforms import regularity, tre
+
+
+def test_landmarks_are_matched_by_name() -> None:
+    fixed = Points(np.array([[0.0, 0, 0], [10, 0, 0], [5, 5, 5]]), ("a", "b", "only_fixed"))
+    moving = Points(np.array([[13.0, 4, 0], [3.0, 4, 0]]), ("b", "a"))
+    np.testing.assert_allclose(tre(fixed, moving), [5.0, 5.0])
+    shift = np.eye(4)
+    shift[:3, 3] = (3, 4, 12)
+    np.testing.assert_allclose(tre(fixed, moving, Affine(shift)), [12.0, 12.0])
+    with pytest.raises(PointsError, match="in common"):
+        tre(fixed, Points(np.zeros((1, 3)), ("z",)))
+
+
+def test_landmarks_with_one_name_twice_are_refused() -> None:
+    twice = Points(np.array([[1.0, 2, 3], [4, 5, 6]]), ("a", "a"))
+    with pytest.raises(PointsError, match="two fixed landmarks"):
+        tre(twice, twice)
 
 
 def along_first_axis(values: list[float]) -> Displacement:
@@ -34,7 +53,7 @@ def test_slabs_do_not_change_it(monkeypatch) -> None:
     u = 3 * torch.randn(3, 14, 12, 10, generator=torch.Generator().manual_seed(2))
     field = Displacement(u, Grid.of((14, 12, 10)))
     at_once = regularity(field)
-    monkeypatch.setattr("jssr.metrics.regularity.SLAB", 300)
+    monkeypatch.setattr("jssr.metrics.transforms.SLAB", 300)
     in_slabs = regularity(field)
     determinant = jacobian_determinant(u[None])[0]
     assert at_once.folds == pytest.approx(100 * float((determinant <= 0).double().mean()), abs=1e-9) and at_once[0] > 10
