@@ -221,7 +221,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["jrsnet-compact", f"{PROJECTS}/jrsnet/dirnet.py", f"{PROJECTS}/jrsnet/flownet.py"])
-def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp_path: Path) -> None:
+def test_radiographs_from_pictures_to_pictures(name: str, radiographs: Path, tmp_path: Path, here: None) -> None:
     plan = load_recipe(name)
     words = [f"training.stages.{stage.name}.steps=2" for stage in plan.training.stages] + [
         "training.batch=2",

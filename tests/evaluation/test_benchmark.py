@@ -167,7 +167,7 @@ def test_a_system_without_a_register_cannot_stand_in_table_one(cohort, tmp_path)
     ("words", "said"),
     [
         ((), "nothing to compare"),
-        (("--tool", "gone"), "gone cannot be used here: it has left"),
+        (("--tool", "gone"), "gone cannot be used here: it_has_left is not installed"),
         (("--tool", "deads"), "is no peer"),
         (("--tool", "oracle", "--tool", "oracle"), "two methods are called 'oracle'"),
         (("--tool", "oracle", "--against", "oracel"), "did you mean 'oracle'"),

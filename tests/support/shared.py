@@ -48,4 +48,4 @@ def here(monkeypatch):
 def tools(here, monkeypatch):
     """A tool that knows the answer for every pair, and one that is not there."""
     monkeypatch.setitem(PEERS, "oracle", ORACLE)
-    monkeypatch.setitem(PEERS, "gone", replace(ORACLE, name="gone", lacks=lambda: "it has left"))
+    monkeypatch.setitem(PEERS, "gone", replace(ORACLE, name="gone", module="it_has_left"))
