@@ -58,7 +58,8 @@ class LapIRN(System):
         return terms
 
     def _pyramid(self, batch: Batch) -> Pyramid:
-        return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), batch.moving_mask, batch.fixed_mask)
+        masks = batch.moving_mask, batch.fixed_mask
+        return batch.kept("pyramid", lambda: Pyramid(self.levels, *pair_of(batch), *masks))
 
     def _distance(self, batch: Batch, level: int, name: str) -> Tensor:
         return self._pyramid(batch).distance(level, measure_of(name))

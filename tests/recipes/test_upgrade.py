@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from jssr.recipes import RECIPES
-from jssr.recipes.load import build_system, load_recipe, recipe_from
-from jssr.recipes.upgrade import current_header, current_recipe
+from jssr.recipes.load import build_system, current_header, current_recipe, load_recipe, recipe_from
 from jssr.recipes.weights import load_system, plain_tensors, read_info, tensors_checksum
 from jssr.registration.model import SHIPPED, shipped_weights
 

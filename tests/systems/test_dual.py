@@ -92,10 +92,10 @@ def test_a_network_of_whole_volumes_serves_as_well():
         make(tile=30)
 
 
-def test_a_counterpart_that_is_missing_is_said():
+def test_missing_paired_ground_truth_is_named():
     pair = batch()
     pair.moving_like = None
-    with pytest.raises(ValueError, match="counterpart of the moving scan"):
+    with pytest.raises(ValueError, match="paired ground truth of the moving scan"):
         make().losses(pair, "main")["fixed_like"]()
 
 

@@ -111,7 +111,7 @@ def test_consistency_is_zero_for_equal_images_under_the_identity():
 def test_without_a_generator_it_is_jsegr():
     system = make("Phi S")
     assert system.networks == ("Phi", "S")
-    f = Forward.of(system, batch())
+    f = Forward(system, batch())
     assert f.g is f.x
     with pytest.raises(NotImplementedError, match="no generator"):
         system.synthesise(f.x, f.y)

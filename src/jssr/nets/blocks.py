@@ -86,11 +86,9 @@ class ConvBlock(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for i in range(count):
-            layers.append(conv(dim, inputs if i == 0 else outputs, outputs, kernel, stride if i == 0 else 1))
+            layers.append(conv(dim, outputs if i else inputs, outputs, kernel, 1 if i else stride))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
-        if normalise:
-            layers.append(norm(dim, outputs))
-        super().__init__(*layers)
+        super().__init__(*layers, *([norm(dim, outputs)] if normalise else ()))
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]]:
@@ -99,12 +97,25 @@ def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, 
     Returns:
         The padded image and the slices that cut the original out of anything of the padded size.
     """
-    size = image.shape[2:]
-    more = [(-s) % multiple for s in size]
-    cut = (slice(None), slice(None), *[slice(0, s) for s in size])
+    more = [-s % multiple for s in image.shape[2:]]
+    cut = first_voxels(image.shape[2:])
     if not any(more):
         return image, cut
     return F.pad(image, [p for m in reversed(more) for p in (0, m)], mode="replicate"), cut
+
+
+def first_voxels(size: Sequence[int]) -> tuple[slice, ...]:
+    """The slices that cut the first `size` voxels of each axis out of (B, C, *spatial)."""
+    return (slice(None), slice(None), *[slice(0, s) for s in size])
+
+
+def start_small(layer: nn.Module, scale: float | None) -> None:
+    """Initial weights of a convolution near zero, without a shift; None leaves the library's."""
+    assert isinstance(layer, nn.Conv2d | nn.Conv3d)
+    if scale is not None:
+        nn.init.normal_(layer.weight, 0.0, scale)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def upsample_to(image: Tensor, size: Sequence[int]) -> Tensor:

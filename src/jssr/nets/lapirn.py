@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, start_small, upsample_to
 
 LEVELS = ("Phi1", "Phi2", "Phi3")
 """Names of the levels, from coarse to fine."""
@@ -85,8 +85,7 @@ class LapIRNLevel(nn.Module):
         self.gate = AttentionGate(width, width, dim=dim) if attention else None
         self.up = turned(width, width, 2, stride=2)
         last = conv(dim, width, dim, bias=False)
-        if small is not None:
-            nn.init.normal_(last.weight, 0.0, small)  # type: ignore[arg-type]
+        start_small(last, small)
         self.field = nn.Sequential(conv(dim, 2 * width, width), nn.LeakyReLU(0.2), last, nn.Softsign())
 
     def forward(self, *images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -151,14 +150,6 @@ class Pyramid:
         self.y = pad_to_multiple(y, 8)[0]
         self.masks = [None if m is None else pad_to_multiple(m, 8)[0] for m in masks]
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
-
-    @classmethod
-    def kept(cls, memo: dict[str, Any], *pair: Any, **more: Any) -> Pyramid:
-        """That of a batch, made once of the arguments above and kept in its memo."""
-        if "pyramid" not in memo:
-            memo["pyramid"] = cls(*pair, **more)
-        found: Pyramid = memo["pyramid"]
-        return found
 
     @property
     def finest(self) -> Tensor:

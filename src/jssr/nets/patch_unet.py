@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, start_small
 
 
 class PatchUNet(nn.Module):
@@ -45,9 +45,7 @@ class PatchUNet(nn.Module):
         self.up = nn.ModuleList([up(bottom, middle, 2, stride=2), up(middle, top, 2, stride=2)])
         self.merge = nn.ModuleList([_twice(dim, 2 * middle, middle), _twice(dim, 2 * top, top)])
         self.last = {2: nn.Conv2d, 3: Conv3d}[dim](top, outputs, 1)
-        if small is not None:
-            nn.init.normal_(self.last.weight, 0.0, small)
-            nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        start_small(self.last, small)
 
     @classmethod
     def check(cls, shape: Sequence[int]) -> None:

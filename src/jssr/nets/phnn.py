@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, upsample_to
+from jssr.nets.blocks import ConvBlock, conv, first_voxels, pad_to_multiple, start_small, upsample_to
 
 
 class PHNN(nn.Module):
@@ -50,10 +50,8 @@ class PHNN(nn.Module):
             for i, (a, b, count) in enumerate(zip(before, widths, convs, strict=True))
         )
         self.sides = nn.ModuleList(conv(dim, width, outputs, 1) for width in widths)
-        if small is not None:
-            for side in self.sides:
-                nn.init.normal_(side.weight, 0.0, small)  # type: ignore[arg-type]
-                nn.init.zeros_(side.bias)  # type: ignore[arg-type]
+        for side in self.sides:
+            start_small(side, small)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) of any size to (B, outputs, *spatial / stem), float32, linear (no activation)."""
@@ -67,7 +65,7 @@ class PHNN(nn.Module):
         total = logits[-1]
         for finer in reversed(logits[:-1]):
             total = upsample_to(total, finer.shape[2:]) + finer
-        return total[(slice(None), slice(None), *[slice(0, s) for s in size])]
+        return total[first_voxels(size)]
 
 
 class CoHeMIS(nn.Module):
@@ -108,8 +106,7 @@ class CoHeMIS(nn.Module):
         self.skip = ConvBlock(dim, 1, width, normalise=False)
         self.head = nn.Sequential(conv(dim, 2 * width, width, 1), nn.LeakyReLU(0.2), conv(dim, width, 1, 1))
         if residual:
-            nn.init.normal_(self.head[-1].weight, 0.0, 1e-3)  # type: ignore[arg-type]
-            nn.init.zeros_(self.head[-1].bias)  # type: ignore[arg-type]
+            start_small(self.head[-1], 1e-3)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """(B, 1, *spatial) twice, any size, to (B, 1, *spatial) in -1..1, float32."""

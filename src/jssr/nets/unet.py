@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, upsample_to
+from jssr.nets.blocks import ConvBlock, conv, pad_to_multiple, start_small, upsample_to
 
 
 class UNet(nn.Module):
@@ -50,9 +50,7 @@ class UNet(nn.Module):
             *[ConvBlock(dim, a, b, normalise=normalise) for a, b in zip(tops[:-1], tops[1:], strict=True)]
         )
         self.last = conv(dim, tops[-1], outputs, 3)
-        if small is not None:
-            nn.init.normal_(self.last.weight, 0.0, small)  # type: ignore[arg-type]
-            nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        start_small(self.last, small)
 
     def forward(self, *images: Tensor) -> Tensor:
         """(B, c, *spatial) images, concatenated, to (B, outputs, *spatial), float32, linear."""

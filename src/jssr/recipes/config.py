@@ -71,9 +71,9 @@ class Network(_Model):
     @field_validator("structures")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        double = next((name for name in names if names.count(name) > 1), None)
-        if double is not None:
-            raise ValueError(f"{double!r} is named twice")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is named twice")
         return names
 
 
@@ -238,33 +238,19 @@ class Recipe(_Model):
     training: Training = Training()
     inference: Inference = Inference()
 
-    def changed(
-        self,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        network: Mapping[str, Any] | None = None,
-        preprocessing: Mapping[str, Any] | None = None,
-        training: Mapping[str, Any] | None = None,
-        inference: Mapping[str, Any] | None = None,
-    ) -> Recipe:
-        """The same recipe with other values; each mapping replaces the keys that it names.
+    def changed(self, **changes: str | Mapping[str, Any]) -> Recipe:
+        """The same recipe with other values: a name, a description, or of a section the keys that a mapping names.
 
         Raises:
             ValidationError: the values do not fit.
         """
-
-        def part(model: _Model, changes: Mapping[str, Any] | None) -> dict[str, Any]:
-            return {key: getattr(model, key) for key in type(model).model_fields} | dict(changes or {})
-
-        return Recipe(
-            name=self.name if name is None else name,
-            description=self.description if description is None else description,
-            network=Network(**part(self.network, network)),
-            preprocessing=Preprocessing(**part(self.preprocessing, preprocessing)),
-            training=Training(**part(self.training, training)),
-            inference=Inference(**part(self.inference, inference)),
-        )
+        values: dict[str, Any] = dict(self)
+        for key, change in changes.items():
+            old = values.get(key)
+            if isinstance(old, _Model) and isinstance(change, Mapping):
+                change = dict(old) | dict(change)
+            values[key] = change
+        return Recipe(**values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -272,9 +258,8 @@ class Recipe(_Model):
             raise ValueError("a recipe with networks needs stages that train them, and the other way round")
         patch, dims = self.training.patch, self.preprocessing.dims
         if patch is not None and len(patch) not in dims:
-            raise ValueError(
-                f"training.patch {list(patch)} has {len(patch)} axes; the system takes {dims_in_words(dims)}"
-            )
+            takes = dims_in_words(dims)
+            raise ValueError(f"training.patch {list(patch)} has {len(patch)} axes; the system takes {takes}")
         for key in ("one_piece", "two_pieces"):
             unknown = [name for name in getattr(self.inference, key) if name not in self.network.structures]
             if unknown:

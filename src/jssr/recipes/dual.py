@@ -1,8 +1,8 @@
 """Recipes of the register that learns from each modality by itself (Cao et al., MLMI 2018).
 
-The cohort is of pairs of two modalities with counterparts: `jssr phantom OUT --anatomy pelvis --paired`, or `jssr
-prepare --pairs`. CT, named `ct`, is the fixed one, MR, named `t2`, the moving one, as the pelvic phantoms have them;
-`--set preprocessing.reference_phase=... --set preprocessing.moving=...` for others.
+The cohort is of pairs of two modalities with paired ground truth: `jssr phantom OUT --anatomy pelvis --paired`, or
+`jssr prepare --pairs`. CT, named `ct`, is the fixed one, MR, named `t2`, the moving one, as the pelvic phantoms have
+them; `--set preprocessing.reference_phase=... --set preprocessing.moving=...` for others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BENT: dict[str, Any] = {
     **ALONE, "flip": True, "p_affine": 0.8, "rotation": 5.0, "scale": [0.9, 1.1], "shift": 4.0,
     "p_moving_elastic": 0.5, "elastic": 3.0, "elastic_spacing": 12.0,
 }  # fmt: skip
-"""A counterpart goes along with every bend of its scan, so that each pair is as many pairs as it is bent; without, a
+"""Paired ground truth is bent with its scan, so that each pair is as many pairs as it is bent; without, a
 whole-volume register learns its patients by heart and nothing beyond."""
 
 

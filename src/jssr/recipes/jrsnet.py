@@ -5,6 +5,7 @@ Costs and scores as measured: docs/notebook.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jssr.recipes.augmentation import Augment, Deform
@@ -12,9 +13,11 @@ from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage
 
 CONTENT = {"nmi": 1.0, "ssim": 1.0, "features": 1.0}
 """Equation (2)."""
-WHOLE = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycle": 10.0}
-"""Equation (6)."""
 CRITICS = {"critic_y": 1.0, "critic_x": 1.0}
+JOINTLY = {**CONTENT, "gan": 1.0, "gan_back": 1.0, "seg": 1.0, "field": 1.0, "cycle": 10.0, **CRITICS}
+"""Equation (6), and what the discriminators minimise."""
+MAIN = ("G", "F")
+TOGETHER = {"critic": ("DY", "DX"), "main": MAIN}
 NEEDS = ("pair", "labels", "truth")
 BEGIN, JOINT = 4000, 1200
 """Steps of the two stages."""
@@ -56,20 +59,8 @@ def jrsnet_paper() -> Recipe:
         preprocessing=Preprocessing(dims=(2,), pixels=256),
         training=Training(
             stages=(
-                Stage(
-                    name="begin",
-                    steps=2000,
-                    train={"main": ("G", "F")},
-                    weights={"mse": 1.0, "cycle": 1.0},
-                    needs=NEEDS,
-                ),
-                Stage(
-                    name="joint",
-                    steps=100_000,
-                    train={"critic": ("DY", "DX"), "main": ("G", "F")},
-                    weights={**WHOLE, **CRITICS},
-                    needs=NEEDS,
-                ),
+                _stage("begin", 2000, {"main": MAIN}, {"mse": 1.0, "cycle": 1.0}),
+                _stage("joint", 100_000, TOGETHER, JOINTLY),
             ),
             learning_rates=dict.fromkeys(("G", "F", "DY", "DX"), 1e-3),
             betas=(0.93, 0.999),
@@ -92,20 +83,8 @@ def jrsnet_compact() -> Recipe:
         "width": 32, "blocks": 8, "dilations": [1, 2, 4, 8, 16, 8, 4, 2], "stem": 2, "batch_norm": False,
         "control_points": 16,
     }  # fmt: skip
-    first = Stage(
-        name="begin",
-        steps=BEGIN,
-        train={"main": ("G",)},
-        weights={"mse": 1.0, "field": FIELD, "seg": 1.0, "tied": 1.0},
-        needs=NEEDS,
-    )
-    joint = Stage(
-        name="joint",
-        steps=JOINT,
-        train={"critic": ("DY", "DX"), "main": ("G", "F")},
-        weights={**WHOLE, **CRITICS, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": FIELD, "tied": 1.0},
-        needs=NEEDS,
-    )
+    alone = {"mse": 1.0, "field": FIELD, "seg": 1.0, "tied": 1.0}
+    jointly = {**JOINTLY, "gan": 0.1, "gan_back": 0.1, "cycle": 1.0, "field": FIELD, "tied": 1.0}
     return compact(
         "jrsnet-compact",
         "JRS-Net at 128 pixels for two CPU cores",
@@ -115,9 +94,13 @@ def jrsnet_compact() -> Recipe:
             options={"unmasked": 0.5, "vgg16": None, "passes": 2},
             structures=("lungs",),
         ),
-        (first, joint),
+        (_stage("begin", BEGIN, {"main": ("G",)}, alone), _stage("joint", JOINT, TOGETHER, jointly)),
         {"G": 1e-3, "F": 1e-3, "DY": 2e-4, "DX": 2e-4},
     ).changed(inference={"two_pieces": ("lungs",)})
+
+
+def _stage(name: str, steps: int, train: Mapping[str, tuple[str, ...]], weights: dict[str, float]) -> Stage:
+    return Stage(name=name, steps=steps, train=dict(train), weights=weights, needs=NEEDS)
 
 
 def compact(

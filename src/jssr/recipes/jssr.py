@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
 
 ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "stomach", "pancreas", "gallbladder", "aorta", "vertebrae")
@@ -75,20 +77,14 @@ def jssr_compact() -> Recipe:
     would have the register explain by motion.
     """
     align = {"reg": 2.0, "ncc": 1.0, "smooth": 2.0, "gan": 0.02}
+    trunk: dict[str, Any] = {"trunk_widths": [16, 24, 32, 32], "trunk_convs": [1, 1, 1, 1]}
     return Recipe(
         name="jssr-compact",
         description="JSSR of nine organs for two CPU cores",
         network=Network(
             system="jssr",
             networks={
-                "G": {
-                    "width": 8,
-                    "trunk_widths": [16, 24, 32, 32],
-                    "trunk_convs": [1, 1, 1, 1],
-                    "stem": 2,
-                    "fixed_pool": 8,
-                    "residual": True,
-                },
+                "G": {"width": 8, **trunk, "stem": 2, "fixed_pool": 8, "residual": True},
                 "Phi": {"widths": [32, 48, 64, 96], "convs": [1, 2, 2, 2], "stem": 2},
                 "S": {"widths": [16, 32, 64, 96], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2},
                 "D": {"width": 8, "layers": 2},

@@ -25,12 +25,8 @@ STEPS = (1000, 1200, 300)
 """Of the compact recipes: the register alone, the segmentors alone, both in turns."""
 PRINTED: dict[str, Any] = {"distance": 2, "patch": 5, "weights": [0.7, 0.3]}
 FINE = {**PRINTED, "bins": {"support": 5, "angles": 8, "rings": 2, "slabs": 3}}
-COARSE: dict[str, Any] = {
-    "distance": 1,
-    "patch": 3,
-    "weights": [0.7, 0.3],
-    "bins": {"support": 3, "angles": 4, "rings": 1, "slabs": 3},
-}
+BINS = {"support": 3, "angles": 4, "rings": 1, "slabs": 3}
+COARSE: dict[str, Any] = {**PRINTED, "distance": 1, "patch": 3, "bins": BINS}
 """At 4 mm what the printed numbers are at about 2: the same millimetres."""
 
 
@@ -74,6 +70,7 @@ def macjnet_compact() -> Recipe:
 
 def compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
     """The compact recipe with the options of a similarity."""
+    alike = ALIKE_COMPACT[options["similarity"]]
     networks: dict[str, dict[str, Any]] = {part: {"width": 12, "blocks": 3} for part in LEVELS}
     networks |= {part: {"widths": [8, 16, 32, 48], "heads": 1} for part in SEGMENTORS}
     return _recipe(
@@ -83,13 +80,7 @@ def compact(name: str, description: str, options: dict[str, Any]) -> Recipe:
         {**options, "carried": True},
         (4.0, 4.0, 4.0),
         Training(
-            stages=_stages(
-                STEPS,
-                ALIKE_COMPACT[options["similarity"]],
-                LABEL_COMPACT,
-                SMOOTH_COMPACT,
-                dict.fromkeys(SEGMENTORS, 5e-4),
-            ),
+            stages=_stages(STEPS, alike, LABEL_COMPACT, SMOOTH_COMPACT, dict.fromkeys(SEGMENTORS, 5e-4)),
             learning_rates={**dict.fromkeys(LEVELS, 1e-3), **dict.fromkeys(SEGMENTORS, 6e-3)},
             schedule="cosine",
             schedule_by="network",
@@ -147,14 +138,8 @@ def _stages(
 
 def register_stages(steps: int, alike: float, smooth: tuple[float, float, float]) -> tuple[Stage, ...]:
     """LapIRN's: the coarsest level, then each finer one, half of the steps on the finest."""
-    plan = [
-        ("coarse", 1, LEVELS[:1], steps // 4),
-        ("middle", 2, LEVELS[:2], steps // 4),
-        ("fine", 3, LEVELS, steps // 2),
-    ]
-    return tuple(
-        Stage(
-            name=name, steps=count, train={"register": parts}, weights={f"sim{level}": alike, f"smooth{level}": rough}
-        )
-        for (name, level, parts, count), rough in zip(plan, smooth, strict=True)
-    )
+    shares, stages = (steps // 4, steps // 4, steps // 2), []
+    for k, name in enumerate(("coarse", "middle", "fine")):
+        weights = {f"sim{k + 1}": alike, f"smooth{k + 1}": smooth[k]}
+        stages.append(Stage(name=name, steps=shares[k], train={"register": LEVELS[: k + 1]}, weights=weights))
+    return tuple(stages)

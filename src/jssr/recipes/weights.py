@@ -20,9 +20,8 @@ from jssr._version import __version__
 from jssr.errors import CheckpointError, RecipeError
 from jssr.io.files import atomic_path
 from jssr.recipes.config import Recipe
-from jssr.recipes.load import build_system, recipe_from
+from jssr.recipes.load import build_system, current_header, recipe_from
 from jssr.recipes.project import recipe_of_file, split
-from jssr.recipes.upgrade import current_header
 from jssr.systems.base import System, named_tensors
 
 FORMAT = 2

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from jssr.errors import ImageError
 
 Terms = Mapping[str, Callable[[], Tensor]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -42,10 +43,17 @@ class Batch:
     memo: dict[str, Any] = field(default_factory=dict)
     """Forward results shared by the optimiser groups of one step; the loop empties it when a network changes."""
 
+    def kept(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, computed once and kept in the memo."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        found: T = self.memo[key]
+        return found
+
 
 @dataclass
 class Alignment:
-    """What a system says of one pair, everything on the grid of the input, batch first.
+    """What a system makes of one pair, everything on the grid of the input, batch first.
 
     `displacement` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
     Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
@@ -91,6 +99,16 @@ class System(nn.Module):
         Only the terms that the stage weighs are called, so a stage computes only what it trains.
         """
 
+    def network(self, name: str) -> nn.Module:
+        """A network that a term needs.
+
+        Raises:
+            ValueError: the system was built without it.
+        """
+        if name not in self.networks:
+            raise ValueError(f"this term needs the network {name}, and the system has none")
+        return self.get_submodule(name)
+
     def forget(self, batch: Batch, networks: Collection[str]) -> None:
         """Drop the shared results of `batch` that `networks`, whose weights have just changed, went into."""
         if not set(networks) <= set(self.critics):
@@ -133,22 +151,14 @@ def large_enough(system: System, shape: Sequence[int], name: str) -> Iterator[No
 
 
 def required(value: Tensor | None, what: str) -> Tensor:
-    """The value, where a batch has it.
-
-    Raises:
-        ValueError: it has not.
-    """
+    """The value of a batch; ValueError where it has none."""
     if value is None:
         raise ValueError(f"this stage needs {what}, and the batch has none")
     return value
 
 
 def pair_of(batch: Batch) -> tuple[Tensor, Tensor]:
-    """x and y, the moving and the fixed image.
-
-    Raises:
-        ValueError: the batch has no pair.
-    """
+    """x and y, the moving and the fixed image; ValueError where a batch has no pair."""
     return required(batch.moving, "a moving image"), required(batch.fixed, "a fixed image")
 
 

@@ -34,7 +34,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.descriptors import descriptor_of
 from jssr.losses.mind import described
 from jssr.losses.similarity import box_mean
-from jssr.nets.blocks import upsample_to
+from jssr.nets.blocks import first_voxels, upsample_to
 from jssr.systems.base import Alignment, Batch, System, Terms
 
 THETAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -159,8 +159,7 @@ class Discrete(System):
 
     def _spread(self, u: Tensor, shape: Sequence[int]) -> Tensor:
         """A field of averaged voxels as one of the images' own voxels."""
-        full = self.pool * upsample_to(u, [s * self.pool for s in u.shape[2:]])
-        return full[(slice(None), slice(None), *[slice(0, s) for s in shape])]
+        return self.pool * upsample_to(u, [s * self.pool for s in u.shape[2:]])[first_voxels(shape)]
 
 
 @full_precision
@@ -187,8 +186,7 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
         coupled = torch.addmm(flat, labels, v[0].flatten(1), alpha=-2 * theta).add_(theta * square)
         u = labels[coupled.argmin(dim=0)].T.view(1, n, *cells)
     u = level.step * box_mean(u, 3)
-    whole = upsample_to(u, [c * level.cell for c in cells])
-    return whole[(slice(None), slice(None), *[slice(0, size) for size in shape])]
+    return upsample_to(u, [c * level.cell for c in cells])[first_voxels(shape)]
 
 
 def _costs(

@@ -1,7 +1,7 @@
 """A register of two modalities that learns from each modality by itself (Cao et al., MLMI 2018).
 
-x moving, y fixed, of two modalities. While it is trained both have a counterpart of the other modality that lies on
-them: x' looks like y and lies on x, y' looks like x and lies on y. phi = M(y, x), T the warp.
+x moving, y fixed, of two modalities. Training has paired ground truth of both: x' looks like
+y and lies on x, y' looks like x and lies on y. phi = M(y, x), T the warp.
 
     (3) fixed_like   1 - NCC[y, T(phi, x')]        two scans of the fixed modality ("CT" in print)
         moving_like  1 - NCC[y', T(phi, x)]        two of the moving modality ("MR" in print)
@@ -10,7 +10,7 @@ them: x' looks like y and lies on x, y' looks like x and lies on y. phi = M(y, x
     (2) fixed_like / 2 + moving_like / 2 + 0.5 laplace + 0.01 size
 
 One of the two alone is the paper's "CT" or "MR" ablation. `direct`, |y - T(phi, x)|_1 across the modalities, is what
-the paper argues against. In use no counterpart is needed.
+the paper argues against. Use needs no paired ground truth.
 
 M is a patch U-Net without padding (`nets/patch_unet.py`), which sees a volume tile by tile, or any network of whole
 volumes. Norms are means over the voxels, displacements in voxels.
@@ -30,6 +30,7 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, l1, ncc
 from jssr.losses.terms import laplacian
+from jssr.nets.blocks import first_voxels
 from jssr.nets.patch_unet import PatchUNet
 from jssr.nets.unet import UNet
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
@@ -74,11 +75,11 @@ class Dual(System):
             return joint_mask(None if seen is None else moved(seen).detach(), self._middle(batch.fixed_mask))
 
         def fixed_like() -> Tensor:
-            theirs = moved(required(batch.moving_like, "a counterpart of the moving scan"))
+            theirs = moved(required(batch.moving_like, "paired ground truth of the moving scan"))
             return ncc(_known(self._middle(pair_of(batch)[1])), theirs, mask())
 
         def moving_like() -> Tensor:
-            ours = self._middle(required(batch.fixed_like, "a counterpart of the fixed scan"))
+            ours = self._middle(required(batch.fixed_like, "paired ground truth of the fixed scan"))
             return ncc(_known(ours), moved(pair_of(batch)[0]), mask())
 
         return {
@@ -91,11 +92,8 @@ class Dual(System):
 
     def _field(self, batch: Batch) -> Tensor:
         """phi of the batch's middle, in voxels."""
-        if "phi" not in batch.memo:
-            x, y = pair_of(batch)
-            batch.memo["phi"] = self.M(y, x).float()
-        found: Tensor = batch.memo["phi"]
-        return found
+        x, y = pair_of(batch)
+        return batch.kept("phi", lambda: self.M(y, x).float())
 
     def _positions(self, batch: Batch) -> Tensor:
         """Where in the moving image the middle of the fixed one is read."""
@@ -122,15 +120,15 @@ class Dual(System):
         pads = [p for m in reversed(more) for p in (self.margin, self.margin + m)]
         padded = [F.pad(image, pads, value=OUTSIDE) for image in images]
         starts = [range(0, s, self.tile) for s in shape]
-        out = torch.zeros(images[0].shape[0], len(shape), *[s + m for s, m in zip(shape, more, strict=True)])
-        out = out.to(images[0].device)
+        size = [s + m for s, m in zip(shape, more, strict=True)]
+        out = torch.zeros(len(images[0]), len(shape), *size, device=images[0].device)
         for corner in product(*starts):
             ends = [min(c + self.tile, s) for c, s in zip(corner, out.shape[2:], strict=True)]
             seen = tuple(slice(c, e + 2 * self.margin) for c, e in zip(corner, ends, strict=True))
             answer = tuple(slice(c, e) for c, e in zip(corner, ends, strict=True))
             every = (slice(None), slice(None))
             out[(*every, *answer)] = self.M(*[image[(*every, *seen)] for image in padded])
-        return out[(slice(None), slice(None), *[slice(0, s) for s in shape])]
+        return out[first_voxels(shape)]
 
 
 def _known(image: Tensor | None) -> Tensor:

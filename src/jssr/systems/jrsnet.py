@@ -73,34 +73,39 @@ class JRSNet(System):
         super().__init__()
         self.G, self.F, self.DY, self.DX = G, F, DY, DX
         self.vgg16, self.masked, self.unmasked, self.passes = vgg16, masked, unmasked, passes
-        self.networks = tuple(part for part in ("G", "F", "DY", "DX") if getattr(self, part) is not None)
-        self.critics = tuple(part for part in ("DY", "DX") if part in self.networks)
+        self.networks = tuple(name for name in ("G", "F", "DY", "DX") if getattr(self, name) is not None)
+        self.critics = tuple(name for name in ("DY", "DX") if name in self.networks)
         if not masked:
             self.outputs = {"displacement": "G"}
         self.reads_structure = masked
         self._distance: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def begin(self, terms: Collection[str]) -> None:
-        """Read VGG16's weights, or say that there are none."""
+        """Read VGG16's weights, or warn that there are none."""
         if "features" in terms:
             self._distance = perceptual_distance(self.vgg16)
 
     def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above for group "main"; for "critic" those of both discriminators."""
         f = _Forward(self, batch)
+
+        def judge(critic: str, image: Tensor) -> Tensor:
+            logits: Tensor = self.network(critic)(image)
+            return logits
+
         if group == "critic":
             return {
-                "critic_y": lambda: critic_loss(_part(self.DY)(f.y), _part(self.DY)(f.generated("g").image.detach())),
-                "critic_x": lambda: critic_loss(_part(self.DX)(f.x), _part(self.DX)(f.generated("f").image.detach())),
+                "critic_y": lambda: critic_loss(judge("DY", f.y), judge("DY", f.generated("g").image.detach())),
+                "critic_x": lambda: critic_loss(judge("DX", f.x), judge("DX", f.generated("f").image.detach())),
             }
         return {
             "mse": lambda: (f.generated("g").image.float() - f.y).square().mean(),
             "nmi": lambda: -normalised_mutual_information(f.y, f.generated("g").image),
             "ssim": lambda: 1 - ssim(f.y, f.generated("g").image),
             "features": lambda: self._features(f.y, f.generated("g").image),
-            "gan": lambda: generator_loss(_part(self.DY)(f.generated("g").image)),
-            "gan_back": lambda: generator_loss(_part(self.DX)(f.generated("f").image)),
-            "seg": lambda: _log_dice(f.mask_y, mask_of(f.generated("g"), f.y)),
+            "gan": lambda: generator_loss(judge("DY", f.generated("g").image)),
+            "gan_back": lambda: generator_loss(judge("DX", f.generated("f").image)),
+            "seg": lambda: -soft_dice(mask_of(f.generated("g"), f.y), f.mask_y).clamp(min=1e-3).log().mean(),
             "field": lambda: -(1 - field_error(f.generated("g").field, f.truth)).clamp(min=1e-3).log().mean(),
             "cycle": lambda: l1(f.generated("fg").image, f.x) + l1(f.generated("gf").image, f.y),
             "tied": lambda: l1(_warp(f.x, f.generated("g").field), f.generated("g").image),
@@ -152,7 +157,8 @@ class JRSNet(System):
         """Background and structure, (B, 2, H, W), by G of the image with itself and no mask."""
         if not self.masked:
             return super().segment(image)
-        return _classes(mask_of(self.G(image, image, torch.zeros_like(image)), image))
+        mask = mask_of(self.G(image, image, torch.zeros_like(image)), image)
+        return torch.cat([1 - mask, mask], dim=1)
 
 
 class _Forward:
@@ -178,31 +184,22 @@ class _Forward:
         return (required(self.batch.fixed_labels, "masks") > 0).float()
 
     def generated(self, name: str) -> Generated:
-        if name not in self.batch.memo:
-            self.batch.memo[name] = getattr(self, f"_{name}")()
-        found: Generated = self.batch.memo[name]
+        return self.batch.kept(name, lambda: self._generate(name))
+
+    def _generate(self, name: str) -> Generated:
+        """`g` is G(x), `f` is F(y), `fg` is F(G(x)), `gf` is G(F(y))."""
+        p_x, p_y = self.batch.kept("masks", self._masks)
+        forward = name in ("g", "gf")
+        network = self.system.G if forward else self.system.network("F")
+        ours, theirs, mask = (self.y, self.x, p_y) if forward else (self.x, self.y, p_x)
+        found: Generated = network(ours, self.generated(name[1]).image if name[1:] else theirs, mask)
         return found
 
     def _masks(self) -> tuple[Tensor, Tensor]:
         """p_x and p_y as they are shown in this step."""
-        if "masks" not in self.batch.memo:
-            labels = self.batch.moving_labels, self.batch.fixed_labels
-            both = [torch.zeros_like(self.x) if p is None else (p > 0).float() for p in labels]
-            self.batch.memo["masks"] = tuple(self.system.shown(p) for p in both)
-        found: tuple[Tensor, Tensor] = self.batch.memo["masks"]
-        return found
-
-    def _g(self) -> Any:
-        return self.system.G(self.y, self.x, self._masks()[1])
-
-    def _f(self) -> Any:
-        return _part(self.system.F)(self.x, self.y, self._masks()[0])
-
-    def _fg(self) -> Any:
-        return _part(self.system.F)(self.x, self.generated("g").image, self._masks()[0])
-
-    def _gf(self) -> Any:
-        return self.system.G(self.y, self.generated("f").image, self._masks()[1])
+        labels = self.batch.moving_labels, self.batch.fixed_labels
+        p_x, p_y = (torch.zeros_like(self.x) if p is None else (p > 0).float() for p in labels)
+        return self.system.shown(p_x), self.system.shown(p_y)
 
 
 def _pulled(x: Tensor, u: Tensor) -> Tensor:
@@ -230,31 +227,11 @@ def field_error(found: Tensor, known: Tensor) -> Tensor:
     return apart / (2 * size + 4 * HALF_PIXEL**2 * known[0].numel())
 
 
-def _classes(mask: Tensor) -> Tensor:
-    """Background and structure (B, 2, H, W) of a mask."""
-    return torch.cat([1 - mask, mask], dim=1)
-
-
-def _log_dice(known: Tensor, said: Tensor) -> Tensor:
-    return -soft_dice(said, known).clamp(min=1e-3).log().mean()
-
-
-def _part(part: nn.Module | None) -> Any:
-    if part is None:
-        raise ValueError("this term needs F, DY or DX, and the system has none")
-    return part
-
-
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JRSNet:
     """Make one from plain data: "G" and "F" are `ResidualGenerator`'s numbers, "DY" and "DX" `VGGCritic`'s; the options
     are JRSNet's own. It knows one structure."""
     if classes > 2:
         raise ValueError(f"JRS-Net's mask is of one structure, got {classes - 1}")
-    kinds: dict[str, type[nn.Module]] = {
-        "G": ResidualGenerator,
-        "F": ResidualGenerator,
-        "DY": VGGCritic,
-        "DX": VGGCritic,
-    }
-    made: dict[str, Any] = {part: kinds[part](**numbers) for part, numbers in networks.items()}
+    kinds = {"G": ResidualGenerator, "F": ResidualGenerator, "DY": VGGCritic, "DX": VGGCritic}
+    made: dict[str, Any] = {name: kinds[name](**numbers) for name, numbers in networks.items()}
     return JRSNet(**made, **options)

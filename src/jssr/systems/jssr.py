@@ -74,7 +74,7 @@ class JSSR(System):
 
     def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above for group "main"; for "critic" the discriminator's."""
-        f = Forward.of(self, batch)
+        f = batch.kept("forward", lambda: Forward(self, batch))
         if group == "critic":
             return {"critic": lambda: critic_loss(self._judge(f.y), self._judge(f.g.detach()))}
         return {
@@ -120,9 +120,7 @@ class JSSR(System):
         return Alignment(tau, None if self.G is None else g, segment(g), segment(fixed))
 
     def _judge(self, image: Tensor) -> Tensor:
-        if self.D is None:
-            raise ValueError("the adversarial term (1) needs a discriminator, and this system has none")
-        logits: Tensor = self.D(image)
+        logits: Tensor = self.network("D")(image)
         return logits
 
     def _synthesise(self, x: Tensor, y: Tensor) -> Tensor:
@@ -134,14 +132,10 @@ class JSSR(System):
         return _exponentiate(v, self.squarings) if self.squarings else v
 
     def _scale(self, image: Tensor) -> Tensor:
-        if self.coarse == 1:
-            return image
-        return ff.pooled(image, self.coarse, ceil_mode=True)
+        return image if self.coarse == 1 else ff.pooled(image, self.coarse, ceil_mode=True)
 
     def _moved(self, s: Tensor, f: Forward) -> Tensor:
-        if self.coarse == 1:
-            return _warp(s, f.tau)
-        return _warp(s, _resize(f.tau, s.shape[2:]))
+        return _warp(s, f.tau if self.coarse == 1 else _resize(f.tau, s.shape[2:]))
 
 
 class Forward:
@@ -149,13 +143,6 @@ class Forward:
 
     def __init__(self, system: JSSR, batch: Batch) -> None:
         self.system, self.batch = system, batch
-
-    @classmethod
-    def of(cls, system: JSSR, batch: Batch) -> Forward:
-        found = batch.memo.get("forward")
-        if not isinstance(found, cls):
-            found = batch.memo["forward"] = cls(system, batch)
-        return found
 
     @property
     def x(self) -> Tensor:
@@ -172,10 +159,8 @@ class Forward:
     @cached_property
     def tau(self) -> Tensor:
         # Outside the moving scan's field of view there is nothing to synthesise: the register sees x's padding there.
-        seen = (
-            self.g if self.batch.moving_mask is None else self.g * self.batch.moving_mask - (1 - self.batch.moving_mask)
-        )
-        return self.system.register(seen, self.y)
+        mask = self.batch.moving_mask
+        return self.system.register(self.g if mask is None else self.g * mask - (1 - mask), self.y)
 
     @cached_property
     def g_tau(self) -> Tensor:
@@ -193,8 +178,7 @@ class Forward:
     @cached_property
     def _s(self) -> tuple[Tensor, Tensor]:
         # One pass over both: normalisation is per sample, and larger batches are faster on CPUs.
-        both = self.system._scale(self.system.segment(torch.cat([self.g, self.y])))
-        s_g, s_y = both.chunk(2)
+        s_g, s_y = self.system._scale(self.system.segment(torch.cat([self.g, self.y]))).chunk(2)
         return s_g, s_y
 
     @property
@@ -207,7 +191,7 @@ class Forward:
 
     @cached_property
     def sup(self) -> Tensor:
-        logits: Tensor = self.system.S(required(self.batch.supervised, "a supervised scan"))  # type: ignore[misc]
+        logits: Tensor = self.system.network("S")(required(self.batch.supervised, "a supervised scan"))
         return logits.float()
 
     @property
@@ -219,8 +203,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     """Make a JSSR from plain data: every number stands in a recipe.
 
     Args:
-        networks: for each part its arguments. "G" may name its "form": "cohemis" (default) or "unet". Parts that are
-            absent are left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
+        networks: arguments by network. "G" may name its "form": "cohemis" (default) or "unet". Absent networks are
+            left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
         options: JSSR's own arguments (passes, squarings, coarse).
         classes: of the segmentor, background included.
     """

@@ -75,13 +75,12 @@ class MacJNet(System):
 
     def guide_of(self, network: str) -> object:
         """The descriptor whose costs the levels are shown."""
-        return (
-            getattr(self.compared, "__self__", self.compared) if network in LEVELS else None
-        )  # a macMIND, or a function
+        # A macMIND, or a function.
+        return getattr(self.compared, "__self__", self.compared) if network in LEVELS else None
 
     def check_patch(self, shape: Sequence[int]) -> None:
         """The segmentors' coarsest features are normalised over their voxels, which must be several."""
-        least = 0 if self.M is None else _part(self.M).multiple
+        least: Any = 0 if self.M is None else self.M.multiple
         if all(size <= least for size in shape):
             raise ValueError(f"patch {list(shape)}: the segmentors need more than {least} voxels along an axis")
 
@@ -102,7 +101,8 @@ class MacJNet(System):
 
     def _pyramid(self, batch: Batch) -> Pyramid:
         masks = batch.moving_mask, batch.fixed_mask
-        return Pyramid.kept(batch.memo, self.levels, *pair_of(batch), *masks, compared=self.compared)
+        make = partial(Pyramid, self.levels, *pair_of(batch), *masks, compared=self.compared)
+        return batch.kept("pyramid", make)
 
     def _sim(self, batch: Batch, level: int) -> Tensor:
         pyramid = self._pyramid(batch)
@@ -123,36 +123,34 @@ class MacJNet(System):
     def _label(self, batch: Batch) -> Tensor:
         tau, mask = self._tau(batch)
         with torch.no_grad():
-            s_x, s_y = self._known_or_said(batch)
+            s_x, s_y = self._segmentations(batch)
         return _dice_loss(_warp(s_x, tau), s_y, mask).mean()
 
-    def _known_or_said(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _segmentations(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """s: one-hot label maps of the pairs that have them, the segmentors' probabilities of the others."""
-        known = _labelled(batch)
-        said: list[Tensor] = []
-        for image, labels, part in zip(
-            pair_of(batch), (batch.moving_labels, batch.fixed_labels), (self.M, self.F), strict=True
-        ):
+        known, (x, y) = _labelled(batch), pair_of(batch)
+
+        def one(image: Tensor, labels: Tensor | None, segmentor: nn.Module | None) -> Tensor:
             if bool(known.all()):
-                said.append(one_hot(required(labels, "label maps"), self.classes))
-                continue
-            if part is None:
+                return one_hot(required(labels, "label maps"), self.classes)
+            if segmentor is None:
                 raise ValueError("pairs without labels need segmentors: weigh no label term, or label every pair")
-            probable = part(image).softmax(dim=1)
-            if labels is not None:
-                probable = torch.where(_each(known, probable), one_hot(labels, self.classes), probable)
-            said.append(probable)
-        return said[0], said[1]
+            probable: Tensor = segmentor(image).softmax(dim=1)
+            if labels is None:
+                return probable
+            return torch.where(known.view(-1, *[1] * (image.ndim - 1)), one_hot(labels, self.classes), probable)
+
+        return one(x, batch.moving_labels, self.M), one(y, batch.fixed_labels, self.F)
 
     def _sup(self, batch: Batch) -> Tensor:
-        known = _labelled(batch)
-        x, y = pair_of(batch)
-        if not bool(known.any()):
-            return x.new_zeros(())
+        known, (x, y) = _labelled(batch), pair_of(batch)
         total = x.new_zeros(())
-        for image, labels, part in ((x, batch.moving_labels, self.M), (y, batch.fixed_labels, self.F)):
+        if not bool(known.any()):
+            return total
+        for image, labels, name in ((x, batch.moving_labels, "M"), (y, batch.fixed_labels, "F")):
             goal = one_hot(required(labels, "label maps")[known], self.classes)
-            scales = _part(part).scales(image[known])
+            segmentor: Any = self.network(name)
+            scales = segmentor.scales(image[known])
             weights = [2.0**-k for k in range(scales.shape[1])]
             losses = [_dice_loss(scales[:, k].softmax(dim=1), goal).mean() for k in range(scales.shape[1])]
             total = total + torch.stack([w * v for w, v in zip(weights, losses, strict=True)]).sum() / sum(weights)
@@ -165,19 +163,20 @@ class MacJNet(System):
             return x.new_zeros(())
         with torch.no_grad():
             tau, mask = self._tau(batch)
-        moved = _warp(_part(self.M)(x).softmax(dim=1), tau[unknown])
-        said = _part(self.F)(y).softmax(dim=1)
-        return _dice_loss(moved, said, None if mask is None else mask[unknown]).mean() * unknown.float().mean()
+        moved = _warp(self.network("M")(x).softmax(dim=1), tau[unknown])
+        fixed = self.network("F")(y).softmax(dim=1)
+        return _dice_loss(moved, fixed, None if mask is None else mask[unknown]).mean() * unknown.float().mean()
 
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
-        """tau, zero without a register, and what the segmentors say of either scan; see Alignment."""
-        said: list[Tensor | None] = [
-            None if part is None else part(i).softmax(dim=1) for part, i in ((self.M, moving), (self.F, fixed))
-        ]
-        if not self.levels:
-            return Alignment(torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device), None, said[0], said[1])
-        return Alignment(Pyramid(self.levels, moving, fixed, compared=self.compared).finest, None, said[0], said[1])
+        """tau, zero without a register, and both scans' segmentations; see Alignment."""
+        if self.levels:
+            tau = Pyramid(self.levels, moving, fixed, compared=self.compared).finest
+        else:
+            tau = torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device)
+        if self.M is None:
+            return Alignment(tau)
+        return Alignment(tau, None, self.segment_moving(moving), self.segment(fixed))
 
     def segment(self, image: Tensor) -> Tensor:
         """Class probabilities of a scan of the fixed modality."""
@@ -203,21 +202,10 @@ def _labelled(batch: Batch) -> Tensor:
     return torch.full((x.shape[0],), have, device=x.device)
 
 
-def _each(chosen: Tensor, like: Tensor) -> Tensor:
-    """(B,) as a mask over all that belongs to a sample."""
-    return chosen.view(-1, *[1] * (like.ndim - 1))
-
-
 def _dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:
     """1 - mean soft Dice over the foreground, for each sample: (B,)."""
     found: Tensor = 1 - soft_dice(p[:, 1:], q[:, 1:], mask).mean(dim=1)
     return found
-
-
-def _part(part: nn.Module | None) -> Any:
-    if part is None:
-        raise ValueError("this term needs the segmentors M and F, and the system has none")
-    return part
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> MacJNet:
