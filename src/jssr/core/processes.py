@@ -63,10 +63,8 @@ def in_processes(
             while waiting:
                 yield from _finished(waiting)
         except BrokenProcessPool:
-            raise WorkerError(
-                "a worker process ended before its work was done: check whether it was killed or memory is short; "
-                "fewer workers need less"
-            ) from None
+            why = "check whether it was killed or memory is short; fewer workers need less"
+            raise WorkerError(f"a worker process ended before its work was done: {why}") from None
         except KeyboardInterrupt:
             for worker in multiprocessing.active_children():
                 worker.terminate()

@@ -120,8 +120,7 @@ def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> I
         for stale in {p for name in names for p in out.glob(name)} - {out / name for name in made}:
             stale.unlink(missing_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{out}: cannot be written ({reason}); what was there is unchanged") from error
+        raise OutputError(f"{out}: cannot be written ({_reason(error)}); what was there is unchanged") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -138,9 +137,6 @@ def digest(path: Path) -> str:
 
     Of a `.gz` the ends are read: the last bytes hold checksum and size of what was packed. A header apart
     from its voxels (`.mhd`, `.hdr`, `.nhdr`) counts together with the files of its name. Hidden files do not count.
-
-    Raises:
-        OSError: it is not there or unreadable.
     """
     found = hashlib.blake2b(digest_size=12)
     if path.is_dir():

@@ -63,9 +63,7 @@ def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ImageError(
-            f"{path}: is truncated or damaged (its compressed data end or break); copy it again"
-        ) from error
+        raise ImageError(f"{path}: is truncated or damaged (its compressed data break off); copy it again") from error
 
 
 def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:

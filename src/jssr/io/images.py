@@ -45,9 +45,8 @@ def as_volume(image: ImageLike, kind: Kind = "image", name: str | None = None) -
         return Volume.from_nibabel(image, kind, name=name)
     if isinstance(image, tuple) and len(image) == 2:
         return Volume.from_numpy(image[0], image[1], kind, name=name or "array")
-    raise ImageError(
-        expected_kind(image, name or "image", "a path, Volume, SimpleITK or nibabel image, or (array, affine)")
-    )
+    expected = "a path, Volume, SimpleITK or nibabel image, or (array, affine)"
+    raise ImageError(expected_kind(image, name or "image", expected))
 
 
 def as_grid(image: ImageLike | Grid) -> Grid:

@@ -79,9 +79,8 @@ def as_points(points: PointsLike, name: str = "points") -> Points:
     try:
         xyz = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError):
-        raise PointsError(
-            expected_kind(points, name, "a path, Points, or an array (N, 3) of LPS millimetres")
-        ) from None
+        expected = "a path, Points, or an array (N, 3) of LPS millimetres"
+        raise PointsError(expected_kind(points, name, expected)) from None
     if xyz.ndim != 2 or xyz.shape[1] not in (2, 3) or not np.isfinite(xyz).all():
         raise PointsError(f"{name}: expected (N, 3) or (N, 2) finite LPS millimetres, got shape {xyz.shape}")
     return Points(xyz)

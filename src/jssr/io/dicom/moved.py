@@ -30,14 +30,8 @@ _MAY_BE_EMPTY = {
 
 
 class _MovedSlice(hd.base.SOPClass):
-    """One slice: PS3.3 A.3 (CT Image) or A.4 (MR Image).
-
-    Args:
-        pixels: (rows, columns) int16.
-        place: the header of the fixed slice where it lies.
-        kind: a header of the moving scan.
-        shared: further attributes.
-    """
+    """One slice, PS3.3 A.3 (CT) or A.4 (MR): (rows, columns) pixels at the `place` of a fixed slice's header, of the
+    `kind` of a moving slice's header, with further attributes that all slices share."""
 
     def __init__(self, pixels: NDArray[np.int16], place: Dataset, kind: Dataset, index: int, shared: dict[str, Any]):
         super().__init__(

@@ -66,9 +66,7 @@ def _read_enhanced(path: Path, where: str, name: str) -> Volume:
             dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=False, apply_voi_transform=False
         )
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ImageError(
-            f"{where}: the frames of this multi-frame file are no one evenly spaced stack ({error})"
-        ) from error
+        raise ImageError(f"{where}: its frames are no one evenly spaced stack ({error})") from error
     if found.number_of_channel_dimensions:
         raise ImageError(f"{where}: is in colour; expected one value per voxel")
     array = found.array.transpose(2, 1, 0)  # from slices, rows, columns
@@ -103,9 +101,8 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
     if not proper:
         raise ImageError(f"{folder}: holds only scouts and single slices: {listed(found)}")
     if len(proper) > 1:
-        raise ImageError(
-            f"{folder}: holds {len(proper)} series; pick one as {folder}/SERIES_UID or with series=: {listed(proper)}"
-        )
+        how = f"pick one as {folder}/SERIES_UID or with series="
+        raise ImageError(f"{folder}: holds {len(proper)} series; {how}: {listed(proper)}")
     return proper[0]
 
 
@@ -144,9 +141,7 @@ def _slice_step(heights: NDArray[np.float64], series: SeriesInfo, where: str) ->
     usual = float(np.median(gaps))
     repeated = int((gaps < 1e-3).sum())
     if repeated:
-        raise ImageError(
-            f"{where}: {repeated} slices repeat a position (several time points or copies?); split the series"
-        )
+        raise ImageError(f"{where}: {repeated} slices repeat a position (time points or copies?); split the series")
     # Positions are written with a few decimals: a hundredth of a millimetre is no unevenness.
     odd = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, 0.01))
     if odd.size:
@@ -155,9 +150,8 @@ def _slice_step(heights: NDArray[np.float64], series: SeriesInfo, where: str) ->
         between = f"between {series.paths[worst].name} and {series.paths[worst + 1].name}"
         if missing > 0.5 and abs(missing - round(missing)) < 0.05:
             raise ImageError(f"{where}: {round(missing)} slice(s) are missing {between}; export the series again")
-        raise ImageError(
-            f"{where}: its slices are unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm apart: resample it first"
-        )
+        apart = f"{gaps.min():.2f} to {gaps.max():.2f} mm apart"
+        raise ImageError(f"{where}: its slices are unevenly spaced, {apart}: resample it first")
     return float((heights[-1] - heights[0]) / len(gaps))
 
 

@@ -38,16 +38,8 @@ _LESION = ("tumour", "tumor", "lesion", "metastasis", "gtv")
 def write_segmentation(
     labels: Volume, names: Mapping[int, str], source: Sequence[Dataset], path: Path, system: str, number: int
 ) -> None:
-    """Write a label map as a DICOM segmentation of a series; one without any label is not written.
-
-    Args:
-        labels: on the series' grid.
-        names: what the label values are.
-        source: the series' headers.
-        path: ends in .dcm.
-        system: what segmented, for example "jssr".
-        number: of the new series.
-    """
+    """Write a label map on the grid of a series with the headers `source` as its DICOM segmentation, a new series of
+    this `number` made by `system` ("jssr"); one without any label is not written."""
     here = [value for value in sorted(names) if bool((labels.data == value).any())]
     if not here:
         return
@@ -104,13 +96,7 @@ def write_deformation(
     """Write the full transform as a Deformable Spatial Registration and return the field as the file holds it.
 
     The fixed series' frame of reference is the registered one: a point p of it lies at p + u(p) in the moving series
-    (PS3.3 C.20.3.1.1), as in our own files.
-
-    Args:
-        displacement: on the fixed grid.
-        fixed, moving: headers of the two series.
-        path: ends in .dcm.
-        number: of the new series.
+    (PS3.3 C.20.3.1.1), as in our own files. `number` is that of the new series.
     """
     coarse = displacement.displacement(field_grid(displacement.grid))
     _Deformation(coarse, fixed, moving, number).save_as(path, enforce_file_format=True)
@@ -130,9 +116,8 @@ def read_deformation(path: Path) -> Displacement:
         raise TransformError(f"{path}: is no readable DICOM file") from error
     items = [i for i in found.get("DeformableRegistrationSequence", ()) if "DeformableRegistrationGridSequence" in i]
     if len(items) != 1:
-        raise TransformError(
-            f"{path}: {len(items) or 'no'} deformation grids; expected a Deformable Spatial Registration with one"
-        )
+        there = len(items) or "no"
+        raise TransformError(f"{path}: {there} deformation grids; expected a Deformable Spatial Registration with one")
     try:
         return _read_grid(items[0], path)
     except (AttributeError, GridError, KeyError, TypeError, ValueError) as error:

@@ -136,9 +136,8 @@ def check_one_patient(found: Sequence[SeriesInfo]) -> None:
         said = {" ".join(s.patient[position].casefold().replace("^", " ").split()): s.patient[position] for s in found}
         names = sorted(name for plain, name in said.items() if plain)
         if len(names) > 1:
-            raise ImageError(
-                f"scans of {len(names)} patients ({what} {', '.join(names[:4])}); expected scans of one patient"
-            )
+            shown = ", ".join(names[:4])
+            raise ImageError(f"scans of {len(names)} patients ({what} {shown}); expected scans of one patient")
 
 
 def listed(found: Sequence[SeriesInfo]) -> str:

@@ -137,6 +137,5 @@ def as_transform(transform: TransformLike, name: str = "transform") -> Transform
     try:
         return Affine(np.asarray(transform, dtype=np.float64))
     except (TypeError, ValueError):
-        raise TransformError(
-            expected_kind(transform, name, "a path, Transform, SimpleITK transform or (n + 1, n + 1) matrix")
-        ) from None
+        expected = "a path, Transform, SimpleITK transform or (n + 1, n + 1) matrix"
+        raise TransformError(expected_kind(transform, name, expected)) from None

@@ -68,10 +68,8 @@ def read_itk(path: Path, images: Images) -> Transform:
         with quiet():
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        raise TransformError(
-            f"{path}: is not a readable transform; displacement.nii.gz, deformation.dcm and ITK's .tfm, .txt, .mat and "
-            ".h5 are read"
-        ) from error
+        kinds = "displacement.nii.gz, deformation.dcm and ITK's .tfm, .txt, .mat and .h5 are read"
+        raise TransformError(f"{path}: is not a readable transform; {kinds}") from error
     return transform_of(found, path)
 
 
@@ -98,9 +96,8 @@ def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transfor
     if kind == sitk.sitkDisplacementField:
         return Displacement.from_sitk(sitk.DisplacementFieldTransform(found).GetDisplacementField(), name=str(name))
     if not found.IsLinear():
-        raise TransformError(
-            f"{name}: ITK's {found.GetName()} is not read; convert it with sitk.TransformToDisplacementField first"
-        )
+        kind_name = found.GetName()
+        raise TransformError(f"{name}: ITK's {kind_name} is not read; use sitk.TransformToDisplacementField first")
     # The images of the origin and of the unit points give the matrix of any linear ITK transform, centre included.
     n = found.GetDimension()
     matrix = np.eye(n + 1)
