@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from tiny_jssr import ball, ball_labels, tiny_recipe
 
 import jssr
-from jssr.api.session import Steps, check_options
-from jssr.errors import JssrError, OutputError, TransformError
+from jssr.api.session import Steps
+from jssr.errors import JssrError, OutputError, TransformError, check_options
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import jssr
 from jssr.cli import app
+from jssr.cli.options import Options
 from jssr.core.volume import Volume
 from jssr.io.images import write_image
 from jssr.registration.result import Registration
@@ -43,7 +44,8 @@ class Recorder:
                 self.grid = value.grid
             return value.name == str(self.path) and value.grid is self.grid
         held = getattr(value, "__dict__", {})
-        return any(isinstance(one, Volume) and self.is_fixed(one) for one in held.values())
+        known = (Volume, os.PathLike) if isinstance(value, Options) else Volume
+        return any(isinstance(one, known) and self.is_fixed(one) for one in held.values())
 
     def __call__(self, frame, event, _):
         code = frame.f_code
@@ -55,8 +57,8 @@ class Recorder:
         given = {
             name: frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         }
-        if isinstance(given.get("self"), Volume):
-            return  # what a scan does by itself
+        if isinstance(given.get("self"), (Volume, Options)):
+            return  # what a scan, or the options of a command, does by itself
         if "name" in given:  # what it is called in messages
             given.pop("name")
         if not any(self.is_fixed(value) for value in given.values()):

@@ -85,6 +85,14 @@ def requires(extra: str, *modules: str) -> None:
             raise MissingExtraError(f"{module} is not installed: pip install 'jssr[{extra}]'")
 
 
+def check_options(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises TypeError for keywords that a function does not have."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise TypeError(f"unexpected option {name!r}{nearest(name, known)}")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message that names the known word nearest to `word`, or all where none is near."""
     known = list(known)

@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+import jssr
 from jssr.core import field as ff
 from jssr.core.full_size import FullTransform
 from jssr.core.grid import Grid
@@ -17,7 +18,7 @@ from jssr.io.images import read_image
 from jssr.preprocessing.start2d import start_2d
 from jssr.recipes.config import Network, Preprocessing, Recipe
 from jssr.registration.model import Model
-from jssr.registration.pipeline import register, segment
+from jssr.registration.pipeline import register
 from jssr.systems.base import Alignment, System
 
 
@@ -89,7 +90,7 @@ def test_systems_of_solids_refuse_pictures(bent):
     with pytest.raises(ImageError, match="fixed: is 2D; jssr.* takes 3D"):
         register(fixed, moving, system="jssr")
     with pytest.raises(ImageError, match="takes 3D"):
-        segment(fixed, system="jssr")
+        jssr.segment(fixed, system="jssr")
     solid = Volume(torch.rand(1, 8, 8, 8), Grid.of((8, 8, 8)), name="solid")
     with pytest.raises(ImageError, match="fixed is 2D and solid is 3D"):
         register(fixed, solid)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from jssr.api.cohorts import cohort_of
-from jssr.api.scans import ModelOptions
 from jssr.api.session import OnProgress, begin
 from jssr.evaluation import benchmark as benchmarks
 from jssr.evaluation import evaluate as evaluations
@@ -21,10 +20,11 @@ from jssr.io.cohort import Cohort
 from jssr.io.files import check_output
 from jssr.metrics.results import CaseResult
 from jssr.registration.model import load_model
+from jssr.registration.options import EvaluateOptions
 from jssr.registration.reload import rewrite_report
 from jssr.report.tables import PIXELS, Summary
 
-__all__ = ["BenchmarkOptions", "EvaluateOptions", "Measured", "benchmark", "evaluate", "make_report"]
+__all__ = ["BenchmarkOptions", "Measured", "benchmark", "evaluate", "make_report"]
 
 PathLike = str | os.PathLike[str]
 
@@ -74,14 +74,6 @@ def _folder(out: PathLike | None) -> tuple[Path, Any]:
         return Path(out), None
     temporary = tempfile.TemporaryDirectory(prefix="jssr-")
     return Path(temporary.name), temporary
-
-
-class EvaluateOptions(ModelOptions, total=False):
-    """How pairs are aligned."""
-
-    refine: int | None
-    descriptor: str | None
-    rigid: bool
 
 
 def evaluate(

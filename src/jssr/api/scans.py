@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from jssr.api.session import OnProgress, Steps, begin
 from jssr.core.volume import Modality, Volume
@@ -20,29 +20,20 @@ from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
 from jssr.registration.inputs import image_of
-from jssr.registration.model import Model, segmenting_model
-from jssr.registration.options import OptionsDict, RegistrationOptionsDict
+from jssr.registration.model import load_model, segmenting_model
+from jssr.registration.options import ModelOptions, OptionsDict, RegistrationOptionsDict
 from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
 if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
 
-__all__ = ["ModelOptions", "Segmentation", "align", "register", "segment", "series", "synthesise"]
+__all__ = ["Segmentation", "align", "register", "segment", "series", "synthesise"]
 
 PathLike = str | os.PathLike[str]
 log = logging.getLogger(__name__)
 STAGES = 8
 """Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
-
-
-class ModelOptions(TypedDict, total=False):
-    """Which system works, and how."""
-
-    system: str | None
-    checkpoint: PathLike | Model | None
-    device: str
-    deterministic: bool
 
 
 def register(
@@ -252,7 +243,7 @@ def segment(
     scan = image_of(image)
     model = segmenting_model(scan, **options)
     steps.begin("segmenting")
-    labels = pipeline.segment(scan, checkpoint=model, moving=moving, device=model.device)
+    labels = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
     found = Segmentation(labels, dict(model.label_names), (doubt,) if doubt else ())
     if out is not None:
@@ -291,7 +282,7 @@ def synthesise(
         check_output(target.parent)
     steps = Steps(2, on_progress)
     steps.begin("synthesising")
-    made = pipeline.synthesise(moving, fixed, rigid=rigid, **options)
+    made = pipeline.synthesise(moving, fixed, load_model(**options), rigid)
     if target is not None:
         steps.begin("writing")
         write_image(made, target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jssr.errors import nearest
+from jssr.errors import check_options
 
-__all__ = ["OnNote", "OnProgress", "Steps", "begin", "check_options"]
+__all__ = ["OnNote", "OnProgress", "Steps", "begin"]
 
 OnProgress = Callable[[int, int, str], None]
 """Called with how many steps are done, of how many, and what is being done."""
@@ -34,14 +34,6 @@ class Steps:
     def _report(self, words: str) -> None:
         if self._on_progress is not None:
             self._on_progress(min(self._done, self.total), self.total, words)
-
-
-def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises TypeError for keywords that a function does not have."""
-    known = list(known)
-    for name in options:
-        if name not in known:
-            raise TypeError(f"unexpected option {name!r}{nearest(name, known)}")
 
 
 def begin(options: Mapping[str, Any], known: Any, threads: int | None = None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
-from jssr.errors import nearest
+from jssr.errors import check_options
 from jssr.io.images import ImageLike
 from jssr.io.points import PointsLike
 from jssr.registration.model import Model
@@ -16,19 +16,29 @@ from jssr.registration.model import Model
 Initial = Literal["geometry", "centre"]
 
 
-class OptionsDict(TypedDict, total=False):
-    """The fields of `RegistrationOptions`, as keyword arguments."""
+class ModelOptions(TypedDict, total=False):
+    """Which system works, and how."""
 
     system: str | None
     checkpoint: str | os.PathLike[str] | Model | None
+    device: str
+    deterministic: bool
+
+
+class EvaluateOptions(ModelOptions, total=False):
+    """How the pairs of a cohort are aligned."""
+
     refine: int | None
     rigid: bool
     descriptor: str | None
+
+
+class OptionsDict(EvaluateOptions, total=False):
+    """The fields of `RegistrationOptions`, as keyword arguments."""
+
     initial: Initial
     fixed_modality: Modality | None
     moving_modality: Modality | None
-    device: str
-    deterministic: bool
 
 
 class KnownDict(TypedDict, total=False):
@@ -112,9 +122,7 @@ def parse_options(given: Mapping[str, Any]) -> tuple[RegistrationOptions, KnownD
         ValueError: as `RegistrationOptions`.
     """
     options, known = [f.name for f in fields(RegistrationOptions)], [f.name for f in fields(Known)]
-    for name in given:
-        if name not in (*options, *known):
-            raise TypeError(f"unexpected option {name!r}{nearest(name, [*options, *known])}")
+    check_options(given, [*options, *known])
     chosen = RegistrationOptions(**{k: v for k, v in given.items() if k in options})
     told: Any = {k: v for k, v in given.items() if k in known}
     return chosen, told

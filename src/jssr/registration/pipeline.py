@@ -3,7 +3,6 @@ result. Beneath: a single scan segmented, or shown in another's appearance."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack
@@ -28,7 +27,7 @@ from jssr.preprocessing.rigid import RigidResult
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
 from jssr.registration.instance_optimisation import optimisation_grid, refine_pair
-from jssr.registration.model import Model, fitting_system, load_model, segmenting_model
+from jssr.registration.model import Model, fitting_system, load_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
 from jssr.registration.summary import describe, measure
@@ -48,11 +47,7 @@ def register(
         fixed, moving: scans of one patient, of any geometry, both 3D or both 2D: a path (file or DICOM folder), a
             `Volume`, a SimpleITK or nibabel image, or (array, affine).
         on_stage: called with the name of each stage as it begins.
-        **options: the fields of `RegistrationOptions` (system, checkpoint, refine, rigid, descriptor, initial,
-            fixed_modality, moving_modality, device, deterministic), and what is known of the pair: fixed_labels,
-            moving_labels (label maps on the images' grids, for Dice and surface distances; JRS-Net also reads the fixed
-            image's, which may be given alone), fixed_landmarks, moving_landmarks (for the TRE, matched by name),
-            structures (name to label values; None takes each value under its number).
+        **options: the fields of `RegistrationOptions` and of `Known`.
 
     Raises:
         ImageError, PointsError: an input that cannot be used.
@@ -247,29 +242,16 @@ def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> R
     )
 
 
-def segment(
-    image: ImageLike,
-    *,
-    system: str | None = None,
-    checkpoint: str | os.PathLike[str] | Model | None = None,
-    moving: bool = False,
-    modality: Modality | None = None,
-    device: str = "cpu",
-    deterministic: bool = False,
-) -> Volume:
-    """Label map of one scan on its own grid; the names of labels 1, 2, ... are the recipe's structures.
+def segment(scan: Volume, model: Model, moving: bool = False) -> Volume:
+    """Label map of one scan of `image_of` on its own grid; the names of labels 1, 2, ... are the recipe's structures.
 
     Args:
-        image: as in `register`.
-        system: which; None takes the checkpoint's. With neither it is "jssr", of radiographs "jrsnet".
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
-        modality: of the scan, where no DICOM header says so; None guesses.
 
     Raises:
         JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
     """
-    scan, _ = decide_modality(image_of(image), modality)
-    model = segmenting_model(scan, system, checkpoint, device, deterministic)
+    scan, _ = decide_modality(scan)
     if moving and type(model.system).segment_moving is System.segment_moving:
         raise JssrError(
             f"{model.source}: one segmentor serves all scans here; leave out --moving, or name a macJNet run"
@@ -280,22 +262,13 @@ def segment(
     with model.computing(ready.grid):
         try:
             segmentor = model.system.segment_moving if moving else model.system.segment
-            p = segmentor(ready.image.to(device)).float().cpu()
+            p = segmentor(ready.image.to(model.device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
     return Volume(labels_at(largest_parts(p, model.pieces), ready.grid, scan.grid), scan.grid, "labels", scan.name)
 
 
-def synthesise(
-    moving: ImageLike,
-    fixed: ImageLike,
-    *,
-    system: str | None = None,
-    checkpoint: str | os.PathLike[str] | Model | None = None,
-    rigid: bool = True,
-    device: str = "cpu",
-    deterministic: bool = False,
-) -> Volume:
+def synthesise(moving: ImageLike, fixed: ImageLike, model: Model, rigid: bool = True) -> Volume:
     """The moving scan in the fixed scan's appearance, on the fixed grid, aligned rigidly at most: anatomy stays where
     the moving scan has it.
 
@@ -304,12 +277,11 @@ def synthesise(
     """
     y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
     check_overlap(y, x)
-    model = load_model(system, checkpoint, device, deterministic)
     check_dims(model, y.grid, y.name)
     pair = prepare(model, y, x, rigid=rigid)
     with model.computing(pair.grid):
         try:
-            g = model.system.synthesise(pair.moving.to(device), pair.fixed.to(device)).float().cpu().clone()
+            g = model.system.synthesise(pair.moving.to(model.device), pair.fixed.to(model.device)).float().cpu().clone()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a generator") from None
     low = float(pair.fixed_limits[0])
