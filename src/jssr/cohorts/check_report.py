@@ -78,12 +78,8 @@ class CheckReport:
 
     def rows(self) -> list[dict[str, str]]:
         """A row for each phase, in words: the table that `jssr check` prints."""
-        found = []
-        for phase in self.phases:
-            mine = [s for s in self.scans if s.phase == phase]
-            if mine:
-                found.append({"phase": phase, "scans": str(len(mine)), **_row(mine)})
-        return found
+        scans = {phase: [s for s in self.scans if s.phase == phase] for phase in self.phases}
+        return [{"phase": phase, "scans": str(len(mine)), **_row(mine)} for phase, mine in scans.items() if mine]
 
     def remarks(self) -> list[tuple[Level | Literal[""], str]]:
         """What is printed below the table, each with its level: the estimate, every finding, their number."""

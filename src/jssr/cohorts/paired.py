@@ -186,13 +186,10 @@ def _make(cohort: Cohort, case: Case, values: Mapping[str, Sequence[int]], optio
     folds = regularity(found).folds
     kept = by_demons >= options.least_dice and folds <= options.most_folds
     if kept:
-        for phase, scan, grid, transform in (
-            (reference_phase, x, y.grid, found),
-            (other, y, x.grid, found.inverse(x.grid)),
-        ):
-            name = f"{case.id}/{phase}_paired.nii.gz"
-            write_image(scan.moved(grid, transform), cohort.root / name, "int16")
-            case.paired[phase] = name
+        both = {reference_phase: x.moved(y.grid, found), other: y.moved(x.grid, found.inverse(x.grid))}
+        for phase, volume in both.items():
+            case.paired[phase] = f"{case.id}/{phase}_paired.nii.gz"
+            write_image(volume, cohort.path(case.paired[phase]), "int16")
     numbers = {"before": before, "syn": by_syn, "demons": by_demons, "worst": worst, "folds": folds}
     return Made(case=case.id, kept=kept, **{name: round(value, 4) for name, value in numbers.items()})
 

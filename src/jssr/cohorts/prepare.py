@@ -227,8 +227,8 @@ def _described(scan: Ready, rigid: RigidResult | None) -> dict[str, Any]:
         "scale": None if scan.modality == "ct" else MR_SCALE,
     }
     if rigid:
-        described["information"] = {"before": rigid.before, "after": rigid.metric}
-        described |= {"accepted": rigid.accepted, "warnings": rigid.warnings}
+        information = {"before": rigid.before, "after": rigid.metric}
+        described |= {"information": information, "accepted": rigid.accepted, "warnings": rigid.warnings}
     return described
 
 
@@ -247,8 +247,7 @@ class _Writer:
     def write(self, phase: str, scan: Ready, known: Volume | None) -> None:
         """One scan and what belongs to it."""
         cohort, case, grid = self.cohort, self.case, self.grid
-        image, mask = put(scan, grid)
-        write_image(Volume(_stored(image, mask, scan)[0], grid), self._path("images", phase, ".nii.gz"), "int16")
+        mask = self._write_scan(scan, self._path("images", phase, ".nii.gz"))
         if known is not None:
             labels = resample(known, grid, scan.transform)
             kept = labels.data * mask[0].to(labels.data.dtype)
@@ -269,16 +268,16 @@ class _Writer:
         volume = read_image(file)
         check_paired(file, volume.grid, phase, read_image(self.cohort.image(self.case, phase)).grid)
         scan = _ready(volume, options.steps, options, beside.transform)
-        image, mask = put(scan, self.grid)
-        stored = Volume(_stored(image, mask, scan)[0], self.grid)
-        write_image(stored, self._path("paired", phase, "_paired.nii.gz"), "int16")
+        self._write_scan(scan, self._path("paired", phase, "_paired.nii.gz"))
         return scan
 
-
-def _stored(image: Tensor, mask: Tensor, scan: Ready) -> Tensor:
-    """Whole numbers for the file, `NO_DATA` where there is none."""
-    if scan.modality != "ct":
-        values = normalise(image, scan.limits) * MR_SCALE
-    else:
-        values = image.clamp(scan.limits[0] - _BEYOND, scan.limits[1] + _BEYOND)
-    return torch.where(mask > 0, values.round(), float(NO_DATA))
+    def _write_scan(self, scan: Ready, file: Path) -> Tensor:
+        """A scan on the grid as whole numbers, `NO_DATA` where there is none; returns where there is some."""
+        image, mask = put(scan, self.grid)
+        if scan.modality != "ct":
+            values = normalise(image, scan.limits) * MR_SCALE
+        else:
+            values = image.clamp(scan.limits[0] - _BEYOND, scan.limits[1] + _BEYOND)
+        stored = torch.where(mask > 0, values.round(), float(NO_DATA))
+        write_image(Volume(stored[0], self.grid), file, "int16")
+        return mask

@@ -74,8 +74,7 @@ class Metric:
 
     Attributes:
         key: in CSV files and in Python; no slash.
-        name: as tables print it.
-        unit: as printed; empty for none.
+        name, unit: as tables print them; the unit is empty for none.
         needs: what the function is given, one of `Needs`.
         meaning: one sentence, printed in reports.
         function: of the data to a number in the stored unit, nan where there is nothing to measure.

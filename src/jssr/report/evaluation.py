@@ -53,16 +53,7 @@ def write_evaluation_report(
         "evaluation.html.j2",
         title=title,
         cases=len({p["case"] for p in pairs}),
-        tables=[
-            {
-                "title": title_of(s),
-                "meaning": entry(s.metric).segmentor if s.segmentor else entry(s.metric).meaning,
-                "phases": s.phases,
-                "lines": lines(s),
-            }
-            for s in summaries
-            if any(cell.n or cell.missed for row in s.cells.values() for cell in row.values())
-        ],
+        tables=[_table(s) for s in summaries if any(c.n or c.missed for row in s.cells.values() for c in row.values())],
         plot=plot,
         judged=f"{entry(metric).title}{', ' + _of(structure) if structure else ''}",
         shown=[{**p, "place": place, "value": shown(metric, p["judged"]), "picture": _picture(pictures, p)}
@@ -73,23 +64,25 @@ def write_evaluation_report(
     )  # fmt: skip
 
 
+def _table(summary: Summary) -> dict[str, Any]:
+    about = entry(summary.metric)
+    meaning = about.segmentor if summary.segmentor else about.meaning
+    return {"title": title_of(summary), "meaning": meaning, "phases": summary.phases, "lines": lines(summary)}
+
+
 def _pairs(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
     """Before and after of every pair."""
     metric, structure = _judge(results)
-    states: dict[tuple[str, str], list[CaseResult]] = {}
-    for result in results:
-        states.setdefault((result.case, result.phase), []).append(result)
+    first = {(r.case, r.phase): r for r in reversed(results)}
+    last = {(r.case, r.phase): r for r in results}
     out = []
-    for (case, phase), found in states.items():
-        before, after = found[0], found[-1]
-        cells = []
+    for (case, phase), after in last.items():
+        before, cells = first[case, phase], []
         for m, s in _columns(results):
             texts = [shown(m, value_of(r, m, s)) for r in (before, after)]
             cells.append(texts[1] if texts[0] == shown(m, None) else " → ".join(texts))
-        out.append(
-            {"case": case, "phase": phase, "cells": cells, "judged": value_of(after, metric, structure),
-             "warnings": plain_warnings(after.values, before.values)}
-        )  # fmt: skip
+        warnings, judged = plain_warnings(after.values, before.values), value_of(after, metric, structure)
+        out.append({"case": case, "phase": phase, "cells": cells, "judged": judged, "warnings": warnings})
     return out
 
 

@@ -100,9 +100,8 @@ def key_figures(view: AlignmentView) -> list[dict[str, str]]:
     """The three or four numbers at the head of a scan."""
     structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
     main = "liver" if "liver" in structures else (structures[0] if structures else "")
-    wanted = (
-        [("dice", f"Dice, {main}{', by its own segmentation' if view.own else ''}", f"dice/{main}")] if main else []
-    )
+    own = ", by its own segmentation" if view.own else ""
+    wanted = [("dice", f"Dice, {main}{own}", f"dice/{main}")] if main else []
     wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
     return [
         {
