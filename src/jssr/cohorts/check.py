@@ -176,21 +176,17 @@ class _CaseCheck:
         return self.tried(read)
 
     def _truth(self, phase: str) -> None:
-        if phase not in self.case.truth:
-            return
-        path = self.cohort.path(self.case.truth[phase])
-        truth = self.tried(partial(read_transform, path))
+        path = self.cohort.path(self.case.truth[phase]) if phase in self.case.truth else None
+        truth = self.tried(partial(read_transform, path)) if path else None
         if isinstance(truth, Displacement) and self.fixed and not truth.grid.same_as(self.fixed, tolerance=0.05):
             what = "lies on another grid than the reference image; truth leads from that one's grid to the scan"
             self.add("warning", f"{path}: {what}")
 
     def _compare_looks(self) -> None:
-        if self.prepared or len({own for own, _ in self.looks.values()}) < 2:
-            return
-        for phase, (own, like) in self.looks.items():
-            if own == like:
-                looks = f"looks like {own.upper()}, as {phase} itself does"
-                self.add("warning", f"the paired ground truth of {phase} {looks}")
+        several = not self.prepared and len({own for own, _ in self.looks.values()}) > 1
+        for phase in [phase for phase, (own, like) in self.looks.items() if several and own == like]:
+            looks = f"looks like {self.looks[phase][0].upper()}, as {phase} itself does"
+            self.add("warning", f"the paired ground truth of {phase} {looks}")
 
 
 def _overlap(fixed: Grid, moving: Grid) -> float:
@@ -244,12 +240,12 @@ def _phases(cohort: Cohort) -> Iterator[Finding]:
 
 
 def _splits(cohort: Cohort) -> Iterator[Finding]:
-    if any(c.split for c in cohort.cases):
-        if not cohort.split("train"):
-            yield Finding("warning", "all", "no case is in the split train")
-        without = [c.id for c in cohort.cases if not c.split]
-        if without:
-            yield Finding("warning", "all", f"{len(without)} cases have no split and are not used ({without[0]} ...)")
+    splits = {c.split for c in cohort.cases}
+    if splits - {""} and "train" not in splits:
+        yield Finding("warning", "all", "no case is in the split train")
+    without = [c.id for c in cohort.cases if not c.split]
+    if splits - {""} and without:
+        yield Finding("warning", "all", f"{len(without)} cases have no split and are not used ({without[0]} ...)")
 
 
 def _axes(grid: Grid) -> str:

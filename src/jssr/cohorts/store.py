@@ -65,7 +65,6 @@ class Store:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def forget(self, item: str) -> None:
-        """Remove what is known of an item."""
         self.file(item).unlink(missing_ok=True)
 
     def result(self, item: str) -> Any:

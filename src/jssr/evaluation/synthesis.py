@@ -107,7 +107,8 @@ def _synthesised(model: Model, pair: PreparedPair) -> Tensor:
 
 
 def _judged(model: Model, image: Tensor, goal: Volume, cohort: Cohort, moving: bool) -> dict[str, float]:
-    """The moving modality's segmentor is asked of a moving scan as it is, where there are two segmentors."""
+    """A segmentor's values of an image; the moving modality's is asked of a moving scan as it is, where there are
+    two."""
     with model.computing(goal.grid):
         found = (model.system.segment_moving if moving else model.system.segment)(image).float().clone()
     classes = largest_parts(found, model.pieces).argmax(dim=1)[0].numpy()

@@ -22,8 +22,8 @@ PIXELS = "These radiographs have no spacing of their own: what the tables call m
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over `n` cases (sd 0 for one). Left out of both: `missed`, structures found in
-    one of the two scans only (infinite distance), and those empty in both."""
+    """Mean and sample standard deviation over `n` cases (sd 0 for one), without `missed` structures, found in one of
+    the two scans only (infinite distance), and without those empty in both."""
 
     mean: float
     sd: float

@@ -66,17 +66,17 @@ class Jobs:
     def add(self, job: Job) -> None:
         """Start a job, or let it wait for the one that runs; `Busy` where another waits already."""
         with self._lock:
-            if self._waiting is not None:
-                raise Busy("one alignment runs and another waits; cancel one or come back later")
+            self.check()
             self.known[job.id] = job
             if self._running is None:
                 self._start(job)
             else:
                 self._waiting = job
 
-    def full(self) -> bool:
-        """Whether `add` would refuse, to ask before an upload."""
-        return self._waiting is not None
+    def check(self) -> None:
+        """Refuse what `add` would refuse, before an upload."""
+        if self._waiting is not None:
+            raise Busy("one alignment runs and another waits; cancel one or come back later")
 
     def cancel(self, job: Job) -> None:
         """Stop a job that runs or waits; its scans are removed. One that has ended stays as it is."""

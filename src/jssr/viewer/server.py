@@ -147,7 +147,7 @@ def _knows(request: Request, token: str) -> bool:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    return JSONResponse({"error": str(error)}, 409 if isinstance(error, Busy) else 400)
 
 
 async def _wrong(_: Request, error: Exception) -> Response:
@@ -205,8 +205,7 @@ async def _add(viewer: Viewer, request: Request) -> Response:
     if int(length) > viewer.most_bytes:
         most = viewer.most_bytes / 2**30
         raise HTTPException(413, f"the scans are larger than {most:.3g} GiB together (jssr view --most-gb raises that)")
-    if viewer.jobs.full():
-        raise HTTPException(409, "one alignment runs and another waits; cancel one or come back later")
+    viewer.jobs.check()
     folder = Path(tempfile.mkdtemp(dir=viewer.space))
     try:
         async with request.form(max_files=MAX_FILES, max_fields=8) as form:
@@ -215,9 +214,6 @@ async def _add(viewer: Viewer, request: Request) -> Response:
                      for n in ("fixed", "moving")]  # fmt: skip
         job = Job(folder, scans[0], scans[1], options)
         viewer.jobs.add(job)
-    except Busy as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise HTTPException(409, str(error)) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
