@@ -42,9 +42,7 @@ from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 log = logging.getLogger(__name__)
 
 MAY_CHANGE = {
-    "network.project",
-    "description",
-    "inference",
+    *("network.project", "description", "inference"),
     *(f"training.{what}_every" for what in ("log", "monitor", "picture", "checkpoint")),
 }
 """Keys of a recipe that may differ when a run is resumed: they do not change the weights."""
@@ -181,9 +179,9 @@ class _Run:
         now = _keys(self.recipe)
         changed = sorted(key for key in now.keys() - MAY_CHANGE if before[key] != now[key])
         if changed:
+            what = ", ".join(changed)
             raise TrainingError(
-                f"{self.out}: cannot be resumed with another recipe ({', '.join(changed)} changed); "
-                "choose another folder"
+                f"{self.out}: cannot be resumed with another recipe ({what} changed); choose another folder"
             )
 
     # The loop
@@ -228,11 +226,8 @@ class _Run:
         """Log, watch, draw and save after a step, each where it is due."""
         recipe, done = self.recipe, self.state.step
         assert self.log is not None
-        save = (
-            stopped
-            or _due(recipe.training.checkpoint_every, done)
-            or done == recipe.training.first_step(stage) + stage.steps
-        )
+        last = done == recipe.training.first_step(stage) + stage.steps
+        save = stopped or last or _due(recipe.training.checkpoint_every, done)
         if save or _due(recipe.training.log_every, done):
             self.log.flush(done, stage.name)
         batch.memo.clear()
@@ -304,7 +299,7 @@ def _plan(recipe: Recipe, start: int) -> Iterator[tuple[int, Stage]]:
 
 
 def _trained(recipe: Recipe, stage: Stage) -> frozenset[str]:
-    """Parts that this stage or one before it trains."""
+    """Networks that this stage or one before it trains."""
     until = recipe.training.stages.index(stage) + 1
     return frozenset(name for earlier in recipe.training.stages[:until] if earlier.steps for name in earlier.networks)
 
@@ -326,7 +321,7 @@ def _algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
     settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, fill = torch.backends.cudnn.benchmark, settings.fill_uninitialized_memory
-    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and said on every run.
+    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and warned of on every run.
     warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
     if deterministic:
         torch.use_deterministic_algorithms(True, warn_only=not strict)

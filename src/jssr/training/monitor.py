@@ -1,4 +1,4 @@
-"""Sees while training when a network has given up, and says so once, in words.
+"""Sees while training when a network has given up, and warns once.
 
 The figures come from one alignment of the current batch (`inspect`), so every system is watched in the same way:
 
@@ -88,22 +88,18 @@ def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], traine
         return not makes or makes.get(output) in trained
 
     moving_mask, fixed_mask = _masks(batch)
+    both = moving_mask * fixed_mask
     found: dict[str, float] = {}
-    apart = copy_ratio(batch.fixed, batch.moving, batch.fixed, moving_mask * fixed_mask)  # 0, or NaN if the same
+    same = math.isnan(copy_ratio(batch.fixed, batch.moving, batch.fixed, both))
     if judged("displacement"):
-        if not math.isnan(apart):
+        if not same:
             found["mean_displacement_voxels"] = mean_displacement(alignment.displacement.float(), fixed_mask)
-        found["folded_percent"] = 100 * float(
-            (jacobian_determinant(alignment.displacement.float()) <= 0).float().mean()
-        )
-    if alignment.synthesised is not None and judged("synthesised") and not math.isnan(apart):
-        synthesised = alignment.synthesised.float()
-        found["copy_ratio"] = copy_ratio(synthesised, batch.moving, batch.fixed, moving_mask * fixed_mask)
-    shares = [
-        foreground_fraction(segmentation)
-        for segmentation in (alignment.moving_segmentation, alignment.fixed_segmentation)
-        if segmentation is not None
-    ]
+        determinants = jacobian_determinant(alignment.displacement.float())
+        found["folded_percent"] = 100 * float((determinants <= 0).float().mean())
+    if alignment.synthesised is not None and judged("synthesised") and not same:
+        found["copy_ratio"] = copy_ratio(alignment.synthesised.float(), batch.moving, batch.fixed, both)
+    segmentations = alignment.moving_segmentation, alignment.fixed_segmentation
+    shares = [foreground_fraction(one) for one in segmentations if one is not None]
     if shares and judged("segmentation"):
         found["foreground_fraction"] = min(shares, key=lambda share: min(share, 1 - share))
     return found
@@ -111,36 +107,38 @@ def figures(alignment: Alignment, batch: Batch, makes: Mapping[str, str], traine
 
 def problems(found: Mapping[str, float]) -> dict[str, str]:
     """What is wrong by the table above: kind ("nan", "copies", "still", "blank", "folds") -> a sentence."""
-    said: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     bad = [key for key, value in found.items() if not math.isfinite(value)]
     if bad:
-        said["nan"] = f"{', '.join(bad)} not finite; lower the learning rate or train in 32-true"
+        wrong["nan"] = f"{', '.join(bad)} not finite; lower the learning rate or train in 32-true"
     if found.get("copy_ratio", 1.0) < COPIES_BELOW:
-        said["copies"] = (
+        wrong["copies"] = (
             f"the generator copies the fixed image (it differs by {found['copy_ratio']:.3f} of the moving image's "
             "difference), so nothing is left to register; lower the weight of the reconstruction"
         )
     if found.get("mean_displacement_voxels", 1.0) < STILL_BELOW_VOXELS:
-        said["still"] = (
+        wrong["still"] = (
             f"the field is zero (mean {found['mean_displacement_voxels']:.4f} voxels) although the images differ; "
             "lower the smoothness weight"
         )
     share = found.get("foreground_fraction", 0.5)
     if share < BLANK_BELOW or share > 1 - BLANK_BELOW:
-        said["blank"] = (
+        wrong["blank"] = (
             f"the segmentor is blank: {100 * share:.2f} % of the voxels are foreground; "
             "check the labels, or train the segmentation stage longer"
         )
     if found.get("folded_percent", 0.0) > FOLDS_ABOVE_PERCENT:
-        said["folds"] = f"the field folds in {found['folded_percent']:.1f} % of the voxels; raise the smoothness weight"
-    return said
+        wrong["folds"] = (
+            f"the field folds in {found['folded_percent']:.1f} % of the voxels; raise the smoothness weight"
+        )
+    return wrong
 
 
 class Monitor:
     """Collects problems over a run and warns once of each kind, when it was there on several looks in a row.
 
     Attributes:
-        warnings: what was said, as {"kind", "step", "message"}; also in `path` (JSON) once there is one.
+        warnings: what was warned of, as {"kind", "step", "message"}; also in `path` (JSON) once there is one.
     """
 
     def __init__(self, path: Path, patience: int = 3) -> None:
@@ -150,7 +148,7 @@ class Monitor:
         self._streak: dict[str, int] = {}
 
     def update(self, step: int, found: Mapping[str, float]) -> None:
-        """Judge the figures of one look. "nan" is said at once."""
+        """Judge the figures of one look. "nan" is warned of at once."""
         now = problems(found)
         self._streak = {kind: self._streak.get(kind, 0) + 1 for kind in now}
         for kind, message in now.items():
@@ -158,7 +156,7 @@ class Monitor:
                 self.warn(kind, step, message)
 
     def warn(self, kind: str, step: int, message: str) -> None:
-        """Log a warning and record it, unless one of its kind has been said."""
+        """Log a warning and record it, unless there has been one of its kind."""
         if any(warning["kind"] == kind for warning in self.warnings):
             return
         log.warning("step %d: %s", step, message)
@@ -169,8 +167,8 @@ class Monitor:
     def resume(self, step: int) -> None:
         """Take up the record of a run that goes on after `step`."""
         if self.path.exists():
-            said = json.loads(self.path.read_text(encoding="utf-8"))
-            self.warnings = [warning for warning in said if warning["step"] <= step]
+            warnings = json.loads(self.path.read_text(encoding="utf-8"))
+            self.warnings = [warning for warning in warnings if warning["step"] <= step]
 
 
 def _masks(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -120,9 +120,9 @@ class Average:
     @torch.no_grad()
     def _swap(self) -> None:
         for value, average in self._pairs():
-            other = value.clone()
+            before = value.clone()
             value.copy_(average)
-            average.copy_(other)
+            average.copy_(before)
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         for name, average in self.networks.items():
