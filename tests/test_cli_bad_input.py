@@ -67,7 +67,7 @@ def test_empty_folder(place):
 
 @pytest.mark.parametrize(
     ("shape", "says"),
-    [((20, 20), "two images of a kind"), ((3, 6, 20, 20), "4D (20 x 20 x 6 x 3); expected 3D")],
+    [((20, 20), "two images of one dimension"), ((3, 6, 20, 20), "4D (20 x 20 x 6 x 3); expected 3D")],
 )
 def test_two_and_four_dimensions(place, shape, says):
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=shape).astype(np.float32), isVector=False)

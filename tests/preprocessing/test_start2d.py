@@ -55,7 +55,7 @@ def test_what_does_not_fill_the_square_has_no_data():
 
 def test_flat_and_solid_do_not_go_together():
     solid = Volume(torch.rand(1, 8, 8, 8), Grid.of((8, 8, 8)), name="solid")
-    with pytest.raises(ImageError, match="solid 3D"):
+    with pytest.raises(ImageError, match="solid .3D."):
         prepare_pair(radiograph((30, 30)), solid, 1.0, None)
 
 

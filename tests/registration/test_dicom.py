@@ -103,9 +103,9 @@ def test_align_anonymously(study, weights, tmp_path):
 def test_dicom_results_need_dicom_scans(study, cohort, weights, tmp_path):
     venous, arterial = (cohort / "c0" / f"{p}.nii.gz" for p in ("venous", "arterial"))
     said = run("register", venous, arterial, "-o", tmp_path, "--checkpoint", weights, "--dicom", code=1).stderr
-    assert "venous.nii.gz: is no DICOM series" in said and not list(tmp_path.iterdir())
+    assert "venous.nii.gz: expected a DICOM series" in said and not list(tmp_path.iterdir())
     said = run("align", cohort / "c0", "-o", tmp_path, "--checkpoint", weights, "--dicom", code=1).stderr
-    assert "is no DICOM series" in said and not list(tmp_path.iterdir())
+    assert "expected a DICOM series" in said and not list(tmp_path.iterdir())
 
 
 def test_studies_that_cannot_be_aligned(study, tmp_path):

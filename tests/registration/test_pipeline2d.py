@@ -92,7 +92,7 @@ def test_systems_of_solids_refuse_pictures(bent):
     with pytest.raises(ImageError, match="takes 3D"):
         jssr.segment(fixed, system="jssr")
     solid = Volume(torch.rand(1, 8, 8, 8), Grid.of((8, 8, 8)), name="solid")
-    with pytest.raises(ImageError, match="fixed is 2D and solid is 3D"):
+    with pytest.raises(ImageError, match="one dimension, got fixed .2D. and solid .3D."):
         register(fixed, solid)
 
 

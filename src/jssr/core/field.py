@@ -1,4 +1,4 @@
-"""Displacement fields on one grid: the conventions of the whole project, in code.
+"""Displacement fields on one grid: the conventions of the project, in code.
 
 - A field `u` is `(B, n, *spatial)`, float32, in VOXELS of the fixed grid, components in the order of the tensor's axes.
 - It lives on the FIXED grid and PULLS: `moved(p) = moving(p + u(p))`.

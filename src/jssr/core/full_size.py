@@ -17,7 +17,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement
+from jssr.core.transform import Affine, Chain, Displacement, cell_index, inside_grid, uniform_cells
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
@@ -75,20 +75,12 @@ class Classes:
     def __init__(self, probabilities: Tensor) -> None:
         self.probabilities = probabilities.float()
         flat = self.probabilities.flatten(2)[0]
-        labels = _greatest(flat).view(1, 1, *self.probabilities.shape[2:]).float()
-        n = labels.ndim - 2
-        pool = F.max_pool3d if n == 3 else F.max_pool2d
-        # Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated.
-        padded = F.pad(labels, [0, 1] * n, mode="replicate")
-        top, bottom = pool(padded, 2, stride=1), -pool(-padded, 2, stride=1)
-        self.cells = torch.where(top == bottom, top, torch.tensor(255.0)).to(torch.uint8)[0, 0]
+        labels = _greatest(flat).view(1, *self.probabilities.shape[2:])
+        self.cells = torch.where(uniform_cells(labels), labels[0], 255)
 
     def at(self, positions: Tensor) -> Tensor:
         """Labels at positions (1, n, *out) in voxels: (1, *out) uint8."""
-        index = torch.zeros(positions.shape[2:], dtype=torch.int32)
-        for axis, size in enumerate(self.cells.shape):
-            index = index.mul_(size).add_(positions[0, axis].clamp(0, size - 1).to(torch.int32))
-        labels = self.cells.reshape(-1)[index]
+        labels = self.cells.reshape(-1)[cell_index(positions, self.cells.shape)]
         mixed = (labels == 255).nonzero(as_tuple=True)
         n = positions.shape[1]
         points = torch.stack([axis[mixed] for axis in positions[0]]).view(1, n, -1, *[1] * (n - 1))
@@ -98,16 +90,11 @@ class Classes:
 
 
 def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: FullTransform | None = None) -> Tensor:
-    """The most probable class at each voxel of `grid`.
+    """The most probable class at each voxel of `grid`, (1, *grid.shape) uint8; 0 outside `source`.
 
     Args:
         probabilities: (1, K, *source.shape), class 0 the background, K below 255.
-        source: their grid.
-        grid: where to read them.
         through: the map to read them through, its rigid part left out: the system saw the moving scan after that.
-
-    Returns:
-        (1, *grid.shape) uint8 class indices; 0 outside `source`.
     """
     out = torch.zeros((1, *grid.shape), dtype=torch.uint8)
     classes = Classes(probabilities)
@@ -130,7 +117,7 @@ def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
 
 
 def indices_of(part: Grid, where: slice) -> Tensor:
-    """Voxel indices in the whole grid of a slab of it."""
+    """Voxel indices, in the grid that it is cut from, of a slab."""
     here = ff.identity(part.shape)
     here[:, 0] += where.start
     return here
@@ -143,12 +130,6 @@ def _greatest(p: Tensor) -> Tensor:
         found.masked_fill_(p[k] > best, k)
         torch.maximum(best, p[k], out=best)
     return found
-
-
-def inside_grid(at: Tensor, grid: Grid) -> Tensor:
-    """(1, *out) bool: which positions in voxels lie on a voxel of the grid, edges included (as in ITK)."""
-    size = torch.tensor(grid.shape).view(1, -1, *([1] * grid.ndim))
-    return ((at >= -0.5) & (at <= size - 0.5)).all(dim=1)
 
 
 def rounded_mm(u: Tensor, grid: Grid) -> Tensor:

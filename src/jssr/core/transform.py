@@ -4,6 +4,7 @@ corresponds to it (LPS millimetres): images are pulled through it, `moved(p) = m
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Transform(ABC):
         return torch.from_numpy(np.moveaxis(at, -1, 0)[None].astype(np.float32))
 
     def displacement(self, grid: Grid) -> Displacement:
-        """The whole map as one displacement field on `grid`."""
+        """The map as one displacement field on `grid`."""
         u = self.positions(grid, grid) - ff.identity(grid.shape)
         return Displacement(u[0], grid)
 
@@ -102,11 +103,11 @@ class Affine(Transform):
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         # One product of matrices instead of a pass over every voxel in float64.
-        whole = torch.from_numpy(np.linalg.inv(target.affine) @ self.matrix @ grid.affine).float()
+        matrix = torch.from_numpy(np.linalg.inv(target.affine) @ self.matrix @ grid.affine).float()
         n = grid.ndim
         index = ff.identity(grid.shape)
-        at = torch.einsum("ij,bj...->bi...", whole[:n, :n], index)
-        return at + whole[:n, n].view(1, n, *([1] * n))
+        at = torch.einsum("ij,bj...->bi...", matrix[:n, :n], index)
+        return at + matrix[:n, n].view(1, n, *([1] * n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,8 +296,7 @@ def resample(
         nearest: read the nearest voxel.
     """
     at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
-    size = torch.tensor(volume.grid.shape).view(1, -1, *([1] * grid.ndim))
-    outside = ((at < -0.5) | (at > size - 0.5)).any(dim=1)[0]
+    outside = ~inside_grid(at, volume.grid)[0]
     if volume.kind != "image":
         out = _sample_labels(volume.data, at, nearest)
         out[:, outside] = int(fill or 0)
@@ -310,7 +310,9 @@ def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
     if nearest:
         # Label numbers below 2**24 are exact in float32.
         return ff.sample(labels[None].float(), at, "nearest")[0].round().to(labels.dtype)
-    out, mixed = _agreed(labels, at)
+    # Most of a label map has one label all round; only the other cells need interpolation.
+    index = cell_index(at, labels.shape[1:])
+    out, mixed = labels.flatten()[index][None], ~uniform_cells(labels).flatten()[index]
     points = torch.stack([axis[mixed] for axis in at[0]]).view(1, at.shape[1], -1, *[1] * (at.ndim - 3))
     best = torch.full((points.shape[2],), -1.0)
     found = torch.zeros(points.shape[2], dtype=labels.dtype)
@@ -324,26 +326,33 @@ def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
     return out
 
 
-def _agreed(labels: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (1, *out) where all voxels round a position have one label, and where they do not (*out, bool).
+def uniform_cells(labels: Tensor) -> Tensor:
+    """Cells of (1, *spatial) labels below 2**24 all of whose corners have one label: (*spatial) bool.
 
-    Most of a label map is of the first kind; only the others need interpolation.
+    Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated.
     """
-    n = at.shape[1]
-    # Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated. Labels below 2**24 are exact.
+    n = labels.ndim - 1
     padded = F.pad(labels[None].float(), [0, 1] * n, mode="replicate")
     pool = F.max_pool3d if n == 3 else F.max_pool2d
-    uniform = (pool(padded, 2, stride=1) == -pool(-padded, 2, stride=1)).flatten()
-    index = torch.zeros(at.shape[2:], dtype=torch.int64)
-    for axis, size in enumerate(labels.shape[1:]):
-        index = index.mul_(size).add_(at[0, axis].clamp(0, size - 1).long())
-    return labels.flatten()[index][None], ~uniform[index]
+    return (pool(padded, 2, stride=1) == -pool(-padded, 2, stride=1))[0, 0]
+
+
+def cell_index(at: Tensor, shape: Sequence[int]) -> Tensor:
+    """The cells of a grid that positions (1, n, *out) in voxels lie in, in its flat order: (*out)."""
+    index = torch.zeros(at.shape[2:], dtype=torch.int64 if math.prod(shape) >= 2**31 else torch.int32)
+    for axis, size in enumerate(shape):
+        index = index.mul_(size).add_(at[0, axis].clamp(0, size - 1).to(index.dtype))
+    return index
 
 
 def coverage(grid: Grid, moving: Grid, transform: Transform | None = None) -> Tensor:
     """Where on `grid` the moving image has data: (1, *grid.shape) bool."""
-    at = (transform or Affine.identity(grid.ndim)).positions(grid, moving)
-    size = torch.tensor(moving.shape).view(1, -1, *([1] * grid.ndim))
+    return inside_grid((transform or Affine.identity(grid.ndim)).positions(grid, moving), moving)
+
+
+def inside_grid(at: Tensor, grid: Grid) -> Tensor:
+    """(1, *out) bool: which positions (1, n, *out) in voxels lie on a voxel of the grid, edges included (as in ITK)."""
+    size = torch.tensor(grid.shape).view(1, -1, *[1] * (at.ndim - 2))
     return ((at >= -0.5) & (at <= size - 0.5)).all(dim=1)
 
 

@@ -196,8 +196,8 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
         ImageError: NaN or infinity, an image of one value, labels or a mask that are not whole numbers.
     """
     if kind != "image":
-        whole = _whole_numbers(values, name)
-        return Volume(torch.from_numpy(whole if kind == "labels" else whole != 0)[None], grid, kind, name)
+        labels = _whole_numbers(values, name)
+        return Volume(torch.from_numpy(labels if kind == "labels" else labels != 0)[None], grid, kind, name)
     if values.dtype.kind not in "biuf":
         raise ImageError(f"{name}: expected real numbers, got {values.dtype}")
     with np.errstate(over="ignore"):
@@ -219,6 +219,6 @@ def _whole_numbers(values: NDArray[np.generic], name: str) -> NDArray[np.generic
         raise ImageError(f"{name}: expected whole numbers, got {values.dtype}")
     if np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all() or (values != np.rint(values)).any():
-            raise ImageError(f"{name}: holds values that are not whole numbers; a label map is due, is it an image?")
+            raise ImageError(f"{name}: expected a label map, got values that are not whole numbers: is it an image?")
         return np.array(values, dtype=np.int32, order="C")
     return np.array(values, dtype=_LABEL_TYPES.get(values.dtype.name, values.dtype), order="C")

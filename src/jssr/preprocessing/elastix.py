@@ -63,8 +63,7 @@ def euler_matrix(parameters: list[float], centre: list[float]) -> NDArray[np.flo
     x, y, z = parameters[:3]
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("ZXY", (z, x, y)).as_matrix()
-    about = np.asarray(centre, dtype=np.float64)
-    matrix[:3, 3] = about + np.asarray(parameters[3:], dtype=np.float64) - matrix[:3, :3] @ about
+    matrix[:3, 3] = np.add(centre, parameters[3:]) - matrix[:3, :3] @ centre
     return matrix
 
 

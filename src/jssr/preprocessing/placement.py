@@ -65,11 +65,7 @@ def canonical(volume: Volume) -> Volume:
     """Reorder the axes of a volume as the networks know them: the first tensor axis towards the patient's left, the
     second towards the back, the third towards the head, as nearly as swapping and turning axes allows.
 
-    Args:
-        volume: (C, *shape) on any grid.
-
-    Returns:
-        The same voxels at the same places of the patient, on a grid with permuted and flipped axes.
+    The voxels stay where they are in the patient.
     """
     direction, n = volume.grid.direction, volume.grid.ndim
     # Column a of the direction is tensor axis a; `order[w]` is the axis that runs most along world axis w.
@@ -88,7 +84,7 @@ def canonical(volume: Volume) -> Volume:
 
 
 def shrink(volume: Volume, spacing: Sequence[float] | float) -> Volume:
-    """Average whole blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
+    """Average blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
 
     This is the filter against aliasing before a volume is resampled to a coarser grid. Labels keep every n-th voxel.
     """
@@ -131,12 +127,12 @@ def working_grid(
     cropped.
 
     Cropped to the bodies, and (with `common`) to the field of view that all scans share, as far as a box can and with a
-    margin. An axis along which too little would remain is left whole.
+    margin. An axis along which too little would remain is not cropped.
 
     Returns:
         the grid, and warnings in words.
     """
-    whole = reference_phase.full.respaced(spacing)
+    full = reference_phase.full.respaced(spacing)
     coarse = reference_phase.full.respaced(_COARSE)
     body = _body(reference_phase, coarse)
     shared = np.ones(coarse.shape, dtype=bool)
@@ -152,16 +148,16 @@ def working_grid(
             warnings.append("the scans have no field of view that all of them share; nothing was cropped to it")
     low = np.max([w[0] for w in wanted], axis=0)
     high = np.min([w[1] for w in wanted], axis=0)
-    start, stop = np.zeros(whole.ndim, dtype=int), np.array(whole.shape)
-    step, edge = whole.spacing, reference_phase.full.index(whole.origin) * reference_phase.full.spacing
-    for axis in range(whole.ndim):
+    start, stop = np.zeros(full.ndim, dtype=int), np.array(full.shape)
+    step, edge = full.spacing, reference_phase.full.index(full.origin) * reference_phase.full.spacing
+    for axis in range(full.ndim):
         if high[axis] - low[axis] < _LEAST:
             continue
-        # Boxes are in mm along the reference phase's axes from its first voxel; voxel i of `whole` lies at
+        # Boxes are in mm along the reference phase's axes from its first voxel; voxel i of `full` lies at
         # edge + i * step.
         start[axis] = max(0, int(np.floor((low[axis] - MARGIN - edge[axis]) / step[axis])))
-        stop[axis] = min(whole.shape[axis], int(np.ceil((high[axis] + MARGIN - edge[axis]) / step[axis])) + 1)
-    return whole.cropped(tuple(start.tolist()), tuple((stop - start).tolist())), warnings
+        stop[axis] = min(full.shape[axis], int(np.ceil((high[axis] + MARGIN - edge[axis]) / step[axis])) + 1)
+    return full.cropped(tuple(start.tolist()), tuple((stop - start).tolist())), warnings
 
 
 def _body(scan: Ready, grid: Grid) -> NDArray[np.bool_]:

@@ -90,9 +90,8 @@ def prepare_pair(
         ImageError: a scan without contrast, or one of two dimensions and one of three.
     """
     if fixed.grid.ndim != moving.grid.ndim:
-        raise ImageError(
-            f"{fixed.name} is {fixed.grid.ndim}D, {moving.name} {moving.grid.ndim}D: two of a kind are due"
-        )
+        dims = f"{fixed.name} ({fixed.grid.ndim}D) and {moving.name} ({moving.grid.ndim}D)"
+        raise ImageError(f"expected two images of one dimension, got {dims}")
     if fixed.grid.ndim == 2:
         return _pair_2d(fixed, moving, window, pixels)
     result = rigid_align(fixed, moving, initial=initial) if rigid and found is None else found
@@ -110,10 +109,9 @@ def prepare_pair(
         grow = 1.01 * (grid.voxels / most_voxels) ** (1 / 3)  # a margin for rounding up
         a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(spacing, 3).tolist()])
     one, two = normalised(a, grid), normalised(b, grid)
-    found_warnings = (*(result.warnings if result else ()), *warnings)
-    pair = PreparedPair(
-        one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, result, found_warnings
-    )
+    ends = a.limits, b.limits
+    noted = (*(result.warnings if result else ()), *warnings)
+    pair = PreparedPair(one.image, two.image, one.mask, two.mask, grid, transform, *ends, result, noted)
     other = grid if finer is None else finer(grid)
     return pair if other.same_as(grid) else _with_finer(pair, fixed, moving, window, other)
 

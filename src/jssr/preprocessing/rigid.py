@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 Initial = Literal["geometry", "centre"]
 _WINDOW = (-250.0, 350.0)
-"""HU that matter for bones, organs and fat; with the whole range in 32 bins all soft tissue would be one bin."""
+"""HU that matter for bones, organs and fat; with the full range in 32 bins all soft tissue would be one bin."""
 
 _LITTLE = 0.05
 """nats; unrelated scans stay below."""
@@ -43,11 +43,8 @@ class OverlapError(GeometryError):
 
 @dataclass(frozen=True)
 class RigidResult:
-    """What the alignment found.
-
-    `transform` takes fixed-space to moving-space points (LPS mm). `metric` is the mutual information in nats after,
-    `before` that of the headers alone, both in the overlap. `accepted` is False when the start was kept.
-    """
+    """What the alignment found: `transform` takes fixed-space to moving-space points (LPS mm). `metric` is the mutual
+    information in nats after, `before` that of the headers alone. `accepted` is False when the start was kept."""
 
     transform: Affine
     seconds: float

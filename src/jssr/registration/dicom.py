@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
@@ -16,21 +17,6 @@ from jssr.io.files import make_folder
 from jssr.io.study import Image, Study
 
 
-class Aligned(Protocol):
-    """What is written of a registration (`jssr.registration.result.Registration`)."""
-
-    @property
-    def moved(self) -> Volume: ...
-    @property
-    def displacement(self) -> Displacement: ...
-    @property
-    def fixed_segmentation(self) -> Volume | None: ...
-    @property
-    def moved_segmentation(self) -> Volume | None: ...
-    @property
-    def result(self) -> dict[str, Any]: ...
-
-
 def sources_of(fixed: Image, moving: Image, anonymise: bool = False) -> Sources:
     """The headers of both scans, before the work whose results refer to them.
 
@@ -41,9 +27,7 @@ def sources_of(fixed: Image, moving: Image, anonymise: bool = False) -> Sources:
     for image in (fixed, moving):
         series = None if isinstance(image, Volume) else series_at(str(image))
         if series is None:
-            raise ImageError(
-                f"{image}: is no DICOM series; results as DICOM (--dicom) belong to the series they are of"
-            )
+            raise ImageError(f"{image}: expected a DICOM series, which results as DICOM (--dicom) belong to")
         found.append(series)
     return Sources.of(found[0], found[1], anonymise)
 
@@ -57,40 +41,37 @@ def study_sources(study: Study, reference_phase: str, anonymise: bool = False) -
     }
 
 
-def write_dicom(done: Aligned, sources: Sources, folder: Path, name: str) -> None:
+def write_dicom(
+    result: Mapping[str, Any],
+    moved: Volume,
+    displacement: Displacement,
+    segmented: tuple[Volume | None, Volume | None],
+    sources: Sources,
+    folder: Path,
+    name: str,
+) -> None:
     """Write `moved/`, `deformation.dcm`, `fixed_segmentation.dcm` and `moved_segmentation.dcm`, as far as there is
     anything to write; where the patient's data are left out, also the fixed series itself, as `fixed/`.
 
     Args:
-        done: of two DICOM series.
+        result: what `result.json` of two DICOM series holds.
+        segmented: label maps of the fixed and the moved scan.
         sources: their headers.
         folder: where to; made.
         name: of the moving scan, for the new series' description.
     """
-    system = str(done.result["system"])
-    names = dict(enumerate(done.result["structures"], start=1))
-    moved = write_moved(
-        done.moved, sources.fixed, sources.moving, make_folder(folder / "moved"), f"{name} aligned ({system})"
-    )
-    write_deformation(
-        done.displacement,
-        sources.fixed,
-        sources.moving,
-        folder / "deformation.dcm",
-        series_number(sources.moving[0], 2000),
-    )
+    system, number = str(result["system"]), sources.moving[0]
+    names = dict(enumerate(result["structures"], start=1))
+    about = f"{name} aligned ({system})"
+    written = write_moved(moved, sources.fixed, sources.moving, make_folder(folder / "moved"), about)
+    at = folder / "deformation.dcm"
+    write_deformation(displacement, sources.fixed, sources.moving, at, series_number(number, 2000))
     for labels, headers, what, add in (
-        (done.fixed_segmentation, sources.fixed, "fixed", 2000),
-        (done.moved_segmentation, moved, "moved", 3000),
+        (segmented[0], sources.fixed, "fixed", 3000),
+        (segmented[1], written, "moved", 4000),
     ):
         if labels is not None:
-            write_segmentation(
-                labels,
-                names,
-                headers,
-                folder / f"{what}_segmentation.dcm",
-                system,
-                series_number(sources.moving[0], 1000 + add),
-            )
+            at = folder / f"{what}_segmentation.dcm"
+            write_segmentation(labels, names, headers, at, system, series_number(number, add))
     if sources.fixed_info is not None:
         copy_series(sources.fixed_info, sources.fixed, make_folder(folder / "fixed"))

@@ -12,12 +12,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, inside_grid, rounded_mm, slabs
+from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, rounded_mm, slabs
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement
+from jssr.core.transform import Displacement, inside_grid
 from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
-from jssr.preprocessing.intensity import denormalise
+from jssr.preprocessing.intensity import Window, denormalise
 from jssr.preprocessing.prepare import PreparedPair
 from jssr.registration.model import Model
 from jssr.systems.base import Alignment
@@ -52,21 +52,13 @@ class Fullsize:
 
 
 def fullsize(
-    transform: FullTransform,
-    grid: Grid,
-    moving: Volume,
-    source: Grid,
-    alignment: Alignment,
-    limits: tuple[float, float],
+    transform: FullTransform, grid: Grid, moving: Volume, source: Grid, alignment: Alignment, limits: Window
 ) -> Fullsize:
     """Bring a registration to the fixed grid.
 
     Args:
-        transform: the full transform.
         grid: the fixed image's.
-        moving: the moving image.
-        source: the working grid.
-        alignment: what the system made there.
+        source: the working grid, on which the system made `alignment`.
         limits: the fixed image's intensities that are -1 and 1 to the networks.
 
     Returns:
@@ -78,10 +70,7 @@ def fullsize(
     fill = float(moving.data.min())
     classes = {
         name: None if p is None else Classes(p)
-        for name, p in (
-            ("fixed", alignment.fixed_segmentation),
-            ("moving", alignment.moving_segmentation),
-        )
+        for name, p in (("fixed", alignment.fixed_segmentation), ("moving", alignment.moving_segmentation))
     }
     onto = np.linalg.inv(grid.affine) @ transform.rigid.matrix @ transform.field.grid.affine
     read = np.linalg.inv(moving.grid.affine) @ grid.affine

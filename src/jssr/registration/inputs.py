@@ -58,20 +58,20 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
         ImageError, OverlapError: a scan that cannot be used, or two that do not fit together.
         GeometryError, PointsError: moving labels or landmarks of one scan only, or such as do not fit their scan.
     """
-    y, first = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
-    x, second = decide_modality(image_of(moving, "moving"), options.moving_modality)
-    check_overlap(y, x, options.rigid and options.initial == "centre")
+    first, doubts = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
+    second, more = decide_modality(image_of(moving, "moving"), options.moving_modality)
+    check_overlap(first, second, options.rigid and options.initial == "centre")
     labels = given.get("fixed_labels"), given.get("moving_labels")
     if labels[0] is None and labels[1] is not None:
         raise GeometryError(ONE_SCAN)
     landmarks = given.get("fixed_landmarks"), given.get("moving_landmarks")
     if (landmarks[0] is None) != (landmarks[1] is None):
         raise PointsError("landmarks of one scan only: give those of the fixed and of the moving image, or neither")
-    points = points_of(landmarks[0], y), points_of(landmarks[1], x)
+    points = points_of(landmarks[0], first), points_of(landmarks[1], second)
     if points[0] is not None and points[1] is not None:
         tre(points[0], points[1])  # what is wrong with them is refused before the work
-    known = Known(labels_of(labels[0], y), labels_of(labels[1], x), *points, given.get("structures"))
-    return Scans(y, x, known, (*first, *second))
+    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, given.get("structures"))
+    return Scans(first, second, known, (*doubts, *more))
 
 
 def modality_warnings(scans: Scans, model: Model) -> list[str]:
@@ -102,9 +102,9 @@ def image_of(image: ImageLike, name: str = "image") -> Volume:
     if found is not image:
         return found
     if found.data.shape[0] != 1:
-        raise ImageError(f"{found.name}: has {found.data.shape[0]} channels; an image of one is due")
+        raise ImageError(f"{found.name}: expected one channel, got {found.data.shape[0]}")
     if found.kind != "image":
-        raise ImageError(f"{found.name}: is a {_KINDS[found.kind]}; an image is due")
+        raise ImageError(f"{found.name}: expected an image, got a {_KINDS[found.kind]}")
     data = found.data.float()
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -124,7 +124,7 @@ def labels_of(labels: ImageLike | None, image: Volume) -> Volume | None:
         return None
     found = as_volume(labels, "labels", f"{image.name} labels")
     if found.kind == "image":
-        raise GeometryError(f"{found.name}: is an image; a label map is due")
+        raise GeometryError(f"{found.name}: expected a label map, got an image")
     if found.kind == "mask":
         found = replace(found, data=found.data.to(torch.uint8), kind="labels")
     return check_labels(found, image)
@@ -155,20 +155,24 @@ def check_dims(model: Model, grid: Grid, name: str) -> None:
         raise ImageError(f"{name}: is {grid.ndim}D; {takes}")
 
 
-def check_overlap(y: Volume, x: Volume, centred: bool = False) -> None:
+def check_overlap(fixed: Volume, moving: Volume, centred: bool = False) -> None:
     """Make sure that two scans have one dimension, and that 3D fields of view meet unless they are `centred`.
 
     Raises:
         ImageError, OverlapError: they do not.
     """
-    if y.grid.ndim != x.grid.ndim:
-        raise ImageError(f"{y.name} is {y.grid.ndim}D and {x.name} is {x.grid.ndim}D; two images of a kind are due")
-    if y.grid.ndim == 2:
+    dims = fixed.grid.ndim, moving.grid.ndim
+    if dims[0] != dims[1]:
+        raise ImageError(
+            f"expected two images of one dimension, got {fixed.name} ({dims[0]}D) and {moving.name} ({dims[1]}D)"
+        )
+    if dims[0] == 2:
         return  # wherever their headers put them, they start on one another
-    if not centred and overlap(y.grid, x.grid) == 0 and overlap(x.grid, y.grid) == 0:
+    if not centred and overlap(fixed.grid, moving.grid) == 0 and overlap(moving.grid, fixed.grid) == 0:
         raise OverlapError(
-            f"{x.name}: its field of view does not overlap that of {y.name} in physical space; are they scans of one "
-            "patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial centre)"
+            f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; are they scans "
+            "of one patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial "
+            "centre)"
         )
 
 

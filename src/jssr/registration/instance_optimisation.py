@@ -90,11 +90,7 @@ def _weighed(moving: Tensor, fixed: Tensor) -> Features:
 
 
 def refine_pair(
-    model: Model,
-    pair: PreparedPair,
-    alignment: Alignment,
-    steps: int,
-    on_step: Callable[[int], None] | None = None,
+    model: Model, pair: PreparedPair, alignment: Alignment, steps: int, on_step: Callable[[int], None] | None = None
 ) -> tuple[Displacement, tuple[str, ...]]:
     """Continue from a system's field by `steps` steps on the pair itself.
 
@@ -117,11 +113,8 @@ def refine_pair(
     displacement = start.u[None]
     body = fixed.mask * described(fixed.image)
     made = alignment.descriptors if pair.finer is None else None
-    features = (
-        [_weighed(*made)]
-        if made
-        else optimisation_features(moving.image, fixed.image, model.recipe.inference.descriptor)
-    )
+    descriptor = model.recipe.inference.descriptor
+    features = [_weighed(*made)] if made else optimisation_features(moving.image, fixed.image, descriptor)
     there = [Features(f.moving.to(model.device), f.fixed.to(model.device), f.weight) for f in features]
     del features
     none = torch.zeros_like(displacement)
@@ -130,7 +123,7 @@ def refine_pair(
     mask = body * ff.warp(moving.mask, displacement)
     with torch.enable_grad():
         out = refine(displacement.to(model.device), there, steps, mask.to(model.device), on_step=on_step)
-    known = model.recipe.inference.descriptor == "mind-ssc" and bool(start.u.any())
+    known = descriptor == "mind-ssc" and bool(start.u.any())
     return Displacement(out.cpu()[0], grid), _doubts(*apart, grid.ndim, known)
 
 
@@ -179,21 +172,17 @@ def refine(
     """Continue from `displacement` (1, n, *spatial; voxels) by `steps` steps of Adam.
 
     Args:
-        displacement: the start.
         features: on the field's grid; distances are mean squared differences, summed over channels.
-        steps: 0 returns displacement as it is.
         mask: (1, 1, *spatial), 1 where the fixed image has data and the moving one can be expected to.
         spacing: voxels between control points; features are averaged over cubes of that size.
         smoothness: weight of the diffusion penalty (mean squared gradient of the field).
         rate: Adam's step in control-grid voxels.
-        on_step: called with each step's number, for a progress bar.
+        on_step: called with each step's number.
     """
     if steps == 0:
         return displacement
-    moving, fixed = (
-        torch.cat([_pool(side, spacing) * f.weight**0.5 for f, side in sides], dim=1)
-        for sides in ([(f, f.moving) for f in features], [(f, f.fixed) for f in features])
-    )
+    moving = torch.cat([_pool(f.moving, spacing) * f.weight**0.5 for f in features], dim=1)
+    fixed = torch.cat([_pool(f.fixed, spacing) * f.weight**0.5 for f in features], dim=1)
     shape = fixed.shape[2:]
     weight = torch.ones_like(fixed[:, :1]) if mask is None else _pool(mask, spacing)
     chosen = weight[0, 0] > 0

@@ -32,16 +32,8 @@ UNTRAINED = ("discrete", "rigid")
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A system in evaluation mode.
-
-    Attributes:
-        system: on `device`.
-        recipe: by which it was trained.
-        header: of its weights file.
-        source: that file, as the user knows it.
-        device: "cpu", "cuda", "cuda:1", "mps".
-        deterministic: only algorithms that give the same bits each time.
-    """
+    """A system in evaluation mode on `device`, the recipe by which it was trained, the header of its weights file and
+    that file as the user knows it (`source`); `deterministic` takes only algorithms that repeat bit for bit."""
 
     system: System
     recipe: Recipe
@@ -57,7 +49,7 @@ class Model:
 
     @property
     def label_names(self) -> dict[int, str]:
-        return dict(enumerate(self.recipe.network.structures, start=1))
+        return dict(enumerate(self.structures, start=1))
 
     @property
     def pieces(self) -> dict[int, int]:
@@ -73,11 +65,7 @@ class Model:
         return dict(pairs.get("modalities") or {})
 
     def doubt(self, scan: Volume, moving: bool = False) -> str:
-        """A warning where a segmentor gets a scan of a modality that it was not trained on, else "".
-
-        Args:
-            moving: the scan goes to the moving modality's segmentor, where the system has one.
-        """
+        """A warning where a segmentor (`moving`: of the moving modality) was not trained on its modality, or ""."""
         known, found = self.modalities, modality_of(scan)
         if not known and self.recipe.network.system == "jssr" and self.source.startswith("shipped"):
             known = {self.recipe.preprocessing.reference_phase: "ct"}
@@ -91,11 +79,7 @@ class Model:
         return told + (other if found in known.values() else "")
 
     def check_descriptor(self, n: int) -> None:
-        """Make sure that what it compares describes images of n axes.
-
-        Raises:
-            JssrError: it does not.
-        """
+        """Make sure that what it compares describes images of n axes; a JssrError where it does not."""
         descriptor_of(self.recipe.inference.descriptor).check(n)
 
     def exchanged(self, fixed: Modality, moving: Modality) -> tuple[str, ...]:
@@ -158,9 +142,7 @@ def shipped_weights(system: str) -> Path:
     """
     path = _shipped(system) if system in SHIPPED else None
     if path is None or not path.is_file():
-        raise CheckpointError(
-            f"no weights ship for system {system!r}; pass a checkpoint of your own (--checkpoint FILE)"
-        )
+        raise CheckpointError(f"no weights ship for system {system!r}; pass a checkpoint (--checkpoint FILE)")
     return path
 
 
@@ -181,9 +163,7 @@ def load_model(
         system: its name; None takes the checkpoint's, or "jssr" without one.
         checkpoint: a weights file or a run's folder, or the name of a system whose weights ship; None takes the
             system's shipped weights. A `Model` is returned as it is.
-        device: where its networks run.
-        deterministic: only algorithms that give the same bits each time.
-        descriptor: what the instance optimisation compares, and "discrete" searches with; None takes the recipe's.
+        device, deterministic, descriptor: as in `jssr.register`.
 
     Raises:
         ValueError: an unknown descriptor.
@@ -209,10 +189,10 @@ def _comparing(recipe: Recipe, descriptor: str | None) -> Recipe:
     """The recipe with another descriptor, for the search too where the system is one."""
     if descriptor is None:
         return recipe
-    searches = {"descriptor": descriptor} if recipe.network.system == "discrete" else {}
-    return recipe.changed(
-        network={"options": {**recipe.network.options, **searches}}, inference={"descriptor": descriptor}
-    )
+    options = dict(recipe.network.options)
+    if recipe.network.system == "discrete":
+        options["descriptor"] = descriptor
+    return recipe.changed(network={"options": options}, inference={"descriptor": descriptor})
 
 
 def fitting_system(*modalities: Modality) -> str:

@@ -57,21 +57,7 @@ class RegistrationOptionsDict(OptionsDict, KnownDict, total=False):
 
 @dataclass(frozen=True)
 class RegistrationOptions:
-    """How to align a pair.
-
-    Attributes:
-        system: which; None takes the checkpoint's. With neither, it is "jssr" for two CT scans and "discrete", which
-            needs no training, for all others.
-        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
-        refine: steps of instance optimisation after the system; None takes the recipe's number.
-        rigid: align rigidly first; otherwise the headers' geometry holds. Not for 2D images, which start as
-            `jssr.preprocessing.start2d` has it.
-        descriptor: what instance optimisation compares, and what "discrete" searches with: "mind-ssc", "mind" or
-            "macmind"; None takes the recipe's.
-        initial: "geometry" trusts the headers, "centre" starts with the bodies' centres on one another; 3D alone.
-        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses.
-        device: where the networks run: "cpu", "cuda", "cuda:1", "mps".
-        deterministic: only algorithms that give the same bits each time.
+    """How to align a pair, each field as in `jssr.register`.
 
     Raises:
         ValueError: another `initial`, `refine` or modality.

@@ -44,16 +44,13 @@ def register(
     """Align the moving scan to the fixed one.
 
     Args:
-        fixed, moving: scans of one patient, of any geometry, both 3D or both 2D: a path (file or DICOM folder), a
-            `Volume`, a SimpleITK or nibabel image, or (array, affine).
+        fixed, moving: a path (file or DICOM folder), a `Volume`, a SimpleITK or nibabel image, or (array, affine).
         on_stage: called with the name of each stage as it begins.
-        **options: the fields of `RegistrationOptions` and of `Known`.
+        **options: the fields of `RegistrationOptions` and of `Known`. JRS-Net also reads the fixed image's labels,
+            which may be given alone.
 
     Raises:
-        ImageError, PointsError: an input that cannot be used.
-        GeometryError: no overlap of the fields of view, or a label map on another grid.
-        CheckpointError: no such checkpoint, a damaged one, one of another system, or none that ships.
-        ValueError: another `initial`, `refine`, modality or `descriptor`; TypeError: an unknown option.
+        As `jssr.register`.
     """
     chosen, given = parse_options(options)
     watch = Stopwatch(on_stage)
@@ -67,9 +64,8 @@ def register(
     refine = model.recipe.inference.refine if chosen.refine is None else chosen.refine
 
     with watch.stage("prepare"):
-        pair = prepare(
-            model, scans.fixed, scans.moving, rigid=chosen.rigid, initial=chosen.initial, finer=refine > 0
-        )  # fmt: skip
+        how = {"rigid": chosen.rigid, "initial": chosen.initial, "finer": refine > 0}
+        pair = prepare(model, scans.fixed, scans.moving, **how)  # type: ignore[arg-type]
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
@@ -112,8 +108,8 @@ def _measured(model: Model, known: Known) -> tuple[Known, Volume | None]:
 
 def prepare(
     model: Model,
-    y: Volume,
-    x: Volume,
+    fixed: Volume,
+    moving: Volume,
     *,
     rigid: bool = True,
     initial: Literal["geometry", "centre"] = "geometry",
@@ -123,13 +119,12 @@ def prepare(
     """`prepare_pair` as a model's recipe has it.
 
     Args:
-        y, x: fixed and moving scan.
         finer: also on the grid of instance optimisation, for `solve` with refine above 0.
     """
     to = model.recipe.preprocessing
     return prepare_pair(
-        y, x, to.spacing, to.window, rigid, initial=initial, found=found, pixels=to.pixels, most_voxels=to.most_voxels,
-        finer=optimisation_grid if finer else None,
+        fixed, moving, to.spacing, to.window, rigid, initial=initial, found=found, pixels=to.pixels,
+        most_voxels=to.most_voxels, finer=optimisation_grid if finer else None,
     )  # fmt: skip
 
 
@@ -212,34 +207,24 @@ def _field(u: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
 
 def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> Registration:
     """Everything that `register` gives, on the user's grids."""
-    y, x, final, pair = scans.fixed, scans.moving, work.final, work.pair
+    fixed, moving, final, pair = scans.fixed, scans.moving, work.final, work.pair
     with watch.stage("fullsize"):
-        full = fullsize(final, y.grid, x, pair.grid, work.alignment, pair.fixed_limits)
+        full = fullsize(final, fixed.grid, moving, pair.grid, work.alignment, pair.fixed_limits)
     with watch.stage("inverse"):
-        inverse = final.inverse(x.grid)
+        inverse = final.inverse(moving.grid)
     with watch.stage("measure"):
         numbers = measure(work, full.displacement, inverse, full.seen, known)
 
-    def volume(data: Tensor | None, name: str) -> Volume | None:
-        return None if data is None else Volume(data, y.grid, "labels", name)
+    def volume(data: Tensor | None, *about: Any) -> Volume | None:
+        return None if data is None else Volume(data, fixed.grid, *about)
 
     return Registration(
-        fixed=y,
-        moving=x,
-        moved=x.with_data(full.moved, y.grid),
-        displacement=full.displacement,
-        inverse=inverse,
-        covered=full.seen,
-        synthesised=None
-        if full.synthesised is None
-        else Volume(full.synthesised, y.grid, "image", "synthesised", y.modality),
-        fixed_segmentation=volume(full.fixed_labels, "fixed segmentation"),
-        moved_segmentation=volume(full.moved_labels, "moved segmentation"),
-        result=describe(scans.infos(), work, watch, numbers, known),
-        states=numbers.states,
-        work=work,
-        known=known,
-    )
+        fixed, moving, moving.with_data(full.moved, fixed.grid), full.displacement, inverse, full.seen,
+        synthesised=volume(full.synthesised, "image", "synthesised", fixed.modality),
+        fixed_segmentation=volume(full.fixed_labels, "labels", "fixed segmentation"),
+        moved_segmentation=volume(full.moved_labels, "labels", "moved segmentation"),
+        result=describe(scans.infos(), work, watch, numbers, known), states=numbers.states, work=work, known=known,
+    )  # fmt: skip
 
 
 def segment(scan: Volume, model: Model, moving: bool = False) -> Volume:
@@ -253,9 +238,7 @@ def segment(scan: Volume, model: Model, moving: bool = False) -> Volume:
     """
     scan, _ = decide_modality(scan)
     if moving and type(model.system).segment_moving is System.segment_moving:
-        raise JssrError(
-            f"{model.source}: one segmentor serves all scans here; leave out --moving, or name a macJNet run"
-        )
+        raise JssrError(f"{model.source}: one segmentor serves all scans; leave out --moving, or name a macJNet run")
     check_dims(model, scan.grid, scan.name)
     to = model.recipe.preprocessing
     ready = prepare_image(scan, to.spacing, to.window, to.pixels)
@@ -275,16 +258,16 @@ def synthesise(moving: ImageLike, fixed: ImageLike, model: Model, rigid: bool = 
     Raises:
         JssrError: the system has no generator; otherwise as `register`.
     """
-    y, x = image_of(fixed, "fixed"), image_of(moving, "moving")
-    check_overlap(y, x)
-    check_dims(model, y.grid, y.name)
-    pair = prepare(model, y, x, rigid=rigid)
+    target, scan = image_of(fixed, "fixed"), image_of(moving, "moving")
+    check_overlap(target, scan)
+    check_dims(model, target.grid, target.name)
+    pair = prepare(model, target, scan, rigid=rigid)
     with model.computing(pair.grid):
         try:
             g = model.system.synthesise(pair.moving.to(model.device), pair.fixed.to(model.device)).float().cpu().clone()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a generator") from None
     low = float(pair.fixed_limits[0])
-    data = resample(Volume(denormalise(g[0], pair.fixed_limits), pair.grid), y.grid, fill=low).data
-    data.masked_fill_(~coverage(y.grid, x.grid, pair.transform), low)
-    return Volume(data, y.grid, "image", "synthesised", y.modality)
+    data = resample(Volume(denormalise(g[0], pair.fixed_limits), pair.grid), target.grid, fill=low).data
+    data.masked_fill_(~coverage(target.grid, scan.grid, pair.transform), low)
+    return Volume(data, target.grid, "image", "synthesised", target.modality)

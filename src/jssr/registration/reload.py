@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.inputs import labels_of
-from jssr.registration.result import KEPT, outlines
+from jssr.registration.result import KEPT, view_of_result
 from jssr.registration.schema import SCHEMA_VERSION
 from jssr.report.html import AlignmentView, write_report
 
@@ -46,34 +44,13 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
         JssrError: missing files, or label maps that lie elsewhere than their scans by now.
     """
     result = result_of(folder)
-    moving = found_again(result, "moving", folder)
-    before, after = _numbers(result)
-    displacement = read_transform(folder / "displacement.nii.gz")
-    fixed = found_again(result, "fixed", folder)
+    fixed, moving = found_again(result, "fixed", folder), found_again(result, "moving", folder)
     known = [labels_of(labels_again(result, key, folder), scan) for key, scan in (("fixed", fixed), ("moving", moving))]
-    fixed_seg, moved_seg, moving_seg = (
-        outlines(known[0], known[1], displacement)
-        if known[0] is not None and known[1] is not None and isinstance(displacement, Displacement)
-        else (_optional(folder / "fixed_segmentation.nii.gz"), _optional(folder / "moved_segmentation.nii.gz"), None)
-    )
-    return AlignmentView(
-        fixed=replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
-        moving_before=placed(moving, fixed.grid),
-        moved=read_image(folder / "moved.nii.gz"),
-        synthesised=_optional(folder / "synthesised.nii.gz", labels=False),
-        fixed_seg=fixed_seg,
-        moved_seg=moved_seg,
-        moving_seg=moving_seg,
-        displacement=from_start(displacement, fixed.grid, moving.grid)
-        if isinstance(displacement, Displacement)
-        else None,
-        metrics=after,
-        metrics_before=before,
-        warnings=result["warnings"],
-        name=name or result["moving"].get("title", Path(moving.name).name),
-        covered=result["covered_percent"] / 100,
-        own="labels" not in result["dice"] and "segmentations" in result["dice"],
-    )
+    moved, synthesised = read_image(folder / "moved.nii.gz"), _optional(folder / "synthesised.nii.gz", labels=False)
+    segmented = [_optional(folder / f"{key}_segmentation.nii.gz") for key in ("fixed", "moved")]
+    made = read_transform(folder / "displacement.nii.gz"), moved, synthesised
+    both = (known[0], known[1]), (segmented[0], segmented[1])
+    return view_of_result(result, fixed, moving, made, *both, name, fixed_name)
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -97,23 +74,6 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 def _optional(path: Path, labels: bool = True) -> Volume | None:
     return read_image(path, "labels" if labels else "image") if path.is_file() else None
-
-
-def _numbers(result: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """The measures of the first and of the last state, as the report takes them."""
-    states: dict[str, dict[str, float | None]] = {
-        name: {f"dice/{k}": v for k, v in values.items()}
-        for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
-    }
-    for name, values in (result.get("metrics") or {}).items():
-        states[name] = {**states.get(name, {}), **values}
-    if not states:
-        states = {"initial": {}, "network": {}}
-    clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
-    before, after = clean[0], clean[-1]
-    after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
-    after |= {"seconds": result["time_s"]["total"], "peak_mb": result["peak_memory_mib"]}
-    return before, after
 
 
 def labels_again(result: Mapping[str, Any], key: str, folder: Path) -> Path | None:

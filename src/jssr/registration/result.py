@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from jssr.core.transform import Displacement, resample
+from jssr.core.transform import Displacement, Transform, resample
 from jssr.core.volume import Volume
 from jssr.io.files import output_folder, write_json
 from jssr.io.images import stored_dtype, write_image
@@ -111,7 +111,10 @@ class Registration:
                 if how.dicom is not None:
                     from jssr.registration.dicom import write_dicom
 
-                    write_dicom(self, how.dicom, folder / "jssr_dicom", how.name or Path(self.moving.name).name)
+                    segmented = self.fixed_segmentation, self.moved_segmentation
+                    name = how.name or Path(self.moving.name).name
+                    found = self.result, self.moved, self.displacement, segmented
+                    write_dicom(*found, how.dicom, folder / "jssr_dicom", name)
                 for job in jobs:
                     job.result()
             seconds = {k: v for k, v in self.result["time_s"].items() if k != "total"}
@@ -128,28 +131,10 @@ class Registration:
 
     def view(self, name: str = "", fixed_name: str = "") -> AlignmentView:
         """What the report shows of it, under these names for the scans."""
-        from jssr.report.html import AlignmentView
-
-        states = list(self.states)
-        before, after = dict(self.states[states[0]]), dict(self.states[states[-1]])
-        segmentations = self.result["dice"].get("segmentations", {})
-        own = self.known.fixed_labels is None and bool(segmentations)
-        if own:
-            before |= {f"dice/{k}": v for k, v in segmentations[states[0]].items() if v is not None}
-            after |= {f"dice/{k}": v for k, v in segmentations[states[-1]].items() if v is not None}
-        after |= {"seconds": self.result["time_s"]["total"], "peak_mb": self.result["peak_memory_mib"]}
-        fixed_seg, moved_seg, moving_seg = self.fixed_segmentation, self.moved_segmentation, None
+        segmented = self.fixed_segmentation, self.moved_segmentation
         known = self.known.fixed_labels, self.known.moving_labels
-        if known[0] is not None and known[1] is not None:  # what the numbers are of
-            fixed_seg, moved_seg, moving_seg = outlines(known[0], known[1], self.displacement)
-        return AlignmentView(
-            replace(self.fixed, name=fixed_name or self.result["fixed"]["title"]),
-            placed(self.moving, self.fixed.grid), self.moved,
-            self.synthesised, fixed_seg, moved_seg, moving_seg,
-            displacement=from_start(self.displacement, self.fixed.grid, self.moving.grid),
-            metrics=after, metrics_before=before, warnings=self.result["warnings"],
-            name=name or self.result["moving"]["title"], covered=self.result["covered_percent"] / 100, own=own,
-        )  # fmt: skip
+        fields = self.displacement, self.moved, self.synthesised
+        return view_of_result(self.result, self.fixed, self.moving, fields, known, segmented, name, fixed_name)
 
     def _jobs(self, folder: Path, keep: bool) -> list[Callable[[], None]]:
         fields = {"displacement": self.displacement, "inverse": self.inverse}
@@ -196,9 +181,59 @@ def located(
     return out
 
 
-def outlines(fixed: Volume, moving: Volume, displacement: Displacement) -> tuple[Volume, Volume, Volume]:
-    """Label maps as a view draws them: the fixed one, the moving one after the alignment, and before it."""
-    return fixed, resample(moving, fixed.grid, displacement), placed(moving, fixed.grid)
+def view_of_result(
+    result: Mapping[str, Any],
+    fixed: Volume,
+    moving: Volume,
+    made: tuple[Transform, Volume, Volume | None],
+    known: tuple[Volume | None, Volume | None],
+    segmented: tuple[Volume | None, Volume | None],
+    name: str = "",
+    fixed_name: str = "",
+) -> AlignmentView:
+    """What the report shows of a registration.
+
+    Args:
+        result: what its `result.json` holds.
+        made: the transform, the moved and the synthesised scan.
+        known: label maps of both scans that were given: what the numbers are of.
+        segmented: label maps of the system, fixed and moved.
+        name, fixed_name: for the scans; their titles by default.
+    """
+    from jssr.report.html import AlignmentView
+
+    displacement, moved, synthesised = made
+    field = displacement if isinstance(displacement, Displacement) else None
+    fixed_seg, moved_seg, moving_seg = *segmented, None
+    if known[0] is not None and known[1] is not None and field is not None:
+        fixed_seg, moving_seg = known[0], placed(known[1], fixed.grid)
+        moved_seg = resample(known[1], fixed.grid, field)
+    before, after = _numbers(result)
+    return AlignmentView(
+        replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
+        placed(moving, fixed.grid), moved, synthesised, fixed_seg, moved_seg, moving_seg,
+        displacement=None if field is None else from_start(field, fixed.grid, moving.grid),
+        metrics=after, metrics_before=before, warnings=result["warnings"],
+        name=name or result["moving"].get("title", Path(moving.name).name), covered=result["covered_percent"] / 100,
+        own="labels" not in result["dice"] and "segmentations" in result["dice"],
+    )  # fmt: skip
+
+
+def _numbers(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """The measures of the first and of the last state, as the report takes them."""
+    states: dict[str, dict[str, float | None]] = {
+        name: {f"dice/{k}": v for k, v in values.items()}
+        for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
+    }
+    for name, values in (result.get("metrics") or {}).items():
+        states[name] = {**states.get(name, {}), **values}
+    if not states:
+        states = {"initial": {}, "network": {}}
+    clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
+    before, after = clean[0], clean[-1]
+    after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
+    after |= {"seconds": result["time_s"]["total"], "peak_mb": result["peak_memory_mib"]}
+    return before, after
 
 
 def _moved_dtype(moving: Volume) -> np.dtype[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from jssr.io.files import output_folder, write_json
-from jssr.io.study import Image, Study, read_study
+from jssr.io.study import Study
 from jssr.metrics.results import CaseResult
 from jssr.registration.model import load_model
 from jssr.registration.options import KnownDict, OptionsDict, parse_options
@@ -45,10 +45,7 @@ class StudyAlignment:
         """Write a folder per phase, `results.csv`, `result.json` and `report.html`: all of it or nothing.
 
         Args:
-            out: the folder.
-            report: also the report.
-            dicom: for each phase the headers of its series and the reference phase's, to write `PHASE/jssr_dicom/` as
-                well.
+            dicom: for each phase the headers of its series and the reference phase's, to write `PHASE/jssr_dicom/` too.
             keep: as `Saving` has it.
 
         Raises:
@@ -67,12 +64,8 @@ class StudyAlignment:
                 from jssr.report.html import write_report
 
                 rows = [one.view(phase, self.reference_phase) for phase, one in self.registrations.items()]
-                write_report(
-                    folder / "report.html",
-                    title=f"{self.name}: aligned to {self.reference_phase}",
-                    rows=rows,
-                    provenance=self.summary(),
-                )
+                title = f"{self.name}: aligned to {self.reference_phase}"
+                write_report(folder / "report.html", title=title, rows=rows, provenance=self.summary())
         return Path(out)
 
     def summary(self) -> dict[str, Any]:
@@ -95,21 +88,12 @@ class StudyAlignment:
 
 
 def align(
-    study: Study | Mapping[str, Image] | str | os.PathLike[str],
-    reference_phase: str = "venous",
-    *,
-    on_stage: Callable[[str], None] | None = None,
-    **options: Unpack[OptionsDict],
+    study: Study, reference_phase: str, on_stage: Callable[[str], None] | None = None, **options: Unpack[OptionsDict]
 ) -> StudyAlignment:
-    """Align every scan of a patient to the reference phase.
+    """Align every scan of a patient to the reference phase, as `jssr.align` does it.
 
     Args:
-        study: scans by phase (as `register` takes them), or a folder (see `read_study`). Labels and landmarks beside
-            the scans are measured.
-        reference_phase: the phase that stays.
         on_stage: called with phase and stage.
-        **options: the fields of `RegistrationOptions`; `fixed_modality` is the reference phase's, `moving_modality`
-            that of all others.
 
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.
@@ -117,16 +101,11 @@ def align(
     chosen, known = parse_options(options)
     if known:
         raise TypeError(f"unexpected option {next(iter(known))!r}: labels and landmarks belong to the study")
-    if isinstance(study, Mapping):
-        study = Study("study", dict(study))
-    elif not isinstance(study, Study):
-        study = read_study(study)
     study.check(reference_phase)
     named = chosen.system is not None or chosen.checkpoint is not None
     if named:
-        model = load_model(
-            chosen.system, chosen.checkpoint, chosen.device, chosen.deterministic, chosen.descriptor
-        )  # fmt: skip
+        how = chosen.device, chosen.deterministic, chosen.descriptor
+        model = load_model(chosen.system, chosen.checkpoint, *how)
         options = {**options, "system": None, "checkpoint": model}
     reads = named and model.system.reads_structure
     fixed = study.volume(reference_phase)
@@ -163,9 +142,8 @@ def state_results(case: str, phase: str, one: Registration) -> list[CaseResult]:
     own = one.result["dice"].get("segmentations", {}) if one.known.fixed_labels is None else {}
     for state, values in one.states.items():
         dice = {f"dice/{name}": float("nan") if v is None else v for name, v in own.get(state, {}).items()}
-        last = state == list(one.states)[-1]
         cost = {}
-        if last:
+        if state == list(one.states)[-1]:
             cost = {"seconds": one.result["time_s"]["total"], "peak_mb": float(one.result["peak_memory_mib"])}
         found.append(CaseResult(case, phase, state, {**dice, **values}, **cost))
     return found

@@ -26,18 +26,21 @@ from jssr.registration.full_size import Working
 from jssr.registration.options import Known
 from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel, ScanInfo
 
+COPIED = (
+    "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment had nothing "
+    "to go by."
+)
+NO_SPACING = (
+    "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to show as "
+    "much of the patient."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """Numbers of a registration.
-
-    Attributes:
-        states: "initial", "rigid" (where aligned rigidly), "network", "refined" (where refined), each as
-            `evaluate_pair` gives it, of the known labels and landmarks; folds and log Jacobian in the last.
-        segmentations: the same states, Dice of the system's own segmentations.
-        covered: share of the fixed image for which the moving one has data.
-        inverse_error: mean and largest error of the inverse in mm, where the inverse lands inside the fixed image.
-    """
+    """Numbers of a registration: of each state (initial, rigid, network, refined) as `evaluate_pair` gives them; Dice
+    of the system's own segmentations; the share of the fixed image for which the moving one has data; mean and
+    largest error of the inverse in mm, where it lands inside the fixed image."""
 
     states: dict[str, dict[str, float]] = field(default_factory=dict)
     segmentations: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -46,14 +49,8 @@ class Numbers:
 
 
 def measure(work: Working, displacement: Displacement, inverse: Displacement, covered: Tensor, known: Known) -> Numbers:
-    """Measure every state of a registration.
-
-    Args:
-        work: what was found on the working grid.
-        displacement, inverse: the full transform on the fixed grid, and its inverse on the moving one.
-        covered: (1, *fixed shape) bool, where the moving scan has data.
-        known: what it is measured by.
-    """
+    """Measure every state of a registration: `displacement` and `inverse` are its full transform on the fixed grid and
+    the inverse on the moving one, `covered` (1, *fixed shape) is true where the moving scan has data."""
     fixed, moving = displacement.grid, inverse.grid
     transforms: dict[str, Transform] = {"initial": work.pair.start}
     if work.pair.rigid is not None:
@@ -76,13 +73,16 @@ def class_dice(a: Tensor, b: Tensor, names: Sequence[str]) -> dict[str, float]:
 
 
 def _of_known(fixed: Grid, transform: Transform, known: Known) -> dict[str, float]:
-    moved = None
-    if known.moving_labels is not None:
-        moved = resample(known.moving_labels, fixed, transform)
+    moved = None if known.moving_labels is None else resample(known.moving_labels, fixed, transform)
+    points = known.fixed_landmarks, known.moving_landmarks
     return evaluate_pair(
-        known.fixed_labels, moved, known.structures, transform=transform,
-        fixed_points=known.fixed_landmarks, moving_points=known.moving_landmarks,
-    )  # fmt: skip
+        known.fixed_labels,
+        moved,
+        known.structures,
+        transform=transform,
+        fixed_points=points[0],
+        moving_points=points[1],
+    )
 
 
 def _of_segmentations(work: Working) -> dict[str, dict[str, float]]:
@@ -90,13 +90,11 @@ def _of_segmentations(work: Working) -> dict[str, dict[str, float]]:
     moving, fixed, grid = work.alignment.moving_segmentation, work.alignment.fixed_segmentation, work.pair.grid
     if moving is None or fixed is None:
         return {}
-    goal = fixed.argmax(dim=1).to(torch.uint8)
-    labels = moving.argmax(dim=1).to(torch.uint8)
-    seen = Volume(labels, grid, "labels")
+    goal, labels = fixed.argmax(dim=1).to(torch.uint8), moving.argmax(dim=1).to(torch.uint8)
     names = work.model.structures
     # What was segmented lies where the rigid motion put it: its inverse gives the initial state.
     back = Affine(work.pair.transform.inverse().matrix @ work.pair.start.matrix)
-    initial = resample(seen, grid, back, nearest=True).data
+    initial = resample(Volume(labels, grid, "labels"), grid, back, nearest=True).data
     out = {"initial": class_dice(initial, goal, names)}
     if work.pair.rigid is not None:
         out["rigid"] = class_dice(labels, goal, names)
@@ -153,8 +151,8 @@ def describe(
     }
     if pair.rigid is not None:
         information = {"before": pair.rigid.before, "after": pair.rigid.metric}
-        result["rigid"] = {"matrix_lps_mm": pair.transform.matrix.tolist(), "accepted": pair.rigid.accepted,
-                           "mutual_information_nats": information}  # fmt: skip
+        found = {"matrix_lps_mm": pair.transform.matrix.tolist(), "accepted": pair.rigid.accepted}
+        result["rigid"] = found | {"mutual_information_nats": information}
     if known.fixed_landmarks is not None:
         result["tre_mm"] = {name: values["tre"] for name, values in numbers.states.items()}
     if known.measurable:
@@ -182,18 +180,12 @@ def _warnings(fixed: Grid, moving: Grid, work: Working, numbers: Numbers) -> lis
     if made is not None and not work.alignment.registered:
         ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)
         if ratio < COPIES_BELOW:
-            out.append(
-                "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment "
-                "had nothing to go by."
-            )
+            out.append(COPIED)
     shift = float(np.linalg.norm(pair.transform(fixed.centre) - pair.start(fixed.centre)))
     if shift > 50:
         out.append(f"The rigid pre-alignment moved the scan by {shift:.0f} mm. Check that the headers are right.")
     if fixed.ndim == 2 and (unknown_spacing(fixed) or unknown_spacing(moving)):
-        out.append(
-            "An image without a spacing: its millimetres are its pixels, and the longer sides of the two were taken to "
-            "show as much of the patient."
-        )
+        out.append(NO_SPACING)
     if numbers.inverse_error[1] > float(fixed.spacing.max()):
         out.append(f"The inverse is off by up to {numbers.inverse_error[1]:.1f} mm, as a rule where the field folds.")
     return list(dict.fromkeys(out))
