@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from jssr.api.session import OnProgress, begin
+from jssr.api.session import OnProgress, PathLike, begin
 from jssr.cohorts import check as checks
 from jssr.cohorts import prepare as preparation
 from jssr.cohorts.check_report import CheckReport
@@ -17,8 +16,6 @@ from jssr.io.cohort import Cohort
 from jssr.recipes.load import build_system, load_recipe
 
 __all__ = ["PrepareOptions", "Prepared", "check", "cohort_of", "prepare"]
-
-PathLike = str | os.PathLike[str]
 
 
 def cohort_of(cohort: Cohort | PathLike) -> Cohort:

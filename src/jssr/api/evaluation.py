@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from jssr.api.cohorts import cohort_of
-from jssr.api.session import OnProgress, begin
+from jssr.api.session import OnProgress, PathLike, begin
 from jssr.evaluation import benchmark as benchmarks
 from jssr.evaluation import evaluate as evaluations
 from jssr.evaluation.methods import methods_of
@@ -25,8 +24,6 @@ from jssr.registration.reload import rewrite_report
 from jssr.report.tables import PIXELS, Summary
 
 __all__ = ["BenchmarkOptions", "Measured", "benchmark", "evaluate", "make_report"]
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

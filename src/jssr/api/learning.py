@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import torch
 
 from jssr.api.cohorts import cohort_of
-from jssr.api.session import OnNote, OnProgress, begin
+from jssr.api.session import OnNote, OnProgress, PathLike, begin
 from jssr.cohorts.prepared import modalities_of
 from jssr.errors import RecipeError
 from jssr.io.cohort import Cohort
@@ -28,8 +27,6 @@ from jssr.training.checkpoint import begun, has_state, start_from
 from jssr.training.datasets import dataset_of
 
 __all__ = ["Training", "TrainOptions", "train"]
-
-PathLike = str | os.PathLike[str]
 
 
 class TrainOptions(TypedDict, total=False):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from jssr.api.session import OnProgress, Steps, begin
+from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
@@ -26,7 +25,6 @@ from jssr.registration.study import align as align_study
 
 __all__ = ["PhantomOptions", "demo", "make_phantom"]
 
-PathLike = str | os.PathLike[str]
 DEMO_SEED = 20_000
 """Far from the seeds of the training cohorts: no scan of the demo was seen in training."""
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from jssr.api.session import PathLike
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
@@ -18,8 +19,6 @@ from jssr.registration.model import weights_at
 from jssr.registration.reload import found_again, result_of
 
 __all__ = ["SavedResult", "WeightsInfo", "info", "load_result"]
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from jssr.api.session import OnProgress, Steps, begin
+from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.files import check_output, write_json
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Segmentation", "align", "register", "segment", "series", "synthesise"]
 
-PathLike = str | os.PathLike[str]
 log = logging.getLogger(__name__)
 STAGES = 8
 """Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""

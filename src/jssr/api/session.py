@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jssr.errors import check_options
 
-__all__ = ["OnNote", "OnProgress", "Steps", "begin"]
+__all__ = ["OnNote", "OnProgress", "PathLike", "Steps", "begin"]
 
+PathLike = str | os.PathLike[str]
 OnProgress = Callable[[int, int, str], None]
 """Called with how many steps are done, of how many, and what is being done."""
 OnNote = Callable[[str], None]

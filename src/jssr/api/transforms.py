@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
+from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.transform import Chain, Displacement, Transform, move_points, resample
 from jssr.core.volume import Points, Volume
@@ -20,7 +21,6 @@ from jssr.io.transforms import Images, TransformLike, as_transform, read_any, wr
 
 __all__ = ["convert", "warp"]
 
-PathLike = str | os.PathLike[str]
 Space = Literal["fixed", "moving"]
 
 
