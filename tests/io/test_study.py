@@ -8,7 +8,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
-from jssr.io.study import study_of
+from jssr.io.study import read_study, study_of
 
 
 def test_the_cohort_names_the_modality_where_no_header_does(tmp_path):
@@ -21,3 +21,13 @@ def test_the_cohort_names_the_modality_where_no_header_does(tmp_path):
     assert (found.modality, found.phase) == ("mr", "t1") and found.origins["modality"] == "cohort"
     study.images["t1"] = found.known_as("header", modality="ct")
     assert study.volume("t1").modality == "ct"
+
+
+def test_a_folder_of_a_cohort_takes_the_modalities_of_its_file(tmp_path):
+    scan = volume_of(np.random.default_rng(0).uniform(0, 9, (4, 4, 4)).astype(np.float32), Grid.of((4, 4, 4)))
+    write_image(scan, tmp_path / "a" / "t1.nii.gz")
+    assert read_study(tmp_path / "a").volume("t1").modality is None
+    case = Case(id="a", images={"t1": "a/t1.nii.gz"})
+    Cohort(name="c", reference_phase="t1", cases=[case], modalities={"t1": "mr"}, root=tmp_path).save()
+    found = read_study(tmp_path / "a").volume("t1")
+    assert (found.modality, found.origins["modality"]) == ("mr", "cohort")

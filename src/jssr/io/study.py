@@ -97,7 +97,8 @@ def read_study(
     """Find the scans of a patient in a folder.
 
     Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz` and `venous_landmarks.csv` where
-    known; a `cohort.json` in the folder above names the labels), or DICOM, whose series `jssr.io.dicom.phases` names.
+    known; a `cohort.json` in the folder above names the labels and modalities), or DICOM,
+    whose series `jssr.io.dicom.phases` names.
 
     Args:
         chosen: of DICOM, phase to series (number, UID or its beginning), instead of what is guessed.
@@ -137,7 +138,9 @@ def read_study(
                 labels[phase] = file
         if (folder / f"{phase}_landmarks.csv").is_file():
             landmarks[phase] = folder / f"{phase}_landmarks.csv"
-    return Study(folder.resolve().name, images, labels, landmarks, named_in(folder), series)
+    cohort = _cohort_above(folder)
+    structures, modalities = (cohort.structures() or None, cohort.modalities) if cohort else (None, {})
+    return Study(folder.resolve().name, images, labels, landmarks, structures, series, modalities)
 
 
 def _stem(path: Path) -> str | None:
@@ -147,8 +150,14 @@ def _stem(path: Path) -> str | None:
 
 def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
     """The structures that the cohort names to which a case's folder belongs; None where there is no cohort."""
+    cohort = _cohort_above(folder)
+    return (cohort and cohort.structures()) or None
+
+
+def _cohort_above(folder: Path) -> Cohort | None:
+    """The cohort to which a case's folder belongs."""
     try:
-        return Cohort.load(folder.resolve().parent).structures() or None
+        return Cohort.load(folder.resolve().parent)
     except JssrError:
         return None
 
