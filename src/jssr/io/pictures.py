@@ -24,8 +24,7 @@ def picture_folders(folder: Path) -> tuple[Path, Path] | None:
 
 def cohort_of_pictures(folder: Path) -> dict[str, Any]:
     """The content of `cohort.json`: every image that has a mask is a case of one phase. All labels together are the
-    structure "lungs"; several are also "label_1" and so on.
-    """
+    structure "lungs"; several are also "label_1" and so on."""
     found = picture_folders(folder)
     assert found is not None
     images, masks = ({_stem(p): p for p in sorted(place.iterdir()) if _stem(p)} for place in found)

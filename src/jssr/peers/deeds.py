@@ -66,9 +66,8 @@ class Deeds(Peer):
 
     def lacks(self) -> str | None:
         lost = [program for program in PROGRAMS if shutil.which(program) is None]
-        if not lost:
-            return None
-        return f"{' and '.join(lost)} not on the PATH; build them from github.com/mattiaspaul/deedsBCV"
+        where = "build them from github.com/mattiaspaul/deedsBCV"
+        return f"{' and '.join(lost)} not on the PATH; {where}" if lost else None
 
 
 _SETTINGS = "linearBCV and deedsBCV with their defaults, both scans at the fixed scan's finest spacing"

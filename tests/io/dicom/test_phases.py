@@ -20,7 +20,7 @@ def one(number, description="", time="", **given):
     told = {
         "uid": f"1.2.3.{number}", "description": description, "modality": "CT", "n_slices": 10,
         "acquisition_time": f"20200102 10{time}00" if time else "", "paths": (Path("x"),),
-        "number": number, "slices": (Slice(Path("x"), "1", **slice_),), "image_type": frozenset({"ORIGINAL"}),
+        "number": number, "slices": (Slice(Path("x"), **slice_),), "image_type": frozenset({"ORIGINAL"}),
     }  # fmt: skip
     return SeriesInfo(**{**told, **given})
 

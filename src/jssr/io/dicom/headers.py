@@ -70,8 +70,7 @@ class Sources:
 
 def headers_of(series: SeriesInfo) -> list[Dataset]:
     """The headers of a series, slice by slice, in Unicode, with what every object must say of patient and study, even
-    if it is nothing.
-    """
+    if it is nothing."""
     if series.enhanced:
         raise ImageError(f"{series.paths[0]}: is a multi-frame file; DICOM results belong to series of single slices")
     found: list[Dataset] = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.paths]

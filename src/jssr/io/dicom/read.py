@@ -72,8 +72,7 @@ def _read_enhanced(path: Path, where: str, name: str) -> Volume:
     array = found.array.transpose(2, 1, 0)  # from slices, rows, columns
     affine = found.affine[:, [2, 1, 0, 3]]
     if np.linalg.det(affine[:3, :3]) < 0:  # slices counted downwards
-        array = array[..., ::-1].copy()
-        affine = affine.copy()
+        array, affine = array[..., ::-1].copy(), affine.copy()
         affine[:3, 3] += (array.shape[2] - 1) * affine[:3, 2]
         affine[:3, 2] *= -1
     return volume_of(array, Grid(array.shape, affine), "image", name)

@@ -42,7 +42,6 @@ class Slice:
     """One file of a series, as its header has it."""
 
     path: Path
-    uid: str
     position: NDArray[np.float64] | None
     axes: NDArray[np.float64] | None
     """(2, 3) direction of the columns' and of the rows' index."""
@@ -236,7 +235,6 @@ def _slice(header: pydicom.Dataset, path: Path) -> Slice:
     pixel = _numbers(header.get("PixelSpacing"), 2)
     return Slice(
         path=path,
-        uid=str(header.get("SOPInstanceUID") or ""),
         position=_numbers(header.get("ImagePositionPatient"), 3),
         axes=None if axes is None else axes.reshape(2, 3),
         pixel=() if pixel is None else tuple(pixel.tolist()),

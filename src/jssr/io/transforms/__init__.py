@@ -40,10 +40,8 @@ READERS: dict[str, Callable[[Path, Images], Transform]] = {
     "niftyreg": niftyreg.read_niftyreg,
     "dicom": _read_dicom,
 }
-WRITERS: dict[str, Callable[[Affine, Path, Images], None]] = {
-    "flirt": fsl.write_flirt,
-    "niftyreg": niftyreg.write_niftyreg,
-}
+Writer = Callable[[Affine, Path, Images], None]
+WRITERS: dict[str, Writer] = {"flirt": fsl.write_flirt, "niftyreg": niftyreg.write_niftyreg}
 RECOGNISED = {"elastix": elastix.recognises, "niftyreg": niftyreg.recognises}
 """Formats whose files are known by their content."""
 
