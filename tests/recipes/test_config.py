@@ -228,3 +228,46 @@ def test_structures_take_one_piece_along():
     with pytest.raises(RecipeError, match="none of the structures"):
         load_recipe("jssr-compact", ['network.structures=["liver"]', 'inference.one_piece=["spleen"]'])
     assert load_recipe("jrsnet-compact", ['network.structures=["heart"]']).inference.two_pieces == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mine.toml", 'extends = "jssr-compact"\n[training]\nbatch = 2\n[training.stages.joint]\nsteps = 7\n'),
+        ("mine.yaml", "extends: jssr-compact\ntraining:\n  batch: 2\n  stages:\n    - {name: joint, steps: 7}\n"),
+    ],
+)
+def test_a_file_extends_a_recipe_with_what_differs(tmp_path: Path, name: str, text: str) -> None:
+    base = load_recipe("jssr-compact")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = load_recipe(tmp_path / name)
+    joint = base.training.stage("joint").model_copy(update={"steps": 7})
+    stages = tuple(joint if stage.name == "joint" else stage for stage in base.training.stages)
+    assert found == base.changed(name="mine", training={"batch": 2, "stages": stages})
+
+
+def test_a_file_extends_another_file_beside_it_but_not_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('extends = "jssr-compact"\n[network]\nstructures = ["liver"]\n', encoding="utf-8")
+    (tmp_path / "b.json").write_text('{"extends": "a.toml", "name": "second"}', encoding="utf-8")
+    found = load_recipe(tmp_path / "b.json")
+    assert (found.name, found.network.structures) == ("second", ("liver",))
+    assert set(found.inference.one_piece) <= {"liver"}
+    (tmp_path / "a.toml").write_text('extends = "b.json"\n', encoding="utf-8")
+    with pytest.raises(RecipeError, match="which extends this file"):
+        load_recipe(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "jssr-compct"\n', "did you mean 'jssr-compact'"),
+        ("extends = 3\n", "expected a built-in recipe"),
+        ('extends = "mine.py"\n', "expected a built-in recipe"),
+        ('extends = "gone.toml"\n', "gone.toml: this recipe cannot be read .no such file"),
+        ('extends = "jssr-compact"\n[training]\nbach = 2\n', "unknown key 'training.bach'; did you mean 'batch'"),
+    ],
+)
+def test_what_a_file_cannot_extend_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "mine.toml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +33,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return a built-in recipe, or one from a .toml, .yaml, .json or .py file, with `key=value` overrides applied.
 
-    A .py file is run (`jssr.recipes.project`).
+    A .py file is run (`jssr.recipes.project`). Another file may begin with `extends`, the name of a built-in recipe or
+    the path of a file from its own folder, and then names only what differs.
 
     Raises:
         RecipeError: no such recipe, an unreadable file, an unknown key (the nearest is named), an unfit value.
@@ -74,11 +75,15 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             raise RecipeError(f"{text!r}: an override is key=value, for example training.batch=2")
         _assign(config, key.strip(), text)
     data = _closed(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
-    given = {text.partition("=")[0].strip() for text in overrides}
-    for key in ("one_piece", "two_pieces"):  # follow the structures
+    _follow_structures(data, {text.partition("=")[0].strip() for text in overrides})
+    return recipe_from(data, ", ".join(overrides))
+
+
+def _follow_structures(data: dict[str, Any], given: Container[str]) -> None:
+    """Drop the pieces of structures that the changed recipe does not have, unless they are `given`."""
+    for key in ("one_piece", "two_pieces"):
         if f"inference.{key}" not in given:
             data["inference"][key] = [n for n in data["inference"][key] if n in data["network"]["structures"]]
-    return recipe_from(data, ", ".join(overrides))
 
 
 def recipe_from(data: object, source: str) -> Recipe:
@@ -125,9 +130,12 @@ def build_system(recipe: Recipe) -> System:
         raise RecipeError(f"recipe {recipe.name}: {network.system} cannot be built from it ({error})") from error
 
 
-def _read(path: Path) -> Recipe:
+def _read(path: Path, extending: tuple[Path, ...] = ()) -> Recipe:
+    """The recipe of a file; `extending` are the files that it is read for, which it may not extend."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: this recipe cannot be read (no such file)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: this recipe cannot be read ({error})") from None
     try:
@@ -135,7 +143,47 @@ def _read(path: Path) -> Recipe:
     except ValueError as error:
         kind = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix, "JSON")
         raise RecipeError(f"{path}: is not valid {kind} ({' '.join(str(error).split())})") from None
+    if isinstance(data, dict) and "extends" in data:
+        data = _extended(data, path, (*extending, path.resolve()))
     return recipe_from(data, str(path))
+
+
+def _extended(data: dict[str, Any], path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """The recipe that a file's `extends` names, as plain data, with the file's own values. Tables are merged, stages by
+    their name."""
+    changes = {"name": path.stem} | {key: value for key, value in data.items() if key != "extends"}
+    name, other = data["extends"], path.parent / str(data["extends"])
+    if isinstance(name, str) and name in RECIPES:
+        base = RECIPES[name]()
+    elif isinstance(name, str) and other.suffix in (".json", ".toml", ".yaml", ".yml"):
+        if other.resolve() in extending:
+            raise RecipeError(f"{path}: extends {name}, which extends this file: name another recipe")
+        base = _read(other, extending)
+    else:
+        expected = "a built-in recipe or a .toml, .yaml or .json file"
+        raise RecipeError(f"{path}: extends: expected {expected}, got {name!r}{nearest(str(name), RECIPES)}")
+    old = base.model_dump(mode="json")
+    old["training"]["stages"] = _by_name(old["training"]["stages"])
+    if isinstance(training := changes.get("training"), dict) and "stages" in training:
+        changes["training"] = {**training, "stages": _by_name(training["stages"])}
+    found = _merged(old, changes)
+    pieces = changes.get("inference")
+    if isinstance(found["inference"], dict) and isinstance(found["network"], dict):
+        _follow_structures(found, {f"inference.{key}" for key in pieces} if isinstance(pieces, dict) else ())
+    return found
+
+
+def _by_name(stages: object) -> object:
+    """A list of stages as a table, name to stage; other data stays."""
+    if isinstance(stages, list) and all(isinstance(one, dict) and "name" in one for one in stages):
+        return {one["name"]: {key: value for key, value in one.items() if key != "name"} for one in stages}
+    return stages
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}
 
 
 def _parsed(text: str, suffix: str) -> object:
@@ -157,7 +205,7 @@ def _open(recipe: Recipe) -> dict[str, Any]:
     data = recipe.model_dump(mode="json")
     training, networks = data["training"], recipe.network.networks
     terms = [term for stage in recipe.training.stages for term in stage.weights]
-    training["stages"] = {stage.pop("name"): stage for stage in training["stages"]}
+    training["stages"] = _by_name(training["stages"])
     training["learning_rates"] = dict.fromkeys(networks) | training["learning_rates"]
     for stage in training["stages"].values():
         stage["weights"] = dict.fromkeys(terms) | stage["weights"]

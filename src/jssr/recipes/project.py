@@ -35,7 +35,7 @@ def recipe_of_file(path: Path) -> Recipe:
         RecipeError: it cannot be run, or has no `recipe()` that returns a Recipe.
     """
     if not path.is_file():
-        raise RecipeError(f"{path}: this recipe cannot be read (there is no such file)")
+        raise RecipeError(f"{path}: this recipe cannot be read (no such file)")
     module = _imported(path.resolve(), str(path))
     try:
         recipe = module.recipe()
