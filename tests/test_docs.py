@@ -143,6 +143,16 @@ def test_overrides_are_keys_of_the_recipe(recipe: str, overrides: list[str], mon
     load_recipe(recipe, overrides)
 
 
+def test_stages_of_every_recipe_are_listed() -> None:
+    page = (ROOT / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
+    listed = {
+        name: [(stage, int(steps)) for stage, steps in re.findall(r"`(\w+)` (\d+)", row)]
+        for name, row in re.findall(r"^\| `([\w-]+)` \| (`\w+` \d+.*) \|$", page, re.M)
+    }
+    stages = {name: [(s.name, s.steps) for s in make().training.stages] for name, make in RECIPES.items()}
+    assert listed == {name: found for name, found in stages.items() if found}
+
+
 # result.json
 
 
