@@ -39,17 +39,13 @@ Energy = Callable[[Tensor, Tensor], Tensor]
 def best_affine(
     costs: Sequence[Tensor], weights: Sequence[Tensor], shape: Sequence[int], cell: int, step: int
 ) -> Tensor:
-    """The affine map from the fixed to the moving image, 2D.
+    """The affine map from the fixed to the moving image, 2D: (3, 3), for voxels counted from the image's middle.
 
     Args:
         costs: of both directions (fixed to moving first), each (2 r + 1, 2 r + 1, *cells): displacements along both
             axes in `step` voxels, from -r to r.
-        weights: of their cells, each (*cells).
+        weights: of their cells, each (*cells), `cell` voxels along each side.
         shape: of the images in voxels.
-        cell: voxels along each side of a cell; step: voxels from one displacement to the next.
-
-    Returns:
-        (3, 3) float32, for voxels that are counted from the image's middle.
     """
     half = max(shape) / 2
     unit = step / half  # positions and shifts below are in halves of the image, displacements of C in steps
@@ -118,7 +114,5 @@ def _starts(energy: Energy, radius: int, unit: float) -> tuple[Tensor, Tensor]:
     values = torch.stack([energy(one.expand(len(shifts), 2, 2), shifts) for one in linears])
     best = values.min(dim=1)
     first = best.values.argsort()[:STARTS]
-    return (
-        torch.cat([linears[first], torch.eye(2)[None]]),
-        torch.cat([shifts[best.indices[first]], torch.zeros(1, 2)]),
-    )
+    found = shifts[best.indices[first]]
+    return torch.cat([linears[first], torch.eye(2)[None]]), torch.cat([found, torch.zeros(1, 2)])

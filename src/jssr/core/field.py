@@ -27,16 +27,11 @@ def identity(shape: Sequence[int], like: Tensor | None = None) -> Tensor:
 
 
 def sample(image: Tensor, at: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
-    """Read an image at voxel positions.
+    """Read an image (B, C, *spatial) at voxel positions (B, n, *out), in the order of its axes: (B, C, *out).
 
     Args:
-        image: (B, C, *spatial).
-        at: (B, n, *out) positions in voxels of `image`, in the order of its axes.
         mode: "bilinear" (n-linear) or "nearest".
         padding: "border" repeats the outermost voxels, "zeros" reads 0 outside.
-
-    Returns:
-        (B, C, *out).
     """
     size = torch.tensor(image.shape[2:], dtype=at.dtype, device=at.device)
     scale = (2.0 / (size - 1).clamp(min=1)).view(1, -1, *([1] * (at.ndim - 2)))
@@ -153,15 +148,12 @@ def pooled(image: Tensor, size: int, ceil_mode: bool = False) -> Tensor:
 
 @full_precision  # autocast would take the transposed convolution
 def bspline_field(control_points: Tensor, spacing: int, shape: Sequence[int]) -> Tensor:
-    """The 2D field that control points of a cubic B-spline make.
+    """The 2D field (B, 2, *shape) that control points of a cubic B-spline make.
 
     Args:
         control_points: (B, 2, h, w), the middles of blocks of `spacing` pixels; beyond the border they are repeated.
         spacing: pixels between control points, even.
-        shape: of the field, at most `spacing` times that of the control points.
-
-    Returns:
-        (B, 2, *shape).
+        shape: at most `spacing` times that of the control points.
     """
     t = (torch.arange(4 * spacing, device=control_points.device) - (4 * spacing - 1) / 2).abs() / spacing
     kernel = torch.where(t < 1, 2 / 3 - t**2 + t**3 / 2, (2 - t).clamp(min=0) ** 3 / 6)
@@ -197,24 +189,16 @@ def _filter_axis(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
 def jacobian_determinant(u: Tensor) -> Tensor:
     """Determinant of the Jacobian of `p + u(p)` in each cell between 2**n neighbouring voxels.
 
-    Forward differences of the cell's first corner, as in most reports of folding; a value at or below 0 is a fold.
-
-    Args:
-        u: (B, n, *spatial) in voxels, n = 2 or 3.
-
-    Returns:
-        (B, *(spatial - 1)).
+    Forward differences of the cell's first corner, as in most reports of folding; a value at or below 0 is a fold. Of
+    (B, n, *spatial) in voxels, n = 2 or 3, it is (B, *(spatial - 1)).
     """
     n = u.shape[1]
     inner = [slice(None), slice(None)] + [slice(0, -1)] * n
+    units = torch.eye(n, dtype=u.dtype, device=u.device).view(n, 1, n, *[1] * n)
     rows = []
     for axis in range(n):
-        ahead = list(inner)
-        ahead[axis + 2] = slice(1, None)
-        step = u[tuple(ahead)] - u[tuple(inner)]
-        unit = torch.zeros(n, dtype=u.dtype, device=u.device)
-        unit[axis] = 1
-        rows.append(step + unit.view(1, n, *([1] * n)))
+        ahead = [*inner[: axis + 2], slice(1, None), *inner[axis + 3 :]]
+        rows.append(u[tuple(ahead)] - u[tuple(inner)] + units[axis])
     if n == 2:
         return rows[0][:, 0] * rows[1][:, 1] - rows[0][:, 1] * rows[1][:, 0]
     det = torch.zeros_like(rows[0][:, 0])

@@ -109,7 +109,7 @@ class Grid:
         return np.asarray(points, dtype=np.float64) @ inverse[:n, :n].T + inverse[:n, n]
 
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Say for each point (..., n) in LPS millimetres whether it lies between the outermost voxel centres."""
+        """Whether each point (..., n), LPS millimetres, lies between the outermost voxel centres."""
         at = self.index(points)
         return np.asarray(((at >= -1e-6) & (at <= np.array(self.shape) - 1 + 1e-6)).all(axis=-1))
 
@@ -119,14 +119,9 @@ class Grid:
         return self.world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, self.ndim))
 
     def resized(self, shape: Sequence[int]) -> Grid:
-        """Return the grid with another number of voxels between the same first and last voxel centres.
-
-        This is `align_corners=True`: the outermost centres stay where they are.
-        """
+        """The grid with another number of voxels between the same first and last voxel centres (`align_corners`)."""
         scale = [(a - 1) / max(b - 1, 1) if a > 1 else 1.0 for a, b in zip(self.shape, shape, strict=True)]
-        affine = self.affine.copy()
-        affine[: self.ndim, : self.ndim] = affine[: self.ndim, : self.ndim] * np.array(scale)
-        return Grid(tuple(shape), affine)
+        return Grid(tuple(shape), self.affine * [*scale, 1.0])
 
     def respaced(self, spacing: Sequence[float] | float) -> Grid:
         """Return a grid of the given spacing (mm) that covers the same box of voxel edges, centred on it."""

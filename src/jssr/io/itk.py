@@ -91,7 +91,7 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     return image
 
 
-def flattened(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
+def flattened(image: sitk.Image, name: Path, ndim: int) -> sitk.Image:
     """Take off axes of one voxel until `ndim` are left."""
     while image.GetDimension() > ndim:
         # A slice that is not parallel to the first two axes has a plane of its own.
@@ -101,7 +101,7 @@ def flattened(image: sitk.Image, path: Path, ndim: int) -> sitk.Image:
         image = sitk.Extract(image, [*image.GetSize()[:-1], 0], [0] * image.GetDimension(), collapse)
     size = image.GetSize()
     if image.GetDimension() < ndim or (ndim == 3 and size[2] == 1):
-        raise ImageError(f"{path}: is 2D ({' x '.join(str(s) for s in size)}); expected a 3D image")
+        raise ImageError(f"{name}: is 2D ({' x '.join(str(s) for s in size)}); expected a 3D image")
     return image
 
 

@@ -14,12 +14,8 @@ NO_DATA = -32768
 
 
 def limits(data: Tensor, window: Window | None) -> Window:
-    """Return the intensities that become -1 and 1.
-
-    Args:
-        data: voxels of one image, any shape, its own units.
-        window: for CT, the window in HU; it is returned as it is. None (MR, no unit): the 1st and 99.5th percentile of
-            the foreground, which is what lies above 5 % of the image's own range (so air does not count).
+    """The intensities of an image that become -1 and 1: the window (HU, of CT), as it is; without one (MR, no unit) the
+    1st and 99.5th percentile of the foreground, which lies above 5 % of the image's own range (so air does not count).
 
     Raises:
         ValueError: an empty window, or a constant image.
@@ -42,15 +38,7 @@ def limits(data: Tensor, window: Window | None) -> Window:
 
 
 def normalise(data: Tensor, window: Window | None) -> Tensor:
-    """Scale intensities to -1..1 float32 and clip there; NaN becomes -1.
-
-    Args:
-        data: one image, any shape; HU when a window is given.
-        window: (-200, 200) HU is the paper's; None takes robust limits from the image (`limits`).
-
-    Raises:
-        ValueError: an empty window, or a constant image without a window.
-    """
+    """Scale the intensities of one image to -1..1 float32 by `limits`, and clip there; NaN becomes -1."""
     low, high = limits(data, window)
     out = (data.float() - low) * (2.0 / (high - low)) - 1.0
     return torch.nan_to_num(out, nan=-1.0).clamp_(-1.0, 1.0)

@@ -75,11 +75,8 @@ class _Side:
         total = float(weight.sum())
         if total <= 0:
             return self.grid.centre
-        index = [
-            float((weight.sum(dim=[d for d in range(3) if d != a]) * torch.arange(s)).sum()) / total
-            for a, s in enumerate(self.grid.shape)
-        ]
-        return self.grid.world(index)
+        index = (ff.identity(self.grid.shape)[0].double() * weight).flatten(1).sum(dim=1) / total
+        return self.grid.world(index.numpy())
 
 
 def overlap(fixed: Grid, moving: Grid, transform: Affine | None = None) -> float:

@@ -113,15 +113,11 @@ def _unfilled(grid: Grid, alignment: Alignment) -> Fullsize:
 def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:
     """Give every piece (by faces) of some classes but the largest to the background, as nnU-Net does after training.
 
-    For organs that are one piece of tissue or two (`one_piece`, `two_pieces` of the recipe). A scan that shows more of
-    the body than the training data did has blobs in places that the segmentor has never seen.
+    A scan that shows more of the body than the training data did has blobs in places that the segmentor has never seen.
 
     Args:
         probabilities: (1, K, *spatial), class 0 the background.
-        pieces: class to the number of pieces that are kept.
-
-    Returns:
-        The same shape; a new tensor.
+        pieces: class to the number of pieces that are kept (`one_piece`, `two_pieces` of the recipe).
     """
     out = probabilities.clone()
     labels = probabilities[0].argmax(dim=0).numpy()
@@ -144,12 +140,9 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     coarse to fine, each level started from the coarser one and relaxed a few times.
 
     Args:
-        u: (1, n, *spatial).
+        u: (1, n, *spatial); what comes back is zero if nothing was measured.
         valid: (1, 1, *spatial) bool, where `u` was measured. All of it is kept as it is.
         rounds: relaxations per level.
-
-    Returns:
-        (1, n, *spatial); zero if nothing was measured.
     """
     if bool(valid.all()):
         return u
