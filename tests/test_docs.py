@@ -16,7 +16,7 @@ import torch
 import typer
 
 from jssr.recipes import RECIPES
-from jssr.recipes.load import load_recipe
+from jssr.recipes.load import build_system, load_recipe
 from jssr.registration.schema import ResultModel, StudyModel
 from jssr.systems.base import Batch
 
@@ -151,6 +151,18 @@ def test_stages_of_every_recipe_are_listed() -> None:
     }
     stages = {name: [(s.name, s.steps) for s in make().training.stages] for name, make in RECIPES.items()}
     assert listed == {name: found for name, found in stages.items() if found}
+
+
+def test_the_recipe_file_extends_a_recipe(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
+    file = tmp_path / "mine.toml"
+    file.write_text(re.findall(r"```toml\n(.*?)```", page, re.S)[0], encoding="utf-8")
+    base, recipe = load_recipe("jssr-compact"), load_recipe(file)
+    aligns = [next(s for s in one.training.stages if s.name == "align") for one in (base, recipe)]
+    assert (recipe.name, recipe.network.structures, aligns[1].steps) == ("mine", ("liver", "spleen"), 4000)
+    assert aligns[1].weights == {**aligns[0].weights, "smooth": 0.5} != aligns[0].weights
+    assert recipe.training.learning_rates == base.training.learning_rates
+    build_system(recipe)
 
 
 # result.json
