@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from jssr.metrics.overlap import dice
 
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.metrics.overlap import dice
 
 
 def main(folder: Path, split: str = "all") -> None:

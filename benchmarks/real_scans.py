@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from jssr.core import field as ff
-from jssr.core.transform import Affine, Chain, Displacement, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Points, Volume
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image

@@ -12,11 +12,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from jssr.metrics.overlap import dice
 
 from jssr.evaluation.runner import cases_of
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
-from jssr.metrics.overlap import dice
 from jssr.registration.model import load_model
 from jssr.registration.pipeline import segment
 

@@ -25,7 +25,7 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     import torch
 
     from jssr.cli.memory import keep_freed_memory
-    from jssr.core.transform import resample
+    from jssr.core.resampling import resample
     from jssr.evaluation.alignment import Scans
     from jssr.evaluation.methods import Alignment
     from jssr.io.images import read_image

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from jssr.api.scans import align, register, segment, series, synthesise
     from jssr.api.transforms import convert, warp
     from jssr.core.grid import Grid
-    from jssr.core.transform import Affine, Chain, Displacement, Transform, move_points, resample
+    from jssr.core.resampling import move_points, resample
+    from jssr.core.transform import Affine, Chain, Displacement, Transform
     from jssr.core.volume import Points, Volume
     from jssr.errors import JssrError
     from jssr.io.cohort import Case, Cohort
@@ -49,7 +50,8 @@ _NAMES = {
     "api.scans": ("align", "register", "segment", "series", "synthesise"),
     "api.transforms": ("convert", "warp"),
     "core.grid": ("Grid",),
-    "core.transform": ("Affine", "Chain", "Displacement", "Transform", "move_points", "resample"),
+    "core.resampling": ("move_points", "resample"),
+    "core.transform": ("Affine", "Chain", "Displacement", "Transform"),
     "core.volume": ("Points", "Volume"),
     "errors": ("JssrError",),
     "io.cohort": ("Case", "Cohort"),

@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from jssr.core import field as ff
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement, coverage, move_points, resample
+from jssr.core.resampling import coverage, move_points, resample
+from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Points, Volume
 from jssr.errors import TransformError
 from jssr.io.transforms import write_displacement

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.io.cohort import Cohort
 from jssr.phantom.filling import FillingRanges, make_filling
 from jssr.phantom.motion import MotionRanges

@@ -7,7 +7,8 @@ import torch
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine
 from jssr.core.volume import volume_of
 from jssr.phantom.scanner import LabelReader, Scanner, scan_image
 

@@ -9,7 +9,7 @@ import torch
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.io.points import read_points

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import jssr
 from jssr.cli import app
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.io.dicom.series import find_series
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform

@@ -12,7 +12,7 @@ from tiny_jssr import SHAPE, ball, ball_labels, tiny_weights
 import jssr
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import CheckpointError, GeometryError, ImageError, JssrError, OutputError, PointsError
 from jssr.io.images import read_image, write_image

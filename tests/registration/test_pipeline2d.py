@@ -11,7 +11,8 @@ import jssr
 from jssr.core import field as ff
 from jssr.core.full_size import FullTransform
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError
 from jssr.io.images import read_image

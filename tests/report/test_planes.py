@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.report.planes import CT_WINDOW, Planes, focus, jacobian_volumes, window, window_of
 

@@ -10,7 +10,7 @@ from dicom_series import write_volume
 from starlette.testclient import TestClient
 from tiny_jssr import ball
 
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.errors import JssrError
 from jssr.io.images import read_image, write_image
 from jssr.viewer.server import STATIC, create_app

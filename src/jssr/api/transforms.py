@@ -11,7 +11,8 @@ import numpy as np
 
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
-from jssr.core.transform import Chain, Displacement, Transform, move_points, resample
+from jssr.core.resampling import move_points, resample
+from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.formats import FORMATS_WRITTEN, check_format

@@ -23,7 +23,8 @@ from jssr.cohorts.prepared import PREPARED, class_values
 from jssr.cohorts.store import Store
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
 from jssr.io.cohort import Case, Cohort, cases_of_split

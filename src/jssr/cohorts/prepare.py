@@ -20,7 +20,8 @@ from jssr.cohorts.prepared import PREPARED, check_paired
 from jssr.cohorts.store import Store
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.processes import in_processes
-from jssr.core.transform import Affine, Chain, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Chain
 from jssr.core.volume import Points, Volume
 from jssr.errors import CohortError, ImageError, JssrError
 from jssr.io.cohort import Case, Cohort

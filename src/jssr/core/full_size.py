@@ -17,7 +17,8 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Chain, Displacement, cell_index, inside_grid, uniform_cells
+from jssr.core.resampling import cell_index, inside_grid, uniform_cells
+from jssr.core.transform import Affine, Chain, Displacement
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""

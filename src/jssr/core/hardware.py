@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,3 +56,24 @@ def use_channels_last(module: nn.Module) -> None:
             part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
         elif isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
             part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def deterministic_algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
+    """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
+    settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, fill = torch.backends.cudnn.benchmark, settings.fill_uninitialized_memory
+    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and warned of on every run.
+    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
+    if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=not strict)
+        # It writes NaN into every new array first, to find code that reads it unset: time without use here.
+        settings.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        settings.fill_uninitialized_memory = fill

@@ -4,22 +4,18 @@ corresponds to it (LPS millimetres): images are pulled through it, `moved(p) = m
 from __future__ import annotations
 
 import logging
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from jssr.core import bridges
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, TransformError
 
 if TYPE_CHECKING:
@@ -190,7 +186,7 @@ class Displacement(Transform):
         grid = grid or self.grid
         # Read on the field's own grid: resampled onto the other one first, it would be cut off at that one's border.
         at = Affine.identity(grid.ndim).positions(grid, self.grid)
-        here = _solved(self, at)
+        here = solved(self, at)
         off = ((at - here - ff.sample(self.u[None], here)).abs() > 1.0).any(dim=1)
         last = torch.tensor(self.grid.shape).view(1, -1, *[1] * grid.ndim) - 1
         lost = float((off & ((here >= 0) & (here <= last)).all(dim=1)).float().mean())
@@ -281,121 +277,7 @@ def _turn(u: Tensor, source: Grid, target: Grid) -> Tensor:
     return torch.einsum("ij,bj...->bi...", torch.from_numpy(linear).float(), u)
 
 
-def resample(
-    volume: Volume, grid: Grid, transform: Transform | None = None, fill: float | None = None, nearest: bool = False
-) -> Volume:
-    """Pull a volume onto `grid`: images linearly, labels without new values.
-
-    Labels: nearest if `nearest`, else the label of the greatest linear weight (smoother borders).
-
-    Args:
-        volume: what to pull, on the moving grid.
-        grid: the fixed grid.
-        transform: fixed to moving space; None is the identity of physical space.
-        fill: value outside the moving grid; None takes the volume's minimum (0 for labels).
-        nearest: read the nearest voxel.
-    """
-    at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
-    outside = ~inside_grid(at, volume.grid)[0]
-    if volume.kind != "image":
-        out = _sample_labels(volume.data, at, nearest)
-        out[:, outside] = int(fill or 0)
-        return volume.with_data(out, grid)
-    data = ff.sample(volume.data[None].float(), at, "nearest" if nearest else "bilinear")[0]
-    data[:, outside] = float(volume.data.min()) if fill is None else fill
-    return volume.with_data(data, grid)
-
-
-def _sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
-    if nearest:
-        # Label numbers below 2**24 are exact in float32.
-        return ff.sample(labels[None].float(), at, "nearest")[0].round().to(labels.dtype)
-    # Most of a label map has one label all round; only the other cells need interpolation.
-    index = cell_index(at, labels.shape[1:])
-    out, mixed = labels.flatten()[index][None], ~uniform_cells(labels).flatten()[index]
-    points = torch.stack([axis[mixed] for axis in at[0]]).view(1, at.shape[1], -1, *[1] * (at.ndim - 3))
-    best = torch.full((points.shape[2],), -1.0)
-    found = torch.zeros(points.shape[2], dtype=labels.dtype)
-    for value in torch.unique(labels).tolist() if points.numel() else ():
-        # One label at a time: a one-hot of 100 labels does not fit.
-        weight = ff.sample((labels == value)[None].float(), points).view(-1)
-        better = weight > best
-        best[better] = weight[better]
-        found[better] = value
-    out[0][mixed] = found
-    return out
-
-
-def uniform_cells(labels: Tensor) -> Tensor:
-    """Cells of (1, *spatial) labels below 2**24 all of whose corners have one label: (*spatial) bool.
-
-    Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated.
-    """
-    n = labels.ndim - 1
-    padded = F.pad(labels[None].float(), [0, 1] * n, mode="replicate")
-    pool = F.max_pool3d if n == 3 else F.max_pool2d
-    return (pool(padded, 2, stride=1) == -pool(-padded, 2, stride=1))[0, 0]
-
-
-def cell_index(at: Tensor, shape: Sequence[int]) -> Tensor:
-    """The cells of a grid that positions (1, n, *out) in voxels lie in, in its flat order: (*out)."""
-    index = torch.zeros(at.shape[2:], dtype=torch.int64 if math.prod(shape) >= 2**31 else torch.int32)
-    for axis, size in enumerate(shape):
-        index = index.mul_(size).add_(at[0, axis].clamp(0, size - 1).to(index.dtype))
-    return index
-
-
-def coverage(grid: Grid, moving: Grid, transform: Transform | None = None) -> Tensor:
-    """Where on `grid` the moving image has data: (1, *grid.shape) bool."""
-    return inside_grid((transform or Affine.identity(grid.ndim)).positions(grid, moving), moving)
-
-
-def inside_grid(at: Tensor, grid: Grid) -> Tensor:
-    """(1, *out) bool: which positions (1, n, *out) in voxels lie on a voxel of the grid, edges included (as in ITK)."""
-    size = torch.tensor(grid.shape).view(1, -1, *[1] * (at.ndim - 2))
-    return ((at >= -0.5) & (at <= size - 0.5)).all(dim=1)
-
-
-def move_points(points: Points, transform: Transform, to: Literal["fixed", "moving"], iterations: int = 50) -> Points:
-    """Carry points along a registration.
-
-    Args:
-        points: LPS millimetres.
-        transform: fixed to moving space.
-        to: "moving" takes points of the fixed image to the moving image (the transform itself); "fixed" takes points
-            of the moving image to the fixed image (its inverse, solved for each point by fixed-point iteration).
-
-    Raises:
-        ValueError: another `to`.
-        TransformError: the points are of another dimension, or the transform has no inverse at some point (its field
-            folds there).
-    """
-    if points.xyz.shape[1] != transform.ndim:
-        raise TransformError(f"points of {points.xyz.shape[1]} coordinates, and a transform of {transform.ndim}D space")
-    if to == "moving":
-        return Points(transform(points.xyz), points.names)
-    if to != "fixed":
-        raise ValueError(f'to must be "fixed" or "moving", got {to!r}')
-    parts: Sequence[Transform] = transform.parts if isinstance(transform, Chain) else (transform,)
-    out = points.xyz
-    for part in reversed(parts):
-        out = _brought_back(part, out, iterations) if isinstance(part, Displacement) else part.inverse()(out)
-    return Points(out, points.names)
-
-
-def _brought_back(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
-    """The points (N, n) that a field takes to `goal`, to 1e-4 mm."""
-    grid = transform.grid
-    at = torch.from_numpy(grid.index(goal).T).view(1, grid.ndim, -1, *[1] * (grid.ndim - 1))
-    solved = _solved(transform, at, tolerance=1e-4 / float(grid.spacing.max()), allowed=0.0, iterations=iterations)
-    found = grid.world(solved.reshape(grid.ndim, -1).T.numpy())
-    off = float(np.linalg.norm(goal - transform(found), axis=-1).max(initial=0.0))
-    if not off <= 1.0:  # nan too
-        raise TransformError(f"the field folds: it has no inverse at some of the points (off by {off:.1f} mm)")
-    return found
-
-
-def _solved(transform: Displacement, goal: Tensor, **settings: Any) -> Tensor:
+def solved(transform: Displacement, goal: Tensor, **settings: Any) -> Tensor:
     """Which positions (1, n, *out) a field takes to `goal`, both in voxels of its grid; `field.solve_inverse`."""
     n = transform.ndim
     back = torch.from_numpy(np.linalg.inv(transform.nearest_linear())).to(goal.dtype)

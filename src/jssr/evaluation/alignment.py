@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jssr.cohorts.store import Store
-from jssr.core.transform import Affine, Displacement, Transform, coverage, resample
+from jssr.core.resampling import coverage, resample
+from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.evaluation.runner import Pair
 from jssr.io.files import plain

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from jssr.cohorts.store import read_settings, same_settings
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.core.volume import Volume
 from jssr.errors import CohortError, JssrError
 from jssr.evaluation.runner import Method, OnCase, Pair, RunOptions, cases_of, first_grid, run

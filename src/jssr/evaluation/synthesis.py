@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from jssr.core.grid import dims_in_words
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.evaluation.alignment import rigid_of

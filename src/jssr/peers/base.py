@@ -9,7 +9,8 @@ from importlib import import_module
 import numpy as np
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Transform, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Transform
 from jssr.core.volume import Volume
 from jssr.errors import JssrError, MissingExtraError, requires
 from jssr.io.provenance import package_version

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jssr.core.grid import Grid
-from jssr.core.transform import resample
+from jssr.core.resampling import resample
 from jssr.core.volume import Points, Volume
 from jssr.errors import requires
 from jssr.phantom.atlas import label_of, mobility_of, tissue_of

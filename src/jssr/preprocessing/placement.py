@@ -14,7 +14,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, coverage, resample
+from jssr.core.resampling import coverage, resample
+from jssr.core.transform import Affine
 from jssr.core.volume import Volume
 from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, normalise
 from jssr.preprocessing.modality import guess_modality, window_for

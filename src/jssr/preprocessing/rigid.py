@@ -18,7 +18,8 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, coverage
+from jssr.core.resampling import coverage
+from jssr.core.transform import Affine
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError
 from jssr.losses.similarity import sample_information

@@ -14,7 +14,8 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, rounded_mm, slabs
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, inside_grid
+from jssr.core.resampling import inside_grid
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import Window, denormalise

@@ -14,7 +14,8 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core.full_size import FullTransform, labels_at
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Displacement, coverage, resample
+from jssr.core.resampling import coverage, resample
+from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Modality, Volume
 from jssr.errors import GeometryError, JssrError
 from jssr.io.images import ImageLike

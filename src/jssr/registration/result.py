@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from jssr.core.transform import Displacement, Transform, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.io.files import output_folder, write_json
 from jssr.io.images import stored_dtype, write_image

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from jssr.core.full_size import labels_at
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine, Displacement, Transform, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance

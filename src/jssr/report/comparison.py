@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jssr.core.transform import Displacement, Transform, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.report import figures
 from jssr.report.planes import Plane, Planes, focus, window, window_of

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, coverage, resample
+from jssr.core.resampling import coverage, resample
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.preprocessing.modality import modality_of
 

@@ -11,7 +11,6 @@ import logging
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from jssr.core.hardware import choose_precision, device_type, use_channels_last
+from jssr.core.hardware import choose_precision, deterministic_algorithms, device_type, use_channels_last
 from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
 from jssr.io.files import atomic_path, make_folder
 from jssr.recipes.config import Recipe, Stage
@@ -106,7 +105,7 @@ def train(
     device = device_type(options.accelerator)
     fabric, precision = _fabric(recipe, options.accelerator, options.devices)
     fabric.launch()
-    with _algorithms(options.deterministic, strict=device == "cpu"):
+    with deterministic_algorithms(options.deterministic, strict=device == "cpu"):
         run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
         run.on_picture, run.on_step = on_picture, on_step
         workers = options.workers if options.workers is not None else (0 if device == "cpu" else 4)
@@ -313,27 +312,6 @@ def _keys(recipe: Recipe) -> dict[str, Any]:
 
 def _due(every: int, done: int) -> bool:
     return every > 0 and done % every == 0
-
-
-@contextmanager
-def _algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
-    """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
-    settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, fill = torch.backends.cudnn.benchmark, settings.fill_uninitialized_memory
-    # Weights are channels-last, and some CPU kernels give gradients that are not; harmless, and warned of on every run.
-    warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout contract")
-    if deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=not strict)
-        # It writes NaN into every new array first, to find code that reads it unset: time without use here.
-        settings.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = not deterministic
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark = benchmark
-        settings.fill_uninitialized_memory = fill
 
 
 @contextmanager

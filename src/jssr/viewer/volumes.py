@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Displacement, resample
+from jssr.core.resampling import resample
+from jssr.core.transform import Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
 from jssr.io.images import write_image
