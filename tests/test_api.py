@@ -15,7 +15,7 @@ from tiny_jssr import ball, ball_labels, tiny_recipe
 
 import jssr
 from jssr.api.session import Steps
-from jssr.errors import JssrError, OutputError, TransformError, check_options
+from jssr.errors import ImageError, JssrError, OutputError, TransformError, check_options
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 
@@ -80,6 +80,8 @@ def test_a_saved_result_is_loaded(weights, tmp_path):
     np.testing.assert_allclose(again.inverse([[0, 0, 0]]), found.inverse([[0, 0, 0]]), atol=1e-3)
     assert again.fixed_segmentation.kind == again.moved_segmentation.kind == "labels"
     assert again.synthesised.grid.same_as(again.moved.grid)
+    with pytest.raises(ImageError, match="fixed: no file of this scan is known: scans given as arrays"):
+        _ = again.fixed
     (tmp_path / "o" / "moved.nii.gz").unlink()
     with pytest.raises(JssrError, match="no longer there"):
         _ = jssr.load_result(tmp_path / "o").moved

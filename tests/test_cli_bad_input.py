@@ -138,6 +138,12 @@ def test_no_weights(place):
           says=("no weights ship", "--checkpoint"))  # fmt: skip
 
 
+@pytest.mark.parametrize(("name", "says"), [("foo", "known: jssr, macjnet"), ("discret", "did you mean 'discrete'?")])
+def test_an_unknown_system_is_told_from_one_without_weights(place, name, says):
+    fails(place, "register", place / "y.nii.gz", place / "x.nii.gz", "-o", place / "out", "--system", name,
+          says=(f"unknown system '{name}'", says))  # fmt: skip
+
+
 def test_output_below_a_file(place):
     words = [*register(place, "x.nii.gz")]
     words[words.index(place / "out")] = place / "y.nii.gz" / "out"

@@ -65,7 +65,7 @@ def test_core_commands_work_without_any_extra(commands, name):
 def test_a_missing_extra_is_told_with_its_command(commands, extra):
     code, said = commands[extra]
     assert code != 0
-    assert f"pip install 'jssr[{extra}]'" in " ".join(said.split()), said
+    assert f"pip install 'jssr[{extra}]' (in a clone: pip install '.[{extra}]')" in " ".join(said.split()), said
 
 
 def test_a_missing_package_is_named():

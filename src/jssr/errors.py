@@ -82,7 +82,8 @@ def requires(extra: str, *modules: str) -> None:
         with suppress(ImportError, ValueError):
             found = find_spec(module)
         if found is None:
-            raise MissingExtraError(f"{module} is not installed: pip install 'jssr[{extra}]'")
+            command = f"pip install 'jssr[{extra}]' (in a clone: pip install '.[{extra}]')"
+            raise MissingExtraError(f"{module} is not installed: {command}")
 
 
 def check_options(given: Iterable[str], known: Iterable[str]) -> None:
@@ -96,7 +97,7 @@ def check_options(given: Iterable[str], known: Iterable[str]) -> None:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message that names the known word nearest to `word`, or all where none is near."""
     known = list(known)
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if match:
         return f"; did you mean {match[0]!r}?"
     return f"; known: {', '.join(known)}" if known else "; none is known here"

@@ -17,6 +17,7 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import CheckpointError, GeometryError, ImageError, JssrError, OutputError, PointsError
 from jssr.io.images import read_image, write_image
 from jssr.io.transforms import read_transform
+from jssr.metrics.entries import METRICS, Metric
 from jssr.preprocessing.rigid import OverlapError
 from jssr.registration.model import load_model
 from jssr.registration.pipeline import prepare
@@ -58,6 +59,17 @@ def test_result_says_what_happened(done, weights):
     assert result["inverse_error_mm"]["mean"] < 0.4
     assert set(result["dice"]["segmentations"]) == {"initial", "network"}
     json.dumps(result, allow_nan=False)
+
+
+def test_every_metric_of_a_field_is_computed(model, monkeypatch):
+    mine = Metric(
+        "longest", "Longest", "mm", "field", function=lambda f: float(abs(f.displacement.millimetres()).max())
+    )
+    monkeypatch.setitem(METRICS, "longest", mine)
+    found = jssr.register(ball(), ball((6, 0, 0)), checkpoint=model, rigid=False, refine=1)
+    longest = [found.states[state]["longest"] for state in ("network", "refined")]
+    assert longest[1] == pytest.approx(abs(found.displacement.millimetres()).max()) and longest[0] > 0
+    assert "longest" not in found.states["initial"]
 
 
 def test_measures_of_the_initial_state_are_those_of_the_scans(done):

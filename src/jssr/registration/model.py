@@ -15,12 +15,13 @@ import torch
 from jssr.core.grid import Grid
 from jssr.core.hardware import choose_precision
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CheckpointError, JssrError
+from jssr.errors import CheckpointError, JssrError, nearest
 from jssr.losses.descriptors import descriptor_of
 from jssr.preprocessing.modality import modality_of
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
 from jssr.recipes.weights import load_system
+from jssr.systems import SYSTEMS
 from jssr.systems.base import System, large_enough
 
 SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
@@ -138,8 +139,10 @@ def shipped_weights(system: str) -> Path:
     """The weights that come with the package.
 
     Raises:
-        CheckpointError: none ship for this system.
+        CheckpointError: no such system, or none ship for it.
     """
+    if system not in SYSTEMS:
+        raise CheckpointError(f"unknown system {system!r}{nearest(system, SYSTEMS)}")
     path = _shipped(system) if system in SHIPPED else None
     if path is None or not path.is_file():
         raise CheckpointError(f"no weights ship for system {system!r}; pass a checkpoint (--checkpoint FILE)")

@@ -99,4 +99,9 @@ def found_again(result: Mapping[str, Any], key: str, folder: Path) -> Volume:
         if path.exists() or names_series(path):
             found = replace(read_image(path), name=str(scan["name"]))
             return found.known_as(scan["modality_from"], modality=scan["modality"])
+    if "path" not in scan:
+        raise ImageError(
+            f"{key}: no file of this scan is known: scans given as arrays are kept with a result only with anonymise; "
+            "register files, or hold on to the array"
+        )
     raise ImageError(f"{scan['name']}: the scan is no longer there; put it back")

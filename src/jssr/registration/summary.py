@@ -20,7 +20,6 @@ from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
 from jssr.metrics.masks import dice
 from jssr.metrics.pair import evaluate_pair
-from jssr.metrics.transforms import regularity
 from jssr.metrics.warnings import COPIES_BELOW, copy_ratio, plain_warnings
 from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working
@@ -63,7 +62,7 @@ def measure(work: Working, displacement: Displacement, inverse: Displacement, co
     fields = {name: found.field for name, found in work.transforms.items()}
     fields[last] = from_start(displacement, fixed, moving)
     for name, found in fields.items():
-        states[name]["folds"], states[name]["log_jacobian_sd"] = regularity(found)
+        states[name] |= evaluate_pair(displacement=found)
     error = _inverse_error(displacement, inverse, fixed)
     return Numbers(states, _of_segmentations(work), float(covered.float().mean()), error)
 

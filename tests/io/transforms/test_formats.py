@@ -160,6 +160,12 @@ def test_elastix_as_elastix_itself_says(tmp_path: Path) -> None:
     assert (tmp_path / "TransformParameters.1.txt").is_file()
     run("convert", tmp_path / "TransformParameters.1.txt", "-o", tmp_path / "ours.nii.gz")
     ours = read_transform(tmp_path / "ours.nii.gz")
+    rigid = tmp_path / "TransformParameters.0.txt"
+    run("convert", rigid, "-o", tmp_path / "rigid.tfm")
+    inner = grid.world(np.random.default_rng(0).integers(3, 17, (12, 3)))
+    field_of_rigid = read_transform(rigid)
+    np.testing.assert_allclose(read_transform(tmp_path / "rigid.tfm")(inner), field_of_rigid(inner), atol=2e-3)
+    assert np.abs(field_of_rigid(inner) - inner).max() > 0.1
     field = sitk.ReadImage(str(tmp_path / "ours.nii.gz"))
     assert field.GetSize() == (24, 22, 20)
     marks = grid.world(np.random.default_rng(1).integers(3, 17, (12, 3)))
@@ -231,7 +237,10 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
     write_any(some_affine(), path, name, images)
     np.testing.assert_allclose(read_any(path, name, images)(points()), some_affine()(points()), atol=1e-5)
     with pytest.raises((TransformError, OutputError), match="transform bends"):
-        write_any(Displacement.from_millimetres(np.ones((*FIXED.shape, 3)), FIXED), path, name, images)
+        bent = np.random.default_rng(3).normal(0, 1.0, (*FIXED.shape, 3))
+        write_any(Displacement.from_millimetres(bent, FIXED), path, name, images)
+    write_any(some_affine().displacement(FIXED), path, name, images)  # a field that does not bend is a matrix
+    np.testing.assert_allclose(read_any(path, name, images)(points()), some_affine()(points()), atol=2e-3)
 
 
 def test_formats_and_their_words_are_one_registry(tmp_path: Path) -> None:

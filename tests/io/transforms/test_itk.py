@@ -152,7 +152,7 @@ def test_missing_truncated_and_foreign(tmp_path):
     (tmp_path / "t.nii.gz").write_bytes((tmp_path / "u.nii.gz").read_bytes()[:-500])
     refused(tmp_path / "t.nii.gz", "truncated")
     (tmp_path / "t.txt").write_text("(Transform EulerTransform)\n(NumberOfParameters 6)\n")
-    refused(tmp_path / "t.txt", "not a readable transform")
+    refused(tmp_path / "t.txt", "is not a transform of elastix")
     (tmp_path / "t.h5").write_bytes(b"nothing")
     refused(tmp_path / "t.h5", "not a readable transform")
 

@@ -47,13 +47,13 @@ RECOGNISED = {"elastix": elastix.recognises, "niftyreg": niftyreg.recognises}
 
 
 def read_transform(path: str | os.PathLike[str]) -> Transform:
-    """Read a transform of ITK, ANTs, 3D Slicer, DICOM or `jssr`, by the ending of its name.
+    """Read a transform: of elastix or NiftyReg, known by its content; else of ITK, ANTs, 3D Slicer, DICOM or `jssr`.
 
     Raises:
         TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK
             transform that has no counterpart here (B-spline, kernel).
     """
-    return read_any(path, "dicom" if os.fspath(path).lower().endswith(".dcm") else "itk")
+    return read_any(path)
 
 
 def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
@@ -61,8 +61,7 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
 
     Args:
         path: a file.
-        of: name of its format; "auto" recognises elastix's and NiftyReg's files by their content and takes others as
-            `read_transform` does.
+        of: name of its format; "auto" is as `read_transform`.
         images: grids of the two images, which FSL's formats depend on.
 
     Raises:
@@ -73,8 +72,9 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
     if of == "auto":
-        of = next((name for name, recognises in RECOGNISED.items() if recognises(path)), "")
-    return READERS[of](path, images or Images()) if of else read_transform(path)
+        ending = "dicom" if path.suffix.lower() == ".dcm" else "itk"
+        of = next((name for name, recognises in RECOGNISED.items() if recognises(path)), ending)
+    return READERS[of](path, images or Images())
 
 
 def write_any(
@@ -103,7 +103,7 @@ def write_any(
         first = transform.parts[0] if isinstance(transform, Chain) else transform
         grid = images.fixed or (first.grid if isinstance(first, Displacement) else None)
         if grid is None:
-            raise TransformError(f"{path}: a field needs a grid: name the image that it shall lie on with --fixed")
+            raise TransformError(f"{path}: a field needs a grid: name the image on whose grid it lies with --fixed")
         write_displacement(transform.displacement(grid), path)
     elif linear is None:
         raise OutputError(f"{path}: this transform bends; write it as a field, with a name that ends in .nii.gz")
@@ -112,14 +112,23 @@ def write_any(
 
 
 def as_affine(transform: Transform) -> Affine | None:
-    """The one affine transform of a transform without displacement fields, None of any other."""
+    """The one affine transform that a transform is to 0.001 mm, None of any other."""
     parts = transform.parts if isinstance(transform, Chain) else (transform,)
     out = Affine.identity(transform.ndim)
     for part in parts:
-        if not isinstance(part, Affine):
+        linear = _linear(part) if isinstance(part, Displacement) else part
+        if not isinstance(linear, Affine):
             return None
-        out = Affine(part.matrix @ out.matrix)
+        out = Affine(linear.matrix @ out.matrix)
     return out
+
+
+def _linear(field: Displacement) -> Affine | None:
+    """The affine transform that a field is on its grid, as of a rigid step that was written as a field."""
+    to_mm = field.grid.affine
+    found = Affine(to_mm @ field.nearest_linear() @ np.linalg.inv(to_mm))
+    off = found.displacement(field.grid).millimetres() - field.millimetres()
+    return found if np.abs(off).max() < 1e-3 else None
 
 
 def as_transform(transform: TransformLike, name: str = "transform") -> Transform:

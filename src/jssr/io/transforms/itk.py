@@ -68,8 +68,9 @@ def read_itk(path: Path, images: Images) -> Transform:
         with quiet():
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        kinds = "displacement.nii.gz, deformation.dcm and ITK's .tfm, .txt, .mat and .h5 are read"
-        raise TransformError(f"{path}: is not a readable transform; {kinds}") from error
+        kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5, elastix's and NiftyReg's files"
+        others = "jssr convert --from reads FSL's"
+        raise TransformError(f"{path}: is not a readable transform; expected {kinds}; {others}") from error
     return transform_of(found, path)
 
 
