@@ -97,6 +97,11 @@ def test_warp_of_points_there_and_back():
     np.testing.assert_allclose(jssr.warp(there, shift, to="fixed").numpy(), [[0, 1, 2]], atol=1e-6)
 
 
+def test_an_array_is_warped_only_if_its_kind_is_named():
+    with pytest.raises(ImageError, match=r"kind='points' for points \(N, 3\), got an array of shape \(1, 3\)"):
+        jssr.warp(np.zeros((1, 3)), np.eye(4))
+
+
 def test_warp_of_label_maps_keeps_their_kind():
     shift = sitk.TranslationTransform(3, (6.0, 0.0, 0.0))
     moved = jssr.warp(ball_labels((6, 0, 0)), shift, reference=ball())

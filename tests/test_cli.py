@@ -233,7 +233,8 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     assert "pixels a side" in flat and "spacing (mm)" not in flat
 
 
-def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shape", [["20", "18", "10"], ["20,18,10"]])
+def test_phantom_hands_its_options_on(shape, tmp_path, monkeypatch):
     # The patients themselves take seconds and are tested with the phantom.
     made, more = {}, {}
 
@@ -244,9 +245,7 @@ def test_phantom_hands_its_options_on(tmp_path, monkeypatch):
         return Cohort(name="c", reference_phase="venous", cases=[case], root=tmp_path)
 
     monkeypatch.setattr("jssr.phantom.writer.write_cohort", write)
-    shown = run(
-        "phantom", tmp_path, "--patients", "3", "--seed", "5", "--shape", "20", "18", "10", "--phases", "t1, venous"
-    )
+    shown = run("phantom", tmp_path, "--patients", "3", "--seed", "5", "--shape", *shape, "--phases", "t1, venous")
     assert "1 patients" in shown.output
     assert made == {"out": tmp_path, "patients": 3, "seed": 5, "population": "target", "shape": (20, 18, 10),
                     "phases": ("t1", "venous")}  # fmt: skip

@@ -34,7 +34,7 @@ def fails(place, *words, says):
     before = {p: p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
     result = CliRunner().invoke(app, [str(w) for w in words])
     assert result.exit_code == 1, result.output
-    said = result.stderr.strip()
+    said = result.stderr.removesuffix("\n")
     assert said.startswith("error: ") and "\n" not in said and "Traceback" not in said, said
     for word in (says,) if isinstance(says, str) else says:
         assert word in said, said

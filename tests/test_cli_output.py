@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from jssr.api.evaluation import Measured
 from jssr.cli import app
 from jssr.cli.options import Options, arg, command, opt
+from jssr.cli.session import Session
 from jssr.core.transform import Affine
 from jssr.evaluation.runner import Failure
 from jssr.io.transforms import write_affine
@@ -173,3 +175,12 @@ def test_the_modality_of_a_phase_is_an_option(cohort, weights, tmp_path):
     assert moving["modality"] == "mr" and moving["modality_from"] == "option"
     assert "expected ct, mr or radiograph" in call([*words, "--modality", "arterial=pet"], code=2).stderr
     assert "did you mean 'arterial'" in call([*words, "--modality", "arteriel=mr"], code=1).stderr
+
+
+def test_lightnings_notes_are_for_verbose_alone():
+    notes = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    Session()
+    assert not notes.isEnabledFor(logging.INFO)
+    Session(verbose=True)
+    assert notes.isEnabledFor(logging.INFO)
+    Session()

@@ -36,6 +36,16 @@ def test_a_pair_that_fails_is_named_when_all_others_are_measured(cohort, tmp_pat
         evaluate(Cohort.load(mine), load_model("rigid"), tmp_path / "other", EvaluationOptions(split="all"))
 
 
+def test_the_tables_say_which_row_has_instance_optimisation(cohort, tmp_path):
+    options = EvaluationOptions(split="all", refine=1)
+    evaluate(Cohort.load(cohort), load_model("discrete"), tmp_path / "refined", options)
+    said = (tmp_path / "refined" / "tables.md").read_text()
+    assert said.startswith("`discrete`: without instance optimisation. `discrete, refined`: with it. ")
+    assert "The row `discrete` of `jssr benchmark` is `discrete, refined` here." in said
+    evaluate(Cohort.load(cohort), load_model("rigid"), tmp_path / "rigid", EvaluationOptions(split="all"))
+    assert "instance optimisation" not in (tmp_path / "rigid" / "tables.md").read_text()
+
+
 def test_a_folder_without_an_evaluation_is_refused(tmp_path):
     (tmp_path / "results.csv").write_text("case,phase,method,structure,metric,value\na,b,c,,tre,1.0\n")
     for content in (None, "{", "[]", '{"recipe": "x"}'):

@@ -21,6 +21,7 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 def test_the_published_schema_is_current(tmp_path):
     assert json.loads(PUBLISHED.read_text(encoding="utf-8")) == json_schema(), "run python -m jssr.registration.schema"
+    assert json_schema()["title"] == "result.json of jssr"
     write_schema(tmp_path / "s.json")
     assert (tmp_path / "s.json").read_bytes() == PUBLISHED.read_bytes()
 

@@ -46,7 +46,7 @@ class Training:
 
     Attributes:
         folder: of the run.
-        notes: what the run began with.
+        notes: of how many pairs it saw the label maps, where it learns from them, and what weights it began with.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Training:
 
     @cached_property
     def losses(self) -> list[dict[str, Any]]:
-        """The rows of `losses.csv`: step, stage, seconds per step, and the means of the losses since the last row."""
+        """The rows of `losses.csv`, one dictionary each: step, stage, seconds per step, losses since the last row."""
         with (self.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
             return [{key: _number(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
@@ -91,7 +91,7 @@ def train(
     on_note: OnNote | None = None,
     **options: Unpack[TrainOptions],
 ) -> Training:
-    """Train a system by a recipe: `jssr train`, with the same seed and the same bits.
+    """Train a system by a recipe: `jssr train`, bit for bit the same with the same seed.
 
         run = jssr.train("jssr-compact", data="prepared", supervised="labelled", out="run")
         run.weights, run.losses[-1], run.warnings
@@ -104,7 +104,7 @@ def train(
         overrides: of the recipe: "training.stages.joint.steps=500".
         resume: continue the run in `out`.
         on_progress: called with steps done, all steps, and the stage.
-        on_note: called with what the run begins with.
+        on_note: called before the first step with each of `Training.notes`, if there are any.
         start_from: weights files or run folders whose networks it begins with.
         devices, accelerator: processes, one a device, and its kind.
         cache_gb: memory for prepared scans.
@@ -151,10 +151,10 @@ def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Re
 def _begin_with(
     system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str], resumed: Path | None
 ) -> dict[str, Any]:
-    """Give the system the weights of other runs, unless it goes on from a state of its own."""
+    """Give the system the weights of other runs, unless it continues from a state of its own."""
     if resumed is not None:
         if others:
-            notes.append(f"{resumed} goes on from its own state; --start-from was for its first step")
+            notes.append(f"{resumed} continues from its own state; --start-from was for its first step")
         return begun(resumed)
     for other in others:
         networks = start_from(system, Path(other), plan.network.structures)

@@ -53,7 +53,8 @@ def register(
         found.moved, found.displacement, found.inverse, found.result["folds_percent"]
 
     Args:
-        fixed, moving: scans of one patient, both 3D or both 2D, of any geometry.
+        fixed, moving: scans of one patient, both 3D or both 2D, of any geometry: a path (NIfTI, NRRD, MHA, PNG or a
+            DICOM folder), a `Volume`, a SimpleITK or nibabel image, or (array, RAS affine).
         out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
         report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
         anonymise: nothing of the patient's identity in what is written.
@@ -64,7 +65,7 @@ def register(
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
-        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header says so; None guesses
+        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header names it; None guesses
             from the intensities.
         initial: where the rigid step begins: "geometry" (the headers) or "centre" (the bodies' centres on one another).
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
@@ -118,7 +119,7 @@ def align(
         study: scans by phase, a folder of scans named by phase, a case of a cohort, a DICOM folder, or what
             `read_study` gives of one.
         reference_phase: the phase that stays.
-        modalities: phase to "ct", "mr" or "radiograph", where no DICOM header says so.
+        modalities: phase to "ct", "mr" or "radiograph", where no DICOM header names it.
         out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
         options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic,
             fixed_modality (the reference phase's) and moving_modality (that of all others).

@@ -83,6 +83,9 @@ def _is_path(source: object) -> TypeGuard[PathLike]:
 
 def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, str | None]:
     """The volume, and the number type to write it in."""
+    if isinstance(source, np.ndarray):
+        expected = "(array, affine) for an image, or kind='points' for points (N, 3)"
+        raise ImageError(f"source: expected {expected}, got an array of shape {source.shape}: name the kind")
     if not _is_path(source):
         found = as_volume(source, "labels" if kind == "labels" else "image")
         return found, None if found.kind != "image" else "float32"

@@ -25,6 +25,13 @@ class Guarded(TyperGroup):
     unexpected; 130: interrupted.
     """
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the numbers of --shape and --spacing with commas too: 64,64,32."""
+        before = [None, *args]
+        pairs = list(zip(before, args, strict=False))
+        split = [word.split(",") if last in ("--shape", "--spacing") else [word] for last, word in pairs]
+        return super().parse_args(ctx, [word for words in split for word in words])
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

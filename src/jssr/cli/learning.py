@@ -57,7 +57,8 @@ def evaluate(options: EvaluateOptions, session: Session) -> None:
     """Measure a system on the cases of a cohort: Dice, HD95, ASD, TRE, folds, seconds, memory.
 
     Per case to CSV as it is done (an interrupted run continues), mean (sd) per phase in tables.md, with the rows
-    initial and rigid beside, and the segmentor's Dice per phase; the same with pictures in report.html.
+    initial and rigid beside, and the segmentor's Dice per phase; the same with pictures in report.html. Mutual
+    information and SSIM are measured by `jssr benchmark --similarity` alone.
 
     Example: jssr evaluate cohort --split test --refine 40 -o evaluation
     """

@@ -114,7 +114,7 @@ class Alignment(Choice):
 
     refine: int | None = opt(None, "Steps of instance optimisation afterwards; by default the recipe's.", min=0)
     descriptor: DescriptorName | None = opt(
-        None, "What these compare, and discrete searches with; by default the recipe's."
+        None, "What instance optimisation compares, and discrete searches with; by default the recipe's."
     )
     rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
 

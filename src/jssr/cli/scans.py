@@ -23,12 +23,14 @@ class PairOptions(Alignment, Out):
     initial: Literal["geometry", "centre"] = opt(
         "geometry", "Start of the rigid step: the headers, or centre on centre."
     )
-    fixed_modality: Modality | None = opt(None, "The fixed scan's, where no DICOM header says so; by default a guess.")
+    fixed_modality: Modality | None = opt(
+        None, "Of the fixed scan, where no DICOM header names it; by default a guess."
+    )
     moving_modality: Modality | None = opt(
-        None, "The moving scans', where no DICOM header says so; by default a guess."
+        None, "Of every moving scan, where no DICOM header names it; by default a guess."
     )
     report: bool = opt(True, "Write report.html.")
-    dicom: bool = opt(False, "Also write DICOM: the moved series, segmentations, the deformation. Of DICOM scans.")
+    dicom: bool = opt(False, "Also write DICOM, for DICOM scans: the moved series, segmentations, the deformation.")
     anonymise: bool = opt(
         False, "Write nothing of the patient's identity: no paths, and DICOM by PS3.15's basic profile."
     )
@@ -106,7 +108,7 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
 class AlignOptions(PairOptions):
     study: Path = arg("Folder of one patient: scans named by phase, a case of a cohort, or DICOM.")
     reference_phase: str = opt("venous", "The phase that stays.", "--reference-phase", "--anchor")
-    modality: list[str] | None = opt(None, "PHASE=ct, mr or radiograph, where no DICOM header says so; repeat it.")
+    modality: list[str] | None = opt(None, "Of one phase: PHASE=ct, mr or radiograph; repeat it.")
 
     def given(self) -> dict[str, Any]:
         """With the modalities by phase."""
@@ -121,8 +123,8 @@ class AlignOptions(PairOptions):
 def align(options: AlignOptions, series: SeriesOptions, session: Session) -> None:
     """Align every scan of a patient to the reference phase.
 
-    Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html. Of
-    DICOM it shows first which series it takes for which phase (`jssr series` shows that alone).
+    Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html. For
+    DICOM it first lists which series it takes for which phase, as `jssr series` does.
 
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """

@@ -29,16 +29,17 @@ class Session(Options):
 
     def __post_init__(self) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("jssr").setLevel(logging.INFO if self.verbose else logging.WARNING)
+        for name in ("jssr", "lightning_fabric.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.INFO if self.verbose else logging.WARNING)
 
     @contextmanager
     def progress(self) -> Iterator[Any]:
-        """A bar on stderr; gives what draws it (`jssr.api.session.OnProgress`)."""
-        if self.quiet:
+        """A bar on a terminal's stderr; gives what draws it (`jssr.api.session.OnProgress`)."""
+        screen = Console(stderr=True)
+        if self.quiet or not screen.is_interactive:
             yield None
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        screen = Console(stderr=True)
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=screen, transient=True) as bar:
             task = bar.add_task("starting", total=None)
 

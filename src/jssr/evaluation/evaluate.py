@@ -128,9 +128,18 @@ def _write_tables(out: Path, results: list[CaseResult]) -> list[Summary]:
     if not {"recipe", "cohort", "split"} <= settings.keys():
         raise JssrError(f"{out}: holds no evaluation, or its {SETTINGS} is damaged; run jssr evaluate")
     tables = summaries(results)
-    note = f"{PIXELS}\n\n" if settings.get("pixels") else ""
+    notes = [f"{PIXELS}\n\n"] if settings.get("pixels") else []
+    recipe, refined = settings["recipe"], f"{settings['recipe']}, refined"
+    if any(r.method == refined for r in results):
+        notes.append(f"`{recipe}`: without instance optimisation. `{refined}`: with it. ")
+        same = (
+            f"The row `{recipe}` of `jssr benchmark` is `{refined}` here."
+            if settings.get("system") == "discrete"
+            else ""
+        )
+        notes.append(f"{same}\n\n")
     with atomic_path(out / "tables.md") as temporary:
-        temporary.write_text(note + markdown(*tables), encoding="utf-8")
+        temporary.write_text("".join(notes) + markdown(*tables), encoding="utf-8")
     aligned = [r for r in results if r.method not in SEGMENTOR]
     title = f"{settings['recipe']} on {settings['cohort']}, {settings['split']}"
     write_evaluation_report(

@@ -113,7 +113,7 @@ def read_study(
         raise ImageError(f"{folder}: no such folder; a study is a folder of scans named by phase")
     if (folder / "cohort.json").is_file():
         cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
-        raise ImageError(f"{folder}: is a whole cohort; align one of its cases ({cases} ...), or use jssr evaluate")
+        raise ImageError(f"{folder}: is a cohort: name one of its cases ({cases} ...), or use jssr evaluate")
     images: dict[str, Any] = {}
     files = sorted(p for p in folder.iterdir() if p.is_file())
     # Beside volumes a picture is a picture of them; alone they are radiographs.

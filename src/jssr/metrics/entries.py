@@ -21,7 +21,8 @@ from jssr.metrics.masks import Mask, centre_distance, surface_distances
 from jssr.metrics.transforms import Regularity, regularity, tre
 
 Needs = Literal["labels", "landmarks", "images", "field", "cost"]
-"""What it is computed from: its function gets a `Structure`, `Landmarks`, `Images` or `Field`. A cost has none."""
+"""What it is computed from: its function gets a `Structure`, `Landmarks`, `Images` (only in a benchmark with
+`similarity`) or `Field`. A cost has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,7 @@ _ENTRIES = (
     ),
     Metric(
         "seconds", "Time", "s", "cost",
-        "Time from reading the scans to the result; writing it, this page too, comes on top.",
+        "Time from reading the scans to the result, without writing it and its report.",
     ),
     Metric(
         "peak_mb", "Peak memory", "MiB", "cost", "Most memory in use at a time, before the result was written.",

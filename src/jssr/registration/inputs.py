@@ -85,7 +85,8 @@ def modality_warnings(scans: Scans, model: Model) -> list[str]:
             low, high = float(scan.data.min()), float(scan.data.max())
             out.append(
                 f"{name}: intensities from {low:.4g} to {high:.4g} do not look like Hounsfield units; it was taken for "
-                "MR and scaled by its own brightness. If it is CT, say so (fixed_modality, moving_modality)."
+                "MR and scaled by its own brightness. If it is CT, name it: --fixed-modality ct or "
+                "--moving-modality ct (in Python fixed_modality, moving_modality)."
             )
         elif modality != "ct" and model.recipe.network.system == "jssr" and model.source.startswith("shipped"):
             out.append(f"{name}: is {modality}; these weights were trained on ct.")

@@ -55,7 +55,7 @@ DOUBTFUL_2D = (
 )
 DOUBTFUL = (
     "The scans look unlike each other (self-similarities {found:.1f} apart, two phases of CT 0.5), and the field "
-    "changed that by {gain:.0f} % only: it may follow noise. --system rigid leaves it at the rigid step: compare."
+    "changed that by {gain:.0f} % only: it may follow noise. compare it with the rigid step alone (--system rigid)."
 )
 
 

@@ -90,7 +90,7 @@ class Registration:
     known: Known = field(default_factory=Known)
 
     def save(self, out: str | os.PathLike[str], report: bool = True, how: Saving | None = None) -> Path:
-        """Write the files of `docs` into a folder: all of them or none.
+        """Write the files of a result (docs/reference/result.md) into a folder: all of them or none.
 
         Files of an earlier result that this one does not make are removed.
 

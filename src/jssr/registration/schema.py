@@ -16,7 +16,7 @@ from jssr.core.volume import Modality, Origin
 
 SCHEMA_VERSION = "1"
 CONVENTION = (
-    "moved(p) = moving(p + u(p)): u = displacement.nii.gz lies on the fixed grid, in millimetres LPS, rigid part "
+    "moved(p) = moving(p + u(p)): u = displacement.nii.gz lies on the fixed grid, in millimetres LPS, rigid step "
     "included; inverse.nii.gz lies on the moving grid and maps the other way"
 )
 Number = float | None
@@ -166,8 +166,8 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of both files: one of a registration, or one of a study."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "result.json of jssr",
         **_Either.model_json_schema(ref_template="#/$defs/{model}"),
+        "title": "result.json of jssr",
     }
 
 
