@@ -205,7 +205,7 @@ def test_check_and_prepare_and_train(cohort, tmp_path):
     assert again.count("begin with the weights of") == 2
     onward = run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "more", "--resume", "--start-from",
                  tmp_path / "nowhere", "--accelerator", "cpu").output  # fmt: skip
-    assert "goes on from its own state" in " ".join(onward.split()) and "begin with the weights" not in onward
+    assert "continues from its own state" in " ".join(onward.split()) and "begin with the weights" not in onward
     told = json.loads(run("info", tmp_path / "more", "--json").output)["data"]["started from"]
     assert told == [str(tmp_path / "run")] * 2
     assert "run jssr prepare" in run("train", recipe, "--data", tmp_path / "ready", "-o", tmp_path / "other", "--set",

@@ -40,7 +40,7 @@ def test_a_modality_set_in_python_counts_as_an_option():
 
 def test_contradictions_are_told():
     out, (warning,) = decide_modality(scan().known_as("header", modality="ct"), "mr")
-    assert out.modality == "ct" and "its header says ct, which holds against the option mr" in warning
+    assert out.modality == "ct" and "its header gives ct, the option mr; it is treated as ct" in warning
     out, (warning,) = decide_modality(scan("mr"), "ct")
     assert out.modality == "ct" and "look like mr; it is treated as ct" in warning
 

@@ -14,8 +14,8 @@ def decide_modality(
     """The scan with its modality and where that is from, and warnings where two sources contradict each other.
 
     Args:
-        option: what the user says.
-        cohort: what the cohort's file says.
+        option: the modality that the user names.
+        cohort: the modality in the cohort's file.
     """
     before, found = volume.modality, volume
     if before is None and option is not None:
@@ -27,14 +27,15 @@ def decide_modality(
     elif "modality" not in volume.origins:
         found = volume.known_as("option", modality=before)
     where, decided = found.origins["modality"], found.modality
+    source = {"option": "the option", "cohort": "the cohort"}.get(where, f"its {where}")
     if option is not None and option != decided:
-        return found, (f"{volume.name}: its {where} says {decided}, which holds against the option {option}.",)
+        return found, (f"{volume.name}: {source} gives {decided}, the option {option}; it is treated as {decided}.",)
     seems = guess_modality(volume)
     if where == "guess" or volume.grid.ndim == 2 or seems == decided:
         return found, ()
     low, high = float(volume.data.min()), float(volume.data.max())
     return found, (
-        f"{volume.name}: its {where} says {decided}, but intensities from {low:.4g} to {high:.4g} look like {seems}; "
+        f"{volume.name}: {source} gives {decided}, but intensities from {low:.4g} to {high:.4g} look like {seems}; "
         f"it is treated as {decided}.",
     )
 

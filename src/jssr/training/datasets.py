@@ -76,7 +76,7 @@ def _check_grids(recipe: Recipe, cohort: Cohort) -> None:
                 found, due = ([f"{s:.4g}" for s in sizes] for sizes in (grid.spacing, recipe.preprocessing.spacing))
                 raise TrainingError(
                     f"{file}: has voxels of {' x '.join(found)} mm, recipe {recipe.name} works at {' x '.join(due)}; "
-                    f"{prepare}, or set --set 'preprocessing.spacing=[{', '.join(found)}]'"
+                    f"{prepare}, or add --set 'preprocessing.spacing=[{', '.join(found)}]'"
                 )
             if not grid.same_as(grids[first], tolerance=0.05):
                 raise TrainingError(f"{file}: lies on another grid than the case's {first} scan; {prepare}")
