@@ -160,3 +160,54 @@ def test_every_public_function_is_documented():
     for name in jssr.__all__:
         thing = getattr(jssr, name)
         assert name == "__version__" or (thing.__doc__ and len(thing.__doc__) > 20), name
+
+
+def test_warp_refuses_what_it_does_not_know():
+    with pytest.raises(JssrError, match="to: expected fixed, moving, got 'fxed'"):
+        jssr.warp(ball_labels(), np.eye(4), to="fxed", reference=ball())
+    with pytest.raises(JssrError, match="kind: expected auto, image, labels, points, got 'label'"):
+        jssr.warp(ball_labels(), np.eye(4), kind="label", reference=ball())
+    with pytest.raises(JssrError, match="expected labels, got an image"):
+        jssr.warp(ball(), np.eye(4), kind="labels", reference=ball())
+
+
+@pytest.mark.parametrize("how", ["numpy", "nibabel", "sitk"])
+def test_warp_knows_labels_in_memory_as_in_files(how):
+    shift = sitk.TranslationTransform(3, (1.3, 0.4, 0.0))
+    assert jssr.warp(as_given(ball_labels(), how), shift, reference=ball()).kind == "labels"
+    assert jssr.warp(as_given(ball(), how), shift, reference=ball()).kind == "image"
+
+
+def test_convert_takes_one_matrix_by_its_rows_and_no_empty_list():
+    matrix = np.diag([2.0, 3, 4, 1])
+    np.testing.assert_allclose(jssr.convert(matrix.tolist())([[1, 1, 1]]), [[2, 3, 4]])
+    with pytest.raises(TransformError, match="empty list"):
+        jssr.convert([])
+
+
+@pytest.mark.parametrize("phase", ["../../evil", "..", "", "a/b", "a\\b", 3])
+def test_phases_that_name_no_folder_are_refused_before_the_work(phase, tmp_path):
+    with pytest.raises(JssrError, match="phases that can name a folder"):
+        jssr.align({"venous": ball(), phase: ball((6, 0, 0))}, out=tmp_path / "a" / "o")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"structures": {"liver": 5}, "fixed_labels": ball_labels()}, "structures: expected label values"),
+        ({"structures": {"liver": ["a"]}}, "structures: expected label values"),
+        ({"out": 5}, "expected a path to write to, got 5"),
+        ({"out": ""}, "expected a path to write to, got ''"),
+        ({"threads": 0}, "threads: expected a whole number from 1, got 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(wrong, words):
+    with pytest.raises(JssrError, match=words):
+        jssr.register(ball(), ball((6, 0, 0)), system="rigid", **wrong)
+
+
+@pytest.mark.parametrize("refine", [float("nan"), "x", 1.5, -1])
+def test_refine_is_a_number_of_steps(refine):
+    with pytest.raises(ValueError, match="refine must be a number of steps"):
+        jssr.register(ball(), ball((6, 0, 0)), refine=refine)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
@@ -184,3 +186,13 @@ def test_lightnings_notes_are_for_verbose_alone():
     Session(verbose=True)
     assert notes.isEnabledFor(logging.INFO)
     Session()
+
+
+def test_sigterm_ends_as_cleanly_as_ctrl_c():
+    code = (
+        "import os, signal, jssr.cli as c\n"
+        "c.keep_freed_memory = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "c.main(['info'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 143 and done.stderr.startswith("error: ended by SIGTERM")

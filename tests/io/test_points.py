@@ -7,7 +7,7 @@ import pytest
 
 from jssr.core.volume import Points
 from jssr.errors import PointsError
-from jssr.io.points import read_points, write_points
+from jssr.io.points import as_points, read_points, write_points
 
 
 def test_round_trip(tmp_path):
@@ -67,3 +67,8 @@ def test_points_without_z_are_flat(tmp_path):
     assert read_points(tmp_path / "p.csv").xyz.tolist() == [[1.5, 2.0]]
     with pytest.raises(PointsError, match="no column z"):
         read_points(tmp_path / "p.csv", 3)
+
+
+def test_points_that_are_not_finite_are_refused():
+    with pytest.raises(PointsError, match="NaN"):
+        as_points(Points(np.array([[0.0, np.nan, 1.0]])))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from jssr.errors import JssrError
-from jssr.losses.descriptors import DESCRIPTORS, descriptor_of
+from jssr.losses.descriptors import DESCRIPTORS, Descriptor, descriptor_of
 from jssr.losses.measures import SIMILARITIES, measure_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -89,3 +89,9 @@ def test_the_how_to_page_runs() -> None:
 
 if __name__ == "__main__" and "--write" in sys.argv:
     PAGE.write_text(written(), encoding="utf-8")
+
+
+def test_a_function_of_another_number_of_channels_is_refused():
+    wrong = Descriptor("wrong", "Wrong", {2: 4, 3: 3}, "One channel.", lambda image: image)
+    with pytest.raises(JssrError, match="descriptor wrong: expected shape"):
+        wrong(torch.zeros((1, 1, 4, 4, 4)))

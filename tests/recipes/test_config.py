@@ -271,3 +271,21 @@ def test_what_a_file_cannot_extend_is_refused(tmp_path: Path, text: str, message
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         load_recipe(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["training=3", "network=3", "inference=null", "training.stages=3", "network.structures=5", "inference.one_piece=5",
+     "network={}"],
+)  # fmt: skip
+def test_overrides_that_are_no_section_or_list_are_refused(text):
+    with pytest.raises(RecipeError):
+        load_recipe("jssr-compact", [text])
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(7)", "def recipe():\n    raise SystemExit(7)"])
+def test_a_recipe_that_exits_is_refused(text, tmp_path):
+    path = tmp_path / f"exits_{len(text)}.py"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match="SystemExit"):
+        load_recipe(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -55,3 +57,45 @@ def test_results_of_another_version_are_refused(tmp_path):
     (tmp_path / "result.json").write_text('{"fixed": {}}')
     with pytest.raises(JssrError, match="expected result.json of schema version 1, got an older one"):
         result_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def aligned(weights, tmp_path_factory):
+    """The folder of a study, and its alignment."""
+    out = tmp_path_factory.mktemp("aligned")
+    study = {"venous": ball(name="v"), "arterial": ball((6, 0, 0), name="a")}
+    return out, jssr.align(study, checkpoint=weights, rigid=False, report=False, out=out)
+
+
+def test_the_published_schema_takes_what_is_written(aligned):
+    check = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text(encoding="utf-8")))
+    for path in ("result.json", "arterial/result.json"):
+        content = json.loads((aligned[0] / path).read_text(encoding="utf-8"))
+        check.validate(content)
+        assert not check.is_valid({**content, "surprise": 1})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"phases": 5}, {"phases": None}, {"phases": {".": {}}}, "up", "list", "deep", "version alone"],
+    ids=str,
+)
+def test_a_damaged_result_is_refused(damage, aligned, tmp_path):
+    content = json.loads((aligned[0] / "result.json").read_text(encoding="utf-8"))
+    texts = {
+        "up": json.dumps({**content, "phases": {"../ro": content["phases"]["arterial"]}}),
+        "list": "[]", "deep": "[" * 100_000, "version alone": '{"schema_version": "1"}',
+    }  # fmt: skip
+    text = json.dumps({**content, **damage}) if isinstance(damage, dict) else texts[damage]
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(JssrError) as error:
+        jssr.load_result(tmp_path)
+    assert "older" not in str(error.value) and str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"time_s": None}, {"moving": 3}, {"surprise": 1}])
+def test_a_result_that_was_changed_is_not_saved(change, aligned, tmp_path):
+    one = aligned[1].registrations["arterial"]
+    with pytest.raises(JssrError, match="holds no result of jssr"):
+        replace(one, result={**one.result, **change}).save(tmp_path / "o")
+    assert not (tmp_path / "o").exists()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jssr.errors import check_options
+from jssr.errors import JssrError, check_options
 
 __all__ = ["OnNote", "OnProgress", "PathLike", "Steps", "begin"]
 
@@ -43,9 +43,12 @@ def begin(options: Mapping[str, Any], known: Any, threads: int | None = None) ->
 
     Raises:
         TypeError: a keyword that it does not have.
+        JssrError: threads that are no number from 1.
     """
     check_options(options, known.__annotations__)
     if threads is not None:
+        if not isinstance(threads, int) or threads < 1:
+            raise JssrError(f"threads: expected a whole number from 1, got {threads!r}")
         import SimpleITK as sitk
         import torch
 

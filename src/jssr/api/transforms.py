@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from jssr.core.grid import Grid
 from jssr.core.resampling import move_points, resample
 from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
-from jssr.errors import ImageError, OutputError, TransformError
+from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.formats import FORMATS_WRITTEN, check_format
 from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
 from jssr.io.points import PointsLike, as_points, write_points
@@ -23,6 +23,7 @@ from jssr.io.transforms import Images, TransformLike, as_transform, read_any, wr
 __all__ = ["convert", "warp"]
 
 Space = Literal["fixed", "moving"]
+Warped = Literal["auto", "image", "labels", "points"]
 
 
 def warp(
@@ -31,7 +32,7 @@ def warp(
     to: Space = "fixed",
     *,
     reference: ImageLike | Grid | None = None,
-    kind: Literal["auto", "image", "labels", "points"] = "auto",
+    kind: Warped = "auto",
     out: PathLike | None = None,
 ) -> Any:
     """Apply a transform to an image, a label map or points: `jssr warp`.
@@ -45,8 +46,8 @@ def warp(
         transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
         reference: whose grid the result takes; to "fixed" by default the grid of the displacement field.
-        kind: "labels" keep their values; of a file "auto" takes whole numbers from 0, at most 128 of
-            them, for labels.
+        kind: "labels" keep their values; "auto" takes whole numbers from 0, at most 128 of them, for labels. A
+            `Volume` knows what it is.
         out: file to write; points need .csv.
 
     Returns:
@@ -55,7 +56,11 @@ def warp(
     Raises:
         TransformError: no such transform, one of other dimensions, or a `reference` is needed.
         ImageError, PointsError, OutputError: a file that cannot be read or written.
+        JssrError: another `to` or `kind`.
     """
+    for option, value, known in (("to", to, get_args(Space)), ("kind", kind, get_args(Warped))):
+        if value not in known:
+            raise JssrError(f"{option}: expected {', '.join(known)}, got {value!r}")
     is_csv = _is_path(source) and Path(source).suffix.lower() == ".csv"
     points = kind == "points" or isinstance(source, Points) or is_csv
     if out is not None and points != (Path(out).suffix.lower() == ".csv"):
@@ -81,13 +86,21 @@ def _is_path(source: object) -> TypeGuard[PathLike]:
     return isinstance(source, (str, os.PathLike))
 
 
+def _is_matrix(transforms: Sequence[Any]) -> bool:
+    """Whether a list is one matrix by its rows, and not a list of transforms."""
+    return len(transforms) > 0 and all(
+        isinstance(row, (list, tuple)) and len(row) > 0 and np.isscalar(row[0]) and not isinstance(row[0], str)
+        for row in transforms
+    )
+
+
 def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, str | None]:
     """The volume, and the number type to write it in."""
     if isinstance(source, np.ndarray):
         expected = "(array, affine) for an image, or kind='points' for points (N, 3)"
         raise ImageError(f"source: expected {expected}, got an array of shape {source.shape}: name the kind")
     if not _is_path(source):
-        found = as_volume(source, "labels" if kind == "labels" else "image")
+        found = _in_memory(source, kind)
         return found, None if found.kind != "image" else "float32"
     path = Path(source)
     # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
@@ -103,6 +116,21 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     stored = stored_dtype(path)
     spread = float(image.data.max()) - float(image.data.min())
     return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
+
+
+def _in_memory(source: ImageLike, kind: str) -> Volume:
+    """What is no file, of a kind by the same rule as a file."""
+    if kind == "auto" and not isinstance(source, Volume):
+        try:
+            found = as_volume(source, "labels")
+        except ImageError:  # no whole numbers, or nothing that can be used: the words are those for an image
+            return as_volume(source)
+        values = np.unique(found.array)
+        return found if values[0] >= 0 and len(values) <= 128 else as_volume(source)
+    found = as_volume(source, "labels" if kind == "labels" else "image")
+    if kind == "labels" and found.kind == "image":
+        raise ImageError(f"{found.name}: expected labels, got an image: make the volume with kind labels")
+    return found
 
 
 def _result_grid(transform: Transform, reference: ImageLike | Grid | None, to: Space) -> Grid:
@@ -152,7 +180,9 @@ def convert(
     check_format(to, FORMATS_WRITTEN)
     if to != "itk" and out is None:
         raise TransformError(f"format {to!r} is one of files: name the file with out=")
-    named = list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
+    named = list(transforms) if isinstance(transforms, (list, tuple)) and not _is_matrix(transforms) else [transforms]
+    if not named:
+        raise TransformError("expected one transform or a list of them, got an empty list")
     images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
     parts = [read_any(one, written_by, images) if _is_path(one) else as_transform(one) for one in named]
     if len({part.ndim for part in parts}) > 1:

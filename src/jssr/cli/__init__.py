@@ -10,7 +10,7 @@ import typer
 
 from jssr._version import __version__
 from jssr.cli import cohorts, learning, scans, view
-from jssr.cli.guard import Guarded
+from jssr.cli.guard import Guarded, end_on_sigterm
 from jssr.cli.memory import keep_freed_memory
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def _top(
     """Joint synthesis, segmentation and registration of one patient's scans (JSSR, ECCV 2020).
 
     Exit codes: 0 done; 1 refused: an input or an output that cannot be used; 2 wrong use of a command or option;
-    3 unexpected, an error of jssr itself; 130 interrupted.
+    3 unexpected, an error of jssr itself; 130 interrupted; 143 ended by SIGTERM.
     """
     keep_freed_memory()
 
@@ -55,4 +55,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in words:
         words = ["--debug", *(w for w in words if w != "--debug")]
+    end_on_sigterm()
     app(words, prog_name="jssr")

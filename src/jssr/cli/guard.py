@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from typing import Any
 
 import typer
@@ -13,16 +15,33 @@ from jssr.errors import Interrupted, JssrError
 REFUSED = 1
 UNEXPECTED = 3
 INTERRUPTED = 130
+TERMINATED = 143
 """2, wrong use, is Typer's own. docs/reference/exit-codes.md lists them."""
 
 log = logging.getLogger(__name__)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, with files tidied up; processes that it forks end at once."""
+    home = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != home:
+            os._exit(TERMINATED)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
 
 
 class Guarded(TyperGroup):
     """A group of commands that turns exceptions into one line on stderr and an exit code.
 
     1: an input or an output that cannot be used (`JssrError`); 2: wrong use of a command (Typer's own); 3: anything
-    unexpected; 130: interrupted.
+    unexpected; 130: interrupted; 143: ended by SIGTERM.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -39,6 +58,8 @@ class Guarded(TyperGroup):
             code, message = INTERRUPTED, str(error)
         except JssrError as error:
             code, message = REFUSED, str(error)
+        except Terminated:
+            code, message = TERMINATED, "ended by SIGTERM; no half-written output was left"
         except KeyboardInterrupt:
             code, message = INTERRUPTED, "interrupted; no half-written output was left"
         except MemoryError:
@@ -51,7 +72,7 @@ class Guarded(TyperGroup):
             if _debugging(ctx):
                 raise
             code, message = UNEXPECTED, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
-        if _debugging(ctx) and code != INTERRUPTED:
+        if _debugging(ctx) and code not in (INTERRUPTED, TERMINATED):
             log.exception("traceback asked for by --debug")
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(code)

@@ -41,8 +41,16 @@ def grid_with(shape: tuple[int, ...], affine: ArrayLike, space: Space, name: str
     Raises:
         ImageError: an affine of another size, singular or shearing, or a shape that is no image's.
     """
-    matrix, n = np.asarray(affine, dtype=np.float64), len(shape)
+    n = len(shape)
+    try:
+        if np.iscomplexobj(affine):
+            raise ValueError("it is complex")
+        matrix = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"{name}: expected an affine of {n + 1} x {n + 1} numbers: {error}") from None
     if n == 2 and matrix.shape == (4, 4):
+        if (np.abs(matrix[:2, :2]).max(axis=0) == 0).any():
+            raise ImageError(f"{name}: expected an axial slice with a 4 x 4 affine: give any other slice one of 3 x 3")
         matrix = matrix[np.ix_([0, 1, 3], [0, 1, 3])]
     if matrix.shape != (n + 1, n + 1):
         raise ImageError(f"{name}: expected an affine of {n + 1} x {n + 1} for {n}D, got shape {matrix.shape}")
@@ -87,7 +95,7 @@ def to_nibabel(array: NDArray[np.generic], grid: Grid) -> nib.Nifti1Image:
     if grid.ndim == 2:
         flat, affine = affine, np.eye(4)
         affine[np.ix_([0, 1, 3], [0, 1, 3])] = flat
-    out = nib.Nifti1Image(array, affine)
+    out = nib.Nifti1Image(array, affine, dtype=array.dtype)
     out.header.set_xyzt_units("mm")
     return out
 
@@ -102,6 +110,8 @@ def to_vectors(vectors: NDArray[np.float32], grid: Grid) -> nib.Nifti1Image:
 
 def from_nibabel(image: Any) -> tuple[NDArray[np.generic], NDArray[np.float64], str]:
     """Voxels, affine (RAS) and name of a nibabel image; trailing axes of one voxel are left out, down to 2D."""
+    if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
+        raise ImageError(f"expected a nibabel image, got {type(image).__name__}")
     array = np.asanyarray(image.dataobj)
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]

@@ -38,8 +38,12 @@ class Grid:
         n = len(shape)
         if n not in (2, 3) or min(shape) < 1:
             raise GridError(f"a grid needs 2 or 3 axes of at least one voxel, got shape {shape}")
-        if affine.shape != (n + 1, n + 1) or not np.isfinite(affine).all():
-            raise GridError(f"a {n}D grid needs a finite {n + 1} x {n + 1} affine, got shape {affine.shape}")
+        if affine.shape != (n + 1, n + 1):
+            raise GridError(f"a {n}D grid needs a {n + 1} x {n + 1} affine, got shape {affine.shape}")
+        if not np.isfinite(affine).all():
+            raise GridError("expected a finite affine, got NaN or infinity in it")
+        if not np.allclose(affine[n], np.eye(n + 1)[n]):
+            raise GridError(f"expected 0 ... 0 1 as the last row of the affine, got {affine[n].tolist()}")
         steps = np.linalg.norm(affine[:n, :n], axis=0)
         if (steps <= 0).any():
             raise GridError(f"spacing must be positive, got {tuple(steps)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -65,12 +65,17 @@ class Volume:
             raise ValueError(f"{self.name}: data of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
         if self.kind not in KINDS:
             raise ValueError(f"{self.name}: expected kind {', '.join(KINDS)}, got {self.kind!r}")
+        if self.data.is_complex():
+            raise ValueError(f"{self.name}: expected real numbers, got {self.data.dtype}")
         if self.kind == "labels" and self.data.is_floating_point():
             raise ValueError(f"{self.name}: a label map needs an integer type, got {self.data.dtype}")
         if self.kind == "mask" and self.data.dtype != torch.bool:
             raise ValueError(f"{self.name}: a mask needs bool, got {self.data.dtype}")
         if self.modality is not None and self.modality not in MODALITIES:
             raise ValueError(f"{self.name}: expected modality {', '.join(MODALITIES)}, got {self.modality!r}")
+        strange = set(self.origins.values()) - set(get_args(Origin))
+        if strange:
+            raise ValueError(f"{self.name}: expected origins of {', '.join(get_args(Origin))}, got {strange}")
 
     @classmethod
     def from_numpy(
@@ -90,7 +95,12 @@ class Volume:
             ImageError: an array or an affine that cannot be an image's, NaN or infinity, an image of one value, labels
                 that are not whole numbers.
         """
-        values = np.asarray(array)
+        if isinstance(array, np.ma.MaskedArray):
+            raise ImageError(f"{name}: expected a plain array, got a masked one: fill it first, array.filled(value)")
+        try:
+            values = np.asarray(array)
+        except ValueError as error:
+            raise ImageError(f"{name}: expected an array of 2 or 3 axes: {error}") from None
         if values.ndim not in (2, 3) or 0 in values.shape:
             raise ImageError(f"{name}: expected an array of 2 or 3 axes, got shape {values.shape}")
         return checked_volume(values, bridges.grid_with(values.shape, affine, space, name), kind, name)
@@ -104,6 +114,8 @@ class Volume:
         """
         import SimpleITK as sitk
 
+        if not isinstance(image, sitk.Image):
+            raise ImageError(f"{name}: expected a SimpleITK image, got {type(image).__name__}")
         if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() not in (2, 3):
             raise ImageError(
                 f"{name}: expected one value per voxel in 2D or 3D, got {image.GetNumberOfComponentsPerPixel()} in "
@@ -139,9 +151,10 @@ class Volume:
         return bridges.to_sitk(self._stored()[None], self.grid)
 
     def nibabel(self) -> nib.Nifti1Image:
-        """As a nibabel image; a mask becomes uint8, and so does int64 int32."""
+        """As a nibabel image; a mask becomes uint8, and int64 becomes int32 where that holds the values."""
         array = self._stored()
-        return bridges.to_nibabel(array.astype(np.int32) if array.dtype == np.int64 else array, self.grid)
+        small = array.dtype == np.int64 and array.min() >= -(2**31) and array.max() < 2**31
+        return bridges.to_nibabel(array.astype(np.int32) if small else array, self.grid)
 
     def _stored(self) -> NDArray[np.generic]:
         array = self.numpy()
@@ -167,6 +180,8 @@ class Points:
     def __post_init__(self) -> None:
         xyz = np.asarray(self.xyz, dtype=np.float64)
         xyz = np.atleast_2d(xyz) if xyz.size else xyz.reshape(0, 3 if xyz.ndim < 2 else xyz.shape[-1])
+        if xyz.ndim != 2 or xyz.shape[1] not in (2, 3):
+            raise ValueError(f"expected points of shape (N, 3) or (N, 2), got {xyz.shape}")
         names = tuple(self.names) or tuple(str(i) for i in range(len(xyz)))
         if len(names) != len(xyz):
             raise ValueError(f"{len(xyz)} points but {len(names)} names")
@@ -190,11 +205,15 @@ def volume_of(array: NDArray[np.generic], grid: Grid, kind: Kind = "image", name
 def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str) -> Volume:
     """A volume of an array of the grid's shape from outside: what cannot be used is refused.
 
-    Labels keep their integer type (uint16, uint32 and uint64 are widened; whole numbers stored as floats become int32).
+    Labels keep their integer type (uint16, uint32 and uint64 are widened; whole numbers stored as floats become int32,
+    or int64 where that is too small).
 
     Raises:
-        ImageError: NaN or infinity, an image of one value, labels or a mask that are not whole numbers.
+        ImageError: no such kind, NaN or infinity, an image of one value, labels or a mask that are not whole numbers or
+            are too large.
     """
+    if kind not in KINDS:
+        raise ImageError(f"{name}: expected kind {', '.join(KINDS)}, got {kind!r}")
     if kind != "image":
         labels = _whole_numbers(values, name)
         return Volume(torch.from_numpy(labels if kind == "labels" else labels != 0)[None], grid, kind, name)
@@ -217,8 +236,12 @@ def _whole_numbers(values: NDArray[np.generic], name: str) -> NDArray[np.generic
     """The labels of a file in a type that torch computes with."""
     if values.dtype.kind not in "biuf":
         raise ImageError(f"{name}: expected whole numbers, got {values.dtype}")
-    if np.issubdtype(values.dtype, np.floating):
-        if not np.isfinite(values).all() or (values != np.rint(values)).any():
-            raise ImageError(f"{name}: expected a label map, got values that are not whole numbers: is it an image?")
-        return np.array(values, dtype=np.int32, order="C")
-    return np.array(values, dtype=_LABEL_TYPES.get(values.dtype.name, values.dtype), order="C")
+    if values.dtype.kind == "f" and (not np.isfinite(values).all() or (values != np.rint(values)).any()):
+        raise ImageError(f"{name}: expected a label map, got values that are not whole numbers: is it an image?")
+    largest = max(abs(values.min()), abs(values.max())) if values.dtype.kind in "uf" else 0
+    if largest >= (2**63 if values.dtype.kind == "u" else 2**53):
+        raise ImageError(f"{name}: expected labels that 64 bits hold exactly, got {largest}: number them anew")
+    if values.dtype.kind == "f":
+        return np.array(values, dtype=np.int32 if largest < 2**31 else np.int64, order="C")
+    native = values.dtype.newbyteorder("=")
+    return np.array(values, dtype=_LABEL_TYPES.get(native.name, native), order="C")

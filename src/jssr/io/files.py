@@ -84,8 +84,15 @@ def write_json(data: Mapping[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(plain(data), indent=2) + "\n", encoding="utf-8")
 
 
+def is_plain_name(name: object) -> bool:
+    """Whether this can name one file or folder inside another: it leads nowhere else."""
+    return isinstance(name, str) and name.strip() not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
 def check_output(out: str | os.PathLike[str]) -> None:
     """Make sure that a folder can be made or written, before the work whose results it is for."""
+    if not isinstance(out, (str, os.PathLike)) or not str(out):
+        raise OutputError(f"expected a path to write to, got {out!r}")
     out = Path(out)
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir():
@@ -104,8 +111,8 @@ def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> I
     Raises:
         OutputError: the folder cannot be made or written; what was there stays.
     """
-    out = Path(out)
     check_output(out)
+    out = Path(out)
     # Inside a folder that exists: its parent may be another file system (a mounted volume, a link) or read-only.
     home = make_folder(out if out.is_dir() else out.parent)
     temporary = home / f".tmp-{uuid.uuid4().hex[:8]}-{out.name}"

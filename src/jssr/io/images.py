@@ -73,8 +73,8 @@ def read_image(
     Args:
         path: a file, a folder that holds one DICOM series, or `folder/SERIES_UID`.
         kind: "image" gives float32 in the file's own numeric range; "labels" keeps the integer type (uint16, uint32 and
-            uint64 are widened to what torch computes with; whole numbers stored as floats become int32); "mask" is
-            true where labels would not be 0.
+            uint64 are widened to what torch computes with; whole numbers stored as floats become int32, or int64 where
+            that is too small); "mask" is true where labels would not be 0.
         ndim: 3, or 2 for radiographs and slices, where only that will do; None takes the file as it is. One frame of a
             4D file, or one slice of a 3D file, is taken as the image itself. Of colour files whose channels are all
             the same (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned

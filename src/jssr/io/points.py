@@ -71,8 +71,14 @@ def write_points(points: Points, path: str | os.PathLike[str]) -> None:
 
 
 def as_points(points: PointsLike, name: str = "points") -> Points:
-    """Landmarks as `Points`."""
+    """Landmarks as `Points`.
+
+    Raises:
+        PointsError: they cannot be read, or are no finite coordinates.
+    """
     if isinstance(points, Points):
+        if not np.isfinite(points.xyz).all():
+            raise PointsError(f"{name}: expected finite LPS millimetres, got NaN or infinity")
         return points
     if isinstance(points, (str, os.PathLike)):
         return read_points(points)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
+from jssr.io.files import is_plain_name
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.itk import WRITABLE
 from jssr.io.points import PointsLike
@@ -55,7 +56,10 @@ class Study:
         return scan.known_as("cohort", modality=known)
 
     def check(self, reference_phase: str) -> None:
-        """Refuse a study without the reference phase, or with nothing to align to it."""
+        """Refuse a study without the reference phase, with nothing to align to it, or of phases that name no folder."""
+        for phase in self.images:
+            if not is_plain_name(phase):
+                raise CohortError(f"{self.name}: expected phases that can name a folder, got {phase!r}: rename it")
         found = f" ({', '.join(self.images)}; jssr series shows why)" if self.series else ""
         if reference_phase not in self.images:
             near = nearest(reference_phase, self.images)

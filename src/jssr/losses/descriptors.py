@@ -38,8 +38,16 @@ class Descriptor:
     function: Callable[[Tensor], Tensor]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Describe an image."""
-        return self.function(image)
+        """Describe an image.
+
+        Raises:
+            JssrError: the function gives another number of channels than the entry names.
+        """
+        made = self.function(image)
+        expected = (image.shape[0], self.channels.get(image.ndim - 2), *image.shape[2:])
+        if tuple(made.shape) != expected:
+            raise JssrError(f"descriptor {self.key}: expected shape {expected}, got {tuple(made.shape)}")
+        return made
 
     def check(self, n: int) -> None:
         """Make sure that it describes images of n axes.

@@ -83,7 +83,9 @@ def _follow_structures(data: dict[str, Any], given: Container[str]) -> None:
     """Drop the pieces of structures that the changed recipe does not have, unless they are `given`."""
     for key in ("one_piece", "two_pieces"):
         if f"inference.{key}" not in given:
-            data["inference"][key] = [n for n in data["inference"][key] if n in data["network"]["structures"]]
+            structures, kept = data["network"].get("structures"), data["inference"].get(key)
+            if isinstance(structures, list) and isinstance(kept, list):  # what is wrong with others, the recipe says
+                data["inference"][key] = [name for name in kept if name in structures]
 
 
 def recipe_from(data: object, source: str) -> Recipe:
@@ -216,7 +218,9 @@ def _open(recipe: Recipe) -> dict[str, Any]:
 def _closed(data: dict[str, Any]) -> dict[str, Any]:
     """The same without the keys that nobody has set."""
     training = data["training"]
-    for owner in (training, *(stage for stage in training["stages"].values() if isinstance(stage, dict))):
+    stages = training.get("stages")
+    named = stages.values() if isinstance(stages, dict) else ()
+    for owner in (training, *(stage for stage in named if isinstance(stage, dict))):
         for key in ("learning_rates", "weights"):
             if isinstance(owner.get(key), dict):
                 owner[key] = {name: value for name, value in owner[key].items() if value is not None}
@@ -229,11 +233,13 @@ def _assign(config: DictConfig, key: str, text: str) -> None:
     from yaml import YAMLError
 
     parent, _, name = key.rpartition(".")
-    options = list(config.network.options)
+    options = list(OmegaConf.select(config, "network.options") or ())
     if parent == "network.options" and name not in options and difflib.get_close_matches(name, options, cutoff=0.5):
         raise _unknown(config, key)  # a recipe need not name all that its system takes; the system refuses the rest
     try:
         value = OmegaConf.select(OmegaConf.from_dotlist([text]), key)
+        if key in SECTIONS and not OmegaConf.is_dict(value):
+            raise RecipeError(f"{text!r}: {key} is a section of the recipe: set one of its keys, as {key}.KEY=VALUE")
         OmegaConf.update(config, key, value, merge=False)
     except (OmegaConfBaseException, YAMLError, TypeError) as error:
         if isinstance(error, YAMLError):

@@ -39,7 +39,7 @@ def recipe_of_file(path: Path) -> Recipe:
     module = _imported(path.resolve(), str(path))
     try:
         recipe = module.recipe()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{path}: recipe() failed ({type(error).__name__}: {error})") from error
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"{path}: recipe() must return a jssr Recipe, got {type(recipe).__name__}")
@@ -60,7 +60,7 @@ def _imported(path: Path, shown: str) -> Any:
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(path.stem)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{shown}: cannot be run ({type(error).__name__}: {error})") from error
     if not hasattr(module, "recipe"):
         raise RecipeError(f"{shown}: has no function recipe()")

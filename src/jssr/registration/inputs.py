@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,9 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
     points = points_of(landmarks[0], first), points_of(landmarks[1], second)
     if points[0] is not None and points[1] is not None:
         tre(points[0], points[1])  # what is wrong with them is refused before the work
-    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, given.get("structures"))
+    structures = given.get("structures")
+    _check_structures(structures)
+    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, structures)
     return Scans(first, second, known, (*doubts, *more))
 
 
@@ -141,6 +145,15 @@ def points_of(points: PointsLike | None, image: Volume) -> Points | None:
     if found is not None and found.xyz.shape[1] != image.grid.ndim:
         raise PointsError(f"{image.name}: is {image.grid.ndim}D, its landmarks have {found.xyz.shape[1]} coordinates")
     return found
+
+
+def _check_structures(structures: object) -> None:
+    known = structures is None or isinstance(structures, Mapping)
+    for values in structures.values() if isinstance(structures, Mapping) else ():
+        listed = isinstance(values, Iterable) and not isinstance(values, str)
+        known = known and listed and all(isinstance(value, Integral) for value in values)
+    if not known:
+        raise JssrError(f'structures: expected label values by name, as {{"liver": [1, 2]}}, got {structures!r}')
 
 
 def check_dims(model: Model, grid: Grid, name: str) -> None:

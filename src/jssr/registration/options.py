@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
@@ -77,7 +78,8 @@ class RegistrationOptions:
     def __post_init__(self) -> None:
         if self.initial not in ("geometry", "centre"):
             raise ValueError(f'initial must be "geometry" or "centre", got {self.initial!r}')
-        if self.refine is not None and (int(self.refine) != self.refine or self.refine < 0):
+        steps = 0 if self.refine is None else self.refine
+        if not isinstance(steps, Real) or not float(steps).is_integer() or steps < 0:
             raise ValueError(f"refine must be a number of steps, 0 or more, got {self.refine!r}")
         for name in ("fixed_modality", "moving_modality"):
             value = getattr(self, name)

@@ -10,12 +10,12 @@ from typing import Any
 
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError
-from jssr.io.files import names_series
+from jssr.io.files import is_plain_name, names_series
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
 from jssr.registration.inputs import labels_of
 from jssr.registration.result import KEPT, view_of_result
-from jssr.registration.schema import SCHEMA_VERSION
+from jssr.registration.schema import SCHEMA_VERSION, check_result
 from jssr.report.html import AlignmentView, write_report
 
 
@@ -61,15 +61,21 @@ def result_of(folder: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise JssrError(f"{folder}: holds no readable result.json; is it what register or align wrote?") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise JssrError(f"{folder}: expected an object in result.json, got {type(content).__name__}")
+    version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise JssrError(
             f"{folder}: expected result.json of schema version {SCHEMA_VERSION}, got {version or 'an older one'}: run "
             "register or align again"
         )
-    return dict(content)
+    check_result(content, f"{folder}/result.json")
+    for phase in content.get("phases", ()):
+        if not is_plain_name(phase):
+            raise JssrError(f"{folder}: expected phases that are plain names, got {phase!r}")
+    return content
 
 
 def _optional(path: Path, labels: bool = True) -> Volume | None:

@@ -22,6 +22,7 @@ from jssr.io.transforms import write_displacement
 from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known
+from jssr.registration.schema import check_result
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
@@ -101,8 +102,10 @@ class Registration:
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full; what was there stays.
+            JssrError: `result` was changed, and is none any more.
         """
         how, watch = how or Saving(), Stopwatch()
+        check_result(self.result, self.moving.name)
         with output_folder(out, OUTPUTS) as folder:
             # Compression takes most of the time and frees the interpreter, for the report for example.
             with watch.stage("write"), ThreadPoolExecutor(2) as pool:

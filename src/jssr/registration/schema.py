@@ -9,10 +9,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Modality, Origin
+from jssr.errors import JssrError
 
 SCHEMA_VERSION = "1"
 CONVENTION = (
@@ -164,18 +166,29 @@ class StudyModel(_Model):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of both files: one of a registration, or one of a study."""
+    names: dict[str, type[BaseModel]] = {"registration": ResultModel, "study": StudyModel}
+    _, schema = models_json_schema([(model, "validation") for model in names.values()])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_Either.model_json_schema(ref_template="#/$defs/{model}"),
         "title": "result.json of jssr",
+        "oneOf": [{"title": name, "$ref": f"#/$defs/{model.__name__}"} for name, model in names.items()],
+        **schema,
     }
 
 
-class _Either(BaseModel):
-    """Both schemas under one roof: `registration` and `study` say what the file of each holds."""
+def check_result(content: object, name: str) -> None:
+    """Make sure that this is what `result.json` of a registration or of a study holds.
 
-    registration: ResultModel
-    study: StudyModel
+    Raises:
+        JssrError: it is not; `name` says in the message whose it is.
+    """
+    model: type[_Model] = StudyModel if isinstance(content, dict) and "phases" in content else ResultModel
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(key) for key in first["loc"])
+        raise JssrError(f"{name}: holds no result of jssr{f' ({where})' if where else ''}: {first['msg']}") from None
 
 
 def write_schema(path: Path) -> None:
