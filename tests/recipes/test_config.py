@@ -185,6 +185,7 @@ def test_a_trained_part_needs_a_rate() -> None:
 
 
 def test_nearest_lists_all_where_none_is_near() -> None:
+    assert nearest("portal", ("arterial", "venous")) == "; known: arterial, venous"
     assert nearest("zzz", ["one", "two"]) == "; known: one, two"
 
 
