@@ -211,3 +211,15 @@ def test_options_that_cannot_be_are_refused(wrong, words):
 def test_refine_is_a_number_of_steps(refine):
     with pytest.raises(ValueError, match="refine must be a number of steps"):
         jssr.register(ball(), ball((6, 0, 0)), refine=refine)
+
+
+@pytest.mark.parametrize("out", [5, ""])
+def test_an_output_is_a_path(out):
+    for make in (
+        lambda: jssr.warp(ball(), np.eye(4), reference=ball(), out=out),
+        lambda: jssr.convert(np.eye(4), out=out),
+        lambda: jssr.segment(ball(), out=out),
+        lambda: jssr.synthesise(ball(), ball(), out=out),
+    ):
+        with pytest.raises(OutputError, match="expected a path to write to"):
+            make()

@@ -87,9 +87,12 @@ def test_a_damaged_result_is_refused(damage, aligned, tmp_path):
         "list": "[]", "deep": "[" * 100_000, "version alone": '{"schema_version": "1"}',
     }  # fmt: skip
     text = json.dumps({**content, **damage}) if isinstance(damage, dict) else texts[damage]
-    (tmp_path / "result.json").write_text(text)
+    one = (aligned[0] / "arterial" / "result.json").read_text(encoding="utf-8")
+    for name, words in (("r", text), ("ro", one)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(words)
     with pytest.raises(JssrError) as error:
-        jssr.load_result(tmp_path)
+        jssr.load_result(tmp_path / "r")
     assert "older" not in str(error.value) and str(tmp_path) in str(error.value)
 
 

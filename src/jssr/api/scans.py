@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
-from jssr.io.files import check_output, write_json
+from jssr.io.files import check_output, check_path, write_json
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
@@ -236,6 +236,7 @@ def segment(
         JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
     """
     begin(options, ModelOptions, threads)
+    check_path(out)
     if out is not None:
         check_output(image_path(Path(out), "segmentation.nii.gz").parent)
     steps = Steps(3, on_progress)
@@ -277,6 +278,7 @@ def synthesise(
         JssrError: the system has no generator; otherwise as `register`.
     """
     begin(options, ModelOptions, threads)
+    check_path(out)
     target = None if out is None else image_path(Path(out), "synthesised.nii.gz")
     if target is not None:
         check_output(target.parent)

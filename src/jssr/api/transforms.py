@@ -15,6 +15,7 @@ from jssr.core.resampling import move_points, resample
 from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
+from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
 from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
 from jssr.io.points import PointsLike, as_points, write_points
@@ -61,6 +62,7 @@ def warp(
     for option, value, known in (("to", to, get_args(Space)), ("kind", kind, get_args(Warped))):
         if value not in known:
             raise JssrError(f"{option}: expected {', '.join(known)}, got {value!r}")
+    check_path(out)
     is_csv = _is_path(source) and Path(source).suffix.lower() == ".csv"
     points = kind == "points" or isinstance(source, Points) or is_csv
     if out is not None and points != (Path(out).suffix.lower() == ".csv"):
@@ -178,6 +180,7 @@ def convert(
             a field where only a matrix can be written. OutputError: the file cannot be written.
     """
     check_format(to, FORMATS_WRITTEN)
+    check_path(out)
     if to != "itk" and out is None:
         raise TransformError(f"format {to!r} is one of files: name the file with out=")
     named = list(transforms) if isinstance(transforms, (list, tuple)) and not _is_matrix(transforms) else [transforms]

@@ -89,10 +89,15 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and name.strip() not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
+def check_path(out: object) -> None:
+    """Make sure that an output is named by a path; None, for no output, is left to the caller."""
+    if out is not None and (not isinstance(out, (str, os.PathLike)) or not str(out)):
+        raise OutputError(f"expected a path to write to, got {out!r}")
+
+
 def check_output(out: str | os.PathLike[str]) -> None:
     """Make sure that a folder can be made or written, before the work whose results it is for."""
-    if not isinstance(out, (str, os.PathLike)) or not str(out):
-        raise OutputError(f"expected a path to write to, got {out!r}")
+    check_path(out)
     out = Path(out)
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir():
