@@ -103,7 +103,7 @@ def read_image(
         )
     reader = _open(path, header_only=False)
     ndim = ndim or (2 if all(s == 1 for s in reader.GetSize()[2:]) else 3)
-    image = flattened(_read(reader, path, ndim), path, ndim)
+    image = flattened(_read(reader, path, ndim), str(path), ndim)
     found = _checked(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
     tag = reader.GetMetaData(_MODALITY).strip() if reader.HasMetaDataKey(_MODALITY) else ""
     return found.known_as("header", modality=_modality_of(tag, ndim))

@@ -91,7 +91,7 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     return image
 
 
-def flattened(image: sitk.Image, name: Path, ndim: int) -> sitk.Image:
+def flattened(image: sitk.Image, name: str, ndim: int) -> sitk.Image:
     """Take off axes of one voxel until `ndim` are left."""
     while image.GetDimension() > ndim:
         # A slice that is not parallel to the first two axes has a plane of its own.

@@ -59,12 +59,8 @@ class PairDataset:
         cache_gb: float = 4.0,
     ) -> None:
         reference_phase, moving, window = preprocessing.reference_phase, preprocessing.moving, preprocessing.window
-        self.reference_phase, self.moving, self.patch, self.in_body = (
-            reference_phase,
-            moving,
-            training.patch,
-            training.in_body,
-        )
+        self.reference_phase, self.moving = reference_phase, moving
+        self.patch, self.in_body = training.patch, training.in_body
         self.size, self.seed, self.augment = training.batch, training.seed, training.augment
         try:
             cohort.check_phases(*(phase for phase in (reference_phase, moving) if phase is not None))
