@@ -117,6 +117,18 @@ def test_two_films_of_another_zoom_and_turn_meet(contrast, pool, size):
     assert before.mean() > 10 and miss.mean() < 0.7 and miss.quantile(0.95) < 1.5
 
 
+def test_bfloat16_changes_nothing():
+    """Its step is 4 at pixel 1000, which the last product would be off by."""
+    fixed, size = film((508, 456), 12.0), (508, 456)
+    moving = warp(fixed, affine_field(torch.linalg.inv(affine(1.1, 5, (20, -12))), size))
+    ones = torch.ones_like(fixed)
+    exact = Discrete().align(moving, fixed, ones, ones).displacement
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Discrete().align(moving, fixed, ones, ones).displacement
+    assert found.dtype == torch.float32 and exact.abs().max() > 20
+    assert (found - exact).abs().max() < 0.1
+
+
 def test_where_the_moving_film_has_no_data_nothing_is_sought():
     """Half of the moving film is another one, and its mask says so."""
     fixed, size = film(), (128, 128)

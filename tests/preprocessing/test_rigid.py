@@ -92,6 +92,19 @@ def test_a_short_field_of_view_with_inverted_contrast(study: tuple[Volume, Volum
     assert degrees < 1.0 and mm < 1.5
 
 
+def test_what_a_mask_leaves_out_does_not_count(study: tuple[Volume, Volume]) -> None:
+    """Most of the moving body is shifted by 20 mm; the mask keeps the rest."""
+    fixed, moving = study
+    data, kept = moving.data.clone(), torch.zeros_like(moving.data, dtype=torch.uint8)
+    data[:, 26:], kept[:, :24] = data[:, 26:].roll(4, dims=2), 1
+    shifted = Volume(data, moving.grid)
+
+    def missed(mask: Volume | None) -> float:
+        return _off(rigid_align(fixed, shifted, moving_mask=mask).transform, _true_motion(), fixed.grid)[1]
+
+    assert missed(Volume(kept, moving.grid, "labels")) < 2.0 < 8.0 < missed(None)
+
+
 def test_noise_is_not_aligned(study: tuple[Volume, Volume]) -> None:
     fixed, moving = study
     noise = np.random.default_rng(3).normal(0, 300, moving.grid.shape).astype(np.float32)

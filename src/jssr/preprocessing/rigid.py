@@ -95,6 +95,8 @@ def rigid_align(
     iterations: int = 300,
     samples: int = 2000,
     seed: int = 2020,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
 ) -> RigidResult:
     """Find the rigid motion between two scans of one patient, of any modality.
 
@@ -106,6 +108,7 @@ def rigid_align(
         iterations, samples: of elastix: in the finer of its two resolutions (half as many in the coarser), and per
             iteration. With 150 iterations a 3 mm CT is 0.8 mm off, with 300 0.02 mm.
         seed: of elastix's sampling; equal input and seed give an equal result.
+        fixed_mask, moving_mask: label maps on their image's grid; only what is not 0 in them counts.
 
     Raises:
         OverlapError: the two fields of view do not meet in physical space (only with initial="geometry").
@@ -118,9 +121,10 @@ def rigid_align(
         )
     # Samples are drawn in the smaller scan, where most of them fall on the other.
     swapped = _extent(moving.grid) < _extent(fixed.grid)
-    pair = (moving, fixed) if swapped else (fixed, moving)
-    step = float(np.clip((_extent(pair[0].grid) / 150_000) ** (1 / 3), 1.5, spacing))
-    a, b = _side(pair[0], step), _side(pair[1], step)
+    pair = ((moving, moving_mask), (fixed, fixed_mask))
+    pair = pair if swapped else pair[::-1]
+    step = float(np.clip((_extent(pair[0][0].grid) / 150_000) ** (1 / 3), 1.5, spacing))
+    a, b = (_side(scan, step, mask) for scan, mask in pair)
     points = _sample_points(a)
     start = _start(a, b, initial)
     warnings: list[str] = []
@@ -160,11 +164,14 @@ def _extent(grid: Grid) -> float:
     return float(np.prod(np.array(grid.shape) * grid.spacing))
 
 
-def _side(volume: Volume, spacing: float) -> _Side:
+def _side(volume: Volume, spacing: float, wanted: Volume | None = None) -> _Side:
+    """A scan made ready; what is 0 in the label map `wanted`, on its grid, counts as no data."""
     modality = volume.modality or guess_modality(volume)
     mask = data_mask(volume.data[:1], modality)
     window = _WINDOW if modality == "ct" else None
     data = normalise(torch.where(mask, volume.data[:1], float("nan")), window)
+    if wanted is not None:  # the image goes on beyond: at the edge of a mask nothing is to be seen
+        mask = mask & (wanted.data[:1] != 0)
     small = shrink(Volume(data, volume.grid), spacing)
     there = shrink(Volume(mask.float(), volume.grid), spacing)
     return _Side(torch.cat([small.data[None], (there.data[None] > 0.5).float()], dim=1), small.grid)

@@ -117,6 +117,7 @@ class Discrete(System):
         u = self._field(self.describe(placed), whole[1], placed, fixed, seen, fixed_mask)
         return Alignment(affine_field(affine, fixed.shape[2:], u), descriptors=whole)
 
+    @full_precision
     def _affine(self, *images: Tensor) -> Tensor:
         """`best_affine` of what `_field` takes, for voxels of the images."""
         m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
