@@ -4,7 +4,7 @@ measured. Made in slabs along the first axis: memory stays at a few slabs beside
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,19 +21,23 @@ from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import Window, denormalise
 from jssr.preprocessing.prepare import PreparedPair
 from jssr.registration.model import Model
+from jssr.registration.settings import OptimisationSettings
 from jssr.systems.base import Alignment
 
 
 @dataclass(frozen=True, eq=False)
 class Working:
     """What was found on the working grid: the prepared pair, what the system made of it, and the full transform of each
-    state; `structure` is what the system read of the fixed image (JRS-Net)."""
+    state; `structure` is what the system read of the fixed image (JRS-Net); `refine` and `settings` are the steps of
+    the instance optimisation and how it worked."""
 
     model: Model
     pair: PreparedPair
     alignment: Alignment
     transforms: dict[str, FullTransform]
     structure: Tensor | None = None
+    refine: int = 0
+    settings: OptimisationSettings = field(default_factory=OptimisationSettings)
 
     @property
     def final(self) -> FullTransform:

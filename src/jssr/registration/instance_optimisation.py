@@ -26,6 +26,7 @@ from jssr.losses.similarity import box_mean
 from jssr.losses.terms import diffusion
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.model import Model
+from jssr.registration.settings import OptimisationSettings
 from jssr.systems.base import Alignment
 
 FINEST_MM = 2.0
@@ -90,7 +91,12 @@ def _weighed(moving: Tensor, fixed: Tensor) -> Features:
 
 
 def refine_pair(
-    model: Model, pair: PreparedPair, alignment: Alignment, steps: int, on_step: Callable[[int], None] | None = None
+    model: Model,
+    pair: PreparedPair,
+    alignment: Alignment,
+    steps: int,
+    on_step: Callable[[int], None] | None = None,
+    settings: OptimisationSettings | None = None,
 ) -> tuple[Displacement, tuple[str, ...]]:
     """Continue from a system's field by `steps` steps on the pair itself.
 
@@ -100,6 +106,7 @@ def refine_pair(
     Args:
         pair: with `finer` scans, unless the working grid is fine enough.
         alignment: what the system made of the pair, on the CPU.
+        settings: what the user asks for; None takes the defaults.
 
     Returns:
         The refined field on the refinement grid, and warnings.

@@ -31,6 +31,7 @@ from jssr.registration.instance_optimisation import optimisation_grid, refine_pa
 from jssr.registration.model import Model, fitting_system, load_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
+from jssr.registration.settings import OptimisationSettings
 from jssr.registration.summary import describe, measure
 from jssr.systems.base import Alignment, System
 
@@ -154,6 +155,7 @@ def solve(
     watch: Stopwatch,
     structure: Tensor | None = None,
     last_only: bool = False,
+    settings: OptimisationSettings | None = None,
 ) -> Working:
     """Align a prepared pair: the system's field, and with `refine` steps the refined one.
 
@@ -161,7 +163,9 @@ def solve(
         pair: with `finer` scans where `refine` is above 0.
         structure: of `structure_of`.
         last_only: the transform of the last state is enough, which saves the time of the one before it.
+        settings: of the instance optimisation; None takes the defaults.
     """
+    chosen = OptimisationSettings() if settings is None else settings
     found: dict[str, FullTransform] = {}
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
@@ -169,10 +173,10 @@ def solve(
             found["network"] = FullTransform(_field(alignment.displacement, pair.grid, pair), pair.transform)
     if refine > 0:
         with watch.stage("refine"):
-            field, warnings = refine_pair(model, pair, alignment, refine)
+            field, warnings = refine_pair(model, pair, alignment, refine, settings=chosen)
             found["refined"] = FullTransform(_field(field.u[None], field.grid, pair), pair.transform)
         pair = replace(pair, warnings=(*pair.warnings, *warnings))
-    return Working(model, pair, alignment, found, structure)
+    return Working(model, pair, alignment, found, structure, refine, chosen)
 
 
 def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:

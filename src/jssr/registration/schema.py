@@ -85,6 +85,17 @@ class RigidInfo(_Model):
     mutual_information_nats: MutualInformation
 
 
+class OptimisationInfo(_Model):
+    """The instance optimisation, where there was one."""
+
+    steps: int
+    similarity: Literal["lncc", "mind", "mi", "mixture"] | None = Field(description="null: the method's own.")
+    smoothness: float = Field(description="The weight of the regulariser was multiplied by it.")
+    spacing_mm: float | None = Field(description="Between control points on the finest level; null: the method's own.")
+    sliding: bool = Field(description="Whether organs could slide along each other.")
+    rigid_parts: int = Field(description="How many parts stayed rigid.")
+
+
 class InverseError(_Model):
     mean: Number
     max: Number
@@ -132,6 +143,7 @@ class ResultModel(_Numbers):
     structures: list[str] = Field(description="What the system segments.")
     label_names: dict[str, str] = Field(description="Label value to structure, of the segmentations.")
     rigid: RigidInfo | None
+    optimisation: OptimisationInfo | None = None
     time_s: dict[str, float] = Field(description="Seconds of each stage, and their total.")
     inverse_error_mm: InverseError
     dice: DiceInfo

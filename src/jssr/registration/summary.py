@@ -140,6 +140,7 @@ def describe(
         "structures": list(model.structures) if segments else [],
         "label_names": model.label_names if segments else {},
         "rigid": None,
+        "optimisation": _optimisation(work),
         "time_s": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
         "peak_memory_mib": round(peak_memory_mib()),
         "covered_percent": round(100 * numbers.covered, 2),
@@ -158,6 +159,20 @@ def describe(
     if known.measurable:
         result["metrics"] = numbers.states
     return ResultModel.model_validate(plain(result)).model_dump(mode="json", exclude_unset=True)
+
+
+def _optimisation(work: Working) -> dict[str, Any] | None:
+    used = work.settings
+    if work.refine == 0:
+        return None
+    return {
+        "steps": work.refine,
+        "similarity": used.similarity,
+        "smoothness": float(used.smoothness),
+        "spacing_mm": None if used.spacing is None else float(used.spacing),
+        "sliding": used.sliding,
+        "rigid_parts": used.n_rigid,
+    }
 
 
 def _dice(numbers: Numbers, known: Known) -> dict[str, Any]:
