@@ -30,14 +30,26 @@ _TURNED = 0.3
 
 @dataclass(frozen=True, eq=False)
 class FullTransform:
-    """The full transform of a registration: first the field on the working grid (fixed space), then the rigid step."""
+    """The full transform of a registration: first the field on the working grid (fixed space), then the rigid step,
+    then the field that was known before (`initial`), where there was one."""
 
     field: Displacement
     rigid: Affine
+    initial: Displacement | None = None
 
     @property
     def chain(self) -> Chain:
-        return Chain(self.field, self.rigid)
+        known = () if self.initial is None else (self.initial,)
+        return Chain(self.field, self.rigid, *known)
+
+    def after_field(self, at: Tensor, grid: Grid) -> Tensor:
+        """Positions (1, n, *out) behind the field, in its voxels, brought to the moving space, in voxels of `grid`."""
+        world = self.rigid.matrix @ self.field.grid.affine
+        if self.initial is None:
+            return apply_matrix(np.linalg.inv(grid.affine) @ world, at)
+        there = apply_matrix(np.linalg.inv(self.initial.grid.affine) @ world, at)
+        moved = there + ff.sample(self.initial.u[None], there)
+        return apply_matrix(np.linalg.inv(grid.affine) @ self.initial.grid.affine, moved)
 
     def inverse(self, grid: Grid) -> Displacement:
         """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
@@ -58,8 +70,10 @@ class FullTransform:
         w = ff.resize_field(ff.solve_inverse(ff.resize_field(u, half), p, linear=linear) - p, u.shape[2:])
         into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
         out = torch.empty((n, *grid.shape))
+        known = None if self.initial is None else self.initial.inverse(grid).u[None]
         for where, part in slabs(grid):
-            at = apply_matrix(into @ part.affine, ff.identity(part.shape))
+            here = ff.identity(part.shape)
+            at = apply_matrix(into @ part.affine, here if known is None else here + known[:, :, where])
             found = ff.solve_inverse(u, at, at + ff.sample(w, at), linear, step=1.0, iterations=2)
             moved = apply_matrix(np.linalg.inv(grid.affine) @ home.affine, found) - indices_of(part, where)
             out[:, where] = rounded_mm(moved, grid)

@@ -50,7 +50,7 @@ class Synthesis(Method):
         model = model_of(self.segmentor)
         to = model.recipe.preprocessing
         rigid = rigid_of(pair, y, x)
-        prepared = prepare_pair(y, x, to.spacing, to.window, found=rigid, pixels=to.pixels)
+        prepared = prepare_pair(y, x, to.spacing, to.window, rigid, pixels=to.pixels)
         goal = resample(_labels(pair, pair.moving), prepared.grid, prepared.transform)
         image = _synthesised(model_of(self.generator), prepared) if self.generator else prepared.moving
         values = _judged(model, image, goal, cohort, moving=not self.generator)

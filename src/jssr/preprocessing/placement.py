@@ -33,7 +33,7 @@ class Ready:
 
     `volume` holds its own units with air (or the minimum) where there is no data; `mask` 1 where there is, None where
     there is data everywhere. `limits` become -1 and 1. `transform` takes points of the reference phase's space to the
-    scan's.
+    scan's. `counted` is 1 where a mask of the user's has the scan count, None where there is none.
     """
 
     volume: Volume
@@ -42,10 +42,20 @@ class Ready:
     limits: Window
     modality: Modality
     transform: Affine
+    counted: Volume | None = None
 
 
-def ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+def ready(
+    volume: Volume,
+    spacing: Sequence[float] | float,
+    window: Window | None,
+    transform: Affine,
+    counted: Volume | None = None,
+) -> Ready:
     """Clean a scan, bring its axes into canonical order and average it to about `spacing` mm.
+
+    Args:
+        counted: a label map on the scan's grid; only what is not 0 in it counts.
 
     Raises:
         ValueError: nothing in the scan but one value.
@@ -59,7 +69,10 @@ def ready(volume: Volume, spacing: Sequence[float] | float, window: Window | Non
         air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
         volume = volume.with_data(torch.where(mask, volume.data, air))
         kept = shrink(Volume(mask.float(), volume.grid, name=volume.name), spacing)
-    return Ready(shrink(volume, spacing), kept, volume.grid, ends, modality, transform)
+    if counted is not None:
+        counted = canonical(counted)
+        counted = shrink(Volume((counted.data[:1] != 0).float(), counted.grid, name=counted.name), spacing)
+    return Ready(shrink(volume, spacing), kept, volume.grid, ends, modality, transform, counted)
 
 
 def canonical(volume: Volume) -> Volume:
@@ -119,6 +132,13 @@ def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:
     if scan.mask is not None:
         mask = mask * (resample(scan.mask, grid, scan.transform, fill=0.0).data[None] > 0.5)
     return image, mask
+
+
+def counts(scan: Ready, grid: Grid) -> Tensor | None:
+    """Where the user's mask has a scan count, (1, 1, *grid.shape) float32; None without a mask."""
+    if scan.counted is None:
+        return None
+    return (resample(scan.counted, grid, scan.transform, fill=0.0).data[None] > 0.5).float()
 
 
 def working_grid(

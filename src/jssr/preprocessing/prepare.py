@@ -7,40 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from jssr.core.grid import Grid
-from jssr.core.transform import Affine
+from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError, ImageError
 from jssr.preprocessing.intensity import Window, normalise
-from jssr.preprocessing.placement import Ready, put, ready, working_grid
-from jssr.preprocessing.rigid import OverlapError, RigidResult, overlap, rigid_align
+from jssr.preprocessing.known_start import NO_MASKS, Masks, rigid_from, seen_through
+from jssr.preprocessing.placement import Ready, counts, put, ready, working_grid
+from jssr.preprocessing.rigid import Initial, OverlapError, RigidResult, overlap, rigid_align
 from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d, unknown_spacing
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """One scan on its working grid: `image` in -1..1 and `mask`, (1, 1, *grid.shape); `limits` became -1 and 1."""
+    """One scan on its working grid: `image` in -1..1 and `mask`, (1, 1, *grid.shape); `limits` became -1 and 1.
+
+    `mask` is 1 where there is data and the user's mask, if there is one, has it count; `data` where there is data.
+    """
 
     image: Tensor
     mask: Tensor
     grid: Grid
     limits: Window
+    data: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class PreparedPair:
     """A pair as the networks see it, everything (1, 1, *grid.shape) float32 on one working grid.
 
-    `fixed` and `moving` are in -1..1 and -1 where there is no data; masks are 1 where there is. `transform` takes
-    fixed-space to moving-space points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for.
-    `finer` is the fixed and the moving scan on the grid of instance optimisation, where that is another one.
-    `start` is what counts as not registered: the headers' geometry, or for 2D images what `start_2d` gives.
+    `fixed` and `moving` are in -1..1 and -1 where there is no data; masks are 1 where there is and the user's mask, if
+    there is one, has it count; `data` are the masks without the user's. `transform` takes fixed-space to moving-space
+    points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for. `finer` is the fixed and the
+    moving scan on the grid of instance optimisation, where that is another one. `start` is what counts as not
+    registered: the headers' geometry, for 2D images what `start_2d` gives, or the transform that the user gave.
+    `initial` is a field that the user gave: `moving` is seen through it, and it follows after `transform`.
     """
 
     fixed: Tensor
@@ -55,6 +61,13 @@ class PreparedPair:
     warnings: tuple[str, ...] = field(default=())
     start: Affine = field(default_factory=Affine.identity)
     finer: tuple[PreparedImage, PreparedImage] | None = None
+    initial: Displacement | None = None
+    data: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def before(self) -> Transform:
+        """What counts as not registered: `start`, or the field that was given."""
+        return self.initial or self.start
 
 
 def prepare_pair(
@@ -62,10 +75,10 @@ def prepare_pair(
     moving: Volume,
     spacing: Sequence[float] | float,
     window: Window | None,
-    rigid: bool = True,
+    rigid: bool | RigidResult = True,
     *,
-    initial: Literal["geometry", "centre"] = "geometry",
-    found: RigidResult | None = None,
+    initial: Initial | Affine | Displacement = "geometry",
+    masks: Masks = NO_MASKS,
     pixels: int = 256,
     most_voxels: int | None = None,
     finer: Callable[[Grid], Grid] | None = None,
@@ -77,58 +90,110 @@ def prepare_pair(
         spacing: mm of the working grid, one number or one for each axis (towards left, back, head: the working grid has
             the fixed image's axes in that order).
         window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
-        rigid: align rigidly first; otherwise the headers' geometry holds.
-        initial: as in `rigid_align`.
-        found: a rigid alignment found before, taken as it is.
-        pixels: along each side of the grid of 2D images; spacing, rigid, initial, found and most_voxels are for 3D
-            alone.
+        rigid: align rigidly first (otherwise the headers' geometry holds), or a rigid alignment found before, taken as
+            it is.
+        initial: as in `rigid_align`, or a transform from fixed to moving space in place of the headers' geometry: a
+            linear one is where the rigid step begins; with a field there is no rigid step.
+        masks: of the fixed and of the moving scan; only what is not 0 in them counts. The images stay whole.
+        pixels: along each side of the grid of 2D images; spacing, rigid, and most_voxels are for 3D alone.
         most_voxels: where the grid would have more, its spacing grows until it has not.
         finer: gives the grid of instance optimisation from the working grid, if there will be one; 3D alone.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
-        ImageError: a scan without contrast, or one of two dimensions and one of three.
+        ImageError: a scan without contrast, one of two dimensions and one of three, or a mask of which nothing is left
+            on the working grid.
     """
     if fixed.grid.ndim != moving.grid.ndim:
         dims = f"{fixed.name} ({fixed.grid.ndim}D) and {moving.name} ({moving.grid.ndim}D)"
         raise ImageError(f"expected two images of one dimension, got {dims}")
+    scans = [(fixed, masks[0]), (moving, masks[1])]
+    field = initial if isinstance(initial, Displacement) else None
+    if field is not None:
+        seen = [one and seen_through(one, field, fixed.grid) for one in scans[1]]
+        rigid, scans[1] = False, (seen[0] or moving, seen[1])
     if fixed.grid.ndim == 2:
-        return _pair_2d(fixed, moving, window, pixels)
-    result = rigid_align(fixed, moving, initial=initial) if rigid and found is None else found
-    transform = result.transform if result else Affine.identity()
+        start = initial if isinstance(initial, Affine) else start_2d(fixed.grid, moving.grid)
+        pair = _pair_2d(scans, window, pixels, Affine.identity(2) if field is not None else start)
+    else:
+        pair = _pair_3d(scans, _Sampling(spacing, window, most_voxels, finer), rigid, initial)
+    return _checked(replace(pair, initial=field), masks)
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How the working grid of 3D images is chosen, as `prepare_pair` is told."""
+
+    spacing: Sequence[float] | float
+    window: Window | None
+    most_voxels: int | None
+    finer: Callable[[Grid], Grid] | None
+
+
+_Scan = tuple[Volume, Volume | None]
+"""An image and its mask."""
+
+
+def _pair_3d(
+    scans: Sequence[_Scan], how: _Sampling, rigid: bool | RigidResult, initial: Initial | Affine | Displacement
+) -> PreparedPair:
+    (fixed, fixed_mask), (moving, moving_mask) = scans
+    start = initial if isinstance(initial, Affine) else Affine.identity()
+    result = rigid if isinstance(rigid, RigidResult) else None
+    if rigid is True and isinstance(initial, Affine):
+        result = rigid_from(fixed, moving, initial, (fixed_mask, moving_mask))
+    elif rigid is True and isinstance(initial, str):
+        result = rigid_align(fixed, moving, initial=initial, fixed_mask=fixed_mask, moving_mask=moving_mask)
+    transform = result.transform if result else start
     if overlap(fixed.grid, moving.grid, transform) == 0:
         raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")
 
     def placed(spacing: Sequence[float] | float) -> tuple[Ready, Ready, Grid, list[str]]:
-        a = _ready(fixed, spacing, window, Affine.identity())
-        b = _ready(moving, spacing, window, transform)
+        a = _ready(scans[0], spacing, how.window, Affine.identity())
+        b = _ready(scans[1], spacing, how.window, transform)
         return a, b, *working_grid(a, [b], spacing)
 
-    a, b, grid, warnings = placed(spacing)
-    if most_voxels is not None and grid.voxels > most_voxels:
-        grow = 1.01 * (grid.voxels / most_voxels) ** (1 / 3)  # a margin for rounding up
-        a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(spacing, 3).tolist()])
+    a, b, grid, warnings = placed(how.spacing)
+    if how.most_voxels is not None and grid.voxels > how.most_voxels:
+        grow = 1.01 * (grid.voxels / how.most_voxels) ** (1 / 3)  # a margin for rounding up
+        a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(how.spacing, 3).tolist()])
+    pair = _paired(a, b, grid, transform, start)
+    pair = replace(pair, rigid=result, warnings=(*(result.warnings if result else ()), *warnings))
+    other = grid if how.finer is None else how.finer(grid)
+    return pair if other.same_as(grid) else _with_finer(pair, scans, how.window, other)
+
+
+def _paired(a: Ready, b: Ready, grid: Grid, transform: Affine, start: Affine) -> PreparedPair:
     one, two = normalised(a, grid), normalised(b, grid)
-    ends = a.limits, b.limits
-    noted = (*(result.warnings if result else ()), *warnings)
-    pair = PreparedPair(one.image, two.image, one.mask, two.mask, grid, transform, *ends, result, noted)
-    other = grid if finer is None else finer(grid)
-    return pair if other.same_as(grid) else _with_finer(pair, fixed, moving, window, other)
+    return PreparedPair(
+        one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, start=start,
+        data=None if one.data is None or two.data is None else (one.data, two.data),
+    )  # fmt: skip
 
 
-def _with_finer(pair: PreparedPair, fixed: Volume, moving: Volume, window: Window | None, grid: Grid) -> PreparedPair:
+def _with_finer(pair: PreparedPair, scans: Sequence[_Scan], window: Window | None, grid: Grid) -> PreparedPair:
     step = grid.spacing.tolist()
-    a, b = _ready(fixed, step, window, Affine.identity()), _ready(moving, step, window, pair.transform)
+    a, b = _ready(scans[0], step, window, Affine.identity()), _ready(scans[1], step, window, pair.transform)
     return replace(pair, finer=(normalised(a, grid), normalised(b, grid)))
 
 
-def _pair_2d(fixed: Volume, moving: Volume, window: Window | None, pixels: int) -> PreparedPair:
-    grid, start = grid_2d(fixed.grid, pixels), start_2d(fixed.grid, moving.grid)
-    here = Affine.identity(2)
-    a = _ready(fixed, seen_spacing(grid, here), window, here)
-    b = _ready(moving, seen_spacing(grid, start), window, start)
-    one, two = normalised(a, grid), normalised(b, grid)
-    return PreparedPair(one.image, two.image, one.mask, two.mask, grid, start, a.limits, b.limits, start=start)
+def _pair_2d(scans: Sequence[_Scan], window: Window | None, pixels: int, start: Affine) -> PreparedPair:
+    grid, here = grid_2d(scans[0][0].grid, pixels), Affine.identity(2)
+    a = _ready(scans[0], seen_spacing(grid, here), window, here)
+    b = _ready(scans[1], seen_spacing(grid, start), window, start)
+    return _paired(a, b, grid, start, start)
+
+
+def _checked(pair: PreparedPair, masks: Masks) -> PreparedPair:
+    """A pair of which each mask still has something to count."""
+    for mask, there in zip(masks, (pair.fixed_mask, pair.moving_mask), strict=True):
+        if mask is not None and not bool(there.any()):
+            size = f"voxels of {pair.grid.spacing.max():.3g} mm"
+            raise ImageError(
+                f"{mask.name}: nothing of this mask is left on the working grid ({size}, where both scans are): make "
+                "it larger, or leave it out"
+            )
+    return pair
 
 
 def prepare_image(
@@ -137,16 +202,18 @@ def prepare_image(
     """Put one scan onto its working grid (for segmentation alone). Arguments and errors as `prepare_pair`."""
     if image.grid.ndim == 2:
         grid = grid_2d(image.grid, pixels)
-        return normalised(_ready(image, float(grid.spacing[0]), window, Affine.identity(2)), grid)
-    scan = _ready(image, spacing, window, Affine.identity())
+        return normalised(_ready((image, None), float(grid.spacing[0]), window, Affine.identity(2)), grid)
+    scan = _ready((image, None), spacing, window, Affine.identity())
     grid, _ = working_grid(scan, [], spacing)
     return normalised(scan, grid)
 
 
 def normalised(scan: Ready, grid: Grid) -> PreparedImage:
     """Read a scan on a grid and scale it to -1..1; -1 where there is no data."""
-    image, mask = put(scan, grid)
-    return PreparedImage((normalise(image, scan.limits) + 1) * mask - 1, mask, grid, scan.limits)
+    image, data = put(scan, grid)
+    wanted = counts(scan, grid)
+    mask = data if wanted is None else data * wanted
+    return PreparedImage((normalise(image, scan.limits) + 1) * data - 1, mask, grid, scan.limits, data)
 
 
 def check_labels(labels: Volume, image: Volume) -> Volume:
@@ -166,8 +233,9 @@ def check_labels(labels: Volume, image: Volume) -> Volume:
     return labels
 
 
-def _ready(volume: Volume, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+def _ready(scan: _Scan, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+    volume, mask = scan
     try:
-        return ready(volume.with_data(volume.data[:1].to(torch.float32)), spacing, window, transform)
+        return ready(volume.with_data(volume.data[:1].to(torch.float32)), spacing, window, transform, mask)
     except ValueError as error:
         raise ImageError(f"{volume.name}: {error}") from error

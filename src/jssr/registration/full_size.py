@@ -77,14 +77,13 @@ def fullsize(
         name: None if p is None else Classes(p)
         for name, p in (("fixed", alignment.fixed_segmentation), ("moving", alignment.moving_segmentation))
     }
-    onto = np.linalg.inv(grid.affine) @ transform.rigid.matrix @ transform.field.grid.affine
     read = np.linalg.inv(moving.grid.affine) @ grid.affine
     turn = np.linalg.inv(source.affine) @ transform.field.grid.affine
     for where, part in slabs(grid):
         here = indices_of(part, where)
         straight = apply_matrix(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
         at = straight + ff.sample(transform.field.u[None], straight)
-        u = rounded_mm(apply_matrix(onto, at) - here, grid)
+        u = rounded_mm(transform.after_field(at, grid) - here, grid)
         out.displacement.u[:, where] = u[0]
         there = apply_matrix(read, here + u)
         seen = inside_grid(there, moving.grid)

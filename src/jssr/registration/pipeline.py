@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from jssr.io.images import ImageLike
 from jssr.io.provenance import Stopwatch
 from jssr.metrics.masks import mask_of
 from jssr.preprocessing.intensity import denormalise
+from jssr.preprocessing.known_start import NO_MASKS, Masks
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
-from jssr.preprocessing.rigid import RigidResult
+from jssr.preprocessing.rigid import Initial, RigidResult
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
 from jssr.registration.instance_optimisation import optimisation_grid, refine_pair
@@ -114,18 +115,20 @@ def prepare(
     moving: Volume,
     *,
     rigid: bool = True,
-    initial: Literal["geometry", "centre"] = "geometry",
+    initial: Initial | Affine | Displacement = "geometry",
     found: RigidResult | None = None,
+    masks: Masks = NO_MASKS,
     finer: bool = False,
 ) -> PreparedPair:
     """`prepare_pair` as a model's recipe has it.
 
     Args:
+        found: a rigid alignment found before, taken as it is.
         finer: also on the grid of instance optimisation, for `solve` with refine above 0.
     """
     to = model.recipe.preprocessing
     return prepare_pair(
-        fixed, moving, to.spacing, to.window, rigid, initial=initial, found=found, pixels=to.pixels,
+        fixed, moving, to.spacing, to.window, found or rigid, initial=initial, masks=masks, pixels=to.pixels,
         most_voxels=to.most_voxels, finer=optimisation_grid if finer else None,
     )  # fmt: skip
 
@@ -170,11 +173,11 @@ def solve(
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
         if refine == 0 or not last_only:
-            found["network"] = FullTransform(_field(alignment.displacement, pair.grid, pair), pair.transform)
+            found["network"] = _full(alignment.displacement, pair.grid, pair)
     if refine > 0:
         with watch.stage("refine"):
             field, warnings = refine_pair(model, pair, alignment, refine, settings=chosen)
-            found["refined"] = FullTransform(_field(field.u[None], field.grid, pair), pair.transform)
+            found["refined"] = _full(field.u[None], field.grid, pair)
         pair = replace(pair, warnings=(*pair.warnings, *warnings))
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
@@ -202,12 +205,12 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     return Alignment(**outputs)
 
 
-def _field(u: Tensor, grid: Grid, pair: PreparedPair) -> Displacement:
-    """A field, kept where both scans have data and continued smoothly elsewhere."""
+def _full(u: Tensor, grid: Grid, pair: PreparedPair) -> FullTransform:
+    """The full transform of a field, which is kept where both scans have data and continued smoothly elsewhere."""
     at = Affine.identity(grid.ndim).positions(grid, pair.grid)
-    masks = [ff.sample(m, at) for m in (pair.fixed_mask, pair.moving_mask)]
+    masks = [ff.sample(m, at) for m in pair.data or (pair.fixed_mask, pair.moving_mask)]
     valid = (masks[0] > 0.5) & (ff.warp(masks[1], u) > 0.5)
-    return Displacement(continued(u, valid)[0], grid)
+    return FullTransform(Displacement(continued(u, valid)[0], grid), pair.transform, pair.initial)
 
 
 def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> Registration:

@@ -52,7 +52,7 @@ def measure(work: Working, displacement: Displacement, inverse: Displacement, co
     """Measure every state of a registration: `displacement` and `inverse` are its full transform on the fixed grid and
     the inverse on the moving one, `covered` (1, *fixed shape) is true where the moving scan has data."""
     fixed, moving = displacement.grid, inverse.grid
-    transforms: dict[str, Transform] = {"initial": work.pair.start}
+    transforms: dict[str, Transform] = {"initial": work.pair.before}
     if work.pair.rigid is not None:
         transforms["rigid"] = work.pair.transform
     transforms |= {name: found.chain for name, found in work.transforms.items()}
