@@ -165,6 +165,6 @@ def test_a_field_known_before_follows_behind_what_was_found():
     by_hand = known(found.rigid(found.field(points)))
     assert np.abs(made.displacement(points) - by_hand).max() < 0.01
     assert np.abs(whole.chain(points) - by_hand).max() < 1e-9
-    back = whole.inverse(moving)
-    inside = moving.contains(by_hand)
+    back = whole.inverse(moving.grid)
+    inside = moving.grid.contains(by_hand)
     assert inside.sum() > 20 and np.abs(back(by_hand[inside]) - points[inside]).max() < 0.1
