@@ -19,6 +19,10 @@ class JssrError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class OptionError(JssrError, ValueError):
+    """A value of an option that cannot be used."""
+
+
 class ImageError(JssrError):
     """An image or label map that is missing, unreadable or not usable."""
 

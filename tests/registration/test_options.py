@@ -17,6 +17,7 @@ def test_keywords_become_two_objects():
 
 def test_every_field_is_a_keyword():
     known = {"fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "structures"}
+    known |= {"fixed_mask", "moving_mask"}
     assert set(RegistrationOptionsDict.__annotations__) == set(RegistrationOptions.__dataclass_fields__) | known
     assert len(inspect.signature(jssr.register).parameters) <= 10
 
@@ -36,6 +37,13 @@ def test_an_unknown_option_is_refused_with_the_nearest():
         ({"refine": -1}, "refine must be a number of steps"),
         ({"refine": 1.5}, "refine must be a number of steps"),
         ({"initial": "middle"}, "initial must be"),
+        ({"initial": None}, "initial must be"),
+        ({"preset": "ct-abdome"}, "unknown preset 'ct-abdome'; did you mean 'ct-abdomen'"),
+        ({"similarity": "ncc"}, "similarity must be one of lncc, mind, mi, mixture"),
+        ({"smoothness": 0.0}, "smoothness must be a number above 0"),
+        ({"smoothness": -1}, "smoothness must be a number above 0"),
+        ({"spacing": 0}, "spacing must be mm between control points"),
+        ({"sliding": True, "refine": 0}, "sliding: acts in the instance optimisation, and refine is 0"),
         ({"moving_modality": "pet"}, "moving_modality must be one of ct, mr, radiograph"),
     ],
 )

@@ -18,8 +18,9 @@ from jssr.evaluation.runner import Failure, cases_of
 from jssr.io.cohort import Cohort
 from jssr.io.files import check_output
 from jssr.metrics.results import CaseResult
+from jssr.registration.chosen import missing_values
 from jssr.registration.model import load_model
-from jssr.registration.options import EvaluateOptions
+from jssr.registration.options import EvaluateOptions, Knobs, parse_options
 from jssr.registration.reload import rewrite_report
 from jssr.report.tables import PIXELS, Summary
 
@@ -91,7 +92,8 @@ def evaluate(
         split: "train", "validation", "test" or "all".
         workers: processes that share the cases; seconds are comparable with 1.
         threads, on_progress: as in `register`.
-        options: of `register`: system, checkpoint, refine, descriptor, rigid, device, deterministic.
+        options: of `register`: system, checkpoint, refine, descriptor, rigid, preset, similarity, smoothness, spacing,
+            sliding, rigid_labels, device, deterministic.
 
     Raises:
         CohortError: no cases; OutputError: `out` holds another evaluation; JssrError: pairs failed.
@@ -99,9 +101,14 @@ def evaluate(
     begin(options, EvaluateOptions, threads)
     patients = cohort_of(cohort)
     wanted: dict[str, Any] = dict(options)
+    chosen, _ = parse_options(wanted)
+    knobs = {name: wanted.pop(name) for name in Knobs.__annotations__ if wanted.get(name) is not None}
+    wanted = {name: value for name, value in wanted.items() if name not in Knobs.__annotations__}
+    wanted |= {name: value for name, value in missing_values(chosen).items() if name == "system"}
     if wanted.get("system") is None and wanted.get("checkpoint") is None:
         wanted["system"] = evaluations.fitting_cohort(patients, cases_of(patients, split))
-    how = evaluations.EvaluationOptions(split, wanted.pop("refine", None), wanted.pop("rigid", True), workers)
+    refine = wanted.pop("refine", None)
+    how = evaluations.EvaluationOptions(split, refine, wanted.pop("rigid", True), workers, knobs)
     model = load_model(**wanted)
     folder, alive = _folder(out)
     found = evaluations.evaluate(patients, model, folder, how, on_progress)

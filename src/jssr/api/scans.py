@@ -26,6 +26,7 @@ from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
 if TYPE_CHECKING:
+    from jssr.io.dicom.headers import Sources
     from jssr.io.dicom.phases import Named
 
 __all__ = ["Segmentation", "align", "register", "segment", "series", "synthesise"]
@@ -67,7 +68,14 @@ def register(
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
         fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header names it; None guesses
             from the intensities.
-        initial: where the rigid step begins: "geometry" (the headers) or "centre" (the bodies' centres on one another).
+        initial: where it begins: "geometry" (the headers), "centre" (the bodies' centres on one another), or a
+            transform from fixed to moving space in place of the headers (a path, `Transform`, matrix). The rigid step
+            goes on from a linear one; a field replaces it.
+        fixed_mask, moving_mask: only what is not 0 in them counts, in the rigid step and in the cost.
+        preset: options by task, "ct-abdomen", "ct-lung", "ct-mr", "mr-mr", "mr-us", "head" or "xray".
+        similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",
+            "mind", "mi", "mixture"), a factor of the regulariser's weight, mm between control points, whether organs
+            slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
         structures: name to label values; None takes those of the cohort beside the label map, else each value.
@@ -79,22 +87,29 @@ def register(
         CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
     begin(options, RegistrationOptionsDict, threads)
-    headers = None
-    if _wants_dicom(dicom, out):
-        from jssr.registration.dicom import sources_of  # needs an extra
-
-        headers = sources_of(fixed, moving, anonymise)
-    labels = options.get("fixed_labels")
-    if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
-        options["structures"] = named_in(Path(labels).parent)
+    headers = _sources(fixed, moving, anonymise) if _wants_dicom(dicom, out) else None
     if anonymise:
         fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
     steps = Steps(STAGES + 2, on_progress)
-    found = pipeline.register(fixed, moving, on_stage=steps.begin, **options)
+    found = pipeline.register(fixed, moving, on_stage=steps.begin, **_with_names(options))
     if out is not None:
         steps.begin("writing")
         found.save(out, report, Saving(headers, keep=anonymise))
     return found
+
+
+def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
+    from jssr.registration.dicom import sources_of  # needs an extra
+
+    return sources_of(fixed, moving, anonymise)
+
+
+def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
+    """With the structures of the cohort beside the fixed label map, where none are named."""
+    labels = options.get("fixed_labels")
+    if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
+        options["structures"] = named_in(Path(labels).parent)
+    return options
 
 
 def align(
@@ -121,8 +136,9 @@ def align(
         reference_phase: the phase that stays.
         modalities: phase to "ct", "mr" or "radiograph", where no DICOM header names it.
         out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
-        options: of `register`: system, checkpoint, refine, descriptor, rigid, initial, device, deterministic,
-            fixed_modality (the reference phase's) and moving_modality (that of all others).
+        options: of `register`: system, checkpoint, refine, descriptor, rigid, initial (no transform), preset,
+            similarity, smoothness, spacing, sliding, rigid_labels, device, deterministic, fixed_modality (the reference
+            phase's) and moving_modality (that of all others).
 
     Raises:
         CohortError: no such phase, or nothing to align; otherwise as `register`.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import jssr
-from jssr.cli.options import Alignment, Compute, Options, Out, RecipeChanges, arg, command, opt
+from jssr.cli.options import Compute, Knobs, Options, Out, RecipeChanges, arg, command, opt
 from jssr.cli.session import Session
 
 
@@ -48,7 +48,7 @@ class CohortCases(Out):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Alignment, CohortCases):
+class EvaluateOptions(Knobs, CohortCases):
     """What is measured."""
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from typer import Argument, Option
 
 from jssr.losses.descriptors import DESCRIPTORS
+from jssr.registration.presets import PresetName
+from jssr.registration.settings import Similarity
 
 if TYPE_CHECKING:
     DescriptorName = str
@@ -117,6 +119,26 @@ class Alignment(Choice):
         None, "What instance optimisation compares, and discrete searches with; by default the recipe's."
     )
     rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs(Alignment):
+    """How the instance optimisation works."""
+
+    preset: PresetName | None = opt(None, "Options by task; what is named beside it wins.")
+    similarity: Similarity | None = opt(None, "What the optimisation compares; by default chosen from the pair.")
+    smoothness: float | None = opt(None, "Above 0: the regulariser's weight is multiplied by it.")
+    spacing: float | None = opt(None, "mm between control points on the finest level; by default the method's own.")
+    sliding: bool | None = opt(None, "Let organs slide along each other and along the wall.")
+    rigid_labels: str | None = opt(
+        None, "Values or names of the fixed label map, with commas: each piece of one stays rigid.", metavar="VALUES"
+    )
+
+    def given(self) -> dict[str, Any]:
+        """With the rigid labels as a list."""
+        values = super().given()
+        labels = [word.strip() for word in values.pop("rigid_labels", "").split(",") if word.strip()]
+        return values | ({"rigid_labels": labels} if labels else {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import typer
 
 import jssr
-from jssr.cli.options import Alignment, Choice, Modality, Options, Out, arg, command, opt
+from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
@@ -18,11 +18,13 @@ LABELS = "Its label map: Dice, HD95 and ASD before and after are measured."
 LANDMARKS = "Its landmarks, CSV name,x,y,z in LPS mm, matched by name."
 
 
+INITIAL = "Start of the rigid step: the headers, or centre on centre."
+MASK = "Only what is not 0 in it counts, in the rigid step and in the cost; on its scan's grid."
+
+
 @dataclass(frozen=True, kw_only=True)
-class PairOptions(Alignment, Out):
-    initial: Literal["geometry", "centre"] = opt(
-        "geometry", "Start of the rigid step: the headers, or centre on centre."
-    )
+class PairOptions(Knobs, Out):
+    initial: str = opt("geometry", INITIAL, metavar="geometry|centre")
     fixed_modality: Modality | None = opt(
         None, "Of the fixed scan, where no DICOM header names it; by default a guess."
     )
@@ -40,6 +42,12 @@ class PairOptions(Alignment, Out):
 class RegisterOptions(PairOptions):
     fixed: Path = arg("The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.")
     moving: Path = arg("The scan that is moved onto it.")
+    initial: str = opt(
+        "geometry", INITIAL[:-1] + "; or a transform that jssr convert reads, in place of the headers.",
+        metavar="geometry|centre|FILE",
+    )  # fmt: skip
+    fixed_mask: Path | None = opt(None, MASK)
+    moving_mask: Path | None = opt(None, MASK)
     fixed_labels: Path | None = opt(None, LABELS)
     moving_labels: Path | None = opt(None, LABELS)
     fixed_landmarks: Path | None = opt(None, LANDMARKS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from jssr.metrics.pair import evaluate_segmentation
 from jssr.metrics.results import CaseResult
 from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.start2d import placed, unknown_spacing
+from jssr.registration.chosen import missing_values, steps_of
 from jssr.registration.full_size import Working, largest_parts
 from jssr.registration.inputs import labels_of
 from jssr.registration.model import Model, fitting_system
+from jssr.registration.options import RegistrationOptions
 from jssr.registration.pipeline import prepare, register, solve
 from jssr.registration.result import Registration
 from jssr.registration.study import known_of, state_results
@@ -53,12 +55,14 @@ class EvaluationOptions:
             the refined state are measured.
         rigid: align rigidly first.
         workers: processes that share the cases, one thread each. Seconds and memory are comparable with 1.
+        knobs: options of the instance optimisation, as `jssr.register` takes them (preset, smoothness ...).
     """
 
     split: str = "test"
     refine: int | None = None
     rigid: bool = True
     workers: int = 1
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ def evaluate(
     """
     options, out = options or EvaluationOptions(), Path(out)
     cases = cases_of(cohort, options.split)
-    refine = model.recipe.inference.refine if options.refine is None else options.refine
-    method = EvaluatedSystem(model.recipe.name, model, refine, options.rigid)
+    wanted = RegistrationOptions(refine=options.refine, **options.knobs)
+    refine = steps_of(model, replace(wanted, **missing_values(wanted)))
+    method = EvaluatedSystem(model.recipe.name, model, refine, options.rigid, options.knobs)
     reference, _ = method.phases(cohort, cases[0], cohort.reference_phase)
     settings = {"cohort": cohort.name, "split": options.split, **method.identity()}
     with suppress(JssrError):  # what cannot be read is reported with its case
@@ -156,6 +161,7 @@ class EvaluatedSystem(Method):
     model: Model
     refine: int
     rigid: bool
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         recipe = self.model.recipe
@@ -166,6 +172,7 @@ class EvaluatedSystem(Method):
             "descriptor": recipe.inference.descriptor,
             "refine": self.refine,
             "rigid": self.rigid,
+            **self.knobs,
         }
 
     def phases(self, cohort: Cohort, case: Case, fixed: str) -> tuple[str, list[str]]:
@@ -185,10 +192,11 @@ class EvaluatedSystem(Method):
             return self._segmentor_alone(pair)
         cohort, case, model = pair.cohort, pair.case, self.model
         study = study_of(cohort, case)
-        known = known_of(study, pair.fixed, pair.moving, model.system.reads_structure)
+        alone = model.system.reads_structure or bool(self.knobs.get("rigid_labels"))
+        known = known_of(study, pair.fixed, pair.moving, alone)
         one = register(
             pair.scan(pair.fixed), pair.scan(pair.moving), checkpoint=model, refine=self.refine, rigid=self.rigid,
-            device=model.device, deterministic=model.deterministic, **known,
+            device=model.device, deterministic=model.deterministic, **self.knobs, **known,
         )  # fmt: skip
         _draw(pair, one)
         names = {"network": self.name, "refined": f"{self.name}, refined"}

@@ -53,13 +53,15 @@ class Case(_Entry):
     images: dict[str, str]
     labels: dict[str, str] = Field(default_factory=dict)
     landmarks: dict[str, str] = Field(default_factory=dict)
+    masks: dict[str, str] = Field(default_factory=dict)
+    """Only what is not 0 in it counts for an alignment; on its scan's grid."""
     truth: dict[str, str] = Field(default_factory=dict)
     """Phantoms only: displacement from the reference phase's grid to that phase's scan (millimetres, LPS)."""
     paired: dict[str, str] = Field(default_factory=dict)
     """For cohorts of two modalities: what looks as the other modality does and lies on that phase's scan, on its grid;
     training of `dual` alone needs it."""
 
-    @field_validator("images", "labels", "landmarks", "truth", "paired")
+    @field_validator("images", "labels", "landmarks", "masks", "truth", "paired")
     @classmethod
     def _inside(cls, paths: dict[str, str]) -> dict[str, str]:
         for path in paths.values():
@@ -72,7 +74,7 @@ class Case(_Entry):
     def _known_phases(self) -> Case:
         if not self.images:
             raise ValueError(f"case {self.id} has no images")
-        for part in ("labels", "landmarks", "truth", "paired"):
+        for part in ("labels", "landmarks", "masks", "truth", "paired"):
             for phase in getattr(self, part):
                 if phase not in self.images:
                     what = f'case {self.id} has {part} for phase "{phase}" but no image of it'
@@ -165,7 +167,7 @@ class Cohort(_Entry):
         file = Path(self.root if folder is None else folder) / "cohort.json"
         content = self.model_dump(mode="json")
         for entry in (content, *content["cases"]):
-            for key in ("meta", "labels", "landmarks", "truth", "paired", "regions", "modalities", "split"):
+            for key in ("meta", "labels", "landmarks", "masks", "truth", "paired", "regions", "modalities", "split"):
                 if not entry.get(key):
                     entry.pop(key, None)
         with atomic_path(file) as temporary:
@@ -184,7 +186,7 @@ class Cohort(_Entry):
     def files_of(self, case: Case) -> list[list[str]]:
         """Path and digest of every file of a case that exists: changes when one of them does."""
         found: list[list[str]] = []
-        for part in (case.images, case.labels, case.landmarks, case.truth, case.paired):
+        for part in (case.images, case.labels, case.landmarks, case.masks, case.truth, case.paired):
             for name in part.values():
                 path = self.path(name)
                 with suppress(OSError):
@@ -195,7 +197,9 @@ class Cohort(_Entry):
         """Changes when the names of the labels, a case's entry or the content of one of its files do."""
         names = [self.reference_phase, sorted(self.label_names.items()), sorted(self.regions.items())]
         names += [sorted(self.modalities.items())] if self.modalities else []
-        described = [names, case.model_dump(mode="json"), self.files_of(case)]
+        entry = case.model_dump(mode="json")
+        entry = entry if case.masks else {key: value for key, value in entry.items() if key != "masks"}
+        described = [names, entry, self.files_of(case)]  # without masks as it was before there were any
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
     def split(self, name: Split) -> list[Case]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
 
 Image = ImageLike
-_KNOWN = ("_labels", "_landmarks", "_displacement", "_segmentation")
+_KNOWN = ("_labels", "_landmarks", "_mask", "_displacement", "_segmentation")
 _NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
 """Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
 DICOM_FOLDER = "jssr_dicom"
@@ -34,6 +34,7 @@ class Study:
 
     `structures` gives the label values of each structure; None takes each value under its number. `series` is what was
     found where the scans are DICOM, those that are left out too. `modalities` are those that the cohort's file names.
+    `masks` are label maps; only what is not 0 in them counts for an alignment.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Study:
     structures: Mapping[str, Sequence[int]] | None = None
     series: tuple[Named, ...] = ()
     modalities: Mapping[str, Modality] = field(default_factory=dict)
+    masks: dict[str, Image] = field(default_factory=dict)
 
     def volume(self, phase: str) -> Volume:
         """A scan, with its phase, and its modality where the cohort's file has it and the scan's header has not.
@@ -88,7 +90,7 @@ def study_of(cohort: Cohort, case: Case) -> Study:
 
     return Study(
         case.id, files(case.images), files(case.labels), files(case.landmarks), cohort.structures() or None,
-        modalities=cohort.modalities,
+        modalities=cohort.modalities, masks=files(case.masks),
     )  # fmt: skip
 
 
@@ -100,8 +102,8 @@ def read_study(
 ) -> Study:
     """Find the scans of a patient in a folder.
 
-    Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz` and `venous_landmarks.csv` where
-    known; a `cohort.json` in the folder above names the labels and modalities), or DICOM,
+    Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz`, `venous_mask.nii.gz` and
+    `venous_landmarks.csv` where known; a `cohort.json` in the folder above names the labels and modalities), or DICOM,
     whose series `jssr.io.dicom.phases` names.
 
     Args:
@@ -136,15 +138,17 @@ def read_study(
         raise ImageError(f"{folder}: holds no scans; name them by phase (venous.nii.gz, arterial.nii.gz ...)")
     labels: dict[str, Image] = {}
     landmarks: dict[str, PointsLike] = {}
+    masks: dict[str, Image] = {}
     for phase in images:
-        for file in (folder / f"{phase}_labels{ending}" for ending in WRITABLE):
-            if file.is_file():
-                labels[phase] = file
+        for ending in WRITABLE:
+            for found, what in ((labels, "labels"), (masks, "mask")):
+                if (folder / f"{phase}_{what}{ending}").is_file():
+                    found[phase] = folder / f"{phase}_{what}{ending}"
         if (folder / f"{phase}_landmarks.csv").is_file():
             landmarks[phase] = folder / f"{phase}_landmarks.csv"
     cohort = _cohort_above(folder)
     structures, modalities = (cohort.structures() or None, cohort.modalities) if cohort else (None, {})
-    return Study(folder.resolve().name, images, labels, landmarks, structures, series, modalities)
+    return Study(folder.resolve().name, images, labels, landmarks, structures, series, modalities, masks)
 
 
 def _stem(path: Path) -> str | None:

@@ -181,13 +181,36 @@ def working_grid(
     return full.cropped(tuple(start.tolist()), tuple((stop - start).tolist())), warnings
 
 
-def _body(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
-    """The largest connected thing that is not air, on a coarse grid."""
-    small = shrink(scan.volume, _COARSE)
+def body_of(image: Volume) -> Volume:
+    """Whatever of a scan is not the air around it, what it encloses in each axial slice (lungs, bowel) included: a mask
+    on a coarse grid.
+
+    Raises:
+        ValueError: as `ready`.
+    """
+    n = image.grid.ndim
+    step = _COARSE if n == 3 else float((image.grid.spacing * image.grid.shape).max()) / 128
+    scan = ready(image, step, None, Affine.identity(n))
+    solid = _solid(scan, scan.volume.grid)
+    if n == 2:
+        solid = ndimage.binary_fill_holes(solid)
+    for k in range(solid.shape[2] if n == 3 else 0):
+        solid[:, :, k] = ndimage.binary_fill_holes(solid[:, :, k])
+    return Volume(torch.from_numpy(solid)[None], scan.volume.grid, "mask", image.name)
+
+
+def _solid(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
+    """What is not air."""
+    small = shrink(scan.volume, _COARSE) if grid.ndim == 3 else scan.volume
     # -190 HU for CT: fat counts, foam and clothes do not. MR: a tenth of the range.
     window = (-250.0, 350.0) if scan.modality == "ct" else scan.limits
     data = normalise(resample(small, grid, scan.transform).data[0], window)
-    solid = (data > -0.8).numpy()
+    return np.asarray((data > -0.8).numpy())
+
+
+def _body(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
+    """The largest connected thing that is not air, on a coarse grid."""
+    solid = _solid(scan, grid)
     parts, count = ndimage.label(solid)
     if count == 0:
         return np.ones(grid.shape, dtype=bool)

@@ -6,19 +6,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from jssr.core.grid import Grid, dims_in_words
+from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
-from jssr.errors import GeometryError, ImageError, JssrError, PointsError
+from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
+from jssr.preprocessing.known_start import Masks
 from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap
+from jssr.registration.initial import Start, read_initial
+from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
@@ -29,17 +34,42 @@ _KINDS = {"labels": "label map", "mask": "mask"}
 
 @dataclass(frozen=True, eq=False)
 class Scans:
-    """A pair as it was read: each modality decided, what is known of it, and warnings of sources that contradict."""
+    """A pair as it was read: each modality decided, what is known of it, warnings of sources that contradict, and where
+    it starts."""
 
     fixed: Volume
     moving: Volume
     known: Known = field(default_factory=Known)
     warnings: tuple[str, ...] = ()
+    start: Start = "geometry"
+
+    @property
+    def masks(self) -> Masks:
+        """What counts of the fixed and of the moving scan."""
+        return self.known.fixed_mask, self.known.moving_mask
 
     @property
     def modalities(self) -> tuple[Modality, Modality]:
         """Of the fixed and of the moving scan."""
         return modality_of(self.fixed), modality_of(self.moving)
+
+    @property
+    def words(self) -> str:
+        """Both scans and their modalities, for messages."""
+        pair = zip((self.fixed, self.moving), self.modalities, strict=True)
+        guessed = {"guess": ", by a guess"}
+        names = [f"{Path(s.name).name} ({m}{guessed.get(s.origins.get('modality', ''), '')})" for s, m in pair]
+        return " and ".join(names)
+
+    def used(self) -> dict[str, Any]:
+        """What `result.json` says of where the pair started and of its masks."""
+        start = self.start if isinstance(self.start, str) else "linear" if isinstance(self.start, Affine) else "field"
+        matrix = self.start.matrix.tolist() if isinstance(self.start, Affine) else None
+        shares = [None if one is None else 100 * float((one.data != 0).float().mean()) for one in self.masks]
+        return {
+            "initial": {"start": start, "matrix_lps_mm": matrix},
+            "masks": {"fixed_percent": shares[0], "moving_percent": shares[1]},
+        }
 
     def infos(self) -> tuple[ScanInfo, ScanInfo]:
         """What `result.json` says of the fixed and of the moving scan."""
@@ -57,12 +87,16 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
     """Read a pair and what is known of it, decide both modalities, and make sure that the fields of view meet.
 
     Raises:
-        ImageError, OverlapError: a scan that cannot be used, or two that do not fit together.
+        ImageError, OverlapError: a scan or a mask that cannot be used, or two that do not fit together.
         GeometryError, PointsError: moving labels or landmarks of one scan only, or such as do not fit their scan.
+        TransformError: an initial transform that cannot be used.
     """
     first, doubts = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
     second, more = decide_modality(image_of(moving, "moving"), options.moving_modality)
-    check_overlap(first, second, options.rigid and options.initial == "centre")
+    check_dims_agree(first, second)
+    start = read_initial(options.initial, first.grid, second.grid, (first.name, second.name))
+    if isinstance(start, str):
+        check_overlap(first, second, options.rigid and start == "centre")
     labels = given.get("fixed_labels"), given.get("moving_labels")
     if labels[0] is None and labels[1] is not None:
         raise GeometryError(ONE_SCAN)
@@ -74,8 +108,40 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
         tre(points[0], points[1])  # what is wrong with them is refused before the work
     structures = given.get("structures")
     _check_structures(structures)
-    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, structures)
-    return Scans(first, second, known, (*doubts, *more))
+    masks = _masks(given, first, second, start)
+    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, structures, *masks)
+    return Scans(first, second, known, (*doubts, *more), start)
+
+
+def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Masks:
+    """The masks of a pair.
+
+    Raises:
+        ImageError, GeometryError: one that cannot be used, or two that cannot show the same.
+    """
+    masks = labels_of(given.get("fixed_mask"), fixed, "mask"), labels_of(given.get("moving_mask"), moving, "mask")
+    if masks[0] is not None:
+        check_mask(masks[0], fixed, "fixed")
+    if masks[1] is not None:
+        check_mask(masks[1], moving, "moving")
+    check_meeting(masks, start)
+    return masks
+
+
+def check_spacing(spacing: float | None, fixed: Volume) -> None:
+    """Make sure that control points can be so far apart on a scan.
+
+    Raises:
+        OptionError: nearer than its voxels, or further than it is long.
+    """
+    if spacing is None:
+        return
+    voxel, long = float(fixed.grid.spacing.min()), float((fixed.grid.spacing * fixed.grid.shape).max())
+    if not voxel <= spacing <= long:
+        raise OptionError(
+            f"spacing: expected {voxel:.3g} (a voxel of {fixed.name}) to {long:.0f} mm (its length) between control "
+            f"points, got {spacing:g}"
+        )
 
 
 def modality_warnings(scans: Scans, model: Model) -> list[str]:
@@ -119,7 +185,7 @@ def image_of(image: ImageLike, name: str = "image") -> Volume:
     return replace(found, data=data)
 
 
-def labels_of(labels: ImageLike | None, image: Volume) -> Volume | None:
+def labels_of(labels: ImageLike | None, image: Volume, what: str = "labels") -> Volume | None:
     """A label map that lies on its image's grid; a mask is one of a single value, 1.
 
     Raises:
@@ -127,7 +193,7 @@ def labels_of(labels: ImageLike | None, image: Volume) -> Volume | None:
     """
     if labels is None:
         return None
-    found = as_volume(labels, "labels", f"{image.name} labels")
+    found = as_volume(labels, "labels", f"{image.name} {what}")
     if found.kind == "image":
         raise GeometryError(f"{found.name}: expected a label map, got an image")
     if found.kind == "mask":
@@ -175,18 +241,23 @@ def check_overlap(fixed: Volume, moving: Volume, centred: bool = False) -> None:
     Raises:
         ImageError, OverlapError: they do not.
     """
-    dims = fixed.grid.ndim, moving.grid.ndim
-    if dims[0] != dims[1]:
-        raise ImageError(
-            f"expected two images of one dimension, got {fixed.name} ({dims[0]}D) and {moving.name} ({dims[1]}D)"
-        )
-    if dims[0] == 2:
+    check_dims_agree(fixed, moving)
+    if fixed.grid.ndim == 2:
         return  # wherever their headers put them, they start on one another
     if not centred and overlap(fixed.grid, moving.grid) == 0 and overlap(moving.grid, fixed.grid) == 0:
         raise OverlapError(
             f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; are they scans "
             "of one patient? If only the headers disagree, start from the bodies' centres (initial='centre', --initial "
             "centre)"
+        )
+
+
+def check_dims_agree(fixed: Volume, moving: Volume) -> None:
+    """Raises ImageError where one image is 2D and the other 3D."""
+    dims = fixed.grid.ndim, moving.grid.ndim
+    if dims[0] != dims[1]:
+        raise ImageError(
+            f"expected two images of one dimension, got {fixed.name} ({dims[0]}D) and {moving.name} ({dims[1]}D)"
         )
 
 

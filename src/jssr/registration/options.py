@@ -6,15 +6,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
-from jssr.errors import check_options
+from jssr.errors import OptionError, check_options, nearest
 from jssr.io.images import ImageLike
 from jssr.io.points import PointsLike
+from jssr.io.transforms import TransformLike
 from jssr.registration.model import Model
+from jssr.registration.presets import PRESETS, PresetName
+from jssr.registration.settings import Similarity, check_settings
 
 Initial = Literal["geometry", "centre"]
+KNOBS = ("similarity", "smoothness", "spacing", "sliding", "rigid_labels")
+"""Options of the instance optimisation."""
 
 
 class ModelOptions(TypedDict, total=False):
@@ -26,7 +32,18 @@ class ModelOptions(TypedDict, total=False):
     deterministic: bool
 
 
-class EvaluateOptions(ModelOptions, total=False):
+class Knobs(TypedDict, total=False):
+    """How the instance optimisation works, in a cohort or a study."""
+
+    preset: PresetName | None
+    similarity: Similarity | None
+    smoothness: float | None
+    spacing: float | None
+    sliding: bool | None
+    rigid_labels: Sequence[int | str] | None
+
+
+class EvaluateOptions(ModelOptions, Knobs, total=False):
     """How the pairs of a cohort are aligned."""
 
     refine: int | None
@@ -37,7 +54,7 @@ class EvaluateOptions(ModelOptions, total=False):
 class OptionsDict(EvaluateOptions, total=False):
     """The fields of `RegistrationOptions`, as keyword arguments."""
 
-    initial: Initial
+    initial: Initial | TransformLike
     fixed_modality: Modality | None
     moving_modality: Modality | None
 
@@ -50,6 +67,8 @@ class KnownDict(TypedDict, total=False):
     fixed_landmarks: PointsLike | None
     moving_landmarks: PointsLike | None
     structures: Mapping[str, Sequence[int]] | None
+    fixed_mask: ImageLike | None
+    moving_mask: ImageLike | None
 
 
 class RegistrationOptionsDict(OptionsDict, KnownDict, total=False):
@@ -61,7 +80,8 @@ class RegistrationOptions:
     """How to align a pair, each field as in `jssr.register`.
 
     Raises:
-        ValueError: another `initial`, `refine` or modality.
+        ValueError: another `initial`, `refine`, modality, preset, or a value of the instance optimisation that cannot
+            be used.
     """
 
     system: str | None = None
@@ -69,15 +89,23 @@ class RegistrationOptions:
     refine: int | None = None
     rigid: bool = True
     descriptor: str | None = None
-    initial: Initial = "geometry"
+    initial: Initial | TransformLike = "geometry"
     fixed_modality: Modality | None = None
     moving_modality: Modality | None = None
+    preset: PresetName | None = None
+    similarity: Similarity | None = None
+    smoothness: float | None = None
+    spacing: float | None = None
+    sliding: bool | None = None
+    rigid_labels: Sequence[int | str] | None = None
     device: str = "cpu"
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        if self.initial not in ("geometry", "centre"):
-            raise ValueError(f'initial must be "geometry" or "centre", got {self.initial!r}')
+        start = self.initial
+        lost = isinstance(start, (str, os.PathLike)) and not (start in ("geometry", "centre") or Path(start).exists())
+        if start is None or lost:
+            raise OptionError(f'initial must be "geometry", "centre" or a transform that exists, got {start!r}')
         steps = 0 if self.refine is None else self.refine
         if not isinstance(steps, Real) or not float(steps).is_integer() or steps < 0:
             raise ValueError(f"refine must be a number of steps, 0 or more, got {self.refine!r}")
@@ -85,17 +113,32 @@ class RegistrationOptions:
             value = getattr(self, name)
             if value is not None and value not in MODALITIES:
                 raise ValueError(f"{name} must be one of {', '.join(MODALITIES)}, got {value!r}")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise OptionError(f"unknown preset {self.preset!r}{nearest(str(self.preset), PRESETS)}")
+        check_settings(self.similarity, 1.0 if self.smoothness is None else self.smoothness, self.spacing)
+        asked = [name for name in KNOBS if getattr(self, name)]
+        if asked and self.refine is not None and steps == 0:
+            what = asked[0].replace("_", " ")
+            raise OptionError(f"{what}: acts in the instance optimisation, and refine is 0: give it steps")
+
+    @property
+    def asks(self) -> bool:
+        """Whether something of the instance optimisation was named, so that there must be one."""
+        return any(getattr(self, name) for name in KNOBS)
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of a pair: label maps on the images' grids, landmarks, and the names of the labels."""
+    """What is known of a pair: label maps on the images' grids, landmarks, the names of the labels, and masks (label
+    maps; only what is not 0 counts)."""
 
     fixed_labels: Volume | None = None
     moving_labels: Volume | None = None
     fixed_landmarks: Points | None = None
     moving_landmarks: Points | None = None
     structures: Mapping[str, Sequence[int]] | None = None
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
 
     @property
     def measurable(self) -> bool:

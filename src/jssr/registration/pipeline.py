@@ -26,9 +26,20 @@ from jssr.preprocessing.known_start import NO_MASKS, Masks
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import Initial, RigidResult
+from jssr.registration.chosen import settings_of, steps_of, with_preset
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
-from jssr.registration.inputs import ONE_SCAN, Scans, check_dims, check_overlap, image_of, modality_warnings, read_scans
+from jssr.registration.inputs import (
+    ONE_SCAN,
+    Scans,
+    check_dims,
+    check_overlap,
+    check_spacing,
+    image_of,
+    modality_warnings,
+    read_scans,
+)
 from jssr.registration.instance_optimisation import optimisation_grid, refine_pair
+from jssr.registration.masks import rigid_values
 from jssr.registration.model import Model, fitting_system, load_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
@@ -60,23 +71,28 @@ def register(
 
     with watch.stage("read"):
         scans = read_scans(fixed, moving, chosen, given)
+        chosen = with_preset(chosen, scans.modalities, scans.words)
+        check_spacing(chosen.spacing, scans.fixed)
+        values = rigid_values(chosen.rigid_labels, scans.known.fixed_labels, scans.known.structures)
     with watch.stage("load"):
         model = _model_for(scans.modalities, scans.fixed.grid, chosen)
         check_dims(model, scans.fixed.grid, scans.fixed.name)
-        known, outline = _measured(model, scans.known)
-    refine = model.recipe.inference.refine if chosen.refine is None else chosen.refine
+        known, outline = _measured(model, scans.known, bool(values))
+    refine = steps_of(model, chosen)
 
     with watch.stage("prepare"):
-        how = {"rigid": chosen.rigid, "initial": chosen.initial, "finer": refine > 0}
+        how = {"rigid": chosen.rigid, "initial": scans.start, "masks": scans.masks, "finer": refine > 0}
         pair = prepare(model, scans.fixed, scans.moving, **how)  # type: ignore[arg-type]
+        settings = settings_of(chosen, pair, values, scans.known.fixed_labels)
     if pair.rigid is not None:
         watch.seconds["rigid"] = pair.rigid.seconds
         watch.seconds["prepare"] -= pair.rigid.seconds
     found = (*pair.warnings, *model.exchanged(*scans.modalities), *modality_warnings(scans, model))
     pair = replace(pair, warnings=(*scans.warnings, *found))
 
-    work = solve(model, pair, refine, watch, structure_of(model, pair, outline, known.structures))
-    return _full_size(scans, work, known, watch)
+    structure = structure_of(model, pair, outline, known.structures)
+    work = solve(model, pair, refine, watch, structure, settings=settings)
+    return _full_size(scans, work, known, watch, {"preset": chosen.preset, **scans.used()})
 
 
 def _model_for(modalities: Sequence[Modality], grid: Grid, options: RegistrationOptions) -> Model:
@@ -95,16 +111,19 @@ def _model_for(modalities: Sequence[Modality], grid: Grid, options: Registration
     return model
 
 
-def _measured(model: Model, known: Known) -> tuple[Known, Volume | None]:
+def _measured(model: Model, known: Known, parts: bool) -> tuple[Known, Volume | None]:
     """What a result is measured by, and the fixed label map where the system reads it.
 
+    Args:
+        parts: the fixed label map is used for parts that stay rigid.
+
     Raises:
-        GeometryError: the fixed label map alone, and the system does not read it.
+        GeometryError: the fixed label map alone, and nothing reads it.
     """
     outline = known.fixed_labels if model.system.reads_structure else None
     if known.fixed_labels is None or known.moving_labels is not None:
         return known, outline
-    if outline is None:
+    if outline is None and not parts:
         raise GeometryError(ONE_SCAN)
     return replace(known, fixed_labels=None), outline
 
@@ -213,7 +232,7 @@ def _full(u: Tensor, grid: Grid, pair: PreparedPair) -> FullTransform:
     return FullTransform(Displacement(continued(u, valid)[0], grid), pair.transform, pair.initial)
 
 
-def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> Registration:
+def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch, used: Mapping[str, Any]) -> Registration:
     """Everything that `register` gives, on the user's grids."""
     fixed, moving, final, pair = scans.fixed, scans.moving, work.final, work.pair
     with watch.stage("fullsize"):
@@ -231,7 +250,8 @@ def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch) -> R
         synthesised=volume(full.synthesised, "image", "synthesised", fixed.modality),
         fixed_segmentation=volume(full.fixed_labels, "labels", "fixed segmentation"),
         moved_segmentation=volume(full.moved_labels, "labels", "moved segmentation"),
-        result=describe(scans.infos(), work, watch, numbers, known), states=numbers.states, work=work, known=known,
+        result=describe(scans.infos(), work, watch, numbers, known, used),
+        states=numbers.states, work=work, known=known,
     )  # fmt: skip
 
 

@@ -96,6 +96,22 @@ class OptimisationInfo(_Model):
     rigid_parts: int = Field(description="How many parts stayed rigid.")
 
 
+class InitialInfo(_Model):
+    """Where the alignment began."""
+
+    start: Literal["geometry", "centre", "linear", "field"] = Field(
+        description="The headers, the bodies' centres, or a transform that was given: linear, or a field."
+    )
+    matrix_lps_mm: list[list[float]] | None = Field(description="Of a linear one: fixed to moving space, homogeneous.")
+
+
+class MasksInfo(_Model):
+    """How much of each scan counted; null: all of it."""
+
+    fixed_percent: float | None = Field(description="Share of the fixed scan's voxels.")
+    moving_percent: float | None = Field(description="Share of the moving scan's voxels.")
+
+
 class InverseError(_Model):
     mean: Number
     max: Number
@@ -144,6 +160,9 @@ class ResultModel(_Numbers):
     label_names: dict[str, str] = Field(description="Label value to structure, of the segmentations.")
     rigid: RigidInfo | None
     optimisation: OptimisationInfo | None = None
+    preset: str | None = Field(None, description="The preset that was named.")
+    initial: InitialInfo | None = None
+    masks: MasksInfo | None = None
     time_s: dict[str, float] = Field(description="Seconds of each stage, and their total.")
     inverse_error_mm: InverseError
     dice: DiceInfo

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from torch import Tensor
+from jssr.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Similarity = Literal["lncc", "mind", "mi", "mixture"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -27,7 +30,7 @@ class OptimisationSettings:
         rigid_parts: (1, 1, *optimisation grid) integers, a number for each part that stays rigid, 0 elsewhere.
 
     Raises:
-        ValueError: another similarity, a smoothness or spacing that is not above 0, parts of another shape or type.
+        OptionError: another similarity, a smoothness or spacing that is not above 0, parts of another shape or type.
     """
 
     similarity: Similarity | None = None
@@ -41,7 +44,7 @@ class OptimisationSettings:
         parts = self.rigid_parts
         if parts is not None and (parts.is_floating_point() or tuple(parts.shape[:2]) != (1, 1)):
             kind = str(parts.dtype).removeprefix("torch.")
-            raise ValueError(f"rigid_parts: expected integers (1, 1, *spatial), got {kind} {tuple(parts.shape)}")
+            raise OptionError(f"rigid_parts: expected integers (1, 1, *spatial), got {kind} {tuple(parts.shape)}")
 
     @property
     def n_rigid(self) -> int:
@@ -53,14 +56,14 @@ def check_settings(similarity: object, smoothness: object, spacing: object) -> N
     """Make sure that values that a user chose can be used.
 
     Raises:
-        ValueError: another similarity, or a smoothness or spacing that is not a number above 0.
+        OptionError: another similarity, or a smoothness or spacing that is not a number above 0.
     """
     if similarity is not None and similarity not in SIMILARITIES:
-        raise ValueError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
+        raise OptionError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
     if not _positive(smoothness):
-        raise ValueError(f"smoothness must be a number above 0 (1 is the method's own), got {smoothness!r}")
+        raise OptionError(f"smoothness must be a number above 0 (1 is the method's own), got {smoothness!r}")
     if spacing is not None and not _positive(spacing):
-        raise ValueError(f"spacing must be mm between control points, above 0, got {spacing!r}")
+        raise OptionError(f"spacing must be mm between control points, above 0, got {spacing!r}")
 
 
 def _positive(value: object) -> bool:

@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from jssr.errors import OptionError
 from jssr.io.files import output_folder, write_json
 from jssr.io.study import Study
 from jssr.metrics.results import CaseResult
@@ -100,14 +101,16 @@ def align(
     """
     chosen, known = parse_options(options)
     if known:
-        raise TypeError(f"unexpected option {next(iter(known))!r}: labels and landmarks belong to the study")
+        raise TypeError(f"unexpected option {next(iter(known))!r}: labels, landmarks and masks belong to the study")
+    if chosen.initial not in ("geometry", "centre"):
+        raise OptionError("initial: a transform is of one pair: give it to register, one phase at a time")
     study.check(reference_phase)
     named = chosen.system is not None or chosen.checkpoint is not None
     if named:
         how = chosen.device, chosen.deterministic, chosen.descriptor
         model = load_model(chosen.system, chosen.checkpoint, *how)
         options = {**options, "system": None, "checkpoint": model}
-    reads = named and model.system.reads_structure
+    reads = bool(chosen.rigid_labels) or (named and model.system.reads_structure)
     fixed = study.volume(reference_phase)
     done: dict[str, Registration] = {}
     for phase in study.images:
@@ -124,14 +127,16 @@ def align(
 
 
 def known_of(study: Study, reference_phase: str, phase: str, alone: bool = False) -> KnownDict:
-    """What is known of a pair, as `register` takes it: labels and landmarks where both scans have them; the reference
-    phase's labels `alone` for systems that read them."""
+    """What is known of a pair, as `register` takes it: labels and landmarks where both scans have them, the masks there
+    are; the reference phase's labels `alone` for systems that read them, and for parts that stay rigid."""
     known: Any = {"structures": study.structures}
     for what, held in (("labels", study.labels), ("landmarks", study.landmarks)):
         if reference_phase in held and phase in held:
             known |= {f"fixed_{what}": held[reference_phase], f"moving_{what}": held[phase]}
     if alone and reference_phase in study.labels:
         known["fixed_labels"] = study.labels[reference_phase]
+    roles = {"fixed": reference_phase, "moving": phase}
+    known |= {f"{role}_mask": study.masks[one] for role, one in roles.items() if one in study.masks}
     found: KnownDict = known
     return found
 

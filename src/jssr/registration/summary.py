@@ -120,9 +120,15 @@ def _inverse_error(
 
 
 def describe(
-    scans: tuple[ScanInfo, ScanInfo], work: Working, watch: Stopwatch, numbers: Numbers, known: Known
+    scans: tuple[ScanInfo, ScanInfo],
+    work: Working,
+    watch: Stopwatch,
+    numbers: Numbers,
+    known: Known,
+    used: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What `result.json` says, by `ResultModel`; numbers that are not finite become null."""
+    """What `result.json` says, by `ResultModel`; numbers that are not finite become null. `used` is what was chosen:
+    preset, start and masks."""
     model, pair = work.model, work.pair
     last = list(numbers.states.values())[-1]
     fixed, moving = scans
@@ -141,6 +147,7 @@ def describe(
         "label_names": model.label_names if segments else {},
         "rigid": None,
         "optimisation": _optimisation(work),
+        **used,
         "time_s": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
         "peak_memory_mib": round(peak_memory_mib()),
         "covered_percent": round(100 * numbers.covered, 2),

@@ -1,0 +1,174 @@
+"""Masks, rigid labels, initial transforms and presets: what cannot be used is refused before the work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_jssr import ball, ball_labels
+
+import jssr
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Displacement
+from jssr.core.volume import Volume, volume_of
+from jssr.errors import GeometryError, ImageError, JssrError, OptionError, TransformError
+from jssr.io.transforms import write_displacement
+from jssr.io.transforms.itk import write_affine
+from jssr.preprocessing.rigid import OverlapError
+from jssr.registration.masks import rigid_parts, rigid_values
+from jssr.registration.model import load_model
+from jssr.registration.presets import PRESETS
+
+GRID = ball().grid
+
+
+@pytest.fixture(scope="module")
+def model(weights):
+    return load_model(None, weights)
+
+
+def _shift(x: float, n: int = 3) -> Affine:
+    matrix = np.eye(n + 1)
+    matrix[0, n] = x
+    return Affine(matrix)
+
+
+def _field(x: float) -> Displacement:
+    """A shift along x that fades towards the borders, so that it is no matrix."""
+    p = GRID.world(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
+    vectors = np.zeros((*GRID.shape, 3))
+    vectors[..., 0] = x * np.exp(-((p / 60) ** 2).sum(-1))
+    return Displacement.from_millimetres(vectors, GRID)
+
+
+def _mask(*box: slice, grid: Grid = GRID) -> Volume:
+    data = np.zeros(grid.shape, np.uint8)
+    data[box] = 1
+    return volume_of(data, grid, "labels", "mask.nii.gz")
+
+
+BODY = _mask(slice(10, 22), slice(10, 20), slice(6, 18))
+NOTHING = _mask(slice(0, 0))
+AIR = _mask(slice(0, 3), slice(0, 3), slice(0, 3))
+SHORT = Volume(BODY.data[..., 2:].contiguous(), GRID.cropped((0, 0, 2), (32, 30, 22)), "labels", "mask.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"fixed_mask": NOTHING}, ImageError, "mask.nii.gz: the fixed mask is empty"),
+        ({"moving_mask": NOTHING}, ImageError, "mask.nii.gz: the moving mask is empty"),
+        ({"fixed_mask": SHORT}, GeometryError, "mask.nii.gz: lies on another grid than ball"),
+        ({"fixed_mask": AIR}, ImageError, "mask.nii.gz: the fixed mask lies outside the body"),
+        ({"fixed_mask": ball()}, GeometryError, "expected a label map, got an image"),
+        ({"initial": _shift(0.0, 2)}, TransformError, "initial: expected a 3D transform, as ball is 3D, got a 2D one"),
+        ({"initial": _shift(500.0)}, OverlapError, "initial: leads from ball out of ball"),
+        ({"initial": "fixed"}, OptionError, "initial must be"),
+        ({"initial": 7}, TransformError, "initial: expected"),
+        ({"preset": "ct-mr"}, OptionError, "preset ct-mr: is for ct and mr, got ball .* for these there is ct-abdomen"),
+        ({"preset": "xray"}, OptionError, "preset xray: is for radiograph and radiograph"),
+        ({"smoothness": 0}, OptionError, "smoothness must be a number above 0"),
+        ({"spacing": 1.0}, OptionError, "spacing: expected 4 .* to 128 mm"),
+        ({"spacing": 500.0}, OptionError, "spacing: expected 4 .* to 128 mm"),
+        ({"rigid_labels": [1]}, OptionError, "rigid labels are of the fixed label map"),
+        ({"rigid_labels": [9], "fixed_labels": ball_labels()}, OptionError, "labels holds no 9; it holds 1"),
+        ({"rigid_labels": "1", "fixed_labels": ball_labels()}, OptionError, "expected a list"),
+        ({"rigid_labels": ["bone"], "fixed_labels": ball_labels()}, OptionError, "no structure 'bone'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_the_work(given, error, says):
+    stages: list[str] = []
+    with pytest.raises(error, match=says):
+        jssr.register(ball(), ball((6, 0, 0)), on_progress=lambda done, total, stage: stages.append(stage), **given)
+    assert stages in ([], ["read"]) and issubclass(error, JssrError)
+
+
+def test_masks_that_cannot_overlap_are_refused_unless_the_start_brings_them_together():
+    left, right = _mask(slice(6, 9), slice(12, 18), slice(8, 16)), _mask(slice(23, 26), slice(12, 18), slice(8, 16))
+    with pytest.raises(GeometryError, match=r"lies \d+ mm from mask.nii.gz where the pair starts"):
+        jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right)
+    together = {"rigid": False, "system": "rigid", "initial": _shift(68.0)}
+    found = jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right, **together)
+    assert found.result["masks"] == {"fixed_percent": pytest.approx(0.625), "moving_percent": pytest.approx(0.625)}
+
+
+def test_a_mask_says_what_counts_and_the_image_stays_whole(model):
+    plain = jssr.register(ball(), ball((6, 0, 0)), checkpoint=model, rigid=False)
+    found = jssr.register(ball(), ball((6, 0, 0)), checkpoint=model, rigid=False, fixed_mask=BODY)
+    assert torch.equal(found.work.pair.fixed, plain.work.pair.fixed)
+    assert float(found.work.pair.fixed_mask.sum()) < 0.5 * float(plain.work.pair.fixed_mask.sum())
+    assert found.result["masks"]["fixed_percent"] == pytest.approx(100 * 12 * 10 * 12 / GRID.voxels)
+    assert found.result["masks"]["moving_percent"] is None and found.known.fixed_mask is not None
+
+
+@pytest.mark.parametrize("ending", [".tfm", ".nii.gz"])
+def test_an_initial_transform_takes_the_place_of_the_headers(tmp_path, ending):
+    known = _shift(6.0) if ending == ".tfm" else _field(6.0)
+    file = tmp_path / f"start{ending}"
+    if isinstance(known, Affine):
+        write_affine(known, file)
+    else:
+        write_displacement(known, file)
+    points = np.random.default_rng(0).uniform(-40, 40, (50, 3))
+    labels = {"fixed_labels": ball_labels(), "moving_labels": ball_labels((6, 0, 0))}
+    found = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, initial=file, **labels)
+    # Nothing follows: the full transform is what was given, there and back.
+    assert np.abs(found.displacement(points) - known(points)).max() < 0.02
+    assert np.abs(found.inverse(known(points)) - points).max() < 0.1
+    assert found.result["initial"]["start"] == ("linear" if ending == ".tfm" else "field")
+    assert (found.result["initial"]["matrix_lps_mm"] is None) == (ending == ".nii.gz")
+    before = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, **labels)
+    assert found.states["initial"]["dice/1"] > before.states["initial"]["dice/1"]
+    assert before.result["initial"] == {"start": "geometry", "matrix_lps_mm": None}
+
+
+def test_the_search_goes_on_from_a_field():
+    known = _field(9.0)
+    labels = {"fixed_labels": ball_labels(), "moving_labels": ball_labels((9, 0, 0))}
+    found = jssr.register(ball(), ball((9, 0, 0)), system="discrete", refine=5, initial=known, **labels)
+    assert found.result["rigid"] is None
+    # The organ (radius 18 mm) is brought nearly on by what was given; the rest is found.
+    assert found.states["initial"]["dice/1"] > 0.85
+    assert found.states["refined"]["dice/1"] >= found.states["initial"]["dice/1"]
+    centre = np.array([[0.0, 0, 0]])
+    assert np.linalg.norm(found.displacement(centre) - [9, 0, 0]) < 3
+
+
+def test_knobs_reach_the_result():
+    how = {"similarity": "mind", "smoothness": 2.0, "spacing": 16.0, "sliding": True, "rigid_labels": ["core"]}
+    known = {"fixed_labels": ball_labels(), "structures": {"core": (1,)}}
+    found = jssr.register(ball(), ball((4, 0, 0)), system="rigid", rigid=False, **how, **known)
+    assert found.result["optimisation"] == {
+        "steps": 12, "similarity": "mind", "smoothness": 2.0, "spacing_mm": 16.0, "sliding": True, "rigid_parts": 1,
+    }  # fmt: skip
+    parts = found.work.settings.rigid_parts
+    assert parts is not None and tuple(parts.shape[2:]) == found.work.transforms["refined"].field.grid.shape
+
+
+def test_a_preset_gives_what_the_user_does_not_name():
+    found = jssr.register(ball(), ball(), preset="ct-lung", similarity="mind", refine=1, rigid=False)
+    assert found.result["preset"] == "ct-lung" and found.result["system"] == "discrete"
+    assert found.result["optimisation"]["similarity"] == "mind" and found.result["optimisation"]["sliding"]
+    alone = jssr.register(ball(), ball(), preset="ct-lung", system="rigid", refine=0, rigid=False)
+    assert alone.result["system"] == "rigid" and alone.result["optimisation"] is None
+
+
+def test_every_preset_says_why_and_sets_what_register_takes():
+    fields = jssr.registration.options.RegistrationOptions.__dataclass_fields__
+    for one in PRESETS.values():
+        assert set(one.values) <= set(fields) and one.why.endswith(".") and one.pairs and one.takes
+
+
+def test_each_connected_piece_of_a_rigid_label_is_a_part():
+    labels = np.zeros((12, 12, 12), np.uint8)
+    labels[1:4, 1:4, 1:4], labels[7:10, 7:10, 7:10], labels[1:4, 7:10, 1:4] = 5, 5, 2
+    labels[11, 11, 11] = 5  # a splinter
+    volume = volume_of(labels, Grid.of((12, 12, 12), 2.0), "labels")
+    values = rigid_values([5, "2"], volume, None)
+    assert values == (5, 2)
+    parts = rigid_parts(values, volume, volume.grid)
+    assert parts is not None and parts.dtype == torch.int32
+    assert sorted(parts.unique().tolist()) == [0, 1, 2, 3]
+    assert int(parts[0, 0, 2, 2, 2]) != int(parts[0, 0, 8, 8, 8]) and int(parts[0, 0, 11, 11, 11]) == 0
+    assert rigid_values(["both"], volume, {"both": (2, 5, 9)}) == (2, 5)
+    assert rigid_parts((), volume, volume.grid) is None
