@@ -1,129 +1,211 @@
-"""Cohorts of real scans that `jssr evaluate` can score: `python benchmarks/real_scans.py DATA OUT`.
+"""Cohorts of real scans, one folder a set, for `python benchmarks/real.py` and `jssr benchmark`.
 
-`OUT/ctmr`: CT (fixed) and T1 MR (moving) of one patient each, which their source aligned within 1 to 2.4 mm. The MR is
-put through a known rigid and smooth motion; landmarks are a lattice of body points, exact in the moved MR too.
-`OUT/cardiac`: end diastole (fixed) and end systole of one patient each, with manual labels.
-`DATA` holds the folders `sts_ctmr` and `acdc` as their sources give them.
+    python benchmarks/real_scans.py DATA OUT                        # every set
+    python benchmarks/real_scans.py DATA OUT --sets hcc acdc        # some
+
+`DATA` holds one folder for each source, `OUT/SET/cohort.json` describes the pairs. Files are linked, or written where
+they change. Cases of split "validation" are for tuning, those of "test" are judged. A patient is in one split alone,
+except where a set has one patient: there the seeds of the known motion differ.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from known_sets import recoloured, sts_ctmr, templates, totalseg_map
+from real_case import TEST, VALIDATION, case, link, save
 
-from jssr.core import field as ff
-from jssr.core.resampling import resample
-from jssr.core.transform import Affine, Chain, Displacement
+from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
-from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image, write_image
 from jssr.io.points import write_points
 
-ALIGNED = ("STS_015", "STS_018", "STS_035", "STS_043")
-"""STS_019 is misaligned by 15 mm in the source: identity is no reference there."""
-SHIFT_MM, DEGREES, BEND_MM, GRAIN_MM = 6.0, 4.0, 5.0, 30.0
-LATTICE_MM = 20.0
+PROSTATE_PATIENTS = ((0,), (1,), (2,), (3,), (4, 5), (6, 7, 8), (9, 10), (11,))
+"""Pairs of one tuple share their MR."""
+ONE_EXPOSURE = "51"
+"""The two images of this patient are one exposure, cropped twice."""
+HIPPOCAMPI, JSRT_PAIRS = 6, 6
+"""Pairs in each split."""
 
 
-def motion(mr: Volume, rng: np.random.Generator) -> Chain:
-    """From the moved MR's points to the original's: a rotation about the middle and a shift, after a smooth bend."""
-    angles = np.radians(rng.uniform(-DEGREES, DEGREES, 3))
-    turn = np.eye(4)
-    for (a, b), angle in zip(((1, 2), (0, 2), (0, 1)), angles, strict=True):
-        one = np.eye(4)
-        one[[a, b], [a, b]] = np.cos(angle)
-        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
-        turn = turn @ one
-    centre = mr.grid.centre
-    turn[:3, 3] = centre - turn[:3, :3] @ centre + rng.uniform(-SHIFT_MM, SHIFT_MM, 3)
-    noise = torch.from_numpy(rng.standard_normal((1, 3, *mr.grid.shape)).astype(np.float32))
-    smooth = ff.smooth(noise, (GRAIN_MM / mr.grid.spacing).tolist())[0].double()
-    smooth *= BEND_MM / float((smooth**2).sum(0).mean().sqrt())
-    return Chain(Displacement.from_millimetres(smooth.movedim(0, -1).numpy(), mr.grid), Affine(turn))
-
-
-def lattice(ct: Volume, mr: Volume, away: Chain) -> tuple[Points, Points]:
-    """The same body points in the CT and in the moved MR, every `LATTICE_MM`."""
-    steps = np.maximum(1, np.round(LATTICE_MM / mr.grid.spacing)).astype(int)
-    index = np.stack(
-        np.meshgrid(*[np.arange(s // 2, n, s) for n, s in zip(mr.grid.shape, steps, strict=True)], indexing="ij"), -1
-    ).reshape(-1, 3)
-    moved = mr.grid.world(index)
-    there = away(moved)  # in the frame of CT and MR
-    keep = inside(ct, there, -200.0) & inside(mr, there, float(np.percentile(mr.array, 40)))
-    names = tuple(f"body{i:03d}" for i in range(int(keep.sum())))
-    return Points(there[keep], names), Points(moved[keep], names)
-
-
-def inside(volume: Volume, points: NDArray[np.float64], above: float) -> NDArray[np.bool_]:
-    """Which points lie in a volume, on a voxel above a value."""
-    index = np.round(volume.grid.index(points)).astype(int)
-    last = np.array(volume.grid.shape) - 1
-    held = ((index >= 0) & (index <= last)).all(axis=1)
-    i, j, k = np.clip(index, 0, last).T
-    return held & (np.asarray(volume.array)[i, j, k] > above)
-
-
-def make_ctmr(data: Path, out: Path, seed: int = 0) -> None:
-    """CT-MR pairs with a known motion."""
+def hcc(data: Path, out: Path) -> None:
+    """Venous (fixed) and arterial CT of the liver, with landmarks of four groups."""
     cases = []
-    for number, name in enumerate(ALIGNED):
-        rng = np.random.default_rng((seed, number))
-        ct, mr = (read_image(data / name / f"{part}.nii.gz") for part in ("ct", "mr_t1"))
-        away = motion(mr, rng)
-        in_ct, in_mr = lattice(ct, mr, away)
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        write_image(ct, folder / "ct.nii.gz")
-        write_image(resample(mr, mr.grid, away), folder / "mr.nii.gz")
-        for phase, part in (("ct", "ct_gtv"), ("mr", "mr_gtv")):
-            labels = read_image(data / name / f"{part}.nii.gz", "labels")
-            moved = labels if phase == "ct" else resample(labels, labels.grid, away)
-            write_image(moved, folder / f"{phase}_labels.nii.gz")
-        write_points(in_ct, folder / "ct_landmarks.csv")
-        write_points(in_mr, folder / "mr_landmarks.csv")
-        cases.append(case(name, ("ct", "mr"), landmarks=True))
-    Cohort(name="ctmr", reference_phase="ct", cases=cases, label_names={1: "tumour"}).save(out)
+    for study in sorted(p for p in (data / "hcc_tace_ct").iterdir() if p.is_dir()):
+        for phase in ("venous", "arterial"):
+            link(study / f"{phase}.nii.gz", out / study.name / f"{phase}.nii.gz")
+            link(study / f"{phase}_points.csv", out / study.name / f"{phase}_landmarks.csv")
+        split = VALIDATION if study.name.startswith("HCC_015") else TEST
+        cases.append(case(study.name, split, ("venous", "arterial"), landmarks=True))
+    save(out, cases, "venous", modalities={"venous": "ct", "arterial": "ct"})
 
 
-def make_cardiac(data: Path, out: Path) -> None:
-    """End diastole and end systole."""
+def eth_liver(data: Path, out: Path) -> None:
+    """Liver MR in two states of breathing, with landmarks in the liver and outside it."""
     cases = []
-    for patient in sorted(p for p in data.iterdir() if p.is_dir()):
-        folder = out / patient.name
-        folder.mkdir(parents=True, exist_ok=True)
+    for pair in sorted(p for p in (data / "eth_liver_mr").iterdir() if p.is_dir()):
+        for phase in ("fixed", "moving"):
+            link(pair / f"{phase}.nii.gz", out / pair.name / f"{phase}.nii.gz")
+            link(pair / f"{phase}_points.csv", out / pair.name / f"{phase}_landmarks.csv")
+        split = VALIDATION if pair.name.startswith("pair23") else TEST
+        cases.append(case(pair.name, split, ("fixed", "moving"), landmarks=True))
+    save(out, cases, "fixed", modalities={"fixed": "mr", "moving": "mr"})
+
+
+def acdc(data: Path, out: Path) -> None:
+    """Hearts: end diastole (fixed) and end systole, with manual labels."""
+    cases = []
+    for patient in sorted(p for p in (data / "acdc").iterdir() if p.is_dir()):
         for time in ("ED", "ES"):
-            shutil.copy(patient / f"{time}_img.nii.gz", folder / f"{time}.nii.gz")
-            shutil.copy(patient / f"{time}_seg.nii.gz", folder / f"{time}_labels.nii.gz")
-        cases.append(case(patient.name, ("ED", "ES")))
+            link(patient / f"{time}_img.nii.gz", out / patient.name / f"{time}.nii.gz")
+            link(patient / f"{time}_seg.nii.gz", out / patient.name / f"{time}_labels.nii.gz")
+        split = VALIDATION if patient.name in ("patient001", "patient004") else TEST
+        cases.append(case(patient.name, split, ("ED", "ES"), labels=True))
     names = {1: "right_ventricle", 2: "myocardium", 3: "left_ventricle"}
-    Cohort(name="cardiac", reference_phase="ED", cases=cases, label_names=names).save(out)
+    save(out, cases, "ED", names, {"ED": "mr", "ES": "mr"})
 
 
-def case(name: str, phases: tuple[str, ...], landmarks: bool = False) -> Case:
-    """A case whose files are named by phase."""
-    marks = {p: f"{name}/{p}_landmarks.csv" for p in phases} if landmarks else {}
-    return Case(
-        id=name,
-        split="test",
-        images={p: f"{name}/{p}.nii.gz" for p in phases},
-        labels={p: f"{name}/{p}_labels.nii.gz" for p in phases},
-        landmarks=marks,
-    )
+def prostate(data: Path, out: Path) -> None:
+    """Ultrasound (fixed) and MR of prostates: the gland, and point-like landmarks. Millimetres are nominal.
+
+    The frames of the source are nominal, so the moving grid is scaled onto the fixed one.
+    """
+    cases = []
+    for number, pairs in enumerate(PROSTATE_PATIENTS):
+        for pair in pairs:
+            name = f"pair{pair:02d}"
+            grid = read_image(data / "mrus_prostate" / "fixed_images" / f"obs{pair:03d}.nii.gz").grid
+            for phase, part in (("us", "fixed"), ("mr", "moving")):
+                scan, labels, points = _prostate(data / "mrus_prostate", part, pair, grid)
+                folder = out / name
+                folder.mkdir(parents=True, exist_ok=True)
+                write_image(scan, folder / f"{phase}.nii.gz", np.uint8)
+                write_image(labels, folder / f"{phase}_labels.nii.gz")
+                write_points(points, folder / f"{phase}_landmarks.csv")
+            split = VALIDATION if number % 2 == 0 else TEST
+            cases.append(case(name, split, ("us", "mr"), labels=True, landmarks=True))
+    save(out, cases, "us", {1: "prostate"}, {"mr": "mr"})
 
 
-def main(data: Path, out: Path) -> None:
-    """Make both cohorts."""
-    make_ctmr(data / "sts_ctmr", out / "ctmr")
-    make_cardiac(data / "acdc", out / "cardiac")
+def _prostate(data: Path, part: str, pair: int, fixed: Grid) -> tuple[Volume, Volume, Points]:
+    """A scan of a pair with its gland and the centres of its landmarks, on its grid scaled onto the fixed one."""
+    import nibabel as nib
+
+    image = read_image(data / f"{part}_images" / f"obs{pair:03d}.nii.gz")
+    channels = np.asarray(nib.load(data / f"{part}_labels" / f"obs{pair:03d}.nii.gz").dataobj) > 0.5
+    scale = np.array(fixed.shape) * fixed.spacing / np.array(image.grid.shape)
+    first = fixed.world(np.full(3, -0.5)) + fixed.direction @ (scale / 2)  # the same box of voxel edges
+    grid = Grid.of(image.grid.shape, scale.tolist(), first.tolist(), fixed.direction)
+    gland = torch.from_numpy(channels[..., 0].astype(np.uint8))[None]
+    marks = [np.argwhere(channels[..., k]).mean(axis=0) for k in range(1, channels.shape[-1])]
+    names = tuple(f"landmark{k}" for k in range(1, channels.shape[-1]))
+    scan = Volume(image.data.float(), grid, name=image.name)
+    return scan, Volume(gland, grid, "labels"), Points(grid.world(np.array(marks)), names)
+
+
+def hippocampus(data: Path, out: Path) -> None:
+    """Crops round the hippocampi of different people, with manual labels."""
+    source = data / "msd_hippocampus"
+    names = sorted(p.name.removesuffix(".nii.gz") for p in (source / "images").iterdir())
+    drawn = np.random.default_rng(0).permutation(names)[: 4 * HIPPOCAMPI].reshape(-1, 2)
+    cases = []
+    for number, pair in enumerate(drawn):
+        name = "_".join(str(one).removeprefix("hippocampus_") for one in pair)
+        for phase, one in zip(("fixed", "moving"), pair, strict=True):
+            link(source / "images" / f"{one}.nii.gz", out / name / f"{phase}.nii.gz")
+            link(source / "labels" / f"{one}.nii.gz", out / name / f"{phase}_labels.nii.gz")
+        split = VALIDATION if number < HIPPOCAMPI else TEST
+        cases.append(case(name, split, ("fixed", "moving"), labels=True))
+    save(out, cases, "fixed", {1: "anterior", 2: "posterior"}, {"fixed": "mr", "moving": "mr"})
+
+
+def brain(data: Path, out: Path) -> None:
+    """Two brains with FreeSurfer's labels; judged alone."""
+    files = {"fixed": "oasisA_subject_1", "moving": "B_test_scan"}
+    values: set[int] = set()
+    for phase, stem in files.items():
+        link(data / "vxm_brain_pair" / f"{stem}_t1.nii.gz", out / "pair" / f"{phase}.nii.gz")
+        link(data / "vxm_brain_pair" / f"{stem}_seg.nii.gz", out / "pair" / f"{phase}_labels.nii.gz")
+        values |= set(np.unique(read_image(out / "pair" / f"{phase}_labels.nii.gz", "labels").array).tolist())
+    cases = [case("pair", TEST, ("fixed", "moving"), labels=True)]
+    save(out, cases, "fixed", {v: f"freesurfer_{v}" for v in sorted(values - {0})}, {"fixed": "mr", "moving": "mr"})
+
+
+def cxr_jsrt(data: Path, out: Path) -> None:
+    """Radiographs of different people, with masks of the lungs and the heart."""
+    source = data / "cxr_jsrt_mc_sz" / "JSRT"
+    files = {p.stem: p for p in sorted((source / "images").iterdir())}
+    drawn = np.random.default_rng(0).permutation(sorted(files))[: 4 * JSRT_PAIRS].reshape(-1, 2)
+    cases = []
+    for number, pair in enumerate(drawn):
+        name = "_".join(pair)
+        for phase, one in zip(("fixed", "moving"), pair, strict=True):
+            ending = files[one].suffix
+            link(files[one], out / name / f"{phase}{ending}")
+            link(next((source / "labels").glob(f"{one}.*")), out / name / f"{phase}_labels{ending}")
+        split = VALIDATION if number < JSRT_PAIRS else TEST
+        cases.append(case(name, split, ("fixed", "moving"), labels=True, ending=ending))
+    names = {1: "left_lung", 2: "right_lung", 3: "heart"}
+    save(out, cases, "fixed", names, {"fixed": "radiograph", "moving": "radiograph"})
+
+
+def cxr_gbc(data: Path, out: Path) -> None:
+    """Radiographs of one patient each: the first visit (fixed) and every later one, with masks."""
+    source = data / "cxr_gbc"
+    visits: dict[str, list[str]] = {}
+    with (source / "metadata.csv").open(newline="") as file:
+        for row in sorted(csv.DictReader(file), key=lambda r: (int(r["patientid"]), float(r["offset"] or 0))):
+            visits.setdefault(row["patientid"], []).append(row["filename"])
+    several = [p for p, files in visits.items() if len(files) > 1 and p != ONE_EXPOSURE]
+    cases = []
+    for number, patient in enumerate(several):
+        first, *later = visits[patient]
+        for k, one in enumerate(later, start=2):
+            name = f"patient{patient}_visit{k}"
+            for phase, file_name in (("first", first), ("later", one)):
+                link(source / "images" / file_name, out / name / f"{phase}.png")
+                link(source / "labels" / file_name, out / name / f"{phase}_labels.png")
+            split = VALIDATION if number % 2 == 0 else TEST
+            cases.append(case(name, split, ("first", "later"), labels=True, ending=".png"))
+    names = {1: "right_lung", 2: "left_lung", 3: "mediastinum"}
+    save(out, cases, "first", names, {"first": "radiograph", "later": "radiograph"})
+
+
+SETS: dict[str, Callable[[Path, Path], None]] = {
+    "hcc": hcc,
+    "eth_liver": eth_liver,
+    "totalseg_map": totalseg_map,
+    "sts_ctmr": sts_ctmr,
+    "acdc": acdc,
+    "prostate": prostate,
+    "hippocampus": hippocampus,
+    "mni": templates,
+    "recoloured": recoloured,
+    "brain": brain,
+    "cxr_jsrt": cxr_jsrt,
+    "cxr_gbc": cxr_gbc,
+}
+
+
+def main() -> None:
+    """Make the sets that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    chosen = parser.parse_args()
+    for name in chosen.sets:
+        folder = chosen.out / name
+        shutil.rmtree(folder, ignore_errors=True)
+        SETS[name](chosen.data.resolve(), folder)
+        print(f"{folder / 'cohort.json'}: made", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or "--help" in sys.argv:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -53,6 +53,7 @@ def test_a_shift_comes_back_as_it_was(name, monkeypatch, tmp_path):
     # Fewer and coarser stages of the slowest one: direction and units are the same.
     monkeypatch.setattr(elastix, "STAGES", ("rigid", "affine") if name == "affine" else ("rigid", "bspline"))
     monkeypatch.setattr(elastix, "RESOLUTIONS", 2)
+    monkeypatch.setattr(elastix, "TUNED_ITERATIONS", 150)
     monkeypatch.chdir(tmp_path)
     # A peer that is given the rigid part gets a third of it wrong: the rest is its own work.
     rigid = np.eye(4)

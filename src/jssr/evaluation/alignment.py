@@ -20,6 +20,7 @@ from jssr.io.files import plain
 from jssr.io.points import read_points
 from jssr.metrics.entries import Images
 from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.transforms import tre
 from jssr.preprocessing.intensity import limits, normalise
 from jssr.preprocessing.modality import modality_of, window_for
 from jssr.preprocessing.rigid import RigidResult, rigid_align
@@ -72,11 +73,30 @@ def measured(pair: Pair, scans: Scans, transform: Transform, similarity: bool) -
         files = [pair.cohort.path(case.landmarks[phase]) for phase in (pair.fixed, pair.moving)]
         points = [read_points(file, fixed.grid.ndim) for file in files]
     field = from_start(transform, fixed.grid, moving.grid) if isinstance(transform, Displacement) else None
-    return evaluate_pair(
+    values = evaluate_pair(
         scans.labels, moved, pair.cohort.structures() or None, transform=transform, displacement=field,
         fixed_points=points[0], moving_points=points[1],
         images=images_of(fixed, moving, transform) if similarity else None,
     )  # fmt: skip
+    return values if points[0] is None or points[1] is None else values | by_group(points[0], points[1], transform)
+
+
+def by_group(fixed: Points, moving: Points, transform: Transform) -> dict[str, float]:
+    """Landmark errors of named groups, mm: the mean as "tre/GROUP" and the median as "tre_median/GROUP", of all as
+    "tre_median".
+
+    The group of a landmark is its name without the number at its end: "liver" of "liver01". There are no groups where
+    a name has no such number, or all are of one group.
+    """
+    names = [name for name in fixed.names if name in set(moving.names)]  # the order of `tre`
+    errors = tre(fixed, moving, transform)
+    groups = [name.rstrip("0123456789") for name in names]
+    found = {"tre_median": float(np.median(errors))}
+    grouped = all(g != name for g, name in zip(groups, names, strict=True)) and len(set(groups)) > 1
+    for group in dict.fromkeys(groups) if grouped else ():
+        mine = errors[[one == group for one in groups]]
+        found |= {f"tre/{group}": float(mine.mean()), f"tre_median/{group}": float(np.median(mine))}
+    return found
 
 
 def images_of(fixed: Volume, moving: Volume, transform: Transform) -> Images:
