@@ -28,7 +28,7 @@ class Motion:
     """How far a scan is moved.
 
     Attributes:
-        bend_mm: root mean square length of the smooth part.
+        bend_mm: root mean square length of the smooth part, in the body.
         grain_mm: sd of the Gaussian that smooths it.
         shift_mm, degrees: most of the shift and of the turn, for each axis.
     """
@@ -38,9 +38,14 @@ class Motion:
     shift_mm: float = 0.0
     degrees: float = 0.0
 
-    def draw(self, grid: Grid, rng: np.random.Generator) -> Transform:
+    def draw(self, scan: Volume, above: float, rng: np.random.Generator) -> Transform:
         """From the points of the moving scan to those of the original: a smooth bend, then a turn about the middle and
-        a shift."""
+        a shift.
+
+        Args:
+            scan: what is moved; `bend_mm` is that of its voxels above the value `above`.
+        """
+        grid = scan.grid
         turn = np.eye(4)
         for (a, b), angle in zip(((1, 2), (0, 2), (0, 1)), self._angles(rng), strict=True):
             one = np.eye(4)
@@ -49,10 +54,15 @@ class Motion:
             turn = turn @ one
         centre = grid.centre
         turn[:3, 3] = centre - turn[:3, :3] @ centre + rng.uniform(-self.shift_mm, self.shift_mm, 3)
-        noise = torch.from_numpy(rng.standard_normal((1, 3, *grid.shape)).astype(np.float32))
+        # On a larger grid, because the smoothing repeats the border's noise, which makes the outside bend most.
+        pad = np.ceil(3 * self.grain_mm / grid.spacing).astype(int)
+        larger = [n + 2 * int(p) for n, p in zip(grid.shape, pad, strict=True)]
+        noise = torch.from_numpy(rng.standard_normal((1, 3, *larger)).astype(np.float32))
         smooth = ff.smooth(noise, (self.grain_mm / grid.spacing).tolist())[0].double()
-        smooth -= smooth.mean(dim=(1, 2, 3), keepdim=True)  # a shift is drawn apart
-        smooth *= self.bend_mm / float((smooth**2).sum(0).mean().sqrt())
+        smooth = smooth[:, pad[0] : -pad[0], pad[1] : -pad[1], pad[2] : -pad[2]]
+        body = scan.data[0] > above
+        smooth -= smooth[:, body].mean(dim=1)[:, None, None, None]  # a shift is drawn apart
+        smooth *= self.bend_mm / float((smooth[:, body] ** 2).sum(0).mean().sqrt())
         bend = Displacement.from_millimetres(smooth.movedim(0, -1).numpy(), grid)
         return Chain(bend, Affine(turn)) if self.shift_mm or self.degrees else bend
 

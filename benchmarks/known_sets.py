@@ -49,8 +49,8 @@ def sts_ctmr(data: Path, out: Path) -> None:
         if not used:
             continue
         rng = np.random.default_rng((0, number))
-        away = LEGS.draw(mr.grid, rng)
         above = (-200.0, float(np.percentile(mr.array, 40)))
+        away = LEGS.draw(mr, above[1], rng)
         folder = out / patient.name
         folder.mkdir(parents=True)
         write_image(ct, folder / "ct.nii.gz")
@@ -86,7 +86,7 @@ def _mapped(
 ) -> Case:
     """A case of a fixed scan and of `scan` moved by a map drawn from the case's name."""
     rng = np.random.default_rng(list(name.encode()))
-    away = motion.draw(scan.grid, rng)
+    away = motion.draw(scan, above, rng)
     # The moving scan ends earlier, so that what lies beyond the border is not seen.
     grid = scan.grid.cropped([MARGIN] * 3, [s - 2 * MARGIN for s in scan.grid.shape])
     folder = out / name
