@@ -4,8 +4,8 @@
     python benchmarks/real.py SCANS                                   # what is missing of every set and method
     python benchmarks/real.py SCANS --sets hcc --methods discrete --again   # one row anew
     python benchmarks/real.py SCANS --before CHECKOUT --methods "discrete, before"
-    python benchmarks/real.py SCANS --collect                         # SCANS/results -> benchmarks/real_results.csv
-    python benchmarks/real.py --tables                                # benchmarks/real_results.csv -> docs
+    python benchmarks/real.py SCANS --collect                         # SCANS/results -> benchmarks/real_results.json
+    python benchmarks/real.py --tables                                # benchmarks/real_results.json -> docs
 
 What is done is kept in SCANS/results/SET/SPLIT (the layout of `jssr benchmark`) and is not done again without --again;
 so is a pair that failed. Run it on one core (`taskset -c 1`), with nothing beside it where seconds matter.
@@ -21,7 +21,8 @@ from pathlib import Path
 
 import torch
 from real_methods import EARLIER, OURS, rows, usable
-from real_tables import RESULTS, collect, write_docs
+from real_results import RESULTS, collect
+from real_tables import write_docs
 
 from jssr.cohorts.store import Store
 from jssr.evaluation.methods import BEFORE

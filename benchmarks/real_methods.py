@@ -84,7 +84,7 @@ def judgement(result: dict[str, Any]) -> dict[str, float]:
 class Checkout(Measured):
     """`jssr register --system discrete` of another checkout of this package, in a process of its own."""
 
-    folder: str = ""
+    checkout: str = ""
     commit: str = ""
 
     def identity(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Checkout(Measured):
 
     def found(self, pair: Pair) -> tuple[Transform, dict[str, float]]:
         files = [str(pair.cohort.image(pair.case, phase)) for phase in (pair.fixed, pair.moving)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(self.folder) / "src")}
+        environment = {**os.environ, "PYTHONPATH": str(Path(self.checkout) / "src")}
         with tempfile.TemporaryDirectory() as out:
             command = [sys.executable, "-m", "jssr", "register", *files, "-o", out, "--system", "discrete"]
             command += ["--no-report", "--threads", str(torch.get_num_threads())]

@@ -92,7 +92,7 @@ def by_group(fixed: Points, moving: Points, transform: Transform) -> dict[str, f
     errors = tre(fixed, moving, transform)
     groups = [name.rstrip("0123456789") for name in names]
     found = {"tre_median": float(np.median(errors))}
-    grouped = all(g != name for g, name in zip(groups, names, strict=True)) and len(set(groups)) > 1
+    grouped = all(g and g != name for g, name in zip(groups, names, strict=True)) and len(set(groups)) > 1
     for group in dict.fromkeys(groups) if grouped else ():
         mine = errors[[one == group for one in groups]]
         found |= {f"tre/{group}": float(mine.mean()), f"tre_median/{group}": float(np.median(mine))}
