@@ -11,7 +11,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
-from jssr.peers import PEERS, deeds, elastix
+from jssr.peers import PEERS, deeds, elastix, greedy
 from jssr.peers.base import isotropic
 from jssr.preprocessing.start2d import start_2d
 
@@ -153,3 +153,12 @@ def test_elastix_takes_radiographs(name, monkeypatch):
     at = np.random.default_rng(1).uniform(25, 70, (100, 2))
     off = np.linalg.norm(found(at) - (2 * at + 0.5 + shift), axis=1)
     assert off.mean() < 1.0  # pixels of the moving picture; 9.4 without
+
+
+def test_greedy_has_as_many_levels_as_the_slices_allow():
+    assert [greedy.iterations(n) for n in (40, 16, 15, 10, 7, 3)] == ["100x50x10"] * 2 + ["100x50"] * 2 + ["100"] * 2
+
+
+def test_a_frame_that_begins_at_its_origin_is_nominal():
+    assert elastix.nominal(Grid.of((10, 10, 10), 1.5, (-1.5, 0.0, 1.5)))
+    assert not elastix.nominal(Grid.of((10, 10, 10), 1.5, (-1.5, 0.0, 3.2)))
