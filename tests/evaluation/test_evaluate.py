@@ -1,12 +1,14 @@
 """`evaluate` from Python: what fails is named after all else is measured, and what is no evaluation is refused."""
 
+import json
 import shutil
 
 import pytest
 
-from jssr.errors import JssrError
+import jssr
+from jssr.errors import JssrError, OutputError
 from jssr.evaluation.evaluate import EvaluationOptions, evaluate, read_evaluation
-from jssr.io.cohort import Cohort
+from jssr.io.cohort import Case, Cohort
 from jssr.registration.model import load_model
 from jssr.report.tables import read_csv
 
@@ -53,3 +55,29 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path):
             (tmp_path / "evaluation.json").write_text(content)
         with pytest.raises(JssrError, match="holds no evaluation, or its evaluation.json is damaged"):
             read_evaluation(tmp_path)
+
+
+def test_masks_of_the_cohort_and_knobs_are_used_and_noted(cohort, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(cohort, mine)
+    patients = Cohort.load(mine)
+    plain = patients.digest(patients.cases[0])
+    for case in patients.cases:
+        case.masks["venous"] = case.labels["venous"]
+    patients.save()
+    read = Cohort.load(mine)
+    assert read.cases[0].masks == {"venous": "c0/venous_labels.nii.gz"} and read.digest(read.cases[0]) != plain
+    out = tmp_path / "out"
+    done = jssr.evaluate(read, system="rigid", split="all", out=out, rigid=False, smoothness=2.0, preset="ct-abdomen")
+    assert {r.method for r in done.results} >= {"rigid, refined"}  # smoothness asks for an optimisation
+    noted = json.loads((out / "evaluation.json").read_text())
+    assert noted["smoothness"] == 2.0 and noted["preset"] == "ct-abdomen" and noted["refine"] == 12
+    with pytest.raises(OutputError):  # another evaluation
+        jssr.evaluate(read, system="rigid", split="all", out=out, rigid=False, smoothness=3.0)
+    with pytest.raises(JssrError, match="preset xray: is for radiograph"):
+        jssr.evaluate(read, split="all", out=tmp_path / "x", rigid=False, preset="xray")
+
+
+def test_masks_of_a_phase_without_a_scan_are_refused():
+    with pytest.raises(ValueError, match='case a has masks for phase "t2" but no image of it'):
+        Case(id="a", images={"t1": "t1.nii.gz"}, masks={"t2": "m.nii.gz"})
