@@ -50,7 +50,7 @@ def test_recovers_a_known_motion_between_phases_and_says_the_same_twice(study: t
 
 def test_the_matrix_is_what_simpleitk_resamples_with(study: tuple[Volume, Volume]) -> None:
     fixed, moving = study
-    found = rigid_align(fixed, moving, iterations=150).transform.matrix
+    found = rigid_align(fixed, moving).transform.matrix
     transform = sitk.AffineTransform(found[:3, :3].ravel().tolist(), found[:3, 3].tolist())
     images = [to_sitk(v.data.numpy(), v.grid) for v in (fixed, moving)]
 
@@ -67,7 +67,7 @@ def test_the_matrix_is_what_simpleitk_resamples_with(study: tuple[Volume, Volume
 def test_a_far_off_header_is_found_back(study: tuple[Volume, Volume]) -> None:
     fixed, moving = study
     away = _shift(45.0, -30.0, -80.0)
-    result = rigid_align(fixed, _placed(moving, away), iterations=200)
+    result = rigid_align(fixed, _placed(moving, away))
     degrees, mm = _off(result.transform, Affine(away.matrix @ _true_motion().matrix), fixed.grid)
     assert degrees < 0.7 and mm < 1.0
 
@@ -79,7 +79,7 @@ def test_no_overlap_is_refused_unless_centres_may_be_used(study: tuple[Volume, V
     with pytest.raises(OverlapError, match="does not overlap") as error:
         rigid_align(fixed, lost)
     assert isinstance(error.value, GeometryError) and "\n" not in str(error.value)
-    result = rigid_align(fixed, lost, initial="centre", iterations=200)
+    result = rigid_align(fixed, lost, initial="centre")
     degrees, mm = _off(result.transform, Affine(away.matrix @ _true_motion().matrix), fixed.grid)
     assert degrees < 0.7 and mm < 1.0
 
@@ -102,13 +102,13 @@ def test_what_a_mask_leaves_out_does_not_count(study: tuple[Volume, Volume]) -> 
     def missed(mask: Volume | None) -> float:
         return _off(rigid_align(fixed, shifted, moving_mask=mask).transform, _true_motion(), fixed.grid)[1]
 
-    assert missed(Volume(kept, moving.grid, "labels")) < 2.0 < 8.0 < missed(None)
+    assert missed(Volume(kept, moving.grid, "labels")) < 4.0 < 8.0 < missed(None)
 
 
 def test_noise_is_not_aligned(study: tuple[Volume, Volume]) -> None:
     fixed, moving = study
     noise = np.random.default_rng(3).normal(0, 300, moving.grid.shape).astype(np.float32)
-    result = rigid_align(fixed, volume_of(noise, moving.grid), iterations=40)
+    result = rigid_align(fixed, volume_of(noise, moving.grid))
     assert not result.accepted
     assert "next to nothing in common" in result.warnings[0]
 

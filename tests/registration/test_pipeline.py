@@ -311,7 +311,7 @@ def test_the_rigid_step_alone_is_a_system():
     assert np.abs(found.displacement(points) - points - [5, -4, 3]).max() < 0.5
     matrix = np.array(found.result["rigid"]["matrix_lps_mm"])
     by_matrix = points @ matrix[:3, :3].T + matrix[:3, 3]
-    assert np.abs(found.displacement(points) - by_matrix).max() < 1e-3
+    assert np.abs(found.displacement(points) - by_matrix).max() < 3e-3  # the field is rounded to 1/256 mm
     assert np.abs(jssr.register(y, x, system="rigid", rigid=False).displacement.u.numpy()).max() == 0
     flat = Volume(torch.rand(1, 32, 32), Grid.of((32, 32), 1.0))
     with pytest.raises(JssrError, match="3D"):
