@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_jssr import ball
+from tiny_jssr import ball, ball_labels
 
 from jssr.io.images import write_image
 from jssr.viewer.server import STATIC, create_app
@@ -204,6 +204,11 @@ def test_two_scans_from_the_form(page, address, tmp_path):
     page.locator("#cancel").click()
     page.wait_for_selector("#run", state="hidden")
     page.locator("#refine").fill("5")
+    page.locator("#more summary").click()
+    page.locator('[name="smoothness"]').fill("2")
+    page.locator('[name="preset"]').select_option("ct-abdomen")
+    write_image(ball_labels(), tmp_path / "organ.nii.gz")
+    page.locator('[name="fixed_mask"]').set_input_files(tmp_path / "organ.nii.gz")
     page.locator("#go").click()
     page.wait_for_url("**/view/*", timeout=90_000)
     page.wait_for_selector("body[data-ready=yes]", timeout=60_000)

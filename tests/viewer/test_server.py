@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
 import pytest
 from dicom_series import write_volume
 from starlette.testclient import TestClient
-from tiny_jssr import ball
+from tiny_jssr import ball, ball_labels
 
 from jssr.core.resampling import resample
+from jssr.core.transform import Affine
 from jssr.errors import JssrError
 from jssr.io.images import read_image, write_image
+from jssr.io.transforms.itk import write_affine
+from jssr.registration.presets import PRESETS
+from jssr.registration.settings import SIMILARITIES
 from jssr.viewer.server import STATIC, create_app
 from jssr.viewer.volumes import Scans
 
@@ -183,6 +188,68 @@ def test_two_scans_are_aligned(client, tmp_path):
     assert np.abs(shown - ball().array.ravel(order="F")).mean() < 12
     assert client.get(f"/api/results/{key}/files/report.html").status_code == 200
     assert client.get(f"/api/results/{key}/files/../fixed.nii.gz").status_code == 404
+
+
+def test_masks_a_transform_and_knobs_come_with_the_scans(client, tmp_path):
+    fixed, moving = packed(ball(), tmp_path, "y.nii.gz"), packed(ball((6, 0, 0)), tmp_path, "x.nii.gz")
+    write_image(ball_labels(), tmp_path / "organ.nii.gz")
+    organ = ("organ.nii.gz", (tmp_path / "organ.nii.gz").read_bytes())
+    matrix = np.eye(4)
+    matrix[0, 3] = 6.0
+    write_affine(Affine(matrix), tmp_path / "start.tfm")
+    files = [("fixed", fixed), ("moving", moving), ("fixed_mask", organ), ("fixed_labels", organ)]
+    files += [("transform", ("../start.TFM", (tmp_path / "start.tfm").read_bytes()))]
+    knobs = {"system": "rigid", "refine": "1", "preset": "ct-lung", "smoothness": "2", "spacing": "", "sliding": "no",
+             "rigid_labels": "1", "similarity": "", "initial": "geometry"}  # fmt: skip
+    answer = client.post("/api/jobs", headers=OURS, files=files, data=knobs)
+    assert answer.status_code == 201, answer.text
+    told = ended(client, answer.json()["id"])
+    assert told["state"] == "done", told
+    result = client.get(f"/api/results/{answer.json()['id']}/files/result.json").json()
+    assert result["preset"] == "ct-lung" and result["initial"]["start"] == "linear"
+    assert result["masks"]["fixed_percent"] > 0 and result["optimisation"]["rigid_parts"] == 1
+    assert result["optimisation"]["smoothness"] == 2.0 and not result["optimisation"]["sliding"]
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"preset": "ct-spleen"}, "preset: expected ct-abdomen"),
+        ({"similarity": "ncc"}, "similarity: expected lncc"),
+        ({"initial": "/etc/passwd"}, "initial: expected geometry, centre"),
+        ({"sliding": "maybe"}, "sliding: expected yes, no"),
+        ({"smoothness": "0"}, "smoothness is a number above 0"),
+        ({"spacing": "inf"}, "spacing is a number above 0"),
+        ({"spacing": "wide"}, "spacing is a number above 0"),
+    ],
+)
+def test_forms_that_are_refused(client, tmp_path, form, says):
+    good = packed(ball(), tmp_path, "a.nii.gz")
+    answer = sent(client, [good], [good], **form)
+    assert answer.status_code == 400 and says in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("start.exe", b"x", "expected a file that ends in"),
+        ("start.txt", b'(InitialTransformParametersFileName "/etc/passwd")', "begins with that of another file"),
+    ],
+)
+def test_transforms_that_are_refused(client, tmp_path, name, content, says):
+    good = packed(ball(), tmp_path, "a.nii.gz")
+    files = [("fixed", good), ("moving", good), ("transform", (name, content))]
+    answer = client.post("/api/jobs", headers=OURS, files=files)
+    assert answer.status_code == 400 and says in answer.json()["error"]
+
+
+def test_the_page_offers_what_the_form_takes():
+    page = (STATIC / "new.html").read_text()
+    offered = set(re.findall(r'name="(\w+)"', page)) - {"viewport"}
+    taken = {"preset", "initial", "transform", "rigid_labels", "similarity", "smoothness", "spacing", "sliding"}
+    assert offered == taken | {"fixed_mask", "moving_mask", "fixed_labels", "moving_labels"}
+    for name in (*PRESETS, *SIMILARITIES):
+        assert f"<option>{name}</option>" in page
 
 
 def test_what_is_no_scan_is_told_in_words(client, tmp_path):

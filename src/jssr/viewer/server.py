@@ -30,6 +30,7 @@ from starlette.staticfiles import StaticFiles
 
 from jssr.errors import JssrError
 from jssr.viewer.jobs import Busy, Job, Jobs
+from jssr.viewer.options import FIELDS, files_of, options_of
 from jssr.viewer.uploads import MAX_FILES, keep_scan
 from jssr.viewer.volumes import Scans, phases_of
 
@@ -47,7 +48,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-SYSTEMS = ("", "jssr", "discrete", "rigid")
 
 
 class Viewer:
@@ -198,7 +198,7 @@ async def _file(viewer: Viewer, request: Request) -> Response:
 
 
 async def _add(viewer: Viewer, request: Request) -> Response:
-    """Two scans and how to align them, as a form: fixed, moving (files), system, refine."""
+    """Two scans and how to align them, as a form: fixed, moving and what else `jssr.viewer.options` knows."""
     length = request.headers.get("content-length", "")
     if not length.isdigit():
         raise HTTPException(411, "an upload needs a content-length")
@@ -208,25 +208,17 @@ async def _add(viewer: Viewer, request: Request) -> Response:
     viewer.jobs.check()
     folder = Path(tempfile.mkdtemp(dir=viewer.space))
     try:
-        async with request.form(max_files=MAX_FILES, max_fields=8) as form:
-            options = _options(form.get("system"), form.get("refine"))
+        async with request.form(max_files=MAX_FILES, max_fields=FIELDS) as form:
+            options = options_of(form)
             scans = [await keep_scan([f for f in form.getlist(n) if not isinstance(f, str)], folder, n)
                      for n in ("fixed", "moving")]  # fmt: skip
+            options |= await files_of(form, folder)
         job = Job(folder, scans[0], scans[1], options)
         viewer.jobs.add(job)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return JSONResponse(job.as_data(), 201)
-
-
-def _options(system: Any, refine: Any) -> dict[str, Any]:
-    """The keywords of `register` that the form may set."""
-    if (system or "") not in SYSTEMS:
-        raise HTTPException(400, f"no such system here: {system}")
-    if refine and not (str(refine).isdigit() and int(refine) <= 500):
-        raise HTTPException(400, "refine is a number of steps, 0 to 500")
-    return {"system": system or None, "refine": int(refine) if refine else None}
 
 
 async def _job(viewer: Viewer, request: Request) -> Response:

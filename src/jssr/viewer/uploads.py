@@ -8,11 +8,12 @@ from pathlib import Path
 
 from starlette.datastructures import UploadFile
 
-from jssr.errors import ImageError
+from jssr.errors import ImageError, TransformError
 from jssr.io.itk import WRITABLE
 
 MAX_FILES = 4000
 """Of one upload: two scans of a study as DICOM slices."""
+TRANSFORMS = (".tfm", ".txt", ".mat", ".h5")
 _ENDINGS = tuple(e for e in WRITABLE if e not in (".mhd", ".png"))
 
 
@@ -39,6 +40,32 @@ async def keep_scan(files: Sequence[UploadFile], folder: Path, name: str) -> Pat
     for number, one in enumerate(sent):
         await _write(one, out / f"{number:05d}.dcm")
     return out
+
+
+async def keep_transform(files: Sequence[UploadFile], folder: Path) -> Path:
+    """Write the one file of a transform that was sent, under a name of ours with its own ending."""
+    if len(files) != 1:
+        raise TransformError("transform: send one file")
+    name = (files[0].filename or "").lower()
+    ending = next((e for e in (*_ENDINGS, *TRANSFORMS) if name.endswith(e)), "")
+    if not ending:
+        raise TransformError(f"transform: expected a file that ends in {', '.join((*_ENDINGS, *TRANSFORMS))}")
+    path = folder / f"initial{ending}"
+    await _write(files[0], path)
+    if ending in _ENDINGS:
+        _check_whole(path, "transform")
+    elif ending == ".txt" and b"InitialTransformParameter" in path.read_bytes():
+        _check_alone(path)
+    return path
+
+
+def _check_alone(path: Path) -> None:
+    """elastix's files can name another one to begin with, any that this user may read: refuse such."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.strip().strip("()").split(maxsplit=1)
+        if words and words[0].startswith("InitialTransformParameter") and '"NoInitialTransform"' not in line:
+            path.unlink()
+            raise TransformError("transform: it begins with that of another file: bring both into one by jssr convert")
 
 
 def _check_whole(path: Path, name: str) -> None:

@@ -59,6 +59,10 @@ function send(event) {
   const body = new FormData();
   body.append("system", $("system").value);
   body.append("refine", $("refine").value);
+  for (const field of document.querySelectorAll("#form [name]")) {
+    if (field.type !== "file") body.append(field.name, field.value);
+    else if (field.files.length) body.append(field.name, field.files[0], field.files[0].name);
+  }
   for (const scan of ["fixed", "moving"]) for (const file of chosen[scan]) body.append(scan, file, file.name);
   sending = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
   sending.upload.addEventListener("progress", (e) => show(`sending, ${(e.loaded / 2 ** 20).toFixed(0)} MiB`, e.loaded / e.total));
