@@ -81,7 +81,7 @@ def prepare_pair(
     masks: Masks = NO_MASKS,
     pixels: int = 256,
     most_voxels: int | None = None,
-    finer: Callable[[Grid], Grid] | None = None,
+    finer: Callable[[Grid, Grid], Grid] | None = None,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
 
@@ -97,7 +97,8 @@ def prepare_pair(
         masks: of the fixed and of the moving scan; only what is not 0 in them counts. The images stay whole.
         pixels: along each side of the grid of 2D images; spacing, rigid, and most_voxels are for 3D alone.
         most_voxels: where the grid would have more, its spacing grows until it has not.
-        finer: gives the grid of instance optimisation from the working grid, if there will be one; 3D alone.
+        finer: gives the grid of instance optimisation from the working grid and the fixed scan's, if there will be
+            one; 3D alone.
 
     Raises:
         OverlapError: the fields of view do not meet in physical space.
@@ -127,7 +128,7 @@ class _Sampling:
     spacing: Sequence[float] | float
     window: Window | None
     most_voxels: int | None
-    finer: Callable[[Grid], Grid] | None
+    finer: Callable[[Grid, Grid], Grid] | None
 
 
 _Scan = tuple[Volume, Volume | None]
@@ -159,7 +160,7 @@ def _pair_3d(
         a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(how.spacing, 3).tolist()])
     pair = _paired(a, b, grid, transform, start)
     pair = replace(pair, rigid=result, warnings=(*(result.warnings if result else ()), *warnings))
-    other = grid if how.finer is None else how.finer(grid)
+    other = grid if how.finer is None else how.finer(grid, scans[0][0].grid)
     return pair if other.same_as(grid) else _with_finer(pair, scans, how.window, other)
 
 

@@ -195,9 +195,9 @@ def solve(
             found["network"] = _full(alignment.displacement, pair.grid, pair)
     if refine > 0:
         with watch.stage("refine"):
-            field, warnings = refine_pair(model, pair, alignment, refine, settings=chosen)
-            found["refined"] = _full(field.u[None], field.grid, pair)
-        pair = replace(pair, warnings=(*pair.warnings, *warnings))
+            better = refine_pair(model, pair, alignment, refine, settings=chosen)
+            found["refined"] = _full(better.field.u[None], better.field.grid, pair)
+        pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
 
