@@ -55,10 +55,11 @@ def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> 
     kept = None if fresh else store.find(item, key)
     if kept is None:
         found = rigid_found(fixed, moving)
-        store.keep(item, key, plain({**vars(found), "transform": found.transform.matrix.tolist()}))
+        affine = found.affine and found.affine.matrix.tolist()
+        store.keep(item, key, plain({**vars(found), "transform": found.transform.matrix.tolist(), "affine": affine}))
         return found
-    matrix = np.array(kept["transform"], dtype=np.float64)
-    return RigidResult(**{**kept, "transform": Affine(matrix), "warnings": tuple(kept["warnings"])})
+    known = {k: kept[k] and Affine(np.array(kept[k], dtype=np.float64)) for k in ("transform", "affine")}
+    return RigidResult(**{**kept, **known, "warnings": tuple(kept["warnings"])})
 
 
 def measured(pair: Pair, scans: Scans, transform: Transform, similarity: bool) -> dict[str, float]:
