@@ -130,7 +130,8 @@ PEERS = (
         "elastix-tuned",
         f"{', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions of {TUNED_ITERATIONS} "
         f"iterations, each with {TUNED_SAMPLES} random coordinates of its own, final grid of {TUNED_GRID_MM:g} mm; "
-        "centre on centre first where both scans begin at the origin of their frame, which says that the frames are nominal",
+        "centre on centre first where both scans begin at the origin of their frame, which says that the frames are "
+        "nominal",
         _run_tuned,
         package="itk-elastix",
     ),
