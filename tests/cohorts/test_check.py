@@ -179,3 +179,14 @@ def test_a_flat_scan_among_solids_and_points_of_another_dimension_are_said(tmp_p
     said = [f.what for f in check(cohort, spacing=3.0).errors]
     assert any("no column z" in what for what in said) and any("is 2D, scans before it are 3D" in what for what in said)
     assert [row["scans"] for row in check(cohort, spacing=3.0).rows()] == ["1"]
+
+
+def test_masks_that_an_alignment_would_refuse_are_named(cohort: Cohort) -> None:
+    case = cohort.cases[0]
+    case.masks |= {"venous": case.labels["venous"], "arterial": "empty.nii.gz"}
+    labels = read_image(cohort.image(case, "arterial"), "labels")
+    write_image(labels.with_data(torch.zeros_like(labels.data, dtype=torch.uint8)), cohort.path("empty.nii.gz"))
+    said = _said(check(cohort), "error")
+    assert "empty.nii.gz: the arterial mask is empty" in said and "venous" not in said
+    case.masks["arterial"] = case.labels["venous"]
+    assert "lies on another grid" in _said(check(cohort), "error")

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from body import scan, turned
 
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError
+from jssr.preprocessing import rigid
 from jssr.preprocessing.placement import shrink
 from jssr.preprocessing.rigid import OverlapError, overlap, rigid_align
 
@@ -103,6 +105,51 @@ def test_what_a_mask_leaves_out_does_not_count(study: tuple[Volume, Volume]) -> 
         return _off(rigid_align(fixed, shifted, moving_mask=mask).transform, _true_motion(), fixed.grid)[1]
 
     assert missed(Volume(kept, moving.grid, "labels")) < 4.0 < 8.0 < missed(None)
+
+
+@pytest.mark.parametrize(
+    ("axis", "degrees", "words"),
+    [
+        (2, 180, "180 degrees about the long axis"),  # prone for supine
+        (0, 180, "180 degrees about the left-right axis"),  # feet first
+        (1, 180, "180 degrees about the front-back axis"),
+        (2, 90, "90 degrees about the long axis"),
+        (2, 25, None),
+    ],
+)
+def test_a_turned_header_is_found_and_told(study, axis: int, degrees: float, words: str | None) -> None:
+    """Same voxels, another header: a perfect answer exists."""
+    fixed, _ = study
+    away = Affine(_shift(30.0, -20.0, 40.0).matrix @ turned(degrees, (0, 0, 0), axis).matrix)
+    result = rigid_align(fixed, _placed(fixed, away))
+    off, mm = _off(result.transform, away, fixed.grid)
+    assert off < 0.1 and mm < 0.1 and result.accepted
+    told = [w for w in result.warnings if "check the headers" in w]
+    assert len(told) == (words is not None) and all(words in w for w in told)  # type: ignore[operator]
+
+
+def test_a_stretched_body_gets_an_affine_transform_beside_the_rigid_one(study) -> None:
+    fixed, moving = study
+    true = Affine(_true_motion().matrix @ np.diag([1.08, 0.94, 1.0, 1.0]))
+    result = rigid_align(fixed, scan(moving.grid, true, enhanced=False, seed=3))
+    inner = fixed.grid.world(0.25 * (np.array(fixed.grid.shape) - 1) + 0.5 * fixed.grid.index(fixed.grid.corners()))
+    assert result.affine is not None
+    away, near = (np.abs(t(inner) - true(inner)).max() for t in (result.transform, result.affine))
+    assert near < 3.0 < 6.0 < away
+    np.testing.assert_allclose(
+        result.transform.matrix[:3, :3] @ result.transform.matrix[:3, :3].T, np.eye(3), atol=1e-9
+    )
+    assert rigid_align(fixed, moving).affine is None  # nothing is stretched there
+
+
+def test_what_agrees_less_than_before_is_undone(study, monkeypatch) -> None:
+    """Wherever the optimisation ends, points that it has not seen decide."""
+    fixed, _ = study
+    wrong = _shift(0.0, 25.0, 30.0).matrix
+    monkeypatch.setattr(rigid, "fit", lambda points, scan, start, *args, **settings: (wrong, 1.0))
+    result = rigid_align(fixed, fixed)
+    assert np.array_equal(result.transform.matrix, np.eye(4)) and not result.accepted
+    assert result.warnings == ("rigid alignment was discarded: the scans agreed better before",)
 
 
 def test_noise_is_not_aligned(study: tuple[Volume, Volume]) -> None:

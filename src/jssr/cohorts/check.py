@@ -27,6 +27,7 @@ from jssr.preprocessing.modality import decide_modality, modality_of
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import overlap
 from jssr.recipes.config import Recipe
+from jssr.registration.masks import check_mask
 
 T = TypeVar("T")
 
@@ -113,6 +114,7 @@ class _CaseCheck:
 
     def _scan(self, phase: str, volume: Volume) -> None:
         labels = self._labels(phase, volume)
+        self.tried(lambda: self._mask(phase, volume))
         modality = self.prepared.get(phase)
         if modality is None:
             volume, doubts = decide_modality(volume, cohort=self.cohort.modalities.get(phase))
@@ -147,6 +149,12 @@ class _CaseCheck:
         if not values:
             self.add("warning", f"{labels.name}: is background only")
         return values
+
+    def _mask(self, phase: str, image: Volume) -> None:
+        """Refuse a mask that `jssr register` would refuse."""
+        if phase in self.case.masks:
+            mask = check_labels(read_image(self.cohort.path(self.case.masks[phase]), "labels"), image)
+            check_mask(mask, image, phase)
 
     def _landmarks(self, phase: str, image: Volume) -> tuple[str, ...]:
         """The names of a phase's landmarks."""

@@ -70,7 +70,9 @@ class FullTransform:
         w = ff.resize_field(ff.solve_inverse(ff.resize_field(u, half), p, linear=linear) - p, u.shape[2:])
         into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
         out = torch.empty((n, *grid.shape))
-        known = None if self.initial is None else self.initial.inverse(grid).u[None]
+        known = None
+        if self.initial is not None:
+            known = FullTransform(self.initial, Affine.identity(n)).inverse(grid).u[None]
         for where, part in slabs(grid):
             here = ff.identity(part.shape)
             at = apply_matrix(into @ part.affine, here if known is None else here + known[:, :, where])

@@ -55,10 +55,11 @@ def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> 
     kept = None if fresh else store.find(item, key)
     if kept is None:
         found = rigid_found(fixed, moving)
-        store.keep(item, key, plain({**vars(found), "transform": found.transform.matrix.tolist()}))
+        affine = found.affine and found.affine.matrix.tolist()
+        store.keep(item, key, plain({**vars(found), "transform": found.transform.matrix.tolist(), "affine": affine}))
         return found
-    matrix = np.array(kept["transform"], dtype=np.float64)
-    return RigidResult(**{**kept, "transform": Affine(matrix), "warnings": tuple(kept["warnings"])})
+    known = {k: kept[k] and Affine(np.array(kept[k], dtype=np.float64)) for k in ("transform", "affine")}
+    return RigidResult(**{**kept, **known, "warnings": tuple(kept["warnings"])})
 
 
 def measured(pair: Pair, scans: Scans, transform: Transform, similarity: bool) -> dict[str, float]:
@@ -97,6 +98,13 @@ def by_group(fixed: Points, moving: Points, transform: Transform) -> dict[str, f
         mine = errors[[one == group for one in groups]]
         found |= {f"tre/{group}": float(mine.mean()), f"tre_median/{group}": float(np.median(mine))}
     return found
+
+
+def clipped(volume: Volume) -> Volume:
+    """A scan with the intensities that our own systems see, in its own unit: CT in the abdominal window, others between
+    the percentiles of `limits`. Peers get it so: metal and the bins that it takes cost elastix 4 mm on an abdomen."""
+    low, high = limits(volume.data, window_for(modality_of(volume), Preprocessing().window))
+    return volume.with_data(volume.data.float().clamp(low, high))
 
 
 def images_of(fixed: Volume, moving: Volume, transform: Transform) -> Images:

@@ -74,7 +74,7 @@ class Alignment(Method):
         measured = {"row": self.name, "similarity": self.similarity}
         if self.is_peer:
             peer = PEERS[self.source]
-            return {**measured, "settings": peer.settings, "version": peer.version}
+            return {**measured, "settings": peer.settings, "version": peer.version, "intensities": "clipped"}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
         return {**measured, "weights": weights, "refine": self.refine}
 
@@ -131,8 +131,8 @@ class Alignment(Method):
         return found, watch.total + rigid.seconds
 
     def _by_peer(self, scans: alignment.Scans, start: Affine) -> Displacement:
-        run = PEERS[self.source].run
-        return run(scans.fixed, scans.moving, start, torch.get_num_threads()).displacement(scans.fixed.grid)
+        y, x = (alignment.clipped(one) for one in (scans.fixed, scans.moving))
+        return PEERS[self.source].run(y, x, start, torch.get_num_threads()).displacement(scans.fixed.grid)
 
     def _by_system(self, scans: alignment.Scans, rigid: RigidResult) -> Displacement:
         model = model_of(self.source)
@@ -204,7 +204,11 @@ def rows_markdown(
     for one in methods:
         how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
         rows.append([one.name, one.described(is_2d), how])
-    note = "" if is_2d else "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
+    note = (
+        "\nPeers get both scans clipped to the intensities that ours see.\n" if any(m.is_peer for m in methods) else ""
+    )
+    if not is_2d:
+        note += "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
     return markdown_table(rows, "---") + note
 
 

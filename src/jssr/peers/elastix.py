@@ -22,7 +22,7 @@ GRIDS_2D_MM = (80.0, 40.0, 20.0, 10.0, 5.0)
 SHRINK_2D = (4, 3, 2, 1, 1)
 FILM_MM = 360.0
 """The longer side of a radiograph whose pixels have no millimetres."""
-TUNED_GRID_MM, TUNED_ITERATIONS = 15.0, 1000
+TUNED_GRID_MM, TUNED_ITERATIONS, TUNED_SAMPLES = 15.0, 1000, 2048
 COMMON: dict[str, tuple[str, ...]] = {
     # Without the bending energy of elastix's B-spline map, which took most of the time and crashed at times.
     "Registration": ("MultiResolutionRegistration",),
@@ -48,6 +48,7 @@ def _run_tuned(fixed: Volume, moving: Volume, start: Affine, threads: int) -> Tr
         "MaximumNumberOfIterations": (str(TUNED_ITERATIONS),),
         "ImageSampler": ("RandomCoordinate",),
         "NewSamplesEveryIteration": ("true",),
+        "NumberOfSpatialSamples": (str(TUNED_SAMPLES),),
     }
     first = {**more, "AutomaticTransformInitializationMethod": ("GeometricalCenter",)}
     if nominal(fixed.grid) and nominal(moving.grid):
@@ -128,8 +129,9 @@ PEERS = (
     Elastix(
         "elastix-tuned",
         f"{', '.join(STAGES)} with mutual information alone, {RESOLUTIONS} resolutions of {TUNED_ITERATIONS} "
-        f"iterations, each with 4096 random coordinates of its own, final grid of {TUNED_GRID_MM:g} mm; centre on "
-        "centre first where both scans begin at the origin of their frame, which says that the frames are nominal",
+        f"iterations, each with {TUNED_SAMPLES} random coordinates of its own, final grid of {TUNED_GRID_MM:g} mm; "
+        "centre on centre first where both scans begin at the origin of their frame, which says that the frames are "
+        "nominal",
         _run_tuned,
         package="itk-elastix",
     ),

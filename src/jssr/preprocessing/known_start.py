@@ -30,7 +30,8 @@ def rigid_from(fixed: Volume, moving: Volume, start: Affine, masks: Masks = NO_M
     """`rigid_align` from where a linear transform puts the moving scan; what it gives holds that transform."""
     there, mask = moved_by(moving, start), masks[1] and moved_by(masks[1], start)
     found = rigid_align(fixed, there, fixed_mask=masks[0], moving_mask=mask)
-    return replace(found, transform=Affine(start.matrix @ found.transform.matrix))
+    affine = found.affine and Affine(start.matrix @ found.affine.matrix)
+    return replace(found, transform=Affine(start.matrix @ found.transform.matrix), affine=affine)
 
 
 def moved_by(volume: Volume, start: Affine) -> Volume:

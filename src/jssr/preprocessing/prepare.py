@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ def prepare_pair(
     moving: Volume,
     spacing: Sequence[float] | float,
     window: Window | None,
-    rigid: bool | RigidResult = True,
+    rigid: Linear | RigidResult = True,
     *,
     initial: Initial | Affine | Displacement = "geometry",
     masks: Masks = NO_MASKS,
@@ -90,8 +91,8 @@ def prepare_pair(
         spacing: mm of the working grid, one number or one for each axis (towards left, back, head: the working grid has
             the fixed image's axes in that order).
         window: HU that become -1..1 in scans that are CT; other scans get robust limits of their own.
-        rigid: align rigidly first (otherwise the headers' geometry holds), or a rigid alignment found before, taken as
-            it is.
+        rigid: align rigidly first (otherwise the headers' geometry holds); "affine" then takes the affine transform,
+            where one is found that is better; or a rigid alignment found before, taken as it is with its affine one.
         initial: as in `rigid_align`, or a transform from fixed to moving space in place of the headers' geometry: a
             linear one is where the rigid step begins; with a field there is no rigid step.
         masks: of the fixed and of the moving scan; only what is not 0 in them counts. The images stay whole.
@@ -131,21 +132,25 @@ class _Sampling:
     finer: Callable[[Grid, Grid], Grid] | None
 
 
+Linear = bool | Literal["affine"]
+"""Whether scans are aligned rigidly before a system sees them, and by an affine transform where that is better."""
 _Scan = tuple[Volume, Volume | None]
 """An image and its mask."""
 
 
 def _pair_3d(
-    scans: Sequence[_Scan], how: _Sampling, rigid: bool | RigidResult, initial: Initial | Affine | Displacement
+    scans: Sequence[_Scan], how: _Sampling, rigid: Linear | RigidResult, initial: Initial | Affine | Displacement
 ) -> PreparedPair:
     (fixed, fixed_mask), (moving, moving_mask) = scans
     start = initial if isinstance(initial, Affine) else Affine.identity()
     result = rigid if isinstance(rigid, RigidResult) else None
-    if rigid is True and isinstance(initial, Affine):
+    if result is None and rigid and isinstance(initial, Affine):
         result = rigid_from(fixed, moving, initial, (fixed_mask, moving_mask))
-    elif rigid is True and isinstance(initial, str):
+    elif result is None and rigid and isinstance(initial, str):
         result = rigid_align(fixed, moving, initial=initial, fixed_mask=fixed_mask, moving_mask=moving_mask)
     transform = result.transform if result else start
+    if result and result.affine and rigid is not True:
+        transform = result.affine
     if overlap(fixed.grid, moving.grid, transform) == 0:
         raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")
 

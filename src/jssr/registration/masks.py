@@ -17,6 +17,7 @@ from jssr.core.resampling import resample
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError, ImageError, OptionError, nearest
+from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.placement import body_of
 from jssr.preprocessing.start2d import start_2d
 from jssr.registration.initial import Start
@@ -25,6 +26,8 @@ REACH_MM = 30.0
 """Masks further apart than this where a pair starts show different things. What moves by more (a lung at two breaths)
 is larger than that, so that its masks overlap all the same."""
 _MOST = 20_000
+_AIR = -950.0
+"""HU; air outside of the patient stays below, lungs above."""
 _SMALL = 8
 """Voxels; a piece of a label of no more than this is a splinter and bends with what is around it."""
 
@@ -38,6 +41,9 @@ def check_mask(mask: Volume, image: Volume, what: str) -> None:
     there = mask.array != 0
     if not there.any():
         raise ImageError(f"{mask.name}: the {what} mask is empty: expected voxels that are not 0 where the scan counts")
+    shown = np.median(image.array[there])
+    if modality_of(image) == "ct" and shown > _AIR:
+        return  # lungs that the scan's border cuts open are enclosed by nothing
     body = body_of(image)
     at = np.argwhere(there)[:: max(1, int(there.sum()) // _MOST)]
     index = np.rint(body.grid.index(mask.grid.world(at))).astype(int)

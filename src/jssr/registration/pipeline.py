@@ -24,7 +24,7 @@ from jssr.metrics.masks import mask_of
 from jssr.preprocessing.intensity import denormalise
 from jssr.preprocessing.known_start import NO_MASKS, Masks
 from jssr.preprocessing.modality import decide_modality
-from jssr.preprocessing.prepare import PreparedPair, prepare_image, prepare_pair
+from jssr.preprocessing.prepare import Linear, PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import Initial, RigidResult
 from jssr.registration.chosen import settings_of, steps_of, with_preset
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
@@ -146,8 +146,13 @@ def prepare(
         finer: also on the grid of instance optimisation, for `solve` with refine above 0.
     """
     to = model.recipe.preprocessing
+    linear: Linear | RigidResult = found or rigid
+    if not model.system.starts_affine and isinstance(linear, RigidResult):
+        linear = replace(linear, affine=None)
+    elif model.system.starts_affine and linear is True:
+        linear = "affine"
     return prepare_pair(
-        fixed, moving, to.spacing, to.window, found or rigid, initial=initial, masks=masks, pixels=to.pixels,
+        fixed, moving, to.spacing, to.window, linear, initial=initial, masks=masks, pixels=to.pixels,
         most_voxels=to.most_voxels, finer=optimisation_grid if finer else None,
     )  # fmt: skip
 

@@ -83,6 +83,9 @@ class RigidInfo(_Model):
     matrix_lps_mm: list[list[float]] = Field(description="Fixed to moving space, homogeneous.")
     accepted: bool
     mutual_information_nats: MutualInformation
+    affine_matrix_lps_mm: list[list[float]] | None = Field(
+        description="What the system started from, where an affine transform was better: fixed to moving space."
+    )
 
 
 class OptimisationInfo(_Model):

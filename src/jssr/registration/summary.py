@@ -54,7 +54,7 @@ def measure(work: Working, displacement: Displacement, inverse: Displacement, co
     fixed, moving = displacement.grid, inverse.grid
     transforms: dict[str, Transform] = {"initial": work.pair.before}
     if work.pair.rigid is not None:
-        transforms["rigid"] = work.pair.transform
+        transforms["rigid"] = work.pair.rigid.transform
     transforms |= {name: found.chain for name, found in work.transforms.items()}
     last = list(work.transforms)[-1]
     transforms[last] = displacement
@@ -159,8 +159,9 @@ def describe(
     }
     if pair.rigid is not None:
         information = {"before": pair.rigid.before, "after": pair.rigid.metric}
-        found = {"matrix_lps_mm": pair.transform.matrix.tolist(), "accepted": pair.rigid.accepted}
-        result["rigid"] = found | {"mutual_information_nats": information}
+        found = {"matrix_lps_mm": pair.rigid.transform.matrix.tolist(), "accepted": pair.rigid.accepted}
+        linear = None if pair.transform is pair.rigid.transform else pair.transform.matrix.tolist()
+        result["rigid"] = found | {"mutual_information_nats": information, "affine_matrix_lps_mm": linear}
     if known.fixed_landmarks is not None:
         result["tre_mm"] = {name: values["tre"] for name, values in numbers.states.items()}
     if known.measurable:

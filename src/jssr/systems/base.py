@@ -79,6 +79,9 @@ class System(nn.Module):
     """Which network makes what `align` returns, e.g. {"displacement": "Phi", "synthesised": "G", "segmentation": "S"}.
     The training monitor looks at an output only once its network has been trained."""
 
+    starts_affine = False
+    """Whether scans are aligned by an affine transform before, where one is better than the rigid one."""
+
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
 

@@ -88,6 +88,7 @@ class Discrete(System):
     """
 
     outputs = {"displacement": "search"}
+    starts_affine = True
 
     def __init__(
         self,
