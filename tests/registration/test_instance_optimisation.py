@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from tiny_jssr import tiny_weights
@@ -6,10 +7,10 @@ from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.preprocessing.prepare import prepare_pair
-from jssr.registration import instance_optimisation as refinement
-from jssr.registration.instance_optimisation import Features, optimisation_grid, unlikeness
+from jssr.registration import instance_optimisation as optimisation
+from jssr.registration.instance_optimisation import local_contrast, optimisation_grid
 from jssr.registration.model import load_model
-from jssr.registration.pipeline import prepare
+from jssr.registration.settings import OptimisationSettings
 from jssr.systems.base import Alignment
 
 
@@ -18,105 +19,90 @@ def model(tmp_path_factory):
     return load_model(None, tiny_weights(tmp_path_factory.mktemp("weights")))
 
 
-def test_unlikeness_is_none_at_the_true_field_and_counts_the_body_alone():
-    y = ff.smooth(torch.randn(1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0)), 1.5)
-    x = torch.roll(y, 2, dims=2)
-    u = torch.zeros(1, 3, 16, 16, 16)
-    u[:, 0] = 2.0
-    body = torch.zeros(1, 1, 16, 16, 16)
-    body[:, :, 2:12] = 1
-    ones = torch.ones_like(body)
-    assert unlikeness([Features(x, y)], u, body, ones) < 1e-10
-    wrong = unlikeness([Features(x, y)], torch.zeros_like(u), body, ones)
-    thin = ((x - y) ** 2).sum(1)[0, 3:12:3, ::3, ::3].mean()  # every third voxel
-    assert abs(wrong - float(thin)) < 1e-5
+def _pair(model, fixed, moving, spacing=4.0):
+    grid = Grid.of(fixed.shape, spacing)
+    scans = [Volume(image[None] * 400, grid) for image in (fixed, moving)]
+    to = model.recipe.preprocessing
+    return prepare_pair(*scans, to.spacing, to.window, rigid=False, finer=optimisation_grid)
 
 
-def test_the_grid_is_made_finer_but_not_endless():
-    assert optimisation_grid(Grid.of((60, 50, 40), (3.0, 3.0, 4.0))).spacing.tolist() == [2.0, 2.0, 2.0]
-    large = optimisation_grid(Grid.of((130, 130, 100), (3.0, 3.0, 4.0)))
-    assert large.voxels <= 1.05 * refinement.MOST_VOXELS
+def _texture(seed, shape=(32, 32, 24)):
+    return ff.smooth(torch.randn(1, 1, *shape, generator=torch.Generator().manual_seed(seed)), 1.5)[0, 0]
 
 
-def test_what_a_search_described_on_nearly_as_fine_a_grid_is_not_described_again():
-    scan = Volume(torch.zeros(1, 200, 160, 120), Grid.of((200, 160, 120), 2.5))
-    scan.data[:, 20:180, 20:140, 10:110] = 1
-    searched = prepare(load_model("discrete"), scan, scan, rigid=False).grid
-    assert searched.spacing.min() > 2  # the scan is too large for the recipe's 2 mm
-    assert optimisation_grid(searched).same_as(searched)
-    assert not optimisation_grid(searched.respaced(searched.spacing * 1.1)).same_as(searched)
+@pytest.mark.parametrize(
+    ("shape", "own", "expected"),
+    [
+        ((40, 40, 40), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),  # as fine as the scan
+        ((80, 80, 80), (3.0, 3.0, 3.0), (3.0, 3.0, 3.0)),  # and no finer
+        ((40, 40, 40), (1.0, 1.0, 5.0), (1.0, 1.0, 2.0)),  # a voxel is at most twice as long as wide
+    ],
+)
+def test_the_grid_is_as_fine_as_the_fixed_scan(shape, own, expected):
+    working, scan = Grid.of(shape, 2.0), Grid.of((100, 100, 100), own)
+    assert np.allclose(optimisation_grid(working, scan).spacing, expected)
+
+
+def test_the_grid_of_a_large_scan_is_coarser_and_that_of_a_turned_one_follows_its_axes():
+    working = Grid.of((200, 200, 150), 2.0)
+    large = optimisation_grid(working, Grid.of((512, 512, 300), (0.8, 0.8, 1.0)))
+    assert 0.7 * optimisation.MOST_VOXELS < large.voxels <= 1.05 * optimisation.MOST_VOXELS
+    turned = Grid.of((40, 10, 40), (1.0, 2.0, 1.0), direction=[[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    assert np.allclose(optimisation_grid(Grid.of((20, 20, 20), 2.0), turned).spacing, (1.0, 1.0, 2.0))
 
 
 def test_a_field_that_makes_scans_less_alike_is_not_the_start(model):
-    generator = torch.Generator().manual_seed(1)
-    texture = ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=generator), 1.5)[0] * 400
-    scan = Volume(texture, Grid.of((32, 32, 24), 4.0))
-    pair = prepare_pair(
-        scan,
-        scan,
-        model.recipe.preprocessing.spacing,
-        model.recipe.preprocessing.window,
-        rigid=False,
-        finer=optimisation_grid,
-    )
+    texture = _texture(1)
+    pair = _pair(model, texture, texture)
     tau = torch.full((1, 3, *pair.grid.shape), 3.0)
-    found, warnings = refinement.refine_pair(model, pair, Alignment(tau), 1)
-    assert warnings == (refinement.LOST,)
-    assert found.u.abs().max() < 1
-    found, warnings = refinement.refine_pair(model, pair, Alignment(tau * 0), 1)
-    assert warnings == ()
-    assert found.u.abs().max() < 1
+    found = optimisation.refine_pair(model, pair, Alignment(tau), 1)
+    assert found.warnings == (optimisation.LOST,)
+    assert found.field.u.abs().max() < 1
+    found = optimisation.refine_pair(model, pair, Alignment(tau * 0), 1)
+    assert found.warnings == ()
+    assert found.field.u.abs().max() < 1
 
 
-def test_it_is_said_where_scans_are_not_alike_and_their_search_found_little(model):
-    texture, other = (
-        ff.smooth(torch.randn(1, 1, 32, 32, 24, generator=torch.Generator().manual_seed(s)), 1.5)[0] * 400
-        for s in (1, 2)
-    )
-    grid = Grid.of((32, 32, 24), 4.0)
-    scan, stranger = Volume(texture, grid), Volume(other, grid)
-    pair = prepare_pair(
-        scan,
-        stranger,
-        model.recipe.preprocessing.spacing,
-        model.recipe.preprocessing.window,
-        rigid=False,
-        finer=optimisation_grid,
-    )
-    nothing = Alignment(torch.full((1, 3, *pair.grid.shape), 1e-3))
-    _, (warning,) = refinement.refine_pair(model, pair, nothing, 1)
-    assert "0 % only" in warning
-    assert "--system rigid" in warning
-    _, warnings = refinement.refine_pair(load_model(checkpoint=model, descriptor="mind"), pair, nothing, 1)
-    assert warnings == ()  # how far apart is usual is known of MIND-SSC alone
+@pytest.mark.parametrize("similarity", ["lncc", "mind", "mixture", "mi"])
+def test_every_similarity_finds_a_known_shift(model, similarity):
+    texture = _texture(2)
+    pair = _pair(model, texture, torch.roll(texture, 1, dims=0))  # 4 mm
+    nothing = Alignment(torch.zeros(1, 3, *pair.grid.shape))
+    settings = OptimisationSettings(similarity=similarity)
+    found = optimisation.refine_pair(model, pair, nothing, 30, settings=settings)
+    assert found.similarity == similarity
+    assert found.kept >= 1
+    moved = found.field.millimetres()[8:-8, 8:-8, 6:-6]
+    assert np.abs(np.median(moved.reshape(-1, 3), axis=0) - [4, 0, 0]).max() < 0.6
 
 
-def test_it_is_said_where_two_films_are_not_alike():
-    film, other = (
-        ff.smooth(torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(s)), 2.0)[0] for s in (1, 2)
-    )
-    grid, discrete = Grid.of((96, 96), 4.0), load_model("discrete")
+def test_a_level_that_does_not_help_unseen_points_is_not_kept(model, monkeypatch):
+    texture = _texture(3)
+    pair = _pair(model, texture, texture)
+    monkeypatch.setattr(optimisation, "optimise", lambda control, *args, **kwargs: control + 5.0)
+    found = optimisation.refine_pair(model, pair, Alignment(torch.zeros(1, 3, *pair.grid.shape)), 1)
+    assert found.kept == 0
+    assert found.field.u.abs().max() == 0
 
-    def warned(moving):
-        pair = prepare(discrete, Volume(film, grid), Volume(moving, grid))
-        tau = torch.full((1, 2, *pair.grid.shape), 1e-3)
-        return refinement.refine_pair(discrete, pair, Alignment(tau), 1)[1]
 
-    (warning,) = warned(other)
-    assert "The films look unlike each other" in warning
-    assert warned(-film) == ()
+def test_the_local_contrast_forgets_brightness_and_gain():
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.4
+    mask = torch.ones_like(image)
+    found = local_contrast(image, mask)
+    assert torch.allclose(found, local_contrast(2 * image - 0.7, mask), atol=0.03)
+    inner = found[..., 5:-5, 5:-5, 5:-5]
+    assert abs(float(inner.mean())) < 0.1
+    assert float(inner.std()) == pytest.approx(1, abs=0.1)
+    mask[:, :, 8:] = 0
+    assert local_contrast(image, mask)[:, :, 8:].abs().max() == 0
 
 
 @pytest.mark.parametrize(("name", "channels"), [("mind-ssc", 12), ("mind", 6), ("macmind", 18)])
 def test_a_named_descriptor_is_what_is_compared(model, name, channels):
-    image = torch.rand(1, 1, 10, 11, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (features,) = refinement.optimisation_features(image, -image, name)
-    assert features.moving.shape == features.fixed.shape == (1, channels, 10, 11, 12)
-    # Whatever its channels, a descriptor counts as twelve against the smoothness.
-    assert features.weight * channels == pytest.approx(12)
     assert load_model(checkpoint=model, descriptor=name).recipe.inference.descriptor == name
     search = load_model("discrete", descriptor=name)
     assert search.recipe.inference.descriptor == name
+    image = torch.rand(1, 1, 10, 11, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert search.system.describe(image).shape[1] == channels
 
 

@@ -41,13 +41,17 @@ FINEST = 5.0
 """Voxels between control points on the last level, where the user does not say otherwise."""
 LEVELS = ((3.2, 2), (1.6, 1), (1.0, 1))
 """From coarse to fine: control spacing, of the last level's, and how many voxels are averaged along each axis."""
-WINDOW, FLAT = 9, 0.02
-"""Voxels along the window of local intensities, and the standard deviation (of -1..1) that counts as flat."""
+FEWEST = 16
+"""An axis along which averaging would leave fewer voxels is not averaged, and neither are the others."""
+WINDOW, LEAST_DEVIATION = 9, 0.02
+"""Voxels along the window of local intensities, and a standard deviation (of -1..1) that is noise."""
 SMOOTHNESS = {"lncc": 1.0, "mind": 1.0, "mixture": 1.0, "mi": 5.0}
+CONTRAST = 1.0
+"""Weight of the squared difference of local contrasts against that of the 12 channels of MIND-SSC."""
 OUTLIER = {"lncc": 1.0, "mind": 1.0, "mixture": 1.0}
 """Distance of features that counts half (`FeatureDistance`)."""
-WORSE = 1.03
-"""A field whose features are further apart than this, against none, is not taken as the start."""
+WORSE = 0.03
+"""A field under which the scans are less alike by this part, against none, is not taken as the start."""
 ROUNDING = 1e-3
 """A distance of features that is rounding, of images that are the same."""
 LOST = (
@@ -127,15 +131,14 @@ def refine_pair(
             terms = work.terms(pool)
             control_grid = work.control_grid(factor)
             lattices = Lattices(terms.body)
-            if kept == 0 and work.unlike(terms, lattices, field) > WORSE * work.unlike(terms, lattices) + ROUNDING:
+            if not warnings and kept == 0 and work.is_worse_than_none(terms, lattices, field):
                 field, warnings = torch.zeros_like(field), (LOST,)
             before = control_grid.fit(field)
             after = optimise(
                 before, control_grid, terms, steps, work.smoothness, settings.sliding, lattices, on_step=stepped
             )
-            if work.of_control(terms, lattices, control_grid, after) >= work.unlike(terms, lattices, field):
-                break
-            field, kept = control_grid.dense(after), kept + 1
+            if work.of_control(terms, lattices, control_grid, after) < work.unlike(terms, lattices, field):
+                field, kept = control_grid.dense(after), kept + 1
             del terms
         field = field.cpu() / work.size
         if not settings.sliding:
@@ -173,7 +176,7 @@ class _Work:
     def terms(self, pool: int) -> Terms:
         """What is compared on a level whose voxels are averages of `pool` voxels along each axis."""
         device = self.model.device
-        pool = min(pool, *self.fixed.grid.shape)
+        pool = pool if min(self.fixed.grid.shape) >= pool * FEWEST else 1
         images = [
             tuple(t if pool == 1 else ff.pooled(t, pool) for t in (one.image, one.mask))
             for one in (self.fixed, self.moving)
@@ -193,12 +196,17 @@ class _Work:
         """What is compared of an image point by point, (1, C, *spatial) in half precision."""
         found = []
         if self.similarity in ("lncc", "mixture"):
-            found.append(local_contrast(image, mask).half())
+            found.append((local_contrast(image, mask) * CONTRAST**0.5).half())
         if self.similarity in ("mind", "mixture"):
             described_by = descriptor_of(self.model.recipe.inference.descriptor)(image)
             # Against the smoothness every descriptor counts as the 12 channels of MIND-SSC do.
             found.append((described_by * (12 / described_by.shape[1]) ** 0.5).half())
         return torch.cat(found, dim=1)
+
+    def is_worse_than_none(self, terms: Terms, lattices: Lattices, field: Tensor) -> bool:
+        """Whether scans are clearly less alike under a dense field (mm) than under none."""
+        none = self.unlike(terms, lattices)
+        return self.unlike(terms, lattices, field) > none + WORSE * abs(none) + ROUNDING
 
     def unlike(self, terms: Terms, lattices: Lattices, field: Tensor | None = None) -> float:
         """How unlike the scans are under a dense field (mm), or under none, at points that no step looks at."""
@@ -224,4 +232,4 @@ def local_contrast(image: Tensor, mask: Tensor) -> Tensor:
     share = box_mean(inside, WINDOW).clamp(min=1e-3)
     mean = box_mean(image * inside, WINDOW) / share
     variance = (box_mean(image.square() * inside, WINDOW) / share - mean.square()).clamp(min=0)
-    return (image - mean) / (variance + FLAT**2).sqrt() * inside
+    return (image - mean) / (variance + LEAST_DEVIATION**2).sqrt() * inside

@@ -212,15 +212,13 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
     with model.computing(pair.grid):
         made = model.system.align(*inputs, **more)
-    # Clones leave inference mode: the refinement differentiates through what it is given.
+    # Clones leave inference mode.
     outputs: dict[str, Any] = {
         name: None if value is None else value.float().cpu().clone()
         for name, value in vars(made).items()
-        if name not in ("descriptors", "registered")
+        if name != "registered"
     }
     outputs["registered"] = made.registered
-    if made.descriptors is not None:
-        outputs["descriptors"] = tuple(d.float().cpu().clone() for d in made.descriptors)
     if outputs["displacement"] is None or not bool(torch.isfinite(outputs["displacement"]).all()):
         raise JssrError(f"{model.source}: the field that it found is not finite on {pair.grid}; it is of no use here")
     for name in ("fixed_segmentation", "moving_segmentation"):

@@ -56,16 +56,14 @@ class Alignment:
     """What a system makes of one pair, everything on the grid of the input, batch first.
 
     `displacement` (B, n, *spatial) is the displacement in voxels (jssr.core.field); the others are None where not made.
-    Segmentations are class probabilities (B, K, *spatial), class 0 the background. `descriptors` (B, M,
-    *spatial) of the moving and of the fixed image, where the system has made them: the refinement wants them.
-    `synthesised` lies where the moving image does, or on the fixed one already where it is `registered` (JRS-Net).
+    Segmentations are class probabilities (B, K, *spatial), class 0 the background. `synthesised` lies where the moving
+    image does, or on the fixed one already where it is `registered` (JRS-Net).
     """
 
     displacement: Tensor
     synthesised: Tensor | None = None
     moving_segmentation: Tensor | None = None
     fixed_segmentation: Tensor | None = None
-    descriptors: tuple[Tensor, Tensor] | None = None
     registered: bool = False
 
 

@@ -110,13 +110,13 @@ class Discrete(System):
         """tau; see Alignment. A batch of one."""
         whole = self.describe(moving), self.describe(fixed)
         if fixed.ndim == 5:
-            return Alignment(self._field(*whole, moving, fixed, moving_mask, fixed_mask), descriptors=whole)
+            return Alignment(self._field(*whole, moving, fixed, moving_mask, fixed_mask))
         affine = self._affine(*whole, moving, fixed, moving_mask, fixed_mask)
         start = affine_field(affine, fixed.shape[2:])
         placed = ff.warp(moving, start)
         seen = ff.warp(moving_mask, start, padding="zeros")
         u = self._field(self.describe(placed), whole[1], placed, fixed, seen, fixed_mask)
-        return Alignment(affine_field(affine, fixed.shape[2:], u), descriptors=whole)
+        return Alignment(affine_field(affine, fixed.shape[2:], u))
 
     @full_precision
     def _affine(self, *images: Tensor) -> Tensor:
