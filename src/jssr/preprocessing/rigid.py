@@ -129,7 +129,9 @@ def rigid_align(
     if found.complaint is None and (turn := _degrees(found.matrix)) > _TURNED:
         axis = _axis_in_words(transform.matrix)
         warnings.append(f"{moving.name} was turned by {turn:.0f} degrees about {axis}: check the headers")
-    if overlap(fixed.grid, moving.grid, transform) < 0.25:
+    if affine and (stretch := _stretch(affine[0].matrix)) > _STRETCH:
+        warnings.append(f"{moving.name} was scaled by up to {np.exp(stretch):.1f}: check the spacing in the headers")
+    if overlap(fixed.grid, moving.grid, affine[0] if affine else transform) < 0.25:
         warnings.append(f"aligned rigidly, {moving.name} covers less than a quarter of {fixed.name}'s field of view")
     seconds = time.perf_counter() - begin
     return RigidResult(
@@ -186,15 +188,43 @@ def _align(a: SmallScan, b: SmallScan, step: float, initial: Initial, seed: int)
     complaint = _complaint(agreed, agrees, max(before, after))
     if complaint is not None or (agrees.value < agreed.value and after < before):
         found, after = start, before
+    affine = _scaled(fine, a, b, agrees, judge) if _nominal(a.grid, step) or _nominal(b.grid, step) else None
+    if affine is not None:
+        return _Found(found, before, after, None, affine)
     return _Found(found, before, after, complaint, None if complaint else _affine(fine, b, found, judge))
+
+
+def _nominal(grid: Grid, step: float) -> bool:
+    """Whether a field of view begins at the world's origin, as in files that have lost their place."""
+    return bool((np.abs(grid.origin) <= step + grid.spacing).all())
+
+
+def _scaled(points: Samples, a: SmallScan, b: SmallScan, rigid: Agreement, judge: Judge) -> Matrix | None:
+    """The affine matrix that is found from field of view onto field of view, where their sizes differ and the scans
+    then agree clearly better than by the rigid one: the spacing of such a file may be lost too."""
+    larger = b.extent / a.extent
+    if (np.abs(np.log(larger)) < np.log(1.1)).all():
+        return None
+    start = np.eye(4)
+    start[:3, :3] = b.grid.direction @ np.diag(larger) @ a.grid.direction.T
+    start[:3, 3] = b.grid.centre - start[:3, :3] @ a.grid.centre
+    found = fit(points, b, start, "affine", steps=40)[0]
+    agrees = judge(found)
+    clearly = agrees.explained > _UNRELATED and agrees.value > _clearly(rigid.value)
+    return found if clearly else None
 
 
 def _affine(points: Samples, scan: SmallScan, rigid: Matrix, judge: Judge) -> Matrix | None:
     """The affine matrix near a rigid one, if it agrees enough better for how much it stretches."""
     found = fit(points, scan, rigid, "affine")[0]
-    stretch = float(np.abs(np.log(np.linalg.svd(found[:3, :3], compute_uv=False))).max())
+    stretch = _stretch(found)
     enough = judge(found).value - judge(rigid).value > _GAIN * stretch
     return found if enough and stretch < _STRETCH else None
+
+
+def _stretch(matrix: Matrix) -> float:
+    """The largest of a matrix's stretches, as a logarithm."""
+    return float(np.abs(np.log(np.linalg.svd(matrix[:3, :3], compute_uv=False))).max())
 
 
 def _starts(a: SmallScan, b: SmallScan, start: Matrix, seed: int) -> list[Matrix]:
