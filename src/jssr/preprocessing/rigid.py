@@ -117,8 +117,9 @@ def rigid_align(
             f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; "
             "are they scans of one patient? If the headers are wrong, align their centres first (initial='centre')"
         )
-    # Samples are drawn in the smaller scan, where most of them fall on the other.
-    swapped = _extent(moving.grid) < _extent(fixed.grid)
+    # Samples are drawn in the one scan that has a mask, else in the smaller scan: there most fall on the other.
+    one_mask = (fixed_mask is None) != (moving_mask is None)
+    swapped = moving_mask is not None if one_mask else _extent(moving.grid) < _extent(fixed.grid)
     pair = ((moving, moving_mask), (fixed, fixed_mask)) if swapped else ((fixed, fixed_mask), (moving, moving_mask))
     step = float(np.clip((_extent(pair[0][0].grid) / 150_000) ** (1 / 3), 1.0, spacing))
     a, b = (small_scan(scan, step, mask) for scan, mask in pair)

@@ -209,7 +209,9 @@ def solve(
 def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:
     """Run the system; what it makes comes back on the CPU, out of inference mode."""
     inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
-    more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
+    more: dict[str, Any] = {} if structure is None else {"fixed_structure": structure.to(model.device)}
+    if pair.masked is not None and model.system.reads_one_mask:
+        more["masked"] = pair.masked
     with model.computing(pair.grid):
         made = model.system.align(*inputs, **more)
     # Clones leave inference mode: the refinement differentiates through what it is given.
