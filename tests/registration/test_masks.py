@@ -12,7 +12,8 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, TransformError
-from jssr.io.transforms import write_displacement
+from jssr.io.transforms import write_any, write_displacement
+from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import write_affine
 from jssr.preprocessing.rigid import OverlapError
 from jssr.registration.masks import rigid_parts, rigid_values
@@ -122,6 +123,32 @@ def test_an_initial_transform_takes_the_place_of_the_headers(tmp_path, ending):
     assert before.result["initial"] == {"start": "geometry", "matrix_lps_mm": None}
 
 
+def test_the_format_of_a_transform_can_be_named(tmp_path):
+    write_any(_shift(6.0), tmp_path / "start.mat", "flirt", Images(GRID, GRID))
+    found = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, initial=f"flirt:{tmp_path}/start.mat")
+    assert np.allclose(found.result["initial"]["matrix_lps_mm"], _shift(6.0).matrix, atol=1e-4)
+    with pytest.raises(TransformError, match="start.mat"):
+        jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, initial=tmp_path / "start.mat")
+    with pytest.raises(OptionError, match="initial must be"):
+        jssr.register(ball(), ball((6, 0, 0)), initial="flirt:none.mat")
+
+
+def test_a_network_sees_the_whole_scans_and_the_optimisation_the_mask(model, monkeypatch):
+    seen = {}
+
+    def align(moving, fixed, moving_mask, fixed_mask):
+        seen["fixed"] = fixed_mask
+        return real(moving, fixed, moving_mask, fixed_mask)
+
+    real = model.system.align
+    monkeypatch.setattr(model.system, "align", align)
+    found = jssr.register(ball(), ball((6, 0, 0)), checkpoint=model, rigid=False, fixed_mask=BODY)
+    assert bool((seen["fixed"] == 1).all()) and "refined" in found.states
+    assert float(found.work.pair.fixed_mask.mean()) < 0.5
+    alone = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, fixed_mask=BODY)
+    assert alone.result["optimisation"] is None
+
+
 def test_the_search_goes_on_from_a_field():
     known = _field(9.0)
     labels = {"fixed_labels": ball_labels(), "moving_labels": ball_labels((9, 0, 0))}
@@ -157,6 +184,29 @@ def test_every_preset_says_why_and_sets_what_register_takes():
     fields = jssr.registration.options.RegistrationOptions.__dataclass_fields__
     for one in PRESETS.values():
         assert set(one.values) <= set(fields) and one.why.endswith(".") and one.pairs and one.takes
+
+
+def test_radiographs_take_a_start_and_masks():
+    grid = Grid.of((64, 64), 2.0)
+    p = np.stack(np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), axis=-1)
+
+    def film(x: float) -> Volume:
+        spots = sum(np.exp(-((p - np.array(at) - (x, 0)) ** 2).sum(-1) / 40) for at in ((20, 20), (40, 30), (30, 48)))
+        return volume_of((1000 * spots).astype(np.float32), grid, name="film")
+
+    inside, corner = np.zeros((2, 64, 64), np.uint8)
+    inside[10:50, 10:50], corner[60:, 60:] = 1, 1
+    masks = [volume_of(one, grid, "labels", "mask.png") for one in (inside, corner)]
+    found = jssr.register(film(0), film(5), initial=_shift(10.0, 2), fixed_mask=masks[0], preset="xray", refine=2)
+    assert found.result["initial"]["start"] == "linear" and found.result["masks"]["fixed_percent"] > 30
+    where = np.array([[40.0, 40.0], [80.0, 60.0], [60.0, 96.0]])
+    assert np.abs(found.displacement(where) - where - (10, 0)).max() < 2
+    with pytest.raises(ImageError, match="outside the body"):
+        jssr.register(film(0), film(5), fixed_mask=masks[1])
+    with pytest.raises(TransformError, match="expected a 2D transform"):
+        jssr.register(film(0), film(5), initial=_shift(10.0))
+    with pytest.raises(OverlapError, match="leads from"):
+        jssr.register(film(0), film(5), initial=_shift(900.0, 2))
 
 
 def test_each_connected_piece_of_a_rigid_label_is_a_part():

@@ -69,8 +69,8 @@ def register(
         fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header names it; None guesses
             from the intensities.
         initial: where it begins: "geometry" (the headers), "centre" (the bodies' centres on one another), or a
-            transform from fixed to moving space in place of the headers (a path, `Transform`, matrix). The rigid step
-            goes on from a linear one; a field replaces it.
+            transform from fixed to moving space in place of the headers (a path, "flirt:PATH" where the format must be
+            named, `Transform`, matrix). The rigid step goes on from a linear one; a field replaces it.
         fixed_mask, moving_mask: only what is not 0 in them counts, in the rigid step and in the cost.
         preset: options by task, "ct-abdomen", "ct-lung", "ct-mr", "mr-mr", "mr-us", "head" or "xray".
         similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",

@@ -88,7 +88,7 @@ class Discrete(System):
     """
 
     outputs = {"displacement": "search"}
-    reads_one_mask = True
+    reads_masks = True
     starts_affine = True
 
     def __init__(
