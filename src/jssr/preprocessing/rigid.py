@@ -43,6 +43,7 @@ _LITTLE = 0.05
 _UNRELATED = 0.25
 """What a transform must explain (`Agreement.explained`) to be believed. The best that is found of MR and ultrasound of
 prostates, which this does not align, explains 0.03 to 0.20, of all other validation pairs 0.35 and more."""
+_UNLIKE = "the scans have next to nothing in common"
 _CLEARLY = (1.15, 0.02)
 """Factor and surplus by which another start must be better than the headers."""
 _TIE = 0.01
@@ -192,7 +193,7 @@ def _align(a: SmallScan, b: SmallScan, step: float, initial: Initial, seed: int)
     affine = _scaled(fine, a, b, agrees, judge) if _nominal(a.grid, step) or _nominal(b.grid, step) else None
     if affine is not None:
         return _Found(found, before, after, None, affine)
-    return _Found(found, before, after, complaint, None if complaint else _affine(fine, b, found, judge))
+    return _Found(found, before, after, complaint, None if complaint == _UNLIKE else _affine(fine, b, found, judge))
 
 
 def _nominal(grid: Grid, step: float) -> bool:
@@ -249,7 +250,7 @@ def _far(one: Matrix, other: Matrix, scan: SmallScan) -> bool:
 
 def _complaint(before: Agreement, after: Agreement, information: float) -> str | None:
     if information < _LITTLE or max(before.explained, after.explained) < _UNRELATED:
-        return "the scans have next to nothing in common"
+        return _UNLIKE
     return "the scans agreed better before" if after.value < before.value - _TIE else None
 
 
