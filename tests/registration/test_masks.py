@@ -88,6 +88,12 @@ def test_masks_that_cannot_overlap_are_refused_unless_the_start_brings_them_toge
     left, right = _mask(slice(6, 9), slice(12, 18), slice(8, 16)), _mask(slice(23, 26), slice(12, 18), slice(8, 16))
     with pytest.raises(GeometryError, match=r"lies \d+ mm from mask.nii.gz where the pair starts"):
         jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right)
+    far = GRID.cropped((20, 0, 0), (12, 30, 24))  # from x = 18 mm on
+    for masks in ({"fixed_mask": left}, {"fixed_mask": left, "initial": _shift(-1.0)}):
+        with pytest.raises(GeometryError, match="mm outside of the moving scan where the pair starts"):
+            jssr.register(ball(), ball(grid=far), **masks)
+    with pytest.raises(GeometryError, match="mm outside of the fixed scan where the pair starts"):
+        jssr.register(ball(grid=far), ball(), moving_mask=left)
     together = {"rigid": False, "system": "rigid", "initial": _shift(68.0)}
     found = jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right, **together)
     assert found.result["masks"] == {"fixed_percent": pytest.approx(0.625), "moving_percent": pytest.approx(0.625)}
