@@ -12,6 +12,7 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, TransformError
+from jssr.io.images import write_image
 from jssr.io.transforms import write_any, write_displacement
 from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import write_affine
@@ -213,6 +214,15 @@ def test_radiographs_take_a_start_and_masks():
         jssr.register(film(0), film(5), initial=_shift(10.0))
     with pytest.raises(OverlapError, match="leads from"):
         jssr.register(film(0), film(5), initial=_shift(900.0, 2))
+
+
+def test_rigid_labels_are_named_by_the_json_beside_the_label_map(tmp_path):
+    write_image(ball_labels(), tmp_path / "organs.nii.gz")
+    how = {"system": "rigid", "rigid": False, "fixed_labels": tmp_path / "organs.nii.gz", "rigid_labels": ["liver"]}
+    with pytest.raises(OptionError, match="no structure 'liver'"):
+        jssr.register(ball(), ball(), **how)
+    (tmp_path / "organs.json").write_text('{"1": "liver"}')
+    assert jssr.register(ball(), ball(), **how).result["optimisation"]["rigid_parts"] == 1
 
 
 def test_each_connected_piece_of_a_rigid_label_is_a_part():
