@@ -137,6 +137,27 @@ def methods_markdown(found: Sequence[Judged]) -> str:
     return _table(head, body)
 
 
+def losses_markdown(found: Sequence[Judged]) -> str:
+    """The judged pairs on which ours is behind the best tool, or worse than before; empty where ours was not run."""
+    lines = []
+    for method in OURS:
+        if not any(method in one.methods for one in found):
+            continue
+        behind, worse = [], []
+        for one in found:
+            unit = "points" if one.kind == "dice" else "mm"
+            for pair in one.values:
+                name = f"{one.set} {pair}{one.measure.removeprefix(one.kind).replace('/', ' ')}"
+                gap, loss = one.behind(pair, method), one.worse(pair, method)
+                if gap > NEAR[one.kind] + 1e-9:
+                    behind.append(f"{name} ({gap:.{_digits(one.kind)}f} {unit})")
+                if loss > WORSE[one.kind] + 1e-9:
+                    worse.append(f"{name} ({loss:.{_digits(one.kind)}f} {unit})")
+        lines.append(f"- `{method}` behind the best tool: {'; '.join(behind) or 'on no pair'}.")
+        lines.append(f"- `{method}` worse than before: {'; '.join(worse) or 'on no pair'}.")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
 def verdicts_markdown(rows: Sequence[Row]) -> str:
     """Of the pairs of each verdict how many landmark errors are small or large; empty where no verdict was given."""
     body = []
@@ -164,6 +185,7 @@ def markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         "**All methods.** As good: best, or within 0.1 mm or 0.5 points of Dice. Worse than before: by more than "
         "0.3 mm or 0.5 points.\n\n" + methods_markdown(found),
     ]
+    parts += [text for text in (losses_markdown(found),) if text]
     verdicts = verdicts_markdown(rows)
     if verdicts:
         parts.append("**Verdicts** where landmarks are known.\n\n" + verdicts)

@@ -10,7 +10,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from real_results import RESULTS, Row, collect, judged, read  # noqa: E402
-from real_tables import between, methods_markdown, overall_markdown, pages, set_markdown, verdicts_markdown  # noqa: E402
+from real_tables import (
+    between,
+    losses_markdown,
+    methods_markdown,
+    overall_markdown,
+    pages,
+    set_markdown,
+    verdicts_markdown,
+)  # noqa: E402
 
 from jssr.cohorts.store import Store  # noqa: E402
 
@@ -38,6 +46,15 @@ def test_ranks_and_distances_by_hand():
     assert found.behind("a moving", "greedy") == pytest.approx(-0.5)  # beside the other tool, not beside ours
     assert found.worse("a moving", "discrete") == pytest.approx(-2.95)
     assert "| `discrete` | 50 % | 1 of 2 | 0 of 2 | 0 |" in methods_markdown([found])
+
+
+def test_the_pairs_that_ours_loses_are_named():
+    told = losses_markdown(
+        judged(rows("tre/liver", "eth_liver", initial=[4, 4], greedy=[1.0, 2.0], discrete=[1.05, 4.5]))
+    )
+    assert "`discrete` behind the best tool: eth_liver b moving liver (2.50 mm).\n" in told
+    assert "`discrete` worse than before: eth_liver b moving liver (0.50 mm).\n" in told
+    assert losses_markdown(judged(rows("tre", "hcc", initial=[4, 4], greedy=[1.0, 2.0]))) == ""
 
 
 def test_more_dice_is_better():

@@ -91,6 +91,24 @@ def test_discrete_competes_with_several_descriptors():
         methods.check_methods(rows, 2)
 
 
+def test_discrete_competes_with_a_preset(cohort, monkeypatch):
+    row = methods.methods_of(peers=["discrete:ct-lung"])[-1]
+    assert row.identity()["preset"] == {"system": "discrete", "similarity": "lncc", "sliding": True}
+    seen = []
+
+    def solve(*given, settings, **more):
+        seen.append(settings)
+        return real(*given, settings=settings, **more)
+
+    real = methods.solve
+    monkeypatch.setattr(methods, "solve", solve)
+    y, x = (read_image(cohort / "c0" / f"{phase}.nii.gz") for phase in ("venous", "arterial"))
+    row.align(alignment.Scans(y, x))
+    assert (seen[0].similarity, seen[0].sliding) == ("lncc", True)
+    with pytest.raises(JssrError, match="preset xray: is for radiograph"):
+        methods.methods_of(peers=["discrete:xray"])[-1].align(alignment.Scans(y, x))
+
+
 def test_a_structure_that_no_pair_shows_is_told(cohort, tools, tmp_path):
     patients = Cohort.load(cohort)
     patients = patients.model_copy(update={"label_names": {**patients.label_names, 9: "liver_tumour"}})

@@ -206,6 +206,17 @@ def test_a_damaged_rigid_alignment_is_found_anew(cohort, tools, tmp_path):
         assert np.allclose(json.loads(file.read_text())["result"]["transform"], good, atol=1e-3), damage
 
 
+def test_a_rigid_alignment_of_an_earlier_version_is_found_anew(cohort, tools, tmp_path):
+    words = ("benchmark", cohort, "-o", tmp_path / "o", "--split", "test", "--tool", "oracle")
+    run(*words)
+    file = tmp_path / "o" / "rigid" / "c1_arterial.json"
+    now = json.loads(file.read_text())
+    old = {**now, "key": {"scans": now["key"]["scans"]}, "result": {"transform": now["result"]["transform"]}}
+    file.write_text(json.dumps(old))  # without what is kept today
+    assert "failed" not in run(*words, "--tool", "discrete").stderr
+    assert json.loads(file.read_text())["key"] == now["key"]
+
+
 def test_numbers_of_other_weights_are_not_shown_as_a_runs_own(cohort, weights, tools, tmp_path):
     mine = tmp_path / "mine" / "tiny.safetensors"
     mine.parent.mkdir()

@@ -142,6 +142,18 @@ def test_a_stretched_body_gets_an_affine_transform_beside_the_rigid_one(study) -
     assert rigid_align(fixed, moving).affine is None  # nothing is stretched there
 
 
+def test_a_scan_whose_header_has_no_place_is_scaled_if_it_then_agrees(study) -> None:
+    """1 mm from the world's origin is what files without a place say; the voxels are 5.5 x 5 x 6 mm."""
+    fixed, moving = study
+    lost = Volume(moving.data, Grid.of(moving.grid.shape), name="lost")
+    true = Affine(lost.grid.affine @ np.linalg.inv(moving.grid.affine) @ _true_motion().matrix)
+    result = rigid_align(fixed, lost)
+    found = result.affine
+    assert any("lost was scaled by up to 6.0: check the spacing" in w for w in result.warnings)
+    inner = 0.5 * fixed.grid.corners()
+    assert found is not None and np.abs(found(inner) - true(inner)).max() < 1.0  # of voxels
+
+
 def test_what_agrees_less_than_before_is_undone(study, monkeypatch) -> None:
     """Wherever the optimisation ends, points that it has not seen decide."""
     fixed, _ = study

@@ -12,7 +12,9 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, TransformError
-from jssr.io.transforms import write_displacement
+from jssr.io.images import write_image
+from jssr.io.transforms import write_any, write_displacement
+from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import write_affine
 from jssr.preprocessing.rigid import OverlapError
 from jssr.registration.masks import rigid_parts, rigid_values
@@ -87,6 +89,12 @@ def test_masks_that_cannot_overlap_are_refused_unless_the_start_brings_them_toge
     left, right = _mask(slice(6, 9), slice(12, 18), slice(8, 16)), _mask(slice(23, 26), slice(12, 18), slice(8, 16))
     with pytest.raises(GeometryError, match=r"lies \d+ mm from mask.nii.gz where the pair starts"):
         jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right)
+    far = GRID.cropped((20, 0, 0), (12, 30, 24))  # from x = 18 mm on
+    for masks in ({"fixed_mask": left}, {"fixed_mask": left, "initial": _shift(-1.0)}):
+        with pytest.raises(GeometryError, match="mm outside of the moving scan where the pair starts"):
+            jssr.register(ball(), ball(grid=far), **masks)
+    with pytest.raises(GeometryError, match="mm outside of the fixed scan where the pair starts"):
+        jssr.register(ball(grid=far), ball(), moving_mask=left)
     together = {"rigid": False, "system": "rigid", "initial": _shift(68.0)}
     found = jssr.register(ball(), ball(), fixed_mask=left, moving_mask=right, **together)
     assert found.result["masks"] == {"fixed_percent": pytest.approx(0.625), "moving_percent": pytest.approx(0.625)}
@@ -120,6 +128,32 @@ def test_an_initial_transform_takes_the_place_of_the_headers(tmp_path, ending):
     before = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, **labels)
     assert found.states["initial"]["dice/1"] > before.states["initial"]["dice/1"]
     assert before.result["initial"] == {"start": "geometry", "matrix_lps_mm": None}
+
+
+def test_the_format_of_a_transform_can_be_named(tmp_path):
+    write_any(_shift(6.0), tmp_path / "start.mat", "flirt", Images(GRID, GRID))
+    found = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, initial=f"flirt:{tmp_path}/start.mat")
+    assert np.allclose(found.result["initial"]["matrix_lps_mm"], _shift(6.0).matrix, atol=1e-4)
+    with pytest.raises(TransformError, match="start.mat"):
+        jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, initial=tmp_path / "start.mat")
+    with pytest.raises(OptionError, match="initial must be"):
+        jssr.register(ball(), ball((6, 0, 0)), initial="flirt:none.mat")
+
+
+def test_a_network_sees_the_whole_scans_and_the_optimisation_the_mask(model, monkeypatch):
+    seen = {}
+
+    def align(moving, fixed, moving_mask, fixed_mask):
+        seen["fixed"] = fixed_mask
+        return real(moving, fixed, moving_mask, fixed_mask)
+
+    real = model.system.align
+    monkeypatch.setattr(model.system, "align", align)
+    found = jssr.register(ball(), ball((6, 0, 0)), checkpoint=model, rigid=False, fixed_mask=BODY)
+    assert bool((seen["fixed"] == 1).all()) and "refined" in found.states
+    assert float(found.work.pair.fixed_mask.mean()) < 0.5
+    alone = jssr.register(ball(), ball((6, 0, 0)), system="rigid", rigid=False, fixed_mask=BODY)
+    assert alone.result["optimisation"] is None
 
 
 def test_the_search_goes_on_from_a_field():
@@ -157,6 +191,38 @@ def test_every_preset_says_why_and_sets_what_register_takes():
     fields = jssr.registration.options.RegistrationOptions.__dataclass_fields__
     for one in PRESETS.values():
         assert set(one.values) <= set(fields) and one.why.endswith(".") and one.pairs and one.takes
+
+
+def test_radiographs_take_a_start_and_masks():
+    grid = Grid.of((64, 64), 2.0)
+    p = np.stack(np.meshgrid(np.arange(64), np.arange(64), indexing="ij"), axis=-1)
+
+    def film(x: float) -> Volume:
+        spots = sum(np.exp(-((p - np.array(at) - (x, 0)) ** 2).sum(-1) / 40) for at in ((20, 20), (40, 30), (30, 48)))
+        return volume_of((1000 * spots).astype(np.float32), grid, name="film")
+
+    inside, corner = np.zeros((2, 64, 64), np.uint8)
+    inside[10:50, 10:50], corner[60:, 60:] = 1, 1
+    masks = [volume_of(one, grid, "labels", "mask.png") for one in (inside, corner)]
+    found = jssr.register(film(0), film(5), initial=_shift(10.0, 2), fixed_mask=masks[0], preset="xray", refine=2)
+    assert found.result["initial"]["start"] == "linear" and found.result["masks"]["fixed_percent"] > 30
+    where = np.array([[40.0, 40.0], [80.0, 60.0], [60.0, 96.0]])
+    assert np.abs(found.displacement(where) - where - (10, 0)).max() < 2
+    with pytest.raises(ImageError, match="outside the body"):
+        jssr.register(film(0), film(5), fixed_mask=masks[1])
+    with pytest.raises(TransformError, match="expected a 2D transform"):
+        jssr.register(film(0), film(5), initial=_shift(10.0))
+    with pytest.raises(OverlapError, match="leads from"):
+        jssr.register(film(0), film(5), initial=_shift(900.0, 2))
+
+
+def test_rigid_labels_are_named_by_the_json_beside_the_label_map(tmp_path):
+    write_image(ball_labels(), tmp_path / "organs.nii.gz")
+    how = {"system": "rigid", "rigid": False, "fixed_labels": tmp_path / "organs.nii.gz", "rigid_labels": ["liver"]}
+    with pytest.raises(OptionError, match="no structure 'liver'"):
+        jssr.register(ball(), ball(), **how)
+    (tmp_path / "organs.json").write_text('{"1": "liver"}')
+    assert jssr.register(ball(), ball(), **how).result["optimisation"]["rigid_parts"] == 1
 
 
 def test_each_connected_piece_of_a_rigid_label_is_a_part():

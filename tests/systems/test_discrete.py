@@ -125,3 +125,14 @@ def test_the_images_may_be_finer_than_the_search():
     assert out.displacement[..., 16:32, 16:32, 16:30].mean(dim=(0, 2, 3, 4)).tolist() == pytest.approx(
         [8, 0, -4], abs=0.7
     )
+
+
+@pytest.mark.parametrize("masked", ["fixed", "moving"])
+def test_where_one_scan_has_a_mask_it_alone_searches(masked):
+    y = texture()
+    x, part = shifted(y, 4, 0, 0), torch.zeros_like(ones(y))
+    part[:, :, 4:28, 4:28, 4:28] = 1
+    masks = (ones(y), part) if masked == "fixed" else (part, ones(y))  # of the moving and of the fixed scan
+    u = Discrete([Level(cell=4, step=1, radius=6)] * 2, pool=1).align(x, y, *masks, masked=masked).displacement
+    found = middle(u)
+    assert abs(found[0] - 4) < 0.5 and max(map(abs, found[1:])) < 0.5

@@ -146,8 +146,8 @@ def benchmark(
     Args:
         cohort: with labels or landmarks of its phases; or its folder.
         runs: weights files or run folders, or "jssr" or "jrsnet".
-        peers: "discrete" ("discrete:mind": with another descriptor), "elastix", "affine", "syn-mi", "syn-cc",
-            "greedy", "greedy-mi", "convexadam", "deeds".
+        peers: "discrete" ("discrete:mind": with another descriptor; "discrete:ct-lung": a preset), "elastix",
+            "affine", "syn-mi", "syn-cc", "greedy", "greedy-mi", "convexadam", "deeds".
         refined: runs with `refine` steps of instance optimisation.
         out: folder for the files; an interrupted benchmark continues there.
         threads, on_progress: as in `register`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -16,6 +17,7 @@ from jssr.io.files import check_output, check_path, write_json
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
+from jssr.phantom.atlas import read_label_names
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
@@ -69,8 +71,8 @@ def register(
         fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header names it; None guesses
             from the intensities.
         initial: where it begins: "geometry" (the headers), "centre" (the bodies' centres on one another), or a
-            transform from fixed to moving space in place of the headers (a path, `Transform`, matrix). The rigid step
-            goes on from a linear one; a field replaces it.
+            transform from fixed to moving space in place of the headers (a path, "flirt:PATH" where the format must be
+            named, `Transform`, matrix). The rigid step goes on from a linear one; a field replaces it.
         fixed_mask, moving_mask: only what is not 0 in them counts, in the rigid step and in the cost.
         preset: options by task, "ct-abdomen", "ct-lung", "ct-mr", "mr-mr", "mr-us", "head" or "xray".
         similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",
@@ -105,11 +107,23 @@ def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
 
 
 def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
-    """With the structures of the cohort beside the fixed label map, where none are named."""
+    """With the structures of the cohort beside the fixed label map, where none are named. Where labels that stay rigid
+    are named and there is no cohort: as the label map itself or the JSON beside it (of `jssr segment`) names them."""
     labels = options.get("fixed_labels")
     if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
-        options["structures"] = named_in(Path(labels).parent)
+        wanted = options.get("rigid_labels") or ()
+        by_name = not isinstance(wanted, (str, int)) and any(not str(one).isdigit() for one in wanted)
+        options["structures"] = named_in(Path(labels).parent) or (_own_names(Path(labels)) if by_name else None)
     return options
+
+
+def _own_names(labels: Path) -> dict[str, tuple[int, ...]] | None:
+    """Name to values, as a label map or the JSON beside it has them; None where neither does."""
+    stem = next((labels.name[: -len(end)] for end in WRITABLE if labels.name.lower().endswith(end)), labels.stem)
+    for file in (labels.with_name(f"{stem}.json"), labels):
+        with suppress(ImageError):
+            return {name: (value,) for value, name in read_label_names(file).items()}
+    return None
 
 
 def align(

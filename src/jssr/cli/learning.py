@@ -78,7 +78,8 @@ class BenchmarkOptions(CohortCases):
     refine: int = opt(20, "Steps for --refined.", min=1)
     peers: list[str] | None = opt(
         None,
-        "discrete (discrete:DESCRIPTOR: with another one), elastix, affine, syn-mi, syn-cc, greedy, greedy-mi, "
+        "discrete (discrete:DESCRIPTOR: with another one; discrete:PRESET), elastix, "
+        "affine, syn-mi, syn-cc, greedy, greedy-mi, "
         "convexadam or deeds; may be repeated.",
         "--peer", "--tool", metavar="NAME",
     )  # fmt: skip

@@ -7,7 +7,7 @@ peers without a linear stage start from one rigid step, found once for each pair
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -51,7 +51,9 @@ def rigid_found(fixed: Volume, moving: Volume) -> RigidResult:
 
 def rigid_of(pair: Pair, fixed: Volume, moving: Volume, fresh: bool = False) -> RigidResult:
     """The rigid step of a pair, found once for all methods; `fresh` finds it anew, whatever is kept."""
-    store, item, key = Store(pair.out / "rigid"), f"{pair.case.id}_{pair.moving}", {"scans": pair.digest}
+    store, item = Store(pair.out / "rigid"), f"{pair.case.id}_{pair.moving}"
+    # What an earlier version kept held less: it is found anew.
+    key = {"scans": pair.digest, "holds": [one.name for one in fields(RigidResult)]}
     kept = None if fresh else store.find(item, key)
     if kept is None:
         found = rigid_found(fixed, moving)

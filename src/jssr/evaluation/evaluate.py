@@ -101,7 +101,7 @@ def evaluate(
     options, out = options or EvaluationOptions(), Path(out)
     cases = cases_of(cohort, options.split)
     wanted = RegistrationOptions(refine=options.refine, **options.knobs)
-    refine = steps_of(model, replace(wanted, **missing_values(wanted)))
+    refine = steps_of(model, replace(wanted, **missing_values(wanted)), any(case.masks for case in cases))
     method = EvaluatedSystem(model.recipe.name, model, refine, options.rigid, options.knobs)
     reference, _ = method.phases(cohort, cases[0], cohort.reference_phase)
     settings = {"cohort": cohort.name, "split": options.split, **method.identity()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,10 +25,14 @@ from jssr.io.transforms import write_displacement
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.metrics.results import CaseResult
 from jssr.peers import PEERS
+from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.rigid import RigidResult
 from jssr.recipes.project import split
+from jssr.registration.chosen import settings_of, with_preset
 from jssr.registration.model import UNTRAINED, Model, load_model
+from jssr.registration.options import RegistrationOptions
 from jssr.registration.pipeline import prepare, solve, structure_of
+from jssr.registration.presets import PRESETS, PresetName
 from jssr.report.tables import markdown_table
 
 BEFORE = ("initial", "rigid")
@@ -76,7 +80,9 @@ class Alignment(Method):
             peer = PEERS[self.source]
             return {**measured, "settings": peer.settings, "version": peer.version, "intensities": "clipped"}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
-        return {**measured, "weights": weights, "refine": self.refine}
+        preset = None if self.name in BEFORE else _preset(self.source)
+        named = {} if preset is None else {"preset": dict(PRESETS[preset].values)}
+        return {**measured, "weights": weights, "refine": self.refine, **named}
 
     def load(self) -> None:
         if self.is_peer:
@@ -139,7 +145,10 @@ class Alignment(Method):
         y, x = scans.fixed, scans.moving
         pair = prepare(model, y, x, found=rigid, finer=self.refine > 0)
         known = structure_of(model, pair, scans.labels, scans.structures)
-        work = solve(model, pair, self.refine, Stopwatch(), known, last_only=True)
+        named = RegistrationOptions(preset=_preset(self.source))
+        chosen = with_preset(named, (modality_of(y), modality_of(x)), f"{y.name} and {x.name}")
+        settings = settings_of(chosen, pair, (), None)
+        work = solve(model, pair, self.refine, Stopwatch(), known, last_only=True, settings=settings)
         return work.final.chain.displacement(y.grid)
 
     def described(self, is_2d: bool) -> str:
@@ -162,7 +171,8 @@ def methods_of(
     Args:
         runs: weights files or run folders of ours, as they are.
         refined: such, with `refine` steps of instance optimisation.
-        peers: of `PEERS`, "discrete", and "discrete:mind" or the like for another descriptor.
+        peers: of `PEERS`, "discrete", and "discrete:mind" or the like for another descriptor, "discrete:ct-lung" or the
+            like for a preset.
 
     Raises:
         CheckpointError: an unreadable run; JssrError: an unknown or missing peer, or two methods of one name.
@@ -243,12 +253,19 @@ def model_of(source: str) -> Model:
     if not _untrained(source):
         return load_model(checkpoint=source)
     system, _, descriptor = source.partition(":")
-    return load_model(system, descriptor=descriptor or None)
+    return load_model(system, descriptor=None if descriptor in PRESETS else descriptor or None)
+
+
+def _preset(source: str) -> PresetName | None:
+    """The preset that a source names: "discrete:ct-lung"."""
+    name = source.partition(":")[2]
+    return cast(PresetName, name) if _untrained(source) and name in PRESETS else None
 
 
 def _untrained(source: str) -> bool:
-    """Whether that is a system without weights, perhaps with a descriptor, which must exist."""
+    """Whether that is a system without weights, perhaps with a descriptor or a preset, which must exist."""
     system, chosen, descriptor = source.partition(":")
-    if system == "discrete" and chosen and descriptor not in DESCRIPTORS:
-        raise JssrError(f"{source!r}: no descriptor {descriptor!r}; there are {', '.join(DESCRIPTORS)}")
+    if system == "discrete" and chosen and descriptor not in (*DESCRIPTORS, *PRESETS):
+        known = f"{', '.join(DESCRIPTORS)}; of presets there are {', '.join(PRESETS)}"
+        raise JssrError(f"{source!r}: no descriptor {descriptor!r}; there are {known}")
     return system == "discrete" or source in UNTRAINED

@@ -12,6 +12,12 @@ FORMATS_WRITTEN = ("itk", "flirt", "niftyreg")
 """As `--to` has them."""
 
 
+def split_format(given: str) -> tuple[str, str]:
+    """Format and file of "flirt:start.mat"; "auto" where none is named."""
+    name, colon, file = given.partition(":")
+    return (name, file) if colon and name in FORMATS_READ else ("auto", given)
+
+
 def check_format(name: str, known: Collection[str]) -> None:
     """Refuse the name of a format that is none of `known`."""
     if name not in known:

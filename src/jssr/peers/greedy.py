@@ -29,7 +29,9 @@ RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def _run(metric: str, fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transform:
     from picsl_greedy import Greedy3D
 
-    images = {"fixed": to_sitk(fixed.data.numpy(), fixed.grid), "moving": to_sitk(moving.data.numpy(), moving.grid)}
+    # What lies outside a scan greedy takes for 0, which of Hounsfield units is water.
+    scans = {"fixed": fixed, "moving": moving}
+    images = {name: to_sitk((v.data - v.data.min()).numpy(), v.grid) for name, v in scans.items()}
     greedy, quiet = Greedy3D(), StringIO()
     levels = iterations(min(fixed.grid.shape))
     common = f"-V 0 {SEED} -threads {threads} -i fixed moving"
@@ -52,7 +54,7 @@ def iterations(voxels: int) -> str:
 
 def _peer(name: str, metric: str) -> Peer:
     settings = f"rigid ({RIGID}), then deformable (-m {metric} -n {iterations(1000)} {PRECISE}; of scans with few "
-    settings += f"slices without the last of these levels), {SEED}"
+    settings += f"slices without the last of these levels), {SEED}; least intensity 0"
     return Peer(name, settings, partial(_run, metric), "picsl_greedy", "picsl-greedy")
 
 

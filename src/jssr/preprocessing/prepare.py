@@ -47,7 +47,8 @@ class PreparedPair:
     points (LPS mm) and is already in `moving`. `rigid` is None where none was asked for. `finer` is the fixed and the
     moving scan on the grid of instance optimisation, where that is another one. `start` is what counts as not
     registered: the headers' geometry, for 2D images what `start_2d` gives, or the transform that the user gave.
-    `initial` is a field that the user gave: `moving` is seen through it, and it follows after `transform`.
+    `initial` is a field that the user gave: `moving` is seen through it, and it follows after `transform`. `masked` is
+    the one scan, "fixed" or "moving", that has a mask of the user's while the other has none.
     """
 
     fixed: Tensor
@@ -64,6 +65,7 @@ class PreparedPair:
     finer: tuple[PreparedImage, PreparedImage] | None = None
     initial: Displacement | None = None
     data: tuple[Tensor, Tensor] | None = None
+    masked: str | None = None
 
     @property
     def before(self) -> Transform:
@@ -119,7 +121,8 @@ def prepare_pair(
         pair = _pair_2d(scans, window, pixels, Affine.identity(2) if field is not None else start)
     else:
         pair = _pair_3d(scans, _Sampling(spacing, window, most_voxels, finer), rigid, initial)
-    return _checked(replace(pair, initial=field), masks)
+    have = [role for role, mask in zip(("fixed", "moving"), masks, strict=True) if mask is not None]
+    return _checked(replace(pair, initial=field, masked=have[0] if len(have) == 1 else None), masks)
 
 
 @dataclass(frozen=True)

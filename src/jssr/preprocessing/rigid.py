@@ -43,6 +43,7 @@ _LITTLE = 0.05
 _UNRELATED = 0.25
 """What a transform must explain (`Agreement.explained`) to be believed. The best that is found of MR and ultrasound of
 prostates, which this does not align, explains 0.03 to 0.20, of all other validation pairs 0.35 and more."""
+_UNLIKE = "the scans have next to nothing in common"
 _CLEARLY = (1.15, 0.02)
 """Factor and surplus by which another start must be better than the headers."""
 _TIE = 0.01
@@ -117,8 +118,9 @@ def rigid_align(
             f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; "
             "are they scans of one patient? If the headers are wrong, align their centres first (initial='centre')"
         )
-    # Samples are drawn in the smaller scan, where most of them fall on the other.
-    swapped = _extent(moving.grid) < _extent(fixed.grid)
+    # Samples are drawn in the one scan that has a mask, else in the smaller scan: there most fall on the other.
+    one_mask = (fixed_mask is None) != (moving_mask is None)
+    swapped = moving_mask is not None if one_mask else _extent(moving.grid) < _extent(fixed.grid)
     pair = ((moving, moving_mask), (fixed, fixed_mask)) if swapped else ((fixed, fixed_mask), (moving, moving_mask))
     step = float(np.clip((_extent(pair[0][0].grid) / 150_000) ** (1 / 3), 1.0, spacing))
     a, b = (small_scan(scan, step, mask) for scan, mask in pair)
@@ -129,7 +131,9 @@ def rigid_align(
     if found.complaint is None and (turn := _degrees(found.matrix)) > _TURNED:
         axis = _axis_in_words(transform.matrix)
         warnings.append(f"{moving.name} was turned by {turn:.0f} degrees about {axis}: check the headers")
-    if overlap(fixed.grid, moving.grid, transform) < 0.25:
+    if affine and (stretch := _stretch(affine[0].matrix)) > _STRETCH:
+        warnings.append(f"{moving.name} was scaled by up to {np.exp(stretch):.1f}: check the spacing in the headers")
+    if overlap(fixed.grid, moving.grid, affine[0] if affine else transform) < 0.25:
         warnings.append(f"aligned rigidly, {moving.name} covers less than a quarter of {fixed.name}'s field of view")
     seconds = time.perf_counter() - begin
     return RigidResult(
@@ -186,15 +190,43 @@ def _align(a: SmallScan, b: SmallScan, step: float, initial: Initial, seed: int)
     complaint = _complaint(agreed, agrees, max(before, after))
     if complaint is not None or (agrees.value < agreed.value and after < before):
         found, after = start, before
-    return _Found(found, before, after, complaint, None if complaint else _affine(fine, b, found, judge))
+    affine = _scaled(fine, a, b, agrees, judge) if _nominal(a.grid, step) or _nominal(b.grid, step) else None
+    if affine is not None:
+        return _Found(found, before, after, None, affine)
+    return _Found(found, before, after, complaint, None if complaint == _UNLIKE else _affine(fine, b, found, judge))
+
+
+def _nominal(grid: Grid, step: float) -> bool:
+    """Whether a field of view begins at the world's origin, as in files that have lost their place."""
+    return bool((np.abs(grid.origin) <= step + grid.spacing).all())
+
+
+def _scaled(points: Samples, a: SmallScan, b: SmallScan, rigid: Agreement, judge: Judge) -> Matrix | None:
+    """The affine matrix that is found from field of view onto field of view, where their sizes differ and the scans
+    then agree clearly better than by the rigid one: the spacing of such a file may be lost too."""
+    larger = b.extent / a.extent
+    if (np.abs(np.log(larger)) < np.log(1.1)).all():
+        return None
+    start = np.eye(4)
+    start[:3, :3] = b.grid.direction @ np.diag(larger) @ a.grid.direction.T
+    start[:3, 3] = b.grid.centre - start[:3, :3] @ a.grid.centre
+    found = fit(points, b, start, "affine", steps=40)[0]
+    agrees = judge(found)
+    clearly = agrees.explained > _UNRELATED and agrees.value > _clearly(rigid.value)
+    return found if clearly else None
 
 
 def _affine(points: Samples, scan: SmallScan, rigid: Matrix, judge: Judge) -> Matrix | None:
     """The affine matrix near a rigid one, if it agrees enough better for how much it stretches."""
     found = fit(points, scan, rigid, "affine")[0]
-    stretch = float(np.abs(np.log(np.linalg.svd(found[:3, :3], compute_uv=False))).max())
+    stretch = _stretch(found)
     enough = judge(found).value - judge(rigid).value > _GAIN * stretch
     return found if enough and stretch < _STRETCH else None
+
+
+def _stretch(matrix: Matrix) -> float:
+    """The largest of a matrix's stretches, as a logarithm."""
+    return float(np.abs(np.log(np.linalg.svd(matrix[:3, :3], compute_uv=False))).max())
 
 
 def _starts(a: SmallScan, b: SmallScan, start: Matrix, seed: int) -> list[Matrix]:
@@ -218,7 +250,7 @@ def _far(one: Matrix, other: Matrix, scan: SmallScan) -> bool:
 
 def _complaint(before: Agreement, after: Agreement, information: float) -> str | None:
     if information < _LITTLE or max(before.explained, after.explained) < _UNRELATED:
-        return "the scans have next to nothing in common"
+        return _UNLIKE
     return "the scans agreed better before" if after.value < before.value - _TIE else None
 
 

@@ -48,13 +48,14 @@ def missing_values(options: RegistrationOptions) -> dict[str, Any]:
     return {name: value for name, value in values.items() if getattr(options, name) is None}
 
 
-def steps_of(model: Model, options: RegistrationOptions) -> int:
+def steps_of(model: Model, options: RegistrationOptions, masked: bool = False) -> int:
     """Steps of instance optimisation: those named, else the recipe's; as many as `discrete` makes where something was
-    asked of the optimisation and the recipe has none."""
+    asked of the optimisation, or a mask was given, and the recipe has none."""
     if options.refine is not None:
         return options.refine
-    usual = model.recipe.inference.refine
-    return load_recipe("discrete").inference.refine if usual == 0 and options.asks else usual
+    usual, alone = model.recipe.inference.refine, model.recipe.network.system == "rigid"
+    asked = options.asks or (masked and not alone)
+    return load_recipe("discrete").inference.refine if usual == 0 and asked else usual
 
 
 def settings_of(

@@ -8,6 +8,7 @@ from jssr.core.grid import Grid
 from jssr.core.resampling import coverage
 from jssr.core.transform import Affine, Displacement
 from jssr.errors import TransformError
+from jssr.io.formats import split_format
 from jssr.io.transforms import TransformLike, as_affine, as_transform, read_any
 from jssr.io.transforms.base import Images
 from jssr.preprocessing.rigid import OverlapError
@@ -21,6 +22,7 @@ def read_initial(given: Initial | TransformLike, fixed: Grid, moving: Grid, name
     """Where a pair starts, from what the user gave.
 
     Args:
+        given: a rule, a transform, or a file; "flirt:start.mat" names its format.
         fixed, moving: where the two scans lie; `names` are theirs.
 
     Raises:
@@ -32,7 +34,8 @@ def read_initial(given: Initial | TransformLike, fixed: Grid, moving: Grid, name
         return rule
     name, n = "initial", fixed.ndim
     if isinstance(given, (str, os.PathLike)):
-        name, found = str(given), read_any(given, images=Images(fixed, moving))
+        of, name = split_format(os.fspath(given))
+        found = read_any(name, of, Images(fixed, moving))
     else:
         found = as_transform(given, name)
     if found.ndim != n:

@@ -124,7 +124,7 @@ def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Mas
         check_mask(masks[0], fixed, "fixed")
     if masks[1] is not None:
         check_mask(masks[1], moving, "moving")
-    check_meeting(masks, start)
+    check_meeting(masks, (fixed.grid, moving.grid), start)
     return masks
 
 

@@ -19,7 +19,6 @@ from jssr.core.volume import Volume
 from jssr.errors import GeometryError, ImageError, OptionError, nearest
 from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.placement import body_of
-from jssr.preprocessing.start2d import start_2d
 from jssr.registration.initial import Start
 
 REACH_MM = 30.0
@@ -38,14 +37,12 @@ def check_mask(mask: Volume, image: Volume, what: str) -> None:
     Raises:
         ImageError: it is empty, or shows air alone.
     """
-    there = mask.array != 0
-    if not there.any():
+    at, _ = _some(mask.array != 0)
+    if not len(at):
         raise ImageError(f"{mask.name}: the {what} mask is empty: expected voxels that are not 0 where the scan counts")
-    shown = np.median(image.array[there])
-    if modality_of(image) == "ct" and shown > _AIR:
+    if modality_of(image) == "ct" and np.median(image.array[tuple(at.T)]) > _AIR:
         return  # lungs that the scan's border cuts open are enclosed by nothing
     body = body_of(image)
-    at = np.argwhere(there)[:: max(1, int(there.sum()) // _MOST)]
     index = np.rint(body.grid.index(mask.grid.world(at))).astype(int)
     index = index.clip(0, np.array(body.grid.shape) - 1)
     if not body.array[tuple(index.T)].any():
@@ -55,36 +52,61 @@ def check_mask(mask: Volume, image: Volume, what: str) -> None:
         )
 
 
-def check_meeting(masks: tuple[Volume | None, Volume | None], start: Start) -> None:
-    """Make sure that the masks of the two scans can show the same, from where the pair starts.
+def check_meeting(masks: tuple[Volume | None, Volume | None], grids: tuple[Grid, Grid], start: Start) -> None:
+    """Make sure that what the masks of two volumes show can meet from where the pair starts. Radiographs are found
+    wherever they lie on the film, and centre on centre nothing is known of where masks lie.
+
+    Args:
+        grids: of the fixed and of the moving scan.
 
     Raises:
-        GeometryError: they are more than `REACH_MM` apart.
+        GeometryError: a mask is more than `REACH_MM` from the other, or from the other scan.
     """
-    if masks[0] is None or masks[1] is None or start == "centre":
+    if start == "centre" or grids[0].ndim == 2:
         return
-    fixed, moving = masks[0].grid, masks[1].grid
-    transform = start if isinstance(start, (Affine, Displacement)) else Affine.identity(fixed.ndim)
-    if fixed.ndim == 2 and isinstance(start, str):
-        transform = start_2d(fixed, moving)
-    here, step = _points(masks[0])
-    there, other = _points(masks[1])
-    gap = float(cKDTree(there).query(transform(here))[0].min()) - step - other
-    # Radiographs are found wherever they lie on the film, so only a pair of volumes has a distance in the patient.
-    if fixed.ndim == 3 and gap > REACH_MM:
+    to_moving = start if isinstance(start, (Affine, Displacement)) else Affine.identity()
+    fixed, moving = masks
+    if fixed is not None:
+        at, slack = _points(fixed)
+        at = to_moving(at)
+        if moving is None:
+            _refuse_far(fixed, _outside(at, grids[1]), "outside of the moving scan")
+            return
+        there, more = _points(moving)
+        _refuse_far(moving, float(cKDTree(there).query(at)[0].min()) - slack - more, f"from {fixed.name}")
+    elif moving is not None and isinstance(to_moving, Affine):
+        _refuse_far(moving, _outside(to_moving.inverse()(_points(moving)[0]), grids[0]), "outside of the fixed scan")
+
+
+def _refuse_far(mask: Volume, gap: float, what: str) -> None:
+    if gap > REACH_MM:
         raise GeometryError(
-            f"{masks[1].name}: lies {gap:.0f} mm from {masks[0].name} where the pair starts, so that the two masks "
-            "cannot overlap; if the headers are wrong, start from a transform (initial=, --initial FILE)"
+            f"{mask.name}: lies {gap:.0f} mm {what} where the pair starts, so that the two cannot overlap; if the "
+            "headers are wrong, start from a transform (initial=, --initial FILE)"
         )
+
+
+def _outside(points: NDArray[np.float64], grid: Grid) -> float:
+    """How far (mm) the nearest of some points lies from a field of view; 0 inside."""
+    at, last = grid.index(points), np.array(grid.shape) - 1
+    return float(np.linalg.norm((at - at.clip(0, last)) * grid.spacing, axis=1).min())
+
+
+def _some(there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """Indices (N, n) of about `_MOST` voxels that are true, and the step in which they were chosen; none where nothing
+    is true."""
+    count = int(there.sum())
+    thin = max(1, int(np.ceil((count / _MOST) ** (1 / there.ndim))))
+    found = np.argwhere(there[(slice(None, None, thin),) * there.ndim]) * thin
+    if count and not len(found):  # so thin that no step meets it
+        found = np.stack(np.unravel_index(np.flatnonzero(there)[:: max(1, count // _MOST)], there.shape), axis=-1)
+    return found, thin
 
 
 def _points(mask: Volume) -> tuple[NDArray[np.float64], float]:
     """World points of a mask, thinned, and by how much (mm) thinning may widen a gap."""
-    at = np.argwhere(mask.array != 0)
-    thin = max(1, int(np.ceil((len(at) / _MOST) ** (1 / mask.grid.ndim))))
-    kept = at[(at % thin == 0).all(axis=1)] if thin > 1 else at
-    kept = kept if len(kept) else at[:: max(1, len(at) // _MOST)]
-    return mask.grid.world(kept), float(np.linalg.norm(mask.grid.spacing)) * thin
+    at, thin = _some(mask.array != 0)
+    return mask.grid.world(at), float(np.linalg.norm(mask.grid.spacing)) * thin
 
 
 def rigid_values(

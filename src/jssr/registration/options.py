@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
 from jssr.errors import OptionError, check_options, nearest
+from jssr.io.formats import split_format
 from jssr.io.images import ImageLike
 from jssr.io.points import PointsLike
 from jssr.io.transforms import TransformLike
@@ -103,7 +104,8 @@ class RegistrationOptions:
 
     def __post_init__(self) -> None:
         start = self.initial
-        lost = isinstance(start, (str, os.PathLike)) and not (start in ("geometry", "centre") or Path(start).exists())
+        file = split_format(start)[1] if isinstance(start, str) else start if isinstance(start, os.PathLike) else None
+        lost = file is not None and file not in ("geometry", "centre") and not Path(file).exists()
         if start is None or lost:
             raise OptionError(f'initial must be "geometry", "centre" or a transform that exists, got {start!r}')
         steps = 0 if self.refine is None else self.refine

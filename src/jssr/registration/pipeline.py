@@ -78,7 +78,7 @@ def register(
         model = _model_for(scans.modalities, scans.fixed.grid, chosen)
         check_dims(model, scans.fixed.grid, scans.fixed.name)
         known, outline = _measured(model, scans.known, bool(values))
-    refine = steps_of(model, chosen)
+    refine = steps_of(model, chosen, scans.masks != NO_MASKS)
 
     with watch.stage("prepare"):
         how = {"rigid": chosen.rigid, "initial": scans.start, "masks": scans.masks, "finer": refine > 0}
@@ -208,8 +208,12 @@ def solve(
 
 def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignment:
     """Run the system; what it makes comes back on the CPU, out of inference mode."""
-    inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)]
-    more = {} if structure is None else {"fixed_structure": structure.to(model.device)}
+    masks = (pair.fixed_mask, pair.moving_mask)
+    masks = masks if model.system.reads_masks or pair.data is None else pair.data
+    inputs = [t.to(model.device) for t in (pair.moving, pair.fixed, masks[1], masks[0])]
+    more: dict[str, Any] = {} if structure is None else {"fixed_structure": structure.to(model.device)}
+    if pair.masked is not None and model.system.reads_masks:
+        more["masked"] = pair.masked
     with model.computing(pair.grid):
         made = model.system.align(*inputs, **more)
     # Clones leave inference mode.

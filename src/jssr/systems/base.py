@@ -83,6 +83,10 @@ class System(nn.Module):
     reads_structure = False
     """Whether `align` can also be told where the structure is in the fixed image (JRS-Net), as `fixed_structure`."""
 
+    reads_masks = False
+    """Whether `align` has a cost that masks of the user's restrict; it can then be told which of the scans alone has
+    one, as `masked`. Others are given masks of where there is data."""
+
     def guide_of(self, network: str) -> object:
         """What a network is given besides images, None if nothing: its weights serve only where that is equal."""
         return None

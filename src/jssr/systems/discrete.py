@@ -88,6 +88,7 @@ class Discrete(System):
     """
 
     outputs = {"displacement": "search"}
+    reads_masks = True
     starts_affine = True
 
     def __init__(
@@ -106,11 +107,19 @@ class Discrete(System):
         return {}
 
     @torch.no_grad()
-    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
-        """tau; see Alignment. A batch of one."""
+    def align(
+        self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor, masked: str | None = None
+    ) -> Alignment:
+        """tau; see Alignment. A batch of one.
+
+        Args:
+            masked: the one scan that has a mask, "fixed" or "moving", of a 3D pair of which only one has: then it alone
+                searches. The other would look for all of its body in that mask.
+        """
         whole = self.describe(moving), self.describe(fixed)
         if fixed.ndim == 5:
-            return Alignment(self._field(*whole, moving, fixed, moving_mask, fixed_mask))
+            u = self._field(*whole, moving, fixed, moving_mask, fixed_mask, masked=masked)
+            return Alignment(u)
         affine = self._affine(*whole, moving, fixed, moving_mask, fixed_mask)
         start = affine_field(affine, fixed.shape[2:])
         placed = ff.warp(moving, start)
@@ -142,7 +151,7 @@ class Discrete(System):
     def _averaged(self, images: Sequence[Tensor]) -> list[Tensor]:
         return [ff.pooled(image, self.pool, ceil_mode=True) for image in images]
 
-    def _field(self, *images: Tensor) -> Tensor:
+    def _field(self, *images: Tensor, masked: str | None = None) -> Tensor:
         """The levels' displacement, for descriptors of the moving and the fixed image, both images and their masks."""
         shape = images[1].shape[2:]
         m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
@@ -152,9 +161,15 @@ class Discrete(System):
         u = torch.zeros(1, n, *fixed.shape[2:], device=fixed.device)
         w = u
         for level in self.levels if n == 3 else self.levels_2d:
+            sides = ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
+            if masked is not None:
+                a, theirs, ours, seen, inside = sides[masked == "moving"]
+                a = ff.compose(a, search(ff.warp(theirs, a), ours, ff.warp(seen, a), inside, level))
+                u, w = (a, ff.invert(a)) if masked == "fixed" else (ff.invert(a), a)
+                continue
             u, w = (
                 ff.compose(a, search(ff.warp(theirs, a), ours, ff.warp(seen, a), inside, level))
-                for a, theirs, ours, seen, inside in ((u, m, f, moving_mask, body[0]), (w, f, m, fixed_mask, body[1]))
+                for a, theirs, ours, seen, inside in sides
             )
             u, w = _inverse_of_each_other(u, w, level)
         return self._spread(u, shape)
