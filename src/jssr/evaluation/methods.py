@@ -19,7 +19,6 @@ from jssr.evaluation import alignment
 from jssr.evaluation.runner import Method, Pair
 from jssr.io.cohort import Case
 from jssr.io.files import make_folder
-from jssr.io.itk_elastix import load
 from jssr.io.provenance import Stopwatch, forget_peak, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.losses.descriptors import DESCRIPTORS
@@ -99,7 +98,6 @@ class Alignment(Method):
         labels = pair.labels(pair.fixed, fixed)
         first = self.name == BEFORE[1]
         if first:
-            load()
             forget_peak()
         rigid = alignment.rigid_of(pair, fixed, moving, fresh=first) if self.starts_rigid else None
         if not first:
