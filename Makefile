@@ -30,7 +30,7 @@ $(DEMO): requirements.lock pyproject.toml
 	touch $(DEMO)
 
 demo: $(DEMO)
-	$(BIN)/jssr demo -o demo
+	$(BIN)/jssr demo -o demo --system jssr
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks projects hatch_build.py

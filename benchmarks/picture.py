@@ -42,7 +42,7 @@ def main(out: str) -> None:
         subprocess.run(phantom, check=True)
         case = folder / "cohort" / "p0004"
         fixed, moving = case / "venous.nii.gz", case / "non-contrast.nii.gz"
-        result = jssr.register(fixed, moving, refine=40)
+        result = jssr.register(fixed, moving)
         result.save(folder / "out", report=False)
         here = sitk.ReadImage(str(fixed))
         still = sitk.Resample(sitk.ReadImage(str(moving)), here, sitk.Transform(), sitk.sitkLinear, -1024)

@@ -4,7 +4,7 @@ import pytest
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.registration import model as subject
-from jssr.registration.model import SHIPPED, load_model, segmenting_model, shipped_weights, weights_at
+from jssr.registration.model import SHIPPED, aligning_model, load_model, segmenting_model, shipped_weights, weights_at
 
 
 def scan(shape):
@@ -40,3 +40,12 @@ def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):
 def test_a_single_scan_is_labelled_by_what_knows_its_kind(shape, given, taken, monkeypatch):
     monkeypatch.setattr(subject, "load_model", lambda system, checkpoint, *_: (system, checkpoint))
     assert segmenting_model(scan(shape), *given) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [((None, None), ("discrete", None)), (("jssr", None), ("jssr", None)), ((None, "run"), (None, "run"))],
+)
+def test_a_pair_is_aligned_by_what_was_chosen_and_else_without_training(given, taken, monkeypatch):
+    monkeypatch.setattr(subject, "load_model", lambda system, checkpoint, *_: (system, checkpoint))
+    assert aligning_model(*given) == taken

@@ -273,12 +273,14 @@ def test_bad_input_in_words(model, weights, tmp_path):
         load_model(None, weights, device="cuda:77")
 
 
-def test_scans_that_no_weights_fit_are_aligned_without_training(model):
-    """MR: the shipped weights were trained on CT. The system that needs none finds the ball's way."""
-    y, x = (_as_mr(ball(at, name=name)) for at, name in (((0, 0, 0), "y"), ((6, 0, 0), "x")))
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_scans_that_nobody_chose_a_system_for_are_aligned_without_training(modality):
+    """The system that needs no weights finds the ball's way."""
+    y, x = ball(name="y"), ball((6, 0, 0), name="x")
+    y, x = (_as_mr(y), _as_mr(x)) if modality == "mr" else (y, x)
     marks = {"fixed_landmarks": Points([[0, 0, 0.0]]), "moving_landmarks": Points([[6.0, 0, 0]])}
     found = jssr.register(y, x, rigid=False, **marks)
-    assert found.result["system"] == "discrete"
+    assert found.result["system"] == "discrete" and found.result["fixed"]["modality"] == modality
     assert list(found.states) == ["initial", "network", "refined"]
     assert found.states["initial"]["tre"] == pytest.approx(6.0)
     assert found.states["refined"]["tre"] < 2.0
@@ -292,7 +294,7 @@ def test_scans_that_no_weights_fit_are_aligned_without_training(model):
 def test_what_is_chosen_is_used_whatever_the_scans(model):
     y, x = _as_mr(ball(name="y")), _as_mr(ball((6, 0, 0), name="x"))
     assert jssr.register(y, x, checkpoint=model, rigid=False).result["system"] == "jssr"
-    assert jssr.register(ball(), ball((6, 0, 0)), system="discrete", rigid=False).result["system"] == "discrete"
+    assert jssr.register(ball(), ball((6, 0, 0)), system="jssr", rigid=False).result["system"] == "jssr"
     with pytest.raises(CheckpointError, match="takes no weights"):
         jssr.register(y, x, system="discrete", checkpoint="some.safetensors", rigid=False)
 

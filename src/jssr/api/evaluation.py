@@ -14,12 +14,12 @@ from jssr.api.session import OnProgress, PathLike, begin
 from jssr.evaluation import benchmark as benchmarks
 from jssr.evaluation import evaluate as evaluations
 from jssr.evaluation.methods import methods_of
-from jssr.evaluation.runner import Failure, cases_of
+from jssr.evaluation.runner import Failure
 from jssr.io.cohort import Cohort
 from jssr.io.files import check_output
 from jssr.metrics.results import CaseResult
 from jssr.registration.chosen import missing_values
-from jssr.registration.model import load_model
+from jssr.registration.model import aligning_model
 from jssr.registration.options import EvaluateOptions, Knobs, parse_options
 from jssr.registration.reload import rewrite_report
 from jssr.report.tables import PIXELS, Summary
@@ -105,11 +105,9 @@ def evaluate(
     knobs = {name: wanted.pop(name) for name in Knobs.__annotations__ if wanted.get(name) is not None}
     wanted = {name: value for name, value in wanted.items() if name not in Knobs.__annotations__}
     wanted |= {name: value for name, value in missing_values(chosen).items() if name == "system"}
-    if wanted.get("system") is None and wanted.get("checkpoint") is None:
-        wanted["system"] = evaluations.fitting_cohort(patients, cases_of(patients, split))
     refine = wanted.pop("refine", None)
     how = evaluations.EvaluationOptions(split, refine, wanted.pop("rigid", True), workers, knobs)
-    model = load_model(**wanted)
+    model = aligning_model(**wanted)
     folder, alive = _folder(out)
     found = evaluations.evaluate(patients, model, folder, how, on_progress)
     return Measured(folder, found.results, [("", found.tables)], model.recipe.network.system, _alive=alive)

@@ -105,12 +105,13 @@ def demo(
 
     Args:
         out: folder for the patient and the results.
-        threads, on_progress, options: as in `align`.
+        threads, on_progress, options: as in `align`. With neither system nor checkpoint it is "jssr", because that
+            also segments and synthesises.
     """
     begin(options, OptionsDict, threads)
     folder, wanted = Path(out), dict[str, Any](options)
     wanted["checkpoint"] = load_model(
-        wanted.pop("system", None) or "jssr", wanted.pop("checkpoint", None), wanted.get("device", "cpu"),
+        wanted.pop("system", None), wanted.pop("checkpoint", None), wanted.get("device", "cpu"),
         wanted.get("deterministic", False),
     )  # fmt: skip
     steps = Steps(3 * 8 + 3, on_progress)

@@ -62,9 +62,9 @@ def register(
         report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
         anonymise: nothing of the patient's identity in what is written.
         threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
-        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "jssr" for two CT
-            scans and "discrete", which needs no training, for all others.
-        checkpoint: weights file, run folder or loaded `Model`; None takes the shipped weights.
+        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "discrete",
+            which needs no training; "jssr" also segments and synthesises.
+        checkpoint: weights file, run folder or loaded `Model`; None takes the system's shipped weights.
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
@@ -302,7 +302,8 @@ def synthesise(
         out: image to write, or a folder for `synthesised.nii.gz`.
         rigid: align rigidly first.
         threads, on_progress: as in `register`.
-        options: of `register`: system, checkpoint, device, deterministic.
+        options: of `register`: system, checkpoint, device, deterministic. With neither system nor checkpoint it is
+            "jssr".
 
     Raises:
         JssrError: the system has no generator; otherwise as `register`.

@@ -16,13 +16,18 @@ from jssr.cli.session import Session, read_json
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(Alignment):
     out: Path = opt(Path("jssr-demo"), "Folder for the patient and the results.", "-o", "--out")
+    system: str | None = opt(
+        None, "By default the checkpoint's, else jssr, which also segments and synthesises.", metavar="NAME"
+    )
 
 
 @command
 def demo(options: DemoOptions, session: Session) -> None:
-    """Make a phantom patient in four phases and align it to the venous phase with the shipped weights.
+    """Make a phantom patient in four phases and align it to the venous phase.
 
-    Example: jssr demo -o demo
+    The shipped network does it, because that also synthesises the moving scans and segments all of them.
+
+    Example: jssr demo -o demo --system jssr
     """
     done = session.run(jssr.demo, **options.given())
     from jssr.cli.tables import study_table, study_warnings

@@ -100,12 +100,12 @@ class Choice(Compute):
     device: str = opt("cpu", "cpu, cuda, cuda:1, mps.")
     system: str | None = opt(
         None,
-        "By default the checkpoint's, else jssr for CT and discrete for others; rigid: the rigid step alone.",
+        "By default the checkpoint's, else discrete. jssr also segments and synthesises; rigid: the rigid step alone.",
         metavar="NAME",
     )
     checkpoint: Path | None = opt(
         None,
-        "Weights file or run folder; by default the shipped weights. FILE.py:RUN for a system of FILE.py.",
+        "Weights file or run folder; by default the system's shipped weights. FILE.py:RUN for a system of FILE.py.",
         metavar="FILE",
     )
 

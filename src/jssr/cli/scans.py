@@ -61,7 +61,7 @@ def register(options: RegisterOptions, session: Session) -> None:
     Writes moved.nii.gz, displacement.nii.gz (the full transform on the fixed grid, mm, LPS), inverse.nii.gz, what the
     system synthesises and segments, result.json and report.html.
 
-    Example: jssr register venous.nii.gz arterial.nii.gz -o aligned --refine 40
+    Example: jssr register venous.nii.gz arterial.nii.gz -o aligned
     """
     found = session.run(jssr.register, **options.given())
     from jssr.cli.tables import cost_of, pair_table

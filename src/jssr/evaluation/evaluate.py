@@ -18,18 +18,16 @@ from jssr.errors import CohortError, JssrError
 from jssr.evaluation.runner import Method, OnCase, Pair, RunOptions, cases_of, first_grid, run
 from jssr.io.cohort import Case, Cohort
 from jssr.io.files import atomic_path, make_folder
-from jssr.io.images import read_image
 from jssr.io.provenance import Stopwatch
 from jssr.io.study import study_of
 from jssr.metrics.entries import METRICS
 from jssr.metrics.pair import evaluate_segmentation
 from jssr.metrics.results import CaseResult
-from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.start2d import placed, unknown_spacing
 from jssr.registration.chosen import missing_values, steps_of
 from jssr.registration.full_size import Working, largest_parts
 from jssr.registration.inputs import labels_of
-from jssr.registration.model import Model, fitting_system
+from jssr.registration.model import Model
 from jssr.registration.options import RegistrationOptions
 from jssr.registration.pipeline import prepare, register, solve
 from jssr.registration.result import Registration
@@ -72,13 +70,6 @@ class Evaluation:
 
     results: list[CaseResult]
     tables: list[Summary]
-
-
-def fitting_cohort(cohort: Cohort, cases: Sequence[Case]) -> str:
-    """`fitting_system` of a cohort: what fits its first case is used for all, so that a table is of one system."""
-    first = cases[0]
-    phases = [cohort.reference_phase, *(phase for phase in first.images if phase != cohort.reference_phase)]
-    return fitting_system(*(modality_of(read_image(cohort.image(first, phase))) for phase in phases[:2]))
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from jssr.core.full_size import FullTransform, labels_at
 from jssr.core.grid import Grid
 from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine, Displacement
-from jssr.core.volume import Modality, Volume
+from jssr.core.volume import Volume
 from jssr.errors import GeometryError, JssrError
 from jssr.io.images import ImageLike
 from jssr.io.provenance import Stopwatch
@@ -40,7 +40,7 @@ from jssr.registration.inputs import (
 )
 from jssr.registration.instance_optimisation import optimisation_grid, refine_pair
 from jssr.registration.masks import rigid_values
-from jssr.registration.model import Model, fitting_system, load_model
+from jssr.registration.model import Model, aligning_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
 from jssr.registration.settings import OptimisationSettings
@@ -75,7 +75,7 @@ def register(
         check_spacing(chosen.spacing, scans.fixed)
         values = rigid_values(chosen.rigid_labels, scans.known.fixed_labels, scans.known.structures)
     with watch.stage("load"):
-        model = _model_for(scans.modalities, scans.fixed.grid, chosen)
+        model = _model_for(scans.fixed.grid, chosen)
         check_dims(model, scans.fixed.grid, scans.fixed.name)
         known, outline = _measured(model, scans.known, bool(values))
     refine = steps_of(model, chosen, scans.masks != NO_MASKS)
@@ -95,16 +95,14 @@ def register(
     return _full_size(scans, work, known, watch, {"preset": chosen.preset, **scans.used()})
 
 
-def _model_for(modalities: Sequence[Modality], grid: Grid, options: RegistrationOptions) -> Model:
-    """The model that was chosen, or that fits two scans of these modalities.
+def _model_for(grid: Grid, options: RegistrationOptions) -> Model:
+    """The model that aligns.
 
     Raises:
         JssrError: it cannot align, or its descriptor does not describe such images.
     """
-    system = options.system
-    if system is None and options.checkpoint is None:
-        system = fitting_system(*modalities)
-    model = load_model(system, options.checkpoint, options.device, options.deterministic, options.descriptor)
+    how = options.device, options.deterministic, options.descriptor
+    model = aligning_model(options.system, options.checkpoint, *how)
     if "displacement" not in model.system.outputs:
         raise JssrError(f"{model.source}: {model.recipe.network.system} has no register; choose another checkpoint")
     model.check_descriptor(grid.ndim)
