@@ -9,6 +9,7 @@ import jssr
 from jssr.errors import JssrError, OutputError
 from jssr.evaluation.evaluate import EvaluationOptions, evaluate, read_evaluation
 from jssr.io.cohort import Case, Cohort
+from jssr.recipes.load import load_recipe
 from jssr.registration.model import load_model
 from jssr.report.tables import read_csv
 
@@ -71,7 +72,8 @@ def test_masks_of_the_cohort_and_knobs_are_used_and_noted(cohort, tmp_path):
     done = jssr.evaluate(read, system="rigid", split="all", out=out, rigid=False, smoothness=2.0, preset="ct-abdomen")
     assert {r.method for r in done.results} >= {"rigid, refined"}  # smoothness asks for an optimisation
     noted = json.loads((out / "evaluation.json").read_text())
-    assert noted["smoothness"] == 2.0 and noted["preset"] == "ct-abdomen" and noted["refine"] == 12
+    assert noted["smoothness"] == 2.0 and noted["preset"] == "ct-abdomen"
+    assert noted["refine"] == load_recipe("discrete").inference.refine
     with pytest.raises(OutputError):  # another evaluation
         jssr.evaluate(read, system="rigid", split="all", out=out, rigid=False, smoothness=3.0)
     with pytest.raises(JssrError, match="preset xray: is for radiograph"):
