@@ -85,9 +85,9 @@ def test_a_field_is_looked_through_and_no_rigid_step_is_made() -> None:
 def test_masks_say_what_counts_and_leave_the_images_whole() -> None:
     fixed, moving = scan(GRID, seed=0), scan(GRID, enhanced=False, seed=1)
     liver = labels_of(GRID)
-    plain = prepare_pair(fixed, moving, 6.5, WINDOW, rigid=False, finer=lambda grid: grid.respaced(4.0))
+    plain = prepare_pair(fixed, moving, 6.5, WINDOW, rigid=False, finer=lambda grid, _: grid.respaced(4.0))
     pair = prepare_pair(
-        fixed, moving, 6.5, WINDOW, rigid=False, masks=(liver, None), finer=lambda grid: grid.respaced(4.0)
+        fixed, moving, 6.5, WINDOW, rigid=False, masks=(liver, None), finer=lambda grid, _: grid.respaced(4.0)
     )
     assert torch.equal(pair.fixed, plain.fixed) and torch.equal(pair.moving_mask, plain.moving_mask)
     assert 0.02 < float(pair.fixed_mask.mean()) < 0.2 and bool((plain.fixed_mask == 1).all())
