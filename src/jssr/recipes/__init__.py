@@ -19,7 +19,7 @@ def discrete() -> Recipe:
         description="search and coupled convex optimisation of self-similarities, without training",
         network=Network(system="discrete"),
         preprocessing=Preprocessing(spacing=(2.0, 2.0, 2.0), most_voxels=3_000_000, dims=(2, 3)),
-        inference=Inference(refine=40),
+        inference=Inference(refine=24),
     )
 
 

@@ -201,6 +201,7 @@ def solve(
             better = refine_pair(model, pair, alignment, refine, settings=chosen)
             found["refined"] = _full(better.field.u[None], better.field.grid, pair)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
+        chosen = replace(chosen, similarity=better.similarity)
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
 
