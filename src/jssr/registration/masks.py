@@ -160,9 +160,11 @@ def rigid_parts(values: Sequence[int], labels: Volume, grid: Grid) -> Tensor | N
                 own[box][pieces[box] == piece] = count
     volume = Volume(torch.from_numpy(own)[None], labels.grid, "labels", labels.name)
     out = resample(volume, grid, nearest=True).array.astype(np.int32)
-    for number in set(range(1, count + 1)) - set(np.unique(out).tolist()):  # thinner than the voxels
-        at = np.rint(grid.index(labels.grid.world(np.argwhere(own == number)))).astype(int)
-        inside = at[((at >= 0) & (at < grid.shape)).all(axis=1)]
-        inside = inside[out[tuple(inside.T)] == 0]
-        out[tuple(inside.T)] = number
+    # Every voxel of a part lies in one of the grid's, so that it is rigid on the scan's own grid too.
+    at = np.argwhere(own)
+    to = np.rint(grid.index(labels.grid.world(at))).astype(int)
+    inside = ((to >= 0) & (to < grid.shape)).all(axis=1)
+    at, to = at[inside], to[inside]
+    free = out[tuple(to.T)] == 0
+    out[tuple(to[free].T)] = own[tuple(at[free].T)]
     return torch.from_numpy(out)[None, None]
