@@ -213,11 +213,11 @@ class _Work:
         return RigidParts(self.settings.rigid_parts, self.fixed.grid, pair.transform, pair.initial)
 
     def settled(self, field: Tensor, parts: RigidParts | None) -> tuple[Tensor, tuple[str, ...]]:
-        """What is given back of a dense field (mm): in voxels, without folds unless it slides, with rigid parts; and
-        warnings."""
-        field = field / self.size
-        if not self.settings.sliding:
-            field = without_folds(field)
+        """What is given back of a dense field (mm): in voxels, without folds, with rigid parts; and warnings.
+
+        What slides along a wall does not fold there, so that sliding loses nothing by it.
+        """
+        field = without_folds(field / self.size)
         if parts is None:
             return field, ()
         field, told = parts.settled(field * self.size, self.moving.mask)
