@@ -57,7 +57,8 @@ def test_landmarks_are_where_the_map_leads():
 
 
 @pytest.mark.parametrize("shift", [0.0, 5.0])
-def test_a_shift_between_two_scans_is_found(shift):
+def test_a_shift_between_two_scans_is_found(shift, monkeypatch):
+    monkeypatch.setattr("known_motion.POINTS", 4000)
     moving = blobs(GRID, np.array([shift, 0.0, 0.0]))
     darker = moving.with_data(300.0 - moving.data)  # another contrast
     assert residual(blobs(GRID), darker, (0.0, 250.0)) == pytest.approx(shift, abs=0.7)

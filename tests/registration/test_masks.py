@@ -238,3 +238,15 @@ def test_each_connected_piece_of_a_rigid_label_is_a_part():
     assert int(parts[0, 0, 2, 2, 2]) != int(parts[0, 0, 8, 8, 8]) and int(parts[0, 0, 11, 11, 11]) == 0
     assert rigid_values(["both"], volume, {"both": (2, 5, 9)}) == (2, 5)
     assert rigid_parts((), volume, volume.grid) is None
+
+
+def test_a_part_that_a_coarser_grid_cuts_stays_one_and_a_thin_one_stays():
+    array = np.zeros((40, 40, 40), np.int16)
+    array[5:12, 5:12, 5:12] = array[20:27, 5:12, 5:12] = 1
+    array[12:20, 9, 9] = 1  # a bridge between the middles of the coarser voxels
+    array[33, 30:40, 33] = 2
+    labels = Volume(torch.from_numpy(array)[None], Grid.of((40, 40, 40), 1.0), "labels")
+    parts = rigid_parts((1, 2), labels, Grid.of((10, 10, 10), 4.0))
+    assert sorted(parts.unique().tolist()) == [0, 1, 2]
+    assert int((parts == 2).sum()) == 2  # 7.5 to 9.75 coarse voxels, of which 8 and 9 are there
+    assert parts[0, 0, 3, 2, 2] == parts[0, 0, 2, 2, 2] == 1  # the bridge

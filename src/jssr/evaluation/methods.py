@@ -77,7 +77,7 @@ class Alignment(Method):
         measured = {"row": self.name, "similarity": self.similarity}
         if self.is_peer:
             peer = PEERS[self.source]
-            return {**measured, "settings": peer.settings, "version": peer.version, "intensities": "clipped"}
+            return {**measured, "settings": peer.settings, "version": peer.version, "intensities": "CT clipped"}
         weights = None if self.name in BEFORE else model_of(self.source).header.get("checksum")
         preset = None if self.name in BEFORE else _preset(self.source)
         named = {} if preset is None else {"preset": dict(PRESETS[preset].values)}
@@ -212,9 +212,7 @@ def rows_markdown(
     for one in methods:
         how = "; ".join(map(_how, measured.get(one.name, []))) or "-"
         rows.append([one.name, one.described(is_2d), how])
-    note = (
-        "\nPeers get both scans clipped to the intensities that ours see.\n" if any(m.is_peer for m in methods) else ""
-    )
+    note = "\nPeers get CT in the window that ours see.\n" if any(m.is_peer for m in methods) else ""
     if not is_2d:
         note += "\nThe seconds of a row that starts from our rigid alignment hold those of the row rigid.\n"
     return markdown_table(rows, "---") + note

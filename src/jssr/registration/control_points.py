@@ -17,6 +17,7 @@ from jssr.core import field as ff
 from jssr.core.adam import Adam
 from jssr.core.bspline import ControlGrid, adjoint, evaluate
 from jssr.losses.features import Apart, FeatureDistance, Information, Rows
+from jssr.registration.rigid_parts import Held
 
 SAMPLES = 40_000
 """Points a step. With 30,000 and 60,000 five tuning pairs end within 1 % of each other."""
@@ -166,6 +167,7 @@ def optimise(
     sliding: bool = False,
     lattices: Lattices | None = None,
     on_step: Callable[[], None] | None = None,
+    held: Held | None = None,
 ) -> Tensor:
     """Move control points by `steps` steps of Adam.
 
@@ -173,6 +175,7 @@ def optimise(
         control: (1, n, *grid.counts) mm.
         smoothness: weight of `roughness`.
         lattices: where points are drawn; by default `Lattices(terms.body)`.
+        held: a motion that takes the place of the field where it has a share.
 
     Returns:
         The control points.
@@ -184,9 +187,13 @@ def optimise(
     for step in range(steps):
         points = lattices.draw()
         weights = weights_at(grid, points, terms.pool)
-        found, _ = apart(terms, points, evaluate(control, weights))
+        field = evaluate(control, weights)
+        there = None if held is None else held.at(points.where, points.axes, terms.pool)
+        found, _ = apart(terms, points, field if there is None else there.on(field))
         spread = torch.zeros(control.shape[1], math.prod(points.shape), device=control.device)
         spread[:, points.chosen] = found.slope.t()
+        if there is not None:
+            spread = spread * (1 - there.share.flatten())
         gradient = adjoint(spread.view(1, -1, *points.shape), weights)
         adam.rate = rate * (1 - 0.9 * step / steps)
         adam.step(gradient + smoothness * roughness(control, spacing, sliding).slope)

@@ -31,6 +31,7 @@ from jssr.losses.similarity import box_mean
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.control_points import Lattices, Terms, apart, optimise, weights_at, without_folds
 from jssr.registration.model import Model
+from jssr.registration.rigid_parts import RigidParts
 from jssr.registration.settings import OptimisationSettings, Similarity
 from jssr.systems.base import Alignment
 
@@ -128,6 +129,7 @@ def refine_pair(
     # Where intensities tell nothing the search is led by noise: four tuning pairs of CT and MR end at 3.7 mm without
     # it, at 4.2 mm with it. A network knows better, and in 2D the affine map is in the field.
     start = start * work.size if related or not searched else torch.zeros_like(start)
+    parts = work.parts(pair)
     warnings: tuple[str, ...] = ()
     field, kept, step = start.to(model.device), 0, -1
 
@@ -150,11 +152,12 @@ def refine_pair(
             )
             if work.of_control(terms, lattices, control_grid, after) < work.unlike(terms, lattices, field):
                 field, kept = control_grid.dense(after), kept + 1
+            if parts is not None:
+                more = steps if (factor, pool) == LEVELS[-1] else 0
+                field = work.around(parts, field, control_grid, terms, lattices, more)
             del terms
-        field = field.cpu() / work.size
-        if not settings.sliding:
-            field = without_folds(field)
-    return Found(Displacement(field[0], grid), warnings, similarity, kept)
+        field, told = work.settled(field.cpu(), parts)
+    return Found(Displacement(field[0], grid), (*warnings, *told), similarity, kept)
 
 
 def are_related(fixed: PreparedImage, moving: PreparedImage, displacement: Tensor) -> bool:
@@ -219,6 +222,34 @@ class _Work:
             # Against the smoothness every descriptor counts as the 12 channels of MIND-SSC do.
             found.append((described_by * (12 / described_by.shape[1]) ** 0.5).half())
         return torch.cat(found, dim=1)
+
+    def parts(self, pair: PreparedPair) -> RigidParts | None:
+        """The parts that stay rigid, if any."""
+        if self.settings.rigid_parts is None or not self.settings.n_rigid:
+            return None
+        return RigidParts(self.settings.rigid_parts, self.fixed.grid, pair.transform, pair.initial)
+
+    def settled(self, field: Tensor, parts: RigidParts | None) -> tuple[Tensor, tuple[str, ...]]:
+        """What is given back of a dense field (mm): in voxels, without folds, with rigid parts; and warnings.
+
+        What slides along a wall does not fold there, so that sliding loses nothing by it.
+        """
+        field = without_folds(field / self.size)
+        if parts is None:
+            return field, ()
+        field, told = parts.settled(field * self.size, self.moving.mask)
+        return field / self.size, told
+
+    def around(
+        self, parts: RigidParts, field: Tensor, grid: ControlGrid, terms: Terms, lattices: Lattices, steps: int
+    ) -> Tensor:
+        """A dense field (mm) with rigid parts in it, and `steps` more steps of what is around them."""
+        held = parts.held(field.cpu(), self.moving.mask).to(field.device)
+        if steps:
+            sliding = self.settings.sliding
+            control = optimise(grid.fit(field), grid, terms, steps, self.smoothness, sliding, lattices, held=held)
+            field = grid.dense(control)
+        return held.on(field)
 
     def is_worse_than_none(self, terms: Terms, lattices: Lattices, field: Tensor) -> bool:
         """Whether scans are clearly less alike under a dense field (mm) than under none."""

@@ -148,13 +148,23 @@ def rigid_parts(values: Sequence[int], labels: Volume, grid: Grid) -> Tensor | N
     None without values."""
     if not values:
         return None
-    here = resample(labels, grid, nearest=True).array
-    out, count = np.zeros(grid.shape, np.int32), 0
+    # Pieces of the label map's own grid: a thin bridge that a coarser grid loses does not cut a bone in two.
+    here = labels.array
+    own, count = np.zeros(here.shape, np.int32), 0
     for value in values:
         pieces, _ = ndimage.label(here == value)
         sizes = np.bincount(pieces.ravel())
-        for piece in range(1, len(sizes)):
+        for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
             if sizes[piece] > _SMALL or len(sizes) == 2:
                 count += 1
-                out[pieces == piece] = count
+                own[box][pieces[box] == piece] = count
+    volume = Volume(torch.from_numpy(own)[None], labels.grid, "labels", labels.name)
+    out = resample(volume, grid, nearest=True).array.astype(np.int32)
+    # Every voxel of a part lies in one of the grid's, so that it is rigid on the scan's own grid too.
+    at = np.argwhere(own)
+    to = np.rint(grid.index(labels.grid.world(at))).astype(int)
+    inside = ((to >= 0) & (to < grid.shape)).all(axis=1)
+    at, to = at[inside], to[inside]
+    free = out[tuple(to.T)] == 0
+    out[tuple(to[free].T)] = own[tuple(at[free].T)]
     return torch.from_numpy(out)[None, None]

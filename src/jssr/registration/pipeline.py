@@ -43,6 +43,7 @@ from jssr.registration.masks import rigid_values
 from jssr.registration.model import Model, aligning_model
 from jssr.registration.options import Known, RegistrationOptions, RegistrationOptionsDict, parse_options
 from jssr.registration.result import Registration
+from jssr.registration.rigid_parts import kept
 from jssr.registration.settings import OptimisationSettings
 from jssr.registration.summary import describe, measure
 from jssr.systems.base import Alignment, System
@@ -199,7 +200,7 @@ def solve(
     if refine > 0:
         with watch.stage("refine"):
             better = refine_pair(model, pair, alignment, refine, settings=chosen)
-            found["refined"] = _full(better.field.u[None], better.field.grid, pair)
+            found["refined"] = _full(better.field.u[None], better.field.grid, pair, chosen.rigid_parts)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
         chosen = replace(chosen, similarity=better.similarity)
     return Working(model, pair, alignment, found, structure, refine, chosen)
@@ -230,11 +231,14 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
     return Alignment(**outputs)
 
 
-def _full(u: Tensor, grid: Grid, pair: PreparedPair) -> FullTransform:
-    """The full transform of a field, which is kept where both scans have data and continued smoothly elsewhere."""
+def _full(u: Tensor, grid: Grid, pair: PreparedPair, parts: Tensor | None = None) -> FullTransform:
+    """The full transform of a field, which is kept in rigid parts and where both scans have data, and continued
+    smoothly elsewhere."""
     at = Affine.identity(grid.ndim).positions(grid, pair.grid)
     masks = [ff.sample(m, at) for m in pair.data or (pair.fixed_mask, pair.moving_mask)]
     valid = (masks[0] > 0.5) & (ff.warp(masks[1], u) > 0.5)
+    if parts is not None:
+        valid = valid | kept(parts)
     return FullTransform(Displacement(continued(u, valid)[0], grid), pair.transform, pair.initial)
 
 
