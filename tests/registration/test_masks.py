@@ -173,7 +173,7 @@ def test_knobs_reach_the_result():
     known = {"fixed_labels": ball_labels(), "structures": {"core": (1,)}}
     found = jssr.register(ball(), ball((4, 0, 0)), system="rigid", rigid=False, **how, **known)
     assert found.result["optimisation"] == {
-        "steps": 40, "similarity": "mind", "smoothness": 2.0, "spacing_mm": 16.0, "sliding": True, "rigid_parts": 1,
+        "steps": 24, "similarity": "mind", "smoothness": 2.0, "spacing_mm": 16.0, "sliding": True, "rigid_parts": 1,
     }  # fmt: skip
     parts = found.work.settings.rigid_parts
     assert parts is not None and tuple(parts.shape[2:]) == found.work.transforms["refined"].field.grid.shape

@@ -116,19 +116,7 @@ def refine_pair(
         settings: what the user asks for; None takes the defaults.
     """
     settings = settings or OptimisationSettings()
-    fixed, moving = pair.finer or (
-        PreparedImage(pair.fixed, pair.fixed_mask, pair.grid, pair.fixed_limits),
-        PreparedImage(pair.moving, pair.moving_mask, pair.grid, pair.moving_limits),
-    )
-    grid = fixed.grid
-    start = Displacement(alignment.displacement[0], pair.grid).displacement(grid).u[None]
-    related = are_related(fixed, moving, start)
-    similarity = settings.similarity or ("mixture" if related else "mind")
-    work = _Work(model, fixed, moving, similarity, settings, related)
-    searched = model.recipe.network.system == "discrete" and grid.ndim == 3
-    # Where intensities tell nothing the search is led by noise: four tuning pairs of CT and MR end at 3.7 mm without
-    # it, at 4.2 mm with it. A network knows better, and in 2D the affine map is in the field.
-    start = start * work.size if related or not searched else torch.zeros_like(start)
+    work, start = _begun(model, pair, alignment, settings)
     parts = work.parts(pair)
     warnings: tuple[str, ...] = ()
     field, kept, step = start.to(model.device), 0, -1
@@ -157,7 +145,24 @@ def refine_pair(
                 field = work.around(parts, field, control_grid, terms, lattices, more)
             del terms
         field, told = work.settled(field.cpu(), parts)
-    return Found(Displacement(field[0], grid), (*warnings, *told), similarity, kept)
+    return Found(Displacement(field[0], work.fixed.grid), (*warnings, *told), work.similarity, kept)
+
+
+def _begun(
+    model: Model, pair: PreparedPair, alignment: Alignment, settings: OptimisationSettings
+) -> tuple[_Work, Tensor]:
+    """The pair on the grid of optimisation, what is compared of it, and the field (mm) to begin with."""
+    fixed, moving = pair.finer or (
+        PreparedImage(pair.fixed, pair.fixed_mask, pair.grid, pair.fixed_limits),
+        PreparedImage(pair.moving, pair.moving_mask, pair.grid, pair.moving_limits),
+    )
+    start = Displacement(alignment.displacement[0], pair.grid).displacement(fixed.grid).u[None]
+    related = are_related(fixed, moving, start)
+    work = _Work(model, fixed, moving, settings.similarity or ("mixture" if related else "mind"), settings, related)
+    searched = model.recipe.network.system == "discrete" and fixed.grid.ndim == 3
+    # Where intensities tell nothing the search is led by noise: four tuning pairs of CT and MR end at 3.7 mm without
+    # it, at 4.2 mm with it. A network knows better, and in 2D the affine map is in the field.
+    return work, start * work.size if related or not searched else torch.zeros_like(start)
 
 
 def are_related(fixed: PreparedImage, moving: PreparedImage, displacement: Tensor) -> bool:
