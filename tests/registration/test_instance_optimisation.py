@@ -147,3 +147,19 @@ def test_a_bone_stays_rigid_and_what_is_around_it_is_found_as_well_as_before(mod
     outside = (parts == 0)[inner]
     assert error["held"][~outside].mean() < error["free"][~outside].mean()
     assert error["held"][outside].mean() < 1.05 * error["free"][outside].mean()
+
+
+def test_what_slides_along_a_wall_is_smeared_less_with_sliding(model):
+    shape = (40, 36, 28)
+    texture = _texture(7, shape)
+    truth = torch.zeros(1, 3, *shape)
+    truth[:, 2, :, :18], truth[:, 2, :, 18:] = 1.0, -1.0  # voxels, along the wall between rows 17 and 18
+    pair = _pair(model, texture, ff.warp(texture[None, None], -truth)[0, 0])
+    error = {}
+    for sliding in (False, True):
+        settings = OptimisationSettings(sliding=sliding, spacing=10.0)
+        u = optimisation.refine_pair(model, pair, Alignment(torch.zeros_like(truth)), 40, settings=settings).field.u
+        assert int((ff.jacobian_determinant(u[None]) <= 0).sum()) == 0
+        near = (slice(None), slice(None), slice(5, -5), slice(12, 24), slice(5, -5))
+        error[sliding] = float((u[None] - truth)[near].norm(dim=1).mean())
+    assert error[True] < 0.9 * error[False]

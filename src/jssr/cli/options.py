@@ -129,7 +129,9 @@ class Knobs(Alignment):
     similarity: Similarity | None = opt(None, "What the optimisation compares; by default chosen from the pair.")
     smoothness: float | None = opt(None, "Above 0: the regulariser's weight is multiplied by it.")
     spacing: float | None = opt(None, "mm between control points on the finest level; by default the method's own.")
-    sliding: bool | None = opt(None, "Let organs slide along each other and along the wall.")
+    sliding: bool | None = opt(
+        None, "Let organs slide along each other and along the wall (total variation); no labels needed."
+    )
     rigid_labels: str | None = opt(
         None, "Values or names of the fixed label map, with commas: each piece of one stays rigid.", metavar="VALUES"
     )

@@ -24,7 +24,11 @@ SAMPLES = 40_000
 RATE = 0.3
 """Of the smallest voxel, how far a control point moves in a step at first; a tenth of that at last."""
 SLIDING = 0.05
-"""Gradient of the field from which on the sliding regulariser grows linearly and no longer quadratically."""
+"""Gradient of the field from which on the sliding regulariser grows linearly and no longer quadratically.
+
+Validation pairs only, mean landmark error in mm (liver MR 23a and 23b; HCC_015): smooth 1.31, 1.24; 1.04. Sliding 1.09,
+1.06; 0.99. With 0.2 1.16, 1.12; with 0.02 and thrice the weight 1.09, 1.07. Half the weight gains 0.02 on liver MR and
+loses 0.06 on HCC_015 and 0.3 on CT-MR STS_015."""
 SEED = 2020
 
 
