@@ -130,7 +130,7 @@ class Knobs(Alignment):
     smoothness: float | None = opt(None, "Above 0: the regulariser's weight is multiplied by it.")
     spacing: float | None = opt(None, "mm between control points on the finest level; by default the method's own.")
     sliding: bool | None = opt(
-        None, "Let organs slide along each other and along the wall (total variation); no labels needed."
+        None, "Let organs slide along each other and along the wall (total variation); by default in MR of the trunk."
     )
     rigid_labels: str | None = opt(
         None, "Values or names of the fixed label map, with commas: each piece of one stays rigid.", metavar="VALUES"

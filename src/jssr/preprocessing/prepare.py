@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement, Transform
-from jssr.core.volume import Volume
+from jssr.core.volume import Modality, Volume
 from jssr.errors import GeometryError, ImageError
 from jssr.preprocessing.intensity import Window, normalise
 from jssr.preprocessing.known_start import NO_MASKS, Masks, rigid_from, seen_through
@@ -64,6 +64,7 @@ class PreparedPair:
     start: Affine = field(default_factory=Affine.identity)
     finer: tuple[PreparedImage, PreparedImage] | None = None
     initial: Displacement | None = None
+    modalities: tuple[Modality, Modality] | None = None
     data: tuple[Tensor, Tensor] | None = None
     masked: str | None = None
 
@@ -176,6 +177,7 @@ def _paired(a: Ready, b: Ready, grid: Grid, transform: Affine, start: Affine) ->
     one, two = normalised(a, grid), normalised(b, grid)
     return PreparedPair(
         one.image, two.image, one.mask, two.mask, grid, transform, a.limits, b.limits, start=start,
+        modalities=(a.modality, b.modality),
         data=None if one.data is None or two.data is None else (one.data, two.data),
     )  # fmt: skip
 

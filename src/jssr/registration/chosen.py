@@ -65,4 +65,4 @@ def settings_of(
     grid = pair.grid if pair.finer is None else pair.finer[0].grid
     parts = None if labels is None else rigid_parts(values, labels, grid)
     smoothness = 1.0 if options.smoothness is None else options.smoothness
-    return OptimisationSettings(options.similarity, smoothness, options.spacing, bool(options.sliding), parts)
+    return OptimisationSettings(options.similarity, smoothness, options.spacing, options.sliding, parts)

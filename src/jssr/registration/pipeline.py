@@ -202,7 +202,7 @@ def solve(
             better = refine_pair(model, pair, alignment, refine, settings=chosen)
             found["refined"] = _full(better.field.u[None], better.field.grid, pair, chosen.rigid_parts)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
-        chosen = replace(chosen, similarity=better.similarity)
+        chosen = replace(chosen, similarity=better.similarity, sliding=better.sliding)
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
 

@@ -26,7 +26,8 @@ class OptimisationSettings:
         similarity: one of `SIMILARITIES`; None has it chosen from the pair.
         smoothness: the weight of the regulariser is multiplied by it.
         spacing: mm between control points on the finest level; None takes the method's own.
-        sliding: let organs slide along each other and along the wall, instead of one smooth field.
+        sliding: let organs slide along each other and along the wall, instead of one smooth field; None has it chosen
+            from the pair.
         rigid_parts: (1, 1, *optimisation grid) integers, a number for each part that stays rigid, 0 elsewhere.
 
     Raises:
@@ -36,7 +37,7 @@ class OptimisationSettings:
     similarity: Similarity | None = None
     smoothness: float = 1.0
     spacing: float | None = None
-    sliding: bool = False
+    sliding: bool | None = None
     rigid_parts: Tensor | None = None
 
     def __post_init__(self) -> None:

@@ -178,7 +178,7 @@ def _optimisation(work: Working) -> dict[str, Any] | None:
         "similarity": used.similarity,
         "smoothness": float(used.smoothness),
         "spacing_mm": None if used.spacing is None else float(used.spacing),
-        "sliding": used.sliding,
+        "sliding": bool(used.sliding),
         "rigid_parts": used.n_rigid,
     }
 
