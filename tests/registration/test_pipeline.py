@@ -87,7 +87,7 @@ def test_saved_files_fit_together(done, tmp_path):
     names = {p.name for p in out.iterdir()}
     assert names == {
         "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-        "moved_segmentation.nii.gz", "result.json", "report.html",
+        "moved_segmentation.nii.gz", "expected_error.nii.gz", "result.json", "report.html",
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     write_image(done.fixed, tmp_path / "y.nii.gz")

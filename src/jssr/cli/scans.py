@@ -67,7 +67,8 @@ def register(options: RegisterOptions, session: Session) -> None:
     from jssr.cli.tables import cost_of, pair_table
 
     words = f"{cost_of(found)}; written to {options.out}"
-    session.finish(read_json(options.out), *pair_table(found), words, warnings=found.result["warnings"])
+    told = [] if found.verdict is None else [found.verdict.line]
+    session.finish(read_json(options.out), *pair_table(found), *told, words, warnings=found.result["warnings"])
 
 
 @dataclass(frozen=True, kw_only=True)

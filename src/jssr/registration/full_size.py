@@ -20,6 +20,7 @@ from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
 from jssr.preprocessing.intensity import Window, denormalise
 from jssr.preprocessing.prepare import PreparedPair
+from jssr.registration.expected_error import Evidence
 from jssr.registration.model import Model
 from jssr.registration.settings import OptimisationSettings
 from jssr.systems.base import Alignment
@@ -29,7 +30,8 @@ from jssr.systems.base import Alignment
 class Working:
     """What was found on the working grid: the prepared pair, what the system made of it, and the full transform of each
     state; `structure` is what the system read of the fixed image (JRS-Net); `refine` and `settings` are the steps of
-    the instance optimisation and how it worked."""
+    the instance optimisation and how it worked; `evidence` and `verdict` (a word and its reasons) are what speaks for
+    and against it, where that was asked."""
 
     model: Model
     pair: PreparedPair
@@ -38,6 +40,8 @@ class Working:
     structure: Tensor | None = None
     refine: int = 0
     settings: OptimisationSettings = field(default_factory=OptimisationSettings)
+    evidence: Evidence | None = None
+    verdict: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def final(self) -> FullTransform:

@@ -46,6 +46,7 @@ from jssr.registration.result import Registration
 from jssr.registration.rigid_parts import kept
 from jssr.registration.settings import OptimisationSettings
 from jssr.registration.summary import describe, measure
+from jssr.registration.verdict import judged
 from jssr.systems.base import Alignment, System
 
 
@@ -93,6 +94,8 @@ def register(
 
     structure = structure_of(model, pair, outline, known.structures)
     work = solve(model, pair, refine, watch, structure, settings=settings)
+    with watch.stage("judge"):
+        work = judged(work)
     return _full_size(scans, work, known, watch, {"preset": chosen.preset, **scans.used()})
 
 

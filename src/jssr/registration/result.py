@@ -23,6 +23,7 @@ from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known
 from jssr.registration.schema import check_result
+from jssr.registration.verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
@@ -36,7 +37,7 @@ DICOM_OUTPUTS = (
 )  # fmt: skip
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-    "moved_segmentation.nii.gz", "result.json", "report.html", *KEPT.values(),
+    "moved_segmentation.nii.gz", "expected_error.nii.gz", "result.json", "report.html", *KEPT.values(),
     *DICOM_OUTPUTS,
 )  # fmt: skip
 
@@ -89,6 +90,21 @@ class Registration:
     states: dict[str, dict[str, float]]
     work: Working
     known: Known = field(default_factory=Known)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it can be relied on: PASS, CHECK or FAIL, with reasons and the expected error in mm."""
+        return verdict_of(self.result)
+
+    @property
+    def expected_error(self) -> Volume | None:
+        """A map of the expected error, mm, on a coarse grid; 0 where nothing could be judged."""
+        evidence = self.work.evidence
+        return (
+            None
+            if evidence is None
+            else Volume(evidence.expected.nan_to_num(), evidence.grid, "image", "expected error")
+        )
 
     def save(self, out: str | os.PathLike[str], report: bool = True, how: Saving | None = None) -> Path:
         """Write the files of a result (docs/reference/result.md) into a folder: all of them or none.
@@ -146,6 +162,7 @@ class Registration:
             "synthesised": self.synthesised,
             "fixed_segmentation": self.fixed_segmentation,
             "moved_segmentation": self.moved_segmentation,
+            "expected_error": self.expected_error,
             **({"kept_fixed": self.fixed, "kept_moving": self.moving} if keep else {}),
         }
         jobs: list[Callable[[], None]] = [
@@ -219,6 +236,7 @@ def view_of_result(
         displacement=None if field is None else from_start(field, fixed.grid, moving.grid),
         metrics=after, metrics_before=before, warnings=result["warnings"],
         name=name or result["moving"].get("title", Path(moving.name).name), covered=result["covered_percent"] / 100,
+        verdict=None if (told := verdict_of(result)) is None else (told.name, told.line),
         own="labels" not in result["dice"] and "segmentations" in result["dice"],
     )  # fmt: skip
 

@@ -120,6 +120,37 @@ class InverseError(_Model):
     max: Number
 
 
+class ExpectedError(_Model):
+    """Over the fixed body; null where nothing could be judged."""
+
+    median: Number
+    p95: Number = Field(description="95th percentile.")
+
+
+class AgreementInfo(_Model):
+    """How alike the scans are at blocks of the fixed body."""
+
+    better: float = Field(
+        description="What the place that was found is better by than those around it: 1 of equal scans, 0 of others."
+    )
+    found: float = Field(description="Of the difference of unrelated points, the part that is not there.")
+    before: float = Field(description="The same without the field.")
+
+
+class QualityInfo(_Model):
+    """Whether the registration can be relied on."""
+
+    verdict: Literal["PASS", "CHECK", "FAIL"] = Field(
+        description="FAIL: the scans could not be aligned, and no field was kept."
+    )
+    reasons: list[str]
+    expected_error_mm: ExpectedError = Field(description="Its map is expected_error.nii.gz.")
+    agreement: AgreementInfo
+    body_covered_percent: float = Field(description="Share of the fixed body that has data in the moving scan.")
+    body_folds_percent: float = Field(description="Of the field that was judged.")
+    body_moved_mm: float = Field(description="Median length of the field that was judged, rigid step not counted.")
+
+
 class Provenance(_Model):
     """Versions and machine."""
 
@@ -166,6 +197,7 @@ class ResultModel(_Numbers):
     preset: str | None = Field(None, description="The preset that was named.")
     initial: InitialInfo | None = None
     masks: MasksInfo | None = None
+    quality: QualityInfo | None = None
     time_s: dict[str, float] = Field(description="Seconds of each stage, and their total.")
     inverse_error_mm: InverseError
     dice: DiceInfo

@@ -25,6 +25,7 @@ from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known
 from jssr.registration.schema import CONVENTION, SCHEMA_VERSION, GridInfo, ResultModel, ScanInfo
+from jssr.registration.verdict import described as quality
 
 COPIED = (
     "The generator copied the fixed image: what is synthesised is not the moving scan, and the alignment had nothing "
@@ -148,6 +149,7 @@ def describe(
         "rigid": None,
         "optimisation": _optimisation(work),
         **used,
+        "quality": quality(work),
         "time_s": {name: round(s, 3) for name, s in watch.seconds.items()} | {"total": round(watch.total, 3)},
         "peak_memory_mib": round(peak_memory_mib()),
         "covered_percent": round(100 * numbers.covered, 2),

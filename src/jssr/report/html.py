@@ -70,6 +70,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
     return {
         "name": view.name or view.moving_before.name,
         "warnings": given + more,
+        "verdict": view.verdict,
         "figures": key_figures(view),
         "structures": structures,
         "own": view.own,

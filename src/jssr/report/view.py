@@ -30,6 +30,8 @@ class AlignmentView:
     fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
     middle of the segmentation, else of the body).
 
+    `verdict` is PASS, CHECK or FAIL and what is said of it.
+
     Where the moving scan has no data the overlays show the fixed image, dimmed: its grid and the displacement tell.
     """
 
@@ -48,6 +50,7 @@ class AlignmentView:
     covered: float | None = None
     at: tuple[float, ...] | None = None
     own: bool = False
+    verdict: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
