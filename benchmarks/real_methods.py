@@ -25,8 +25,8 @@ from jssr.metrics.results import CaseResult
 from jssr.peers import PEERS
 from jssr.registration.pipeline import register
 
-OURS: dict[str, dict[str, Any]] = {"default": {}, "discrete": {"system": "discrete"}}
-"""Rows of ours, with the options of `jssr register`."""
+OURS: dict[str, dict[str, Any]] = {"discrete": {}, "network": {"system": "jssr"}}
+"""Rows of ours, with the options of `jssr register`: the default, and the shipped network."""
 EARLIER = "discrete, before"
 VERDICTS = ("PASS", "CHECK", "FAIL")
 

@@ -46,11 +46,11 @@ MEASURES: dict[str, tuple[str, ...]] = {
 }
 """What each set is judged by; a pair of two measures is judged twice."""
 UNRANKED = ("initial", "discrete, before")
-OURS = ("default", "discrete")
+OURS = ("discrete",)
 NOT_TOOLS = (*UNRANKED, *OURS, "rigid")
 ORDER = (
     "initial", "rigid", "affine", "elastix", "elastix-tuned", "greedy", "greedy-mi", "syn-mi", "syn-cc", "convexadam",
-    "deeds", "discrete, before", "discrete", "default",
+    "deeds", "discrete, before", "network", "discrete",
 )  # fmt: skip
 NEAR = {"tre": 0.1, "dice": 0.5}
 """As good as the best: mm, points of Dice."""

@@ -196,7 +196,7 @@ def markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-FRONT = ("initial", "elastix-tuned", "greedy", "syn-mi", "convexadam", "discrete, before", "discrete", "default")
+FRONT = ("initial", "elastix-tuned", "greedy", "syn-mi", "convexadam", "discrete, before", "discrete")
 """Columns of the table on the docs' front page."""
 
 
