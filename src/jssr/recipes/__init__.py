@@ -11,8 +11,7 @@ from jssr.recipes.config import Inference, Network, Preprocessing, Recipe
 def discrete() -> Recipe:
     """Dense search, coupled convex optimisation, instance optimisation: `jssr register FIXED MOVING --system discrete`.
 
-    On eight pairs made for the purpose (4 phantoms, arterial CT and T1 MR to venous CT) it reaches a landmark error of
-    1.38 and 1.84 mm; 20 and 40 steps of refinement gained less than 0.05 mm over the 12 here.
+    20 and 40 steps a level end within 1 % of each other on tuning pairs.
     """
     return Recipe(
         name="discrete",
