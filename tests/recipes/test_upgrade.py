@@ -19,7 +19,11 @@ OF_0_1 = json.loads((Path(__file__).parent / "recipes-0.1.json").read_text())
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_of_0_1_is_that_of_today(name: str) -> None:
-    assert recipe_from(OF_0_1[name], name) == RECIPES[name]()
+    today = RECIPES[name]()
+    if name == "discrete":  # its instance optimisation is another one since: 12 steps became 24 a level
+        assert today.inference.refine == 24
+        today = today.changed(inference={"refine": 12})
+    assert recipe_from(OF_0_1[name], name) == today
 
 
 def test_words_of_0_1_are_read() -> None:
