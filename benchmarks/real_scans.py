@@ -36,26 +36,27 @@ HIPPOCAMPI, JSRT_PAIRS = 6, 6
 
 def hcc(data: Path, out: Path) -> None:
     """Venous (fixed) and arterial CT of the liver, with landmarks of four groups."""
-    cases = []
-    for study in sorted(p for p in (data / "hcc_tace_ct").iterdir() if p.is_dir()):
-        for phase in ("venous", "arterial"):
-            link(study / f"{phase}.nii.gz", out / study.name / f"{phase}.nii.gz")
-            link(study / f"{phase}_points.csv", out / study.name / f"{phase}_landmarks.csv")
-        split = VALIDATION if study.name.startswith("HCC_015") else TEST
-        cases.append(case(study.name, split, ("venous", "arterial"), landmarks=True))
-    save(out, cases, "venous", modalities={"venous": "ct", "arterial": "ct"})
+    _with_points(data / "hcc_tace_ct", out, ("venous", "arterial"), "HCC_015", "ct")
 
 
 def eth_liver(data: Path, out: Path) -> None:
     """Liver MR in two states of breathing, with landmarks in the liver and outside it."""
+    _with_points(data / "eth_liver_mr", out, ("fixed", "moving"), "pair23", "mr")
+
+
+def _with_points(source: Path, out: Path, phases: tuple[str, str], tuning: str, modality: str) -> None:
+    """A cohort of folders that each hold two scans and their landmarks, the fixed scan first.
+
+    Args:
+        tuning: what the names of the folders begin with that are for tuning; the others are judged.
+    """
     cases = []
-    for pair in sorted(p for p in (data / "eth_liver_mr").iterdir() if p.is_dir()):
-        for phase in ("fixed", "moving"):
-            link(pair / f"{phase}.nii.gz", out / pair.name / f"{phase}.nii.gz")
-            link(pair / f"{phase}_points.csv", out / pair.name / f"{phase}_landmarks.csv")
-        split = VALIDATION if pair.name.startswith("pair23") else TEST
-        cases.append(case(pair.name, split, ("fixed", "moving"), landmarks=True))
-    save(out, cases, "fixed", modalities={"fixed": "mr", "moving": "mr"})
+    for folder in sorted(p for p in source.iterdir() if p.is_dir()):
+        for phase in phases:
+            link(folder / f"{phase}.nii.gz", out / folder.name / f"{phase}.nii.gz")
+            link(folder / f"{phase}_points.csv", out / folder.name / f"{phase}_landmarks.csv")
+        cases.append(case(folder.name, VALIDATION if folder.name.startswith(tuning) else TEST, phases, landmarks=True))
+    save(out, cases, phases[0], modalities=dict.fromkeys(phases, modality))
 
 
 def acdc(data: Path, out: Path) -> None:

@@ -114,10 +114,10 @@ class Information:
         joint.scatter_add_(0, cell, weight * (1 - part)).scatter_add_(0, cell + 1, weight * part)
         p = _smooth(joint.view(bins, bins) / weight.sum().clamp(min=1e-6)).clamp(min=1e-9)
         p = p / p.sum()
-        told = (p / (p.sum(0, keepdim=True) * p.sum(1, keepdim=True))).log()
-        each = _smooth(told).flatten()
+        pointwise = (p / (p.sum(0, keepdim=True) * p.sum(1, keepdim=True))).log()
+        each = _smooth(pointwise).flatten()
         change = (each[cell + 1] - each[cell]) * weight * ((bins - 1) / 2) / weight.sum().clamp(min=1e-6)
-        return Apart(-(p * told).sum(), torch.cat(slopes, dim=1) * -change[:, None])
+        return Apart(-(p * pointwise).sum(), torch.cat(slopes, dim=1) * -change[:, None])
 
 
 def _smooth(histogram: Tensor) -> Tensor:

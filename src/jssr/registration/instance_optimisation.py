@@ -153,8 +153,8 @@ def refine_pair(
                 more = steps if (factor, pool) == LEVELS[-1] else 0
                 field = work.around(parts, field, control_grid, terms, lattices, more)
             del terms
-        field, told = work.settled(field.cpu(), parts)
-    return Found(Displacement(field[0], work.fixed.grid), (*warnings, *told), work.similarity, work.sliding, kept)
+        field, later = work.settled(field.cpu(), parts)
+    return Found(Displacement(field[0], work.fixed.grid), (*warnings, *later), work.similarity, work.sliding, kept)
 
 
 def _begun(
