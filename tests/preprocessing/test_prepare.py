@@ -93,6 +93,22 @@ def test_the_transform_is_in_the_moving_tensor() -> None:
     np.testing.assert_allclose(pair.transform(grid.centre) - grid.centre, true, atol=0.5)
 
 
+@pytest.mark.parametrize(
+    ("own", "fewest", "expected"),
+    [
+        (1.0, None, 4.0),  # as asked for
+        (1.0, 8_000, 2.0),  # 40 mm along each side: 20 voxels
+        (1.0, 10**9, 1.0),  # no finer than the fixed scan
+        (8.0, 10**9, 4.0),  # and no coarser than asked for
+    ],
+)
+def test_a_small_scan_gets_a_finer_working_grid(own: float, fewest: int | None, expected: float) -> None:
+    shape = (round(40 / own),) * 3
+    fixed = volume_of(np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32), Grid.of(shape, own))
+    pair = prepare_pair(fixed, fixed, 4.0, WINDOW, rigid=False, voxels=(fewest, None))
+    np.testing.assert_allclose(pair.grid.spacing, expected, rtol=0.03)
+
+
 def test_scanner_fill_is_no_data() -> None:
     rng = np.random.default_rng(0)
     hu = rng.normal(40, 60, (40, 40, 30)).astype(np.float32)

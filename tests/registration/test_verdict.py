@@ -70,7 +70,10 @@ def evidence(better, **more):
 
 def test_words_and_reasons():
     assert [judge(evidence(s), 3)[0] for s in (0.95, 0.71, 0.69, 0.31, 0.29)] == ["PASS"] * 2 + ["CHECK"] * 2 + ["FAIL"]
-    assert [judge(evidence(s), 2)[0] for s in (0.36, 0.34, 0.1)] == ["PASS", "CHECK", "FAIL"]
+    assert [judge(evidence(s), 2)[0] for s in (0.36, 0.34)] == ["PASS", "CHECK"]
+    # Of films it is the agreement itself that fails.
+    assert [judge(evidence(0.2, found=f, before=0.0), 2)[0] for f in (0.2, 0.18)] == ["CHECK", "FAIL"]
+    assert judge(evidence(0.1, found=0.5), 2)[0] == "CHECK"
     doubts = {"covered": 0.4, "folds": 1.0, "moved": 50.0, "found": 0.4}
     for name, value in doubts.items():
         word, reasons = judge(evidence(0.9, **{name: value}), 3)

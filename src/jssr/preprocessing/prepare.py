@@ -84,7 +84,7 @@ def prepare_pair(
     initial: Initial | Affine | Displacement = "geometry",
     masks: Masks = NO_MASKS,
     pixels: int = 256,
-    most_voxels: int | None = None,
+    voxels: tuple[int | None, int | None] = (None, None),
     finer: Callable[[Grid, Grid], Grid] | None = None,
 ) -> PreparedPair:
     """Put two scans of one patient onto one working grid.
@@ -99,8 +99,9 @@ def prepare_pair(
         initial: as in `rigid_align`, or a transform from fixed to moving space in place of the headers' geometry: a
             linear one is where the rigid step begins; with a field there is no rigid step.
         masks: of the fixed and of the moving scan; only what is not 0 in them counts. The images stay whole.
-        pixels: along each side of the grid of 2D images; spacing, rigid, and most_voxels are for 3D alone.
-        most_voxels: where the grid would have more, its spacing grows until it has not.
+        pixels: along each side of the grid of 2D images; spacing, rigid and voxels are for 3D alone.
+        voxels: fewest and most of the grid: where it would have fewer, its spacing shrinks until it has not, or is as
+            fine as the fixed scan; where it would have more, its spacing grows.
         finer: gives the grid of instance optimisation from the working grid and the fixed scan's, if there will be
             one; 3D alone.
 
@@ -121,7 +122,7 @@ def prepare_pair(
         start = initial if isinstance(initial, Affine) else start_2d(fixed.grid, moving.grid)
         pair = _pair_2d(scans, window, pixels, Affine.identity(2) if field is not None else start)
     else:
-        pair = _pair_3d(scans, _Sampling(spacing, window, most_voxels, finer), rigid, initial)
+        pair = _pair_3d(scans, _Sampling(spacing, window, voxels, finer), rigid, initial)
     have = [role for role, mask in zip(("fixed", "moving"), masks, strict=True) if mask is not None]
     return _checked(replace(pair, initial=field, masked=have[0] if len(have) == 1 else None), masks)
 
@@ -132,7 +133,7 @@ class _Sampling:
 
     spacing: Sequence[float] | float
     window: Window | None
-    most_voxels: int | None
+    voxels: tuple[int | None, int | None]
     finer: Callable[[Grid, Grid], Grid] | None
 
 
@@ -164,9 +165,14 @@ def _pair_3d(
         return a, b, *working_grid(a, [b], spacing)
 
     a, b, grid, warnings = placed(how.spacing)
-    if how.most_voxels is not None and grid.voxels > how.most_voxels:
-        grow = 1.01 * (grid.voxels / how.most_voxels) ** (1 / 3)  # a margin for rounding up
+    fewest, most = how.voxels
+    if most is not None and grid.voxels > most:
+        grow = 1.01 * (grid.voxels / most) ** (1 / 3)  # a margin for rounding up
         a, b, grid, warnings = placed([grow * s for s in np.broadcast_to(how.spacing, 3).tolist()])
+    elif fewest is not None and grid.voxels < fewest:
+        step = max(float(fixed.grid.spacing.min()), float(np.prod(grid.shape * grid.spacing) / fewest) ** (1 / 3))
+        if (finest := np.minimum(step, how.spacing)).min() < np.min(how.spacing):
+            a, b, grid, warnings = placed(np.broadcast_to(finest, 3).tolist())
     pair = _paired(a, b, grid, transform, start)
     pair = replace(pair, rigid=result, warnings=(*(result.warnings if result else ()), *warnings))
     other = grid if how.finer is None else how.finer(grid, scans[0][0].grid)

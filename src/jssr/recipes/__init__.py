@@ -17,7 +17,7 @@ def discrete() -> Recipe:
         name="discrete",
         description="search and coupled convex optimisation of self-similarities, without training",
         network=Network(system="discrete"),
-        preprocessing=Preprocessing(spacing=(2.0, 2.0, 2.0), most_voxels=3_000_000, dims=(2, 3)),
+        preprocessing=Preprocessing(spacing=(2.0, 2.0, 2.0), most_voxels=3_000_000, fewest_voxels=200_000, dims=(2, 3)),
         inference=Inference(refine=24),
     )
 

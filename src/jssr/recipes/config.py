@@ -86,6 +86,7 @@ class Preprocessing(_Model):
         dims: axes of the images that the system takes.
         pixels: along each side of the square grid that 2D images are resampled to.
         most_voxels: of the working grid, roughly: the spacing grows where it would have more.
+        fewest_voxels: the same, of a small scan: the spacing shrinks where it would have fewer, down to the scan's own.
         reference_phase: the phase that the others are aligned to; None lets any scan be the fixed one.
         moving: the phase that is moved onto it, which every case must have; None takes any other.
     """
@@ -95,6 +96,7 @@ class Preprocessing(_Model):
     dims: tuple[Literal[2, 3], ...] = (3,)
     pixels: int = Field(default=256, ge=16)
     most_voxels: int | None = Field(default=None, ge=1)
+    fewest_voxels: int | None = Field(default=None, ge=1)
     reference_phase: str | None = None
     moving: str | None = None
 

@@ -92,8 +92,8 @@ def evidence_of(pair: PreparedPair, field: Displacement) -> Evidence:
     """
     n = pair.grid.ndim
     body = pair.fixed_mask * described(pair.fixed)
-    grid, size = _coarse(pair.grid, float(body.sum()))
-    fixed, moving, inside, seen = (_pool(x, size) for x in (pair.fixed, pair.moving, body, pair.moving_mask))
+    grid, size = coarse(pair.grid, float(body.sum()))
+    fixed, moving, inside, seen = (pooled(x, size) for x in (pair.fixed, pair.moving, body, pair.moving_mask))
     at = Affine.identity(n).positions(grid, field.grid)
     moved_mm = _millimetres(ff.sample(field.u[None], at), field.grid)
     spacing = torch.tensor(grid.spacing, dtype=torch.float32).view(1, n, *[1] * n)
@@ -120,7 +120,7 @@ def evidence_of(pair: PreparedPair, field: Displacement) -> Evidence:
     )  # fmt: skip
 
 
-def _coarse(grid: Grid, voxels: float) -> tuple[Grid, list[int]]:
+def coarse(grid: Grid, voxels: float) -> tuple[Grid, list[int]]:
     """The coarse grid, and how many voxels of the working grid one of it has along each axis."""
     n = grid.ndim
     step = (max(1.0, voxels) * float(np.prod(grid.spacing)) / VOXELS[n]) ** (1 / n)
@@ -140,7 +140,7 @@ def _blocks(grid: Grid, shape: torch.Size) -> Grid:
     return Grid.of(list(shape), (grid.spacing * size).tolist(), grid.world([1.0] * grid.ndim).tolist(), grid.direction)
 
 
-def _pool(image: Tensor, size: list[int]) -> Tensor:
+def pooled(image: Tensor, size: list[int]) -> Tensor:
     return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image.float(), size)
 
 

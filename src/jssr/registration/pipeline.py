@@ -155,7 +155,7 @@ def prepare(
         linear = "affine"
     return prepare_pair(
         fixed, moving, to.spacing, to.window, linear, initial=initial, masks=masks, pixels=to.pixels,
-        most_voxels=to.most_voxels, finer=optimisation_grid if finer else None,
+        voxels=(to.fewest_voxels, to.most_voxels), finer=optimisation_grid if finer else None,
     )  # fmt: skip
 
 

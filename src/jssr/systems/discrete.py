@@ -73,7 +73,11 @@ class Level:
             raise ValueError(f"a level needs a cell that is a multiple of step times stride, got {self}")
 
 
-LEVELS = (Level(cell=4, step=2, radius=4, stride=2), Level(cell=2, step=1, radius=2, stride=2))
+LEVELS = (
+    Level(cell=4, step=2, radius=4, stride=2),
+    Level(cell=4, step=2, radius=2, stride=2),
+    Level(cell=2, step=1, radius=2, stride=2),
+)
 LEVELS_2D = (Level(cell=8, step=2, radius=10), Level(cell=4, step=1, radius=4))
 """In 2D there are fewer displacements to try, and a radiograph moves further: 40 of 256 pixels at first."""
 
