@@ -73,14 +73,24 @@ class Row:
     failed: str = ""
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """What a row is of."""
+        return self.set, self.split, self.case, self.phase, self.method
+
+    @property
     def pair(self) -> str:
         return self.case if len(self.phase) == 0 else f"{self.case} {self.phase}"
 
 
 def collect(results: Path, file: Path) -> None:
-    """Write what `benchmarks/real.py` measured as one JSON file, a row a line."""
+    """Write what `benchmarks/real.py` measured as one JSON file, a row a line.
+
+    Rows of the file that were not measured anew stay as they are: peers take hours, and another machine may have done
+    them. Each row has its date.
+    """
     rows: list[Row] = []
-    machines: set[str] = set()
+    kept, about = read(file) if file.is_file() else ([], {})
+    machines: set[str] = set(about.get("machines", ()))
     for name in TITLES:
         for split in ("test", "validation"):
             for store in sorted((results / name / split / "cases").glob("*/*.json")):
@@ -94,6 +104,8 @@ def collect(results: Path, file: Path) -> None:
                     Row(name, split, store.stem, phase, method, failed=why)
                     for phase, why in (record.get("failed") or {}).items()
                 ]
+    done = {row.key for row in rows}
+    rows += [row for row in kept if row.key not in done]
     rows.sort(key=lambda r: (list(TITLES).index(r.set), r.split, r.case, r.phase, place(r.method)))
     commit = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True)
     about = {"machines": sorted(machines), "commit": commit.stdout.strip()}

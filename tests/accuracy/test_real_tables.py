@@ -106,6 +106,26 @@ def test_results_are_collected_as_they_were_stored(tmp_path):
     assert [r.failed for r in found if r.phase == "late"] == ["no luck"]
 
 
+def test_rows_that_another_machine_measured_stay_and_those_done_anew_are_replaced(tmp_path):
+    def measure(method, tre):
+        row = {"case": "p1", "phase": "ES", "method": method, "values": {"tre": tre}, "seconds": 1.0, "peak_mb": 1.0}
+        made = {"processor": method, "date": "2026-11-28"}
+        folder = tmp_path / "acdc" / "test" / "cases" / method
+        Store(folder).keep("p1", {"row": method}, {"rows": [row], "measured": made}, {})
+        return folder
+
+    theirs = measure("greedy", 3.0)
+    measure("discrete", 2.0)
+    collect(tmp_path, tmp_path / "out.json")
+    for file in theirs.glob("*.json"):
+        file.unlink()
+    measure("discrete", 1.0)
+    collect(tmp_path, tmp_path / "out.json")
+    found, about = read(tmp_path / "out.json")
+    assert {row.method: row.values["tre"] for row in found} == {"greedy": 3.0, "discrete": 1.0}
+    assert about["machines"] == ["discrete", "greedy"]
+
+
 def test_a_page_without_markers_is_refused():
     with pytest.raises(ValueError, match="the page has no"):
         between("text", "table")

@@ -86,11 +86,16 @@ LOST = (
 
 
 def optimisation_grid(grid: Grid, scan: Grid) -> Grid:
-    """The grid to optimise on: the working grid's extent, as fine as the fixed scan as far as `MOST_VOXELS` allow."""
+    """The grid to optimise on: the working grid's extent, along each axis as fine as the fixed scan or as the working
+    grid, whichever is finer, as far as `MOST_VOXELS` allow.
+
+    On a scan's own voxels of 3 and 4 mm self-similarities reach too far: with the working grid's voxels two tuning CT
+    under known maps end at 0.66 and 0.72 mm and not at 0.88 and 0.91, a phantom in CT and T1 at 2.2 and not at 3.3.
+    """
     if grid.ndim == 2:
         return grid  # which is as fine as the recipe wants it
     turned = np.abs(np.linalg.inv(scan.direction) @ grid.direction)
-    own = scan.spacing[turned.argmax(axis=0)]
+    own = np.minimum(scan.spacing[turned.argmax(axis=0)], grid.spacing)
     extent = np.array(grid.shape) * grid.spacing
     step = max(float(own.min()), float((extent.prod() / MOST_VOXELS) ** (1 / 3)))
     for _ in range(3):  # longer voxels along an axis leave more of them to the others

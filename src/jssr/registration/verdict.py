@@ -24,8 +24,8 @@ FAIL_BELOW = {2: 0.19, 3: 0.3}
 "validation" and on pairs of that split that cannot be aligned (`benchmarks/verdict_pairs.py`). 3D: CT and MR within
 2 mm 0.75 and more; CT and MR of legs, 3 to 5 mm, 0.37 to 0.53; hippocampi of two people 0.46 to 0.51; prostates in MR
 and ultrasound, 10 to 25 mm, below 0.07; other patients, noise, shuffled slices and scans 50 mm off up to 0.22, or 0.34
-for an abdomen 50 mm off, mirrored abdomens 0.48 and 0.63. Films that overlap by 59 % and more, found: 0.23 and more; the same
-films turned, mirrored along a diagonal, or against noise: up to 0.16."""
+for an abdomen 50 mm off, mirrored abdomens 0.48 and 0.63. Films that overlap by 59 % and more, found: 0.23 and more;
+turned ones, ones mirrored along a diagonal, and noise: up to 0.16."""
 LITTLE_COVERED = 0.5
 MANY_FOLDS = 0.5
 """Per cent of the body's cells."""
