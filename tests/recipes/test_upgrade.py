@@ -23,6 +23,9 @@ def test_a_recipe_of_0_1_is_that_of_today(name: str) -> None:
     if name == "discrete":  # its instance optimisation is another one since: 12 steps became 24 a level
         assert today.inference.refine == 24
         today = today.changed(inference={"refine": 12})
+    if name in ("discrete", "rigid"):  # small scans get a finer working grid since
+        assert today.preprocessing.fewest_voxels == 200_000
+        today = today.changed(preprocessing={"fewest_voxels": None})
     assert recipe_from(OF_0_1[name], name) == today
 
 
