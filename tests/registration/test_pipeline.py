@@ -278,12 +278,14 @@ def test_scans_that_nobody_chose_a_system_for_are_aligned_without_training(modal
     """The system that needs no weights finds the ball's way."""
     y, x = ball(name="y"), ball((6, 0, 0), name="x")
     y, x = (_as_mr(y), _as_mr(x)) if modality == "mr" else (y, x)
-    marks = {"fixed_landmarks": Points([[0, 0, 0.0]]), "moving_landmarks": Points([[6.0, 0, 0]])}
+    # On the ball's border: the texture inside it does not move along, so that its middle says nothing.
+    ends = [[-18.0, 0, 0], [18.0, 0, 0]]
+    marks = {"fixed_landmarks": Points(ends), "moving_landmarks": Points([[a + 6, b, c] for a, b, c in ends])}
     found = jssr.register(y, x, rigid=False, **marks)
     assert found.result["system"] == "discrete" and found.result["fixed"]["modality"] == modality
     assert list(found.states) == ["initial", "network", "refined"]
     assert found.states["initial"]["tre"] == pytest.approx(6.0)
-    assert found.states["refined"]["tre"] < 2.0
+    assert found.states["refined"]["tre"] < 2.5
     plain = jssr.register(y, x, rigid=False, refine=0, **marks)
     assert list(plain.states) == ["initial", "network"]
     assert (
