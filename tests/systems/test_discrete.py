@@ -87,7 +87,7 @@ def test_a_large_motion_is_found_whatever_the_contrast(contrast):
     moving = contrast * shifted(fixed, 0, 8, -4)
     out = SYSTEMS["discrete"]({}, {}, 1).align(moving, fixed, ones(moving), ones(fixed))
     # The search is good to a voxel; what is left is the instance optimisation's.
-    assert middle(out.displacement) == pytest.approx([0, 8, -4], abs=0.75)
+    assert middle(out.displacement) == pytest.approx([0, 8, -4], abs=0.6)
     before = (mind_ssc(moving) - mind_ssc(fixed)).square().mean()
     after = (mind_ssc(warp(moving, out.displacement)) - mind_ssc(fixed)).square().mean()
     assert after < 0.4 * before
