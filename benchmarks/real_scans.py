@@ -91,7 +91,7 @@ def prostate(data: Path, out: Path) -> None:
                 write_points(points, folder / f"{phase}_landmarks.csv")
             split = VALIDATION if number % 2 == 0 else TEST
             cases.append(case(name, split, ("us", "mr"), labels=True, landmarks=True))
-    save(out, cases, "us", {1: "prostate"}, {"mr": "mr"})
+    save(out, cases, "us", {1: "prostate"}, {"us": "us", "mr": "mr"})
 
 
 def _prostate(data: Path, part: str, pair: int, fixed: Grid) -> tuple[Volume, Volume, Points]:

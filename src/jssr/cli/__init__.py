@@ -11,7 +11,7 @@ import typer
 from jssr._version import __version__
 from jssr.cli import cohorts, learning, scans, view
 from jssr.cli.guard import Guarded, end_on_sigterm
-from jssr.cli.memory import keep_freed_memory
+from jssr.cli.memory import collect_rarely, keep_freed_memory
 
 app = typer.Typer(
     cls=Guarded,
@@ -40,6 +40,7 @@ def _top(
     3 unexpected, an error of jssr itself; 130 interrupted; 143 ended by SIGTERM.
     """
     keep_freed_memory()
+    collect_rarely()
 
 
 for command in (

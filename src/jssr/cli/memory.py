@@ -1,8 +1,10 @@
-"""How the process gets memory from the system."""
+"""How the process gets memory from the system, and gives it back."""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import os
 import platform
 
@@ -30,3 +32,10 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _MOST, _TOP_PAD: _TOP_PAD_BYTES}
     return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def collect_rarely() -> None:
+    """Look for unused objects at every 50,000th new one, not at every 700th, and not at the end: a search that finds
+    nothing took 0.3 s of the imports and 0.7 s of the exit. Also a program's decision."""
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)

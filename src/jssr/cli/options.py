@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     DescriptorName = Literal[tuple(DESCRIPTORS)]
 
-Modality = Literal["ct", "mr", "radiograph"]
+Modality = Literal["ct", "mr", "us", "radiograph"]
 
 
 @dataclass(frozen=True, kw_only=True)

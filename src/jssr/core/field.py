@@ -18,6 +18,9 @@ from torch import Tensor
 
 from jssr.core.precision import full_precision
 
+_SLAB = 1 << 18
+"""Voxels of a part of a field that is computed at a time."""
+
 
 def identity(shape: Sequence[int], like: Tensor | None = None) -> Tensor:
     """Return the voxel indices of a grid, (1, n, *shape) float32."""
@@ -192,6 +195,14 @@ def jacobian_determinant(u: Tensor) -> Tensor:
     Forward differences of the cell's first corner, as in most reports of folding; a value at or below 0 is a fold. Of
     (B, n, *spatial) in voxels, n = 2 or 3, it is (B, *(spatial - 1)).
     """
+    thick = max(1, _SLAB // max(1, u[0, 0, 0].numel()))
+    if u.requires_grad or u.shape[2] - 1 <= thick:
+        return _determinant(u)
+    # In slabs: what is made on the way is ten times the field.
+    return torch.cat([_determinant(u[:, :, k : k + thick + 1]) for k in range(0, u.shape[2] - 1, thick)], dim=1)
+
+
+def _determinant(u: Tensor) -> Tensor:
     n = u.shape[1]
     inner = [slice(None), slice(None)] + [slice(0, -1)] * n
     units = torch.eye(n, dtype=u.dtype, device=u.device).view(n, 1, n, *[1] * n)

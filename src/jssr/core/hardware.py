@@ -59,6 +59,18 @@ def use_channels_last(module: nn.Module) -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch within the block: of small tensors, threads take longer to wait for one another than to
+    compute, and what waits keeps a core from others (numpy's BLAS among them)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def deterministic_algorithms(deterministic: bool, strict: bool) -> Iterator[None]:
     """Deterministic algorithms within the block, if asked for; torch's settings are restored."""
     settings: Any = torch.utils.deterministic  # its switch is made at run time and unknown to type checkers

@@ -134,7 +134,7 @@ class Displacement(Transform):
     def millimetres(self) -> NDArray[np.float32]:
         """LPS millimetres, (*grid.shape, n), as files hold them."""
         linear = self.grid.affine[: self.grid.ndim, : self.grid.ndim]
-        return (np.moveaxis(self.u.numpy(), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32)
+        return (np.moveaxis(self.u.numpy(), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32, copy=False)
 
     def numpy(self) -> NDArray[np.float32]:
         """`millimetres`: LPS, (*grid.shape, n)."""

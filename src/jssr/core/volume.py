@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import SimpleITK
 
 Kind = Literal["image", "labels", "mask"]
-Modality = Literal["ct", "mr", "radiograph"]
+Modality = Literal["ct", "mr", "us", "radiograph"]
 Origin = Literal["header", "option", "cohort", "guess"]
 KINDS: tuple[Kind, ...] = ("image", "labels", "mask")
-MODALITIES: tuple[Modality, ...] = ("ct", "mr", "radiograph")
+MODALITIES: tuple[Modality, ...] = ("ct", "mr", "us", "radiograph")
 
 # torch computes little with unsigned types wider than a byte.
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
@@ -39,7 +39,7 @@ class Volume:
         grid: where the voxels lie.
         kind: "image" is interpolated, "labels" keeps its integers, "mask" is true or false.
         name: what to call it in messages (usually the file).
-        modality: "ct", "mr" or "radiograph"; None where it is not known.
+        modality: "ct", "mr", "us" (ultrasound) or "radiograph"; None where it is not known.
         phase: its phase in the study; None where it is not known.
         origins: where "kind", "modality" and "phase" came from: "header" (DICOM), "option" (the user), "cohort" (the
             cohort's file) or "guess" (the voxels).

@@ -6,15 +6,14 @@ reader writes to the terminal. So these files are checked before ITK sees them. 
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+from isal import igzip, isal_zlib
 
 from jssr.errors import ImageError
 
@@ -61,8 +60,8 @@ def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     try:
-        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield igzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
+    except (EOFError, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]
         raise ImageError(f"{path}: is truncated or damaged (its compressed data break off); copy it again") from error
 
 

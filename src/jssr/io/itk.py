@@ -15,7 +15,7 @@ from jssr.io.files import atomic_path, pack_file
 from jssr.io.header import check_file
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
-DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr"}
+DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _PIXEL_SPACING = "0028|0030"
 

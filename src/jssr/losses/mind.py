@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -35,17 +37,26 @@ def _shift(image: Tensor, offset: tuple[int, ...], by: int) -> Tensor:
 
 
 def _describe(distances: Tensor) -> Tensor:
-    """Patch distances (B, M, *spatial) to the descriptor: minus the minimum, over the mean (clamped), exp(-.)."""
-    return _over_their_mean(distances - distances.amin(dim=1, keepdim=True))
+    """Patch distances (B, M, *spatial), which are used up, to the descriptor: minus the minimum, over the mean
+    (clamped), exp(-.)."""
+    least = distances.amin(dim=1, keepdim=True)
+    return _over_their_mean(torch.sub(distances, least, out=_into(distances)))
 
 
 def _over_their_mean(d: Tensor) -> Tensor:
     """exp(-d / the mean of its channels), that mean held within a factor of 1000 of the whole image's: what is flat
-    but for noise is described as flat."""
+    but for noise is described as flat. `d` is used up."""
     variance = d.mean(dim=1, keepdim=True)
     middle = variance.mean(dim=tuple(range(2, d.ndim)), keepdim=True)
     variance = torch.minimum(torch.maximum(variance, middle * 1e-3), middle * 1e3).clamp(min=1e-12)
-    return torch.exp(d / -variance)  # one image is negated so, not every channel
+    into = _into(d)
+    return torch.exp(torch.div(d, -variance, out=into), out=into)  # one image is negated so, not every channel
+
+
+def _into(used: Tensor) -> Tensor | None:
+    """The array itself, to be written over, where no gradient wants it: a new one of many channels takes as long to
+    get as to fill."""
+    return None if used.requires_grad else used
 
 
 @full_precision
@@ -58,10 +69,26 @@ def mind_ssc(image: Tensor, dilation: int = 2, patch: int = 3) -> Tensor:
     """
     image = image.float()
     n = image.ndim - 2
-    shifted = [_shift(image, o, dilation) for o in _neighbours(n)]
-    # The patch filter commutes with the shifts away from the border: one filter a pair.
-    distances = torch.cat([box_mean((shifted[a] - shifted[b]) ** 2, patch) for a, b in _pairs(n)], dim=1)
-    return _describe(distances)
+    around = F.pad(image, [2 * dilation] * (2 * n), mode="replicate")
+    sizes = [s + 2 * dilation for s in image.shape[2:]]
+
+    def part(of: Tensor, offset: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """`of` from one dilation inside its border, moved by `offset` dilations."""
+        where = [slice(dilation * (o + 1), dilation * (o + 1) + s) for o, s in zip(offset, shape, strict=True)]
+        return of[(slice(None), slice(None), *where)]
+
+    # Two pairs lie along each diagonal: what is one image's is the other's, elsewhere.
+    sides = _neighbours(n)
+    distances: dict[tuple[int, ...], Tensor] = {}
+    found = []
+    for a, b in _pairs(n):
+        first, second = sorted((sides[a], sides[b]), reverse=True)
+        along = tuple(y - x for x, y in zip(first, second, strict=True))
+        if along not in distances:
+            here, there = part(around, [0] * n, sizes), part(around, along, sizes)
+            distances[along] = box_mean((here - there).square_(), patch)
+        found.append(part(distances[along], first, image.shape[2:]))
+    return _describe(torch.cat(found, dim=1))
 
 
 @full_precision

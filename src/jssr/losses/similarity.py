@@ -29,19 +29,19 @@ def l1(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 def box_mean(image: Tensor, size: int) -> Tensor:
     """Mean over a cube of `size` (odd) voxels, one axis after the other; outside counts as the border's repeat."""
     radius = size // 2
-    for axis in range(2, image.ndim):
+    for axis in range(2, image.ndim) if radius else ():
         length = image.shape[axis]
         first, last = image.narrow(axis, 0, 1), image.narrow(axis, length - 1, 1)
         padded = torch.cat([first] * radius + [image] + [last] * radius, dim=axis)
         if size <= 5:
-            total = padded.narrow(axis, 0, length)
-            for offset in range(1, size):
-                total = total + padded.narrow(axis, offset, length)
+            total = padded.narrow(axis, 0, length) + padded.narrow(axis, 1, length)
+            for offset in range(2, size):
+                total.add_(padded.narrow(axis, offset, length))
         else:
             # Running sums in float64: in float32 their rounding exceeds the variance of flat regions.
             sums = torch.cat([torch.zeros_like(first, dtype=torch.float64), padded.double().cumsum(axis)], dim=axis)
             total = (sums.narrow(axis, size, length) - sums.narrow(axis, 0, length)).to(image.dtype)
-        image = total / size
+        image = total.div_(size)
     return image
 
 

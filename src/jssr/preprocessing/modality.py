@@ -31,6 +31,8 @@ def decide_modality(
     if option is not None and option != decided:
         return found, (f"{volume.name}: {source} gives {decided}, the option {option}; it is treated as {decided}.",)
     seems = guess_modality(volume)
+    if decided == "us" and seems == "mr":  # neither has a unit
+        return found, ()
     if where == "guess" or volume.grid.ndim == 2 or seems == decided:
         return found, ()
     low, high = float(volume.data.min()), float(volume.data.max())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
+from jssr.core.hardware import one_thread
 from jssr.core.resampling import coverage
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
@@ -124,7 +125,8 @@ def rigid_align(
     pair = ((moving, moving_mask), (fixed, fixed_mask)) if swapped else ((fixed, fixed_mask), (moving, moving_mask))
     step = float(np.clip((_extent(pair[0][0].grid) / 150_000) ** (1 / 3), 1.0, spacing))
     a, b = (small_scan(scan, step, mask) for scan, mask in pair)
-    found = _align(a, b, step, initial, seed)
+    with one_thread():
+        found = _align(a, b, step, initial, seed)
     every = [Affine(m) for m in (found.matrix, found.affine) if m is not None]
     transform, *affine = [one.inverse() for one in every] if swapped else every
     warnings = [f"rigid alignment was discarded: {found.complaint}"] if found.complaint else []

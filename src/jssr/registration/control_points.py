@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -30,6 +31,8 @@ Validation pairs only, mean landmark error in mm (liver MR 23a and 23b; HCC_015)
 1.06; 0.99. With 0.2 1.16, 1.12; with 0.02 and thrice the weight 1.09, 1.07. Half the weight gains 0.02 on liver MR and
 loses 0.06 on HCC_015 and 0.3 on CT-MR STS_015."""
 SEED = 2020
+_REACH = 12
+"""Voxels from a fold to what is read where it is smoothed: 2 of the pooling, 5 of either filter."""
 
 
 @dataclass(frozen=True)
@@ -214,14 +217,23 @@ def weights_at(grid: ControlGrid, points: Points, pool: int) -> list[Tensor]:
 def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tensor:
     """Smooth a field (1, n, *spatial) in voxels where its Jacobian determinant is below `least`, and around, until it
     is not."""
-    n = field.ndim - 2
+    n, field = field.ndim - 2, field.clone()
+    pool = F.max_pool3d if n == 3 else F.max_pool2d
+    part = field
     for _ in range(rounds):
-        bad = (ff.jacobian_determinant(field) < least).float()[:, None]
+        bad = F.pad((ff.jacobian_determinant(part) < least).float()[:, None], [0, 1] * n)
         if not bool(bad.any()):
             break
-        pads = [0, 1] * n
-        near = torch.nn.functional.pad(bad, pads)
-        pool = torch.nn.functional.max_pool3d if n == 3 else torch.nn.functional.max_pool2d
-        near = ff.smooth(pool(near, 5, stride=1, padding=2), 1.5)
-        field = field + near * (ff.smooth(field, 1.5) - field)
+        # A fold is where one was or near it: the rest of the field is not looked at again.
+        where = (slice(None), slice(None), *_around(bad[0, 0], _REACH))
+        part, bad = part[where], bad[where]
+        near = ff.smooth(pool(bad, 5, stride=1, padding=2), 1.5)
+        part.add_(near * (ff.smooth(part, 1.5) - part))
     return field
+
+
+def _around(marked: Tensor, margin: int) -> list[slice]:
+    """The box around what is not 0, with a margin as far as the array goes."""
+    found = marked.nonzero()
+    low, high = (found.amin(0) - margin).clamp(min=0), found.amax(0) + margin + 1
+    return [slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]

@@ -28,9 +28,10 @@ from jssr.losses.descriptors import descriptor_of
 from jssr.losses.features import FeatureDistance, Information, Rows
 from jssr.losses.mind import described
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
+from jssr.registration.choice import Choice, choose
 from jssr.registration.control_points import Lattices, Terms, apart, optimise, weights_at, without_folds
 from jssr.registration.model import Model
-from jssr.registration.relation import WINDOW, are_related, local_contrast
+from jssr.registration.relation import are_related, local_contrast
 from jssr.registration.rigid_parts import RigidParts
 from jssr.registration.settings import OptimisationSettings, Similarity
 from jssr.systems.base import Alignment
@@ -38,29 +39,8 @@ from jssr.systems.base import Alignment
 MOST_VOXELS = 2_000_000
 LONGEST = 2.0
 """A voxel is at most this many times longer along one axis than along another."""
-FINEST, FINEST_SMALL = 5.0, 3.0
-"""Voxels between control points on the last level, where the user does not say otherwise; of small MR scans, see
-`is_small_mr`."""
-LEVELS = {2: ((6.4, 4), (3.2, 2), (1.6, 1), (1.0, 1)), 3: ((3.2, 2), (1.6, 1), (1.0, 1))}
-"""From coarse to fine, by the number of axes: control spacing, of the last level's, and how many voxels are averaged
-along each axis."""
 FEWEST = 16
 """An axis along which averaging would leave fewer voxels is not averaged, and neither are the others."""
-TRUNK_MM = 220.0
-"""The longest side of a working grid that shows a trunk; heads are smaller."""
-SMOOTHNESS = {"lncc": 0.5, "mind": 0.5, "mixture": 0.5, "mi": 5.0}
-"""Weight of the squared gradient of the field."""
-LOOSER = 0.1
-"""Times that, of small MR scans whose intensities are related. Mean Dice of 6 tuning pairs of hippocampi, with control
-points 5 and 3 voxels apart: 78.0 and 78.8 % with the weight of others, 78.5 and 79.5 % with a quarter of it, 80.0 %
-with 3 voxels and a tenth. Hearts, livers and CT gain nothing by it or lose."""
-STIFFER = 4.0
-"""Times that, where the intensities of one scan do not tell those of the other (`are_related`), but for "mi"."""
-IN_PLANE = 0.4
-"""Times that, in 2D. Mean Dice of 14 tuning pairs of radiographs: after the search 83.8 %; mixture with 4, 1 and 0.4
-83.6, 84.5 and 84.6 %; the same with WINDOW_2D and 4 levels 85.7 %, and so "lncc" 86.1 %."""
-WINDOW_2D = 17
-"""Voxels along the window of local intensities in 2D."""
 CONTRAST = 3.0
 """Weight of the squared difference of local contrasts against that of the 12 channels of MIND-SSC."""
 OUTLIER = 2.0
@@ -70,11 +50,6 @@ FAR, LITTLE = 0.55, 0.85
 further than LITTLE of what they are without it. Tuning pairs, apart and that share: CT and MR of legs 0.65 to 0.76
 (0.82 to 0.93), which end at 4.6, 3.3 and 4.4 mm from the rigid state and at 5.4, 4.1 and 5.8 mm from the search's where
 the share is above 0.85, at 4.8 and 3.9 mm where it is below; T1 and T2 0.24 (0.70); phantoms in CT and T1 0.4 (0.9)."""
-AGAIN, CLEARLY = 2, 0.05
-"""Where organs slide, the first level is done again, at most so often, while unseen points become more alike by this
-part: what moves by 20 mm beside what stands still is not there at once. Tuning pairs, all levels so, with and without:
-liver MR 0.95 and 0.98 mm in the liver, 1.30 and 1.36 mm outside it, hearts 86.3 and 86.2 %. Where nothing slides it
-gains nothing."""
 WORSE = 0.03
 """A field under which the scans are less alike by this part, against none, is not taken as the start."""
 ROUNDING = 1e-3
@@ -141,6 +116,7 @@ def refine_pair(
     """
     settings = settings or OptimisationSettings()
     work, start = _begun(model, pair, alignment, settings)
+    chosen = work.chosen
     parts = work.parts(pair)
     field, kept, step = start.to(model.device), 0, -1
 
@@ -151,7 +127,7 @@ def refine_pair(
             on_step(step)
 
     with torch.no_grad():
-        for level, (factor, pool) in enumerate(work.levels):
+        for level, (factor, pool) in enumerate(chosen.levels):
             terms = work.terms(pool)
             control_grid = work.control_grid(factor)
             lattices = Lattices(terms.body)
@@ -159,23 +135,23 @@ def refine_pair(
                 field, warnings = work.trusted(terms, lattices, field)
             before, now = field, work.unlike(terms, lattices, field)
             control = control_grid.fit(field)
-            for _ in range(1 + (AGAIN if work.sliding and level == 0 else 0)):
+            for _ in range(1 + (chosen.again if level == 0 or chosen.from_none else 0)):
                 control = optimise(
-                    control, control_grid, terms, steps, work.smoothness, work.sliding, lattices, on_step=stepped
+                    control, control_grid, terms, steps, chosen.smoothness, chosen.sliding, lattices, on_step=stepped
                 )
                 least, now = now, work.of_control(terms, lattices, control_grid, control)
                 if now < least:
                     field = control_grid.dense(control)
-                if now >= (1 - CLEARLY) * least:
+                if now >= (1 - chosen.clearly) * least:
                     break
             kept += field is not before
             if parts is not None:
-                more = steps if level == len(work.levels) - 1 else 0
+                more = steps if level == len(chosen.levels) - 1 else 0
                 field = work.around(parts, field, control_grid, terms, lattices, more)
             del terms
         field, later = work.settled(field.cpu(), parts)
-    told, levels = (*warnings, *later), len(work.levels)
-    return Found(Displacement(field[0], work.fixed.grid), told, work.similarity, work.sliding, kept, levels)
+    told, levels = (*warnings, *later), len(chosen.levels)
+    return Found(Displacement(field[0], work.fixed.grid), told, chosen.similarity, chosen.sliding, kept, levels)
 
 
 def _begun(
@@ -188,58 +164,28 @@ def _begun(
     )
     start = Displacement(alignment.displacement[0], pair.grid).displacement(fixed.grid).u[None]
     related = are_related(fixed, moving, start)
-    similarity = settings.similarity or ("lncc" if pair.grid.ndim == 2 else "mixture" if related else "mind")
-    work = _Work(model, fixed, moving, similarity, settings, related, is_small_mr(pair))
-    work.sliding = slides(pair) and related if settings.sliding is None else settings.sliding
-    # A network knows better, and in 2D the affine map is in the field.
-    work.doubtful = not related and model.recipe.network.system == "discrete" and fixed.grid.ndim == 3
+    chosen = choose(pair, related, model.recipe.network.system, min(fixed.grid.spacing.tolist()), settings)
+    work = _Work(model, fixed, moving, settings, chosen)
+    if chosen.from_none:
+        start = torch.zeros_like(start)
     return work, start * work.size
-
-
-def slides(pair: PreparedPair) -> bool:
-    """Whether organs are let slide where the user does not say: in two MR scans that show the width of a trunk.
-
-    Four tuning pairs of livers and hearts gain by it (1.16 and 1.16 to 1.07 and 1.13 mm, Dice 80.2 and 89.8 to 82.5 and
-    90.0 %), hippocampi and CT lose.
-    """
-    return pair.modalities == ("mr", "mr") and pair.grid.ndim == 3 and not is_small_mr(pair)
-
-
-def is_small_mr(pair: PreparedPair) -> bool:
-    """Whether two MR scans show less than the width of a trunk: a head or a part of one, of which every fold counts."""
-    extent = float((np.array(pair.grid.shape) * pair.grid.spacing).max())
-    return pair.modalities == ("mr", "mr") and pair.grid.ndim == 3 and extent < TRUNK_MM
 
 
 class _Work:
     """A pair on the grid of optimisation."""
 
     def __init__(
-        self,
-        model: Model,
-        fixed: PreparedImage,
-        moving: PreparedImage,
-        similarity: Similarity,
-        settings: OptimisationSettings,
-        related: bool,
-        small: bool,
+        self, model: Model, fixed: PreparedImage, moving: PreparedImage, settings: OptimisationSettings, chosen: Choice
     ) -> None:
         self.model, self.fixed, self.moving = model, fixed, moving
-        self.similarity, self.settings = similarity, settings
+        self.settings, self.chosen = settings, chosen
         self.voxel = tuple(fixed.grid.spacing.tolist())
         self.size = torch.tensor(self.voxel).view(1, -1, *[1] * len(self.voxel))
-        is_2d = fixed.grid.ndim == 2
-        own = SMOOTHNESS[similarity]
-        if similarity != "mi":
-            own *= IN_PLANE if is_2d else STIFFER if not related else LOOSER if small else 1.0
-        self.smoothness, self.finest = own * settings.smoothness, FINEST_SMALL if small and related else FINEST
-        self.window, self.levels = WINDOW_2D if is_2d else WINDOW, LEVELS[fixed.grid.ndim]
-        self.sliding = self.doubtful = False
 
     def control_grid(self, factor: float) -> ControlGrid:
         """The control points of a level."""
-        finest = self.settings.spacing or self.finest * min(self.voxel)
-        return ControlGrid(self.fixed.grid.shape, tuple(max(1.0, factor * finest / v) for v in self.voxel))
+        spacing = factor * self.chosen.spacing
+        return ControlGrid(self.fixed.grid.shape, tuple(max(1.0, spacing / v) for v in self.voxel))
 
     def terms(self, pool: int) -> Terms:
         """What is compared on a level whose voxels are averages of `pool` voxels along each axis."""
@@ -250,7 +196,7 @@ class _Work:
             for one in (self.fixed, self.moving)
         ]
         (fixed, fixed_mask), (moving, moving_mask) = images
-        if self.similarity == "mi":
+        if self.chosen.similarity == "mi":
             information: Information | None = Information(moving.to(device), fixed.to(device))
             features = None
         else:
@@ -263,9 +209,9 @@ class _Work:
     def _features(self, image: Tensor, mask: Tensor) -> Tensor:
         """What is compared of an image point by point, (1, C, *spatial) in half precision."""
         found = []
-        if self.similarity in ("lncc", "mixture"):
-            found.append((local_contrast(image, mask, self.window) * CONTRAST**0.5).half())
-        if self.similarity in ("mind", "mixture"):
+        if self.chosen.similarity in ("lncc", "mixture"):
+            found.append((local_contrast(image, mask, self.chosen.window) * CONTRAST**0.5).half())
+        if self.chosen.similarity in ("mind", "mixture"):
             described_by = descriptor_of(self.model.recipe.inference.descriptor)(image)
             # Against the smoothness every descriptor counts as the 12 channels of MIND-SSC do.
             found.append((described_by * (12 / described_by.shape[1]) ** 0.5).half())
@@ -294,8 +240,8 @@ class _Work:
         """A dense field (mm) with rigid parts in it, and `steps` more steps of what is around them."""
         held = parts.held(field.cpu(), self.moving.mask).to(field.device)
         if steps:
-            sliding = self.sliding
-            control = optimise(grid.fit(field), grid, terms, steps, self.smoothness, sliding, lattices, held=held)
+            how = self.chosen.smoothness, self.chosen.sliding
+            control = optimise(grid.fit(field), grid, terms, steps, *how, lattices, held=held)
             field = grid.dense(control)
         return held.on(field)
 
@@ -304,7 +250,7 @@ class _Work:
         found, none = self.unlike(terms, lattices, field), self.unlike(terms, lattices)
         if found > none + WORSE * abs(none) + ROUNDING:
             return torch.zeros_like(field), (LOST,)
-        noise = self.doubtful and self.similarity == "mind" and found > FAR and found > LITTLE * none
+        noise = self.chosen.doubtful and self.chosen.similarity == "mind" and found > FAR and found > LITTLE * none
         return (torch.zeros_like(field) if noise else field), ()
 
     def unlike(self, terms: Terms, lattices: Lattices, field: Tensor | None = None) -> float:

@@ -34,8 +34,8 @@ class Preset:
         return " or ".join(" and ".join(sorted(pair) if len(pair) > 1 else [*pair, *pair]) for pair in self.pairs)
 
 
-CT, MR, CT_MR, XRAY = (
-    frozenset(names) for names in (("ct",), ("mr",), ("ct", "mr"), ("radiograph",))
+CT, MR, CT_MR, MR_US, XRAY = (
+    frozenset(names) for names in (("ct",), ("mr",), ("ct", "mr"), ("mr", "us"), ("radiograph",))
 )  # fmt: skip
 
 
@@ -68,8 +68,8 @@ PRESETS: Mapping[str, Preset] = {
         ),
         _preset(
             "mr-us",
-            "Ultrasound (its modality here is mr: no unit) shares edges with MR and speckle with nothing.",
-            MR, similarity="mind",
+            "Ultrasound shares edges with MR and speckle with nothing.",
+            MR_US, similarity="mind",
         ),
         _preset(
             "head",

@@ -123,8 +123,8 @@ class Registration:
         how, watch = how or Saving(), Stopwatch()
         check_result(self.result, self.moving.name)
         with output_folder(out, OUTPUTS) as folder:
-            # Compression takes most of the time and frees the interpreter, for the report for example.
-            with watch.stage("write"), ThreadPoolExecutor(2) as pool:
+            # One file after the other, beside the report: each takes several times its memory.
+            with watch.stage("write"), ThreadPoolExecutor(1) as pool:
                 jobs = [pool.submit(job) for job in self._jobs(folder, how.keep)]
                 if report:
                     self._report(folder / "report.html")

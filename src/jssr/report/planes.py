@@ -132,8 +132,9 @@ class Planes:
     def mapped(self, displacement: Displacement, plane: Plane) -> NDArray[np.float64]:
         """Where the map takes each pixel, (height, width, 2) millimetres to the right and down in the plane."""
         sheet = self.sheet(plane)
-        vectors = torch.from_numpy(np.moveaxis(displacement.millimetres(), -1, 0))
-        moved = _read(_slab(Volume(vectors, displacement.grid), sheet), sheet, 0.0).double().numpy()
+        part = _slab(Volume(displacement.u, displacement.grid), sheet)
+        vectors = torch.from_numpy(np.moveaxis(Displacement(part.data, part.grid).millimetres(), -1, 0))
+        moved = _read(Volume(vectors, part.grid), sheet, 0.0).double().numpy()
         index = np.stack(np.meshgrid(*[np.arange(s) for s in sheet.shape], indexing="ij"), axis=-1)
         points = sheet.world(index).reshape(*sheet.shape[:2], -1) + np.moveaxis(moved, 0, -1)
         return np.swapaxes(points @ _AXES[plane][:, :2], 0, 1)

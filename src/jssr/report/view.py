@@ -84,7 +84,7 @@ class Cuts:
 
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
-        self.labels = cache(planes.cut)
+        self.labels, self.covered = cache(planes.cut), cache(planes.covered)
         self.window = grey_range = cache(window_of)
 
         @cache
@@ -176,7 +176,7 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
 def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> NDArray[np.bool_]:
     """Where the moving scan has data, after the alignment or before; everywhere after one that left no field."""
     grid = view.moving_before.grid if view.displacement is not None or not after else view.moved.grid
-    return cuts.planes.covered(grid, plane, view.displacement if after else None)
+    return cuts.covered(grid, plane, view.displacement if after else None)
 
 
 def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, cuts: Cuts) -> Column:

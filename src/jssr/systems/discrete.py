@@ -120,20 +120,19 @@ class Discrete(System):
             masked: the one scan that has a mask, "fixed" or "moving", of a 3D pair of which only one has: then it alone
                 searches. The other would look for all of its body in that mask.
         """
-        whole = self.describe(moving), self.describe(fixed)
         if fixed.ndim == 5:
-            u = self._field(*whole, moving, fixed, moving_mask, fixed_mask, masked=masked)
-            return Alignment(u)
-        affine = self._affine(*whole, moving, fixed, moving_mask, fixed_mask)
+            return Alignment(self._field(moving, fixed, moving_mask, fixed_mask, masked=masked))
+        affine = self._affine(moving, fixed, moving_mask, fixed_mask)
         start = affine_field(affine, fixed.shape[2:])
         placed = ff.warp(moving, start)
         seen = ff.warp(moving_mask, start, padding="zeros")
-        u = self._field(self.describe(placed), whole[1], placed, fixed, seen, fixed_mask)
+        u = self._field(placed, fixed, seen, fixed_mask)
         return Alignment(affine_field(affine, fixed.shape[2:], u))
 
     @full_precision
     def _affine(self, *images: Tensor) -> Tensor:
         """`best_affine` of what `_field` takes, for voxels of the images."""
+        shape = images[1].shape[2:]
         m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
         level = self.levels_2d[0]
         bodies = fixed_mask * described(fixed), moving_mask * described(moving)
@@ -148,15 +147,21 @@ class Discrete(System):
             f.shape[2:], level.cell, level.step,
         )  # fmt: skip
         # Averaging fills odd sides up: the middle that the map is counted from lies that much further.
-        further = torch.tensor([self.pool * a - b for a, b in zip(f.shape[2:], images[1].shape[2:], strict=True)]) / 2
+        further = torch.tensor([self.pool * a - b for a, b in zip(f.shape[2:], shape, strict=True)]) / 2
         affine[:2, 2] = self.pool * affine[:2, 2] + further - affine[:2, :2] @ further
         return affine.to(fixed.device)
 
     def _averaged(self, images: Sequence[Tensor]) -> list[Tensor]:
-        return [ff.pooled(image, self.pool, ceil_mode=True) for image in images]
+        """Descriptors of the moving and the fixed image, both images and their masks, averaged."""
+
+        def small(image: Tensor) -> Tensor:
+            return ff.pooled(image, self.pool, ceil_mode=True)
+
+        # One after the other: at the images' own size a descriptor is many times the image.
+        return [*(small(self.describe(image)) for image in images[:2]), *map(small, images)]
 
     def _field(self, *images: Tensor, masked: str | None = None) -> Tensor:
-        """The levels' displacement, for descriptors of the moving and the fixed image, both images and their masks."""
+        """The levels' displacement, for the moving and the fixed image and their masks."""
         shape = images[1].shape[2:]
         m, f, moving, fixed, moving_mask, fixed_mask = self._averaged(images)
         # Air against air is alike everywhere: cells without anything but air are led by their neighbours.

@@ -40,8 +40,12 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
         OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
     """
     # A multiple of 2**-10 mm, far below what matters: a third less to compress and to store.
-    vectors = np.rint(np.moveaxis(displacement.millimetres(), -1, 0) * STEPS) / STEPS
-    image = to_sitk(vectors, displacement.grid)
+    vectors = displacement.millimetres()  # in place from here: at full size each copy is as large as the file
+    vectors *= STEPS
+    np.rint(vectors, out=vectors)
+    vectors /= STEPS
+    image = to_sitk(np.moveaxis(vectors, -1, 0), displacement.grid)
+    del vectors
     # Lands in NIfTI's `descrip`, at most 79 characters.
     image.SetMetaData("ITK_FileNotes", "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))")
     write_sitk(image, Path(path))
