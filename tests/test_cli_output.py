@@ -175,7 +175,7 @@ def test_the_modality_of_a_phase_is_an_option(cohort, weights, tmp_path):
     call([*words, "--modality", "arterial=mr"])
     moving = json.loads((tmp_path / "o" / "arterial" / "result.json").read_text())["moving"]
     assert moving["modality"] == "mr" and moving["modality_from"] == "option"
-    assert "expected ct, mr or radiograph" in call([*words, "--modality", "arterial=pet"], code=2).stderr
+    assert "expected ct, mr, us or radiograph" in call([*words, "--modality", "arterial=pet"], code=2).stderr
     assert "did you mean 'arterial'" in call([*words, "--modality", "arteriel=mr"], code=1).stderr
 
 

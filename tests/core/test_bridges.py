@@ -92,7 +92,7 @@ def test_arrays_that_are_no_image(array, affine, message):
 def test_unknown_space_and_modality():
     with pytest.raises(ValueError, match="RAS"):
         Volume.from_numpy(scan(), np.eye(4), space="LAS")
-    with pytest.raises(ValueError, match="expected modality ct, mr, radiograph, got 'pet'"):
+    with pytest.raises(ValueError, match="expected modality ct, mr, us, radiograph, got 'pet'"):
         Volume(torch.zeros(1, 4, 5, 6), GRID, modality="pet")
 
 

@@ -24,10 +24,11 @@ def scan(modality="ct", shape=(6, 6, 6)):
         (None, "ct", "mr", "ct", "option"),
         (None, None, "ct", "ct", "cohort"),
         (None, None, None, "ct", "guess"),
+        (None, None, "us", "us", "cohort"),
     ],
 )
 def test_one_decides(header, option, cohort, found, origin):
-    one = scan().known_as("header", modality=header)
+    one = scan("mr" if found == "us" else "ct").known_as("header", modality=header)
     out, warnings = decide_modality(one, option, cohort)
     assert (out.modality, out.origins["modality"]) == (found, origin) and warnings == ()
     assert modality_of(out) == found and out.data is one.data
@@ -43,6 +44,8 @@ def test_contradictions_are_told():
     assert out.modality == "ct" and "its header gives ct, the option mr; it is treated as ct" in warning
     out, (warning,) = decide_modality(scan("mr"), "ct")
     assert out.modality == "ct" and "look like mr; it is treated as ct" in warning
+    out, (warning,) = decide_modality(scan("ct"), "us")
+    assert out.modality == "us" and "look like ct; it is treated as us" in warning
 
 
 def test_a_guess_for_2d_is_a_radiograph_and_an_option_is_no_contradiction():

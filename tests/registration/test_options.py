@@ -44,7 +44,7 @@ def test_an_unknown_option_is_refused_with_the_nearest():
         ({"smoothness": -1}, "smoothness must be a number above 0"),
         ({"spacing": 0}, "spacing must be mm between control points"),
         ({"sliding": True, "refine": 0}, "sliding: acts in the instance optimisation, and refine is 0"),
-        ({"moving_modality": "pet"}, "moving_modality must be one of ct, mr, radiograph"),
+        ({"moving_modality": "pet"}, "moving_modality must be one of ct, mr, us, radiograph"),
     ],
 )
 def test_values_that_do_not_fit(wrong, message):

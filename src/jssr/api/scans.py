@@ -68,8 +68,8 @@ def register(
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
         rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
-        fixed_modality, moving_modality: "ct", "mr" or "radiograph", where no DICOM header names it; None guesses
-            from the intensities.
+        fixed_modality, moving_modality: "ct", "mr", "us" (ultrasound) or "radiograph", where no DICOM header names it;
+            None guesses from the intensities, which never say ultrasound.
         initial: where it begins: "geometry" (the headers), "centre" (the bodies' centres on one another), or a
             transform from fixed to moving space in place of the headers (a path, "flirt:PATH" where the format must be
             named, `Transform`, matrix). The rigid step goes on from a linear one; a field replaces it.
@@ -148,7 +148,7 @@ def align(
         study: scans by phase, a folder of scans named by phase, a case of a cohort, a DICOM folder, or what
             `read_study` gives of one.
         reference_phase: the phase that stays.
-        modalities: phase to "ct", "mr" or "radiograph", where no DICOM header names it.
+        modalities: phase to "ct", "mr", "us" (ultrasound) or "radiograph", where no DICOM header names it.
         out, report, dicom, anonymise, threads, on_progress: as in `register`; `out` gets a folder per phase.
         options: of `register`: system, checkpoint, refine, descriptor, rigid, initial (no transform), preset,
             similarity, smoothness, spacing, sliding, rigid_labels, device, deterministic, fixed_modality (the reference

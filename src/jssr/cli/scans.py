@@ -117,14 +117,14 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
 class AlignOptions(PairOptions):
     study: Path = arg("Folder of one patient: scans named by phase, a case of a cohort, or DICOM.")
     reference_phase: str = opt("venous", "The phase that stays.", "--reference-phase", "--anchor")
-    modality: list[str] | None = opt(None, "Of one phase: PHASE=ct, mr or radiograph; repeat it.")
+    modality: list[str] | None = opt(None, "Of one phase: PHASE=ct, mr, us or radiograph; repeat it.")
 
     def given(self) -> dict[str, Any]:
         """With the modalities by phase."""
         modalities = _by_phase(self.modality, "a phase and its modality, as in --modality t2=mr")
         unknown = next((word for word in modalities.values() if word not in get_args(Modality)), None)
         if unknown:
-            raise typer.BadParameter(f"{unknown!r}: expected ct, mr or radiograph")
+            raise typer.BadParameter(f"{unknown!r}: expected ct, mr, us or radiograph")
         return {k: v for k, v in super().given().items() if k != "modality"} | {"modalities": modalities}
 
 

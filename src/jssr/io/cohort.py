@@ -95,7 +95,7 @@ class Cohort(_Entry):
     label_names: dict[int, str] = Field(default_factory=dict)
     regions: dict[str, list[str]] = Field(default_factory=dict)
     modalities: dict[str, Modality] = Field(default_factory=dict)
-    """Phase to "ct", "mr" or "radiograph", where it is known; the tag of a DICOM file comes first."""
+    """Phase to "ct", "mr", "us" or "radiograph", where it is known; the tag of a DICOM file comes first."""
     root: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")

@@ -13,10 +13,6 @@ from jssr.registration.settings import OptimisationSettings, Similarity
 FINEST, FINEST_SMALL = 5.0, 3.0
 """Voxels between control points on the last level, where the user does not say otherwise; of small MR scans, see
 `is_small_mr`."""
-FINEST_US = 40.0
-"""mm between them, of ultrasound. Six tuning pairs of prostates in MR and ultrasound lie 16.8 mm apart (Dice 41.2 %);
-after the search, which speckle leads, 18.1 mm (33.3 %); optimised from none with control points 7 and 20 mm apart 15.0
-mm (44.6 %), 40 mm and 60 steps a level 14.5 mm (46.1 %)."""
 LEVELS = {2: ((6.4, 4), (3.2, 2), (1.6, 1), (1.0, 1)), 3: ((3.2, 2), (1.6, 1), (1.0, 1))}
 """From coarse to fine, by the number of axes: control spacing, of the last level's, and how many voxels are averaged
 along each axis."""
@@ -40,9 +36,6 @@ AGAIN, CLEARLY = 2, 0.05
 part: what moves by 20 mm beside what stands still is not there at once. Tuning pairs, all levels so, with and without:
 liver MR 0.95 and 0.98 mm in the liver, 1.30 and 1.36 mm outside it, hearts 86.3 and 86.2 %. Where nothing slides it
 gains nothing."""
-CLEARLY_US = 0.005
-"""The same of ultrasound, on every level: the prostates above end at 14.3 mm (47.3 %), and at 15.0 mm (45.2 %) with
-0.05."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +46,7 @@ class Choice:
         similarity: what is compared; window: voxels along that of local intensities.
         smoothness: weight of the regulariser; sliding: whether organs may slide.
         spacing: mm between the control points of the last level, given `voxel`, the smallest voxel in mm.
-        levels: of `LEVELS`; again: how often the first one (from none, each) may be repeated, while unseen points
-            become more alike by the part `clearly`.
-        from_none: the system's field is not looked at.
+        levels: of `LEVELS`; again: how often the first one may be repeated.
         doubtful: the system's field is led by noise where it makes the scans little more alike.
     """
 
@@ -66,8 +57,6 @@ class Choice:
     window: int
     levels: tuple[tuple[float, int], ...]
     again: int
-    clearly: float
-    from_none: bool
     doubtful: bool
 
 
@@ -79,31 +68,22 @@ def choose(pair: PreparedPair, related: bool, system: str, voxel: float, setting
         voxel: the smallest voxel of the grid of optimisation, mm.
         settings: what the user asks for, which wins.
     """
-    is_2d, ultrasound = pair.grid.ndim == 2, is_ultrasound(pair)
-    related = related and not ultrasound
+    is_2d = pair.grid.ndim == 2
     small = is_small_mr(pair) and related
     similarity = settings.similarity or ("lncc" if is_2d else "mixture" if related else "mind")
     smoothness = SMOOTHNESS[similarity] * settings.smoothness
     if similarity != "mi":
-        smoothness *= IN_PLANE if is_2d else LOOSER if small else 1.0 if related or ultrasound else STIFFER
+        smoothness *= IN_PLANE if is_2d else LOOSER if small else 1.0 if related else STIFFER
     sliding = slides(pair) and related if settings.sliding is None else settings.sliding
-    own = FINEST_US if ultrasound else (FINEST_SMALL if small else FINEST) * voxel
     return Choice(
         similarity, smoothness, sliding,
-        spacing=settings.spacing or own,
+        spacing=settings.spacing or voxel * (FINEST_SMALL if small else FINEST),
         window=WINDOW_2D if is_2d else WINDOW,
         levels=LEVELS[pair.grid.ndim],
-        again=AGAIN if sliding or ultrasound else 0,
-        clearly=CLEARLY_US if ultrasound else CLEARLY,
-        from_none=ultrasound and system == "discrete",
+        again=AGAIN if sliding else 0,
         # A network knows better, and in 2D the affine map is in the field.
         doubtful=not related and system == "discrete" and not is_2d,
     )  # fmt: skip
-
-
-def is_ultrasound(pair: PreparedPair) -> bool:
-    """Whether one of two volumes is ultrasound."""
-    return "us" in (pair.modalities or ()) and pair.grid.ndim == 3
 
 
 def slides(pair: PreparedPair) -> bool:

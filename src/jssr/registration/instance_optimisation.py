@@ -28,7 +28,7 @@ from jssr.losses.descriptors import descriptor_of
 from jssr.losses.features import FeatureDistance, Information, Rows
 from jssr.losses.mind import described
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
-from jssr.registration.choice import Choice, choose
+from jssr.registration.choice import CLEARLY, Choice, choose
 from jssr.registration.control_points import Lattices, Terms, apart, optimise, weights_at, without_folds
 from jssr.registration.model import Model
 from jssr.registration.relation import are_related, local_contrast
@@ -135,14 +135,14 @@ def refine_pair(
                 field, warnings = work.trusted(terms, lattices, field)
             before, now = field, work.unlike(terms, lattices, field)
             control = control_grid.fit(field)
-            for _ in range(1 + (chosen.again if level == 0 or chosen.from_none else 0)):
+            for _ in range(1 + (chosen.again if level == 0 else 0)):
                 control = optimise(
                     control, control_grid, terms, steps, chosen.smoothness, chosen.sliding, lattices, on_step=stepped
                 )
                 least, now = now, work.of_control(terms, lattices, control_grid, control)
                 if now < least:
                     field = control_grid.dense(control)
-                if now >= (1 - chosen.clearly) * least:
+                if now >= (1 - CLEARLY) * least:
                     break
             kept += field is not before
             if parts is not None:
@@ -166,8 +166,6 @@ def _begun(
     related = are_related(fixed, moving, start)
     chosen = choose(pair, related, model.recipe.network.system, min(fixed.grid.spacing.tolist()), settings)
     work = _Work(model, fixed, moving, settings, chosen)
-    if chosen.from_none:
-        start = torch.zeros_like(start)
     return work, start * work.size
 
 

@@ -14,7 +14,6 @@ from jssr.core.full_size import FullTransform
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.preprocessing.prepare import PreparedPair
-from jssr.registration.choice import is_ultrasound
 from jssr.registration.expected_error import Evidence, evidence_of
 from jssr.registration.full_size import Working
 
@@ -27,7 +26,6 @@ FAIL_BELOW = {2: 0.19, 3: 0.3}
 and ultrasound, 10 to 25 mm, below 0.07; other patients, noise, shuffled slices and scans 50 mm off up to 0.22, or 0.34
 for an abdomen 50 mm off, mirrored abdomens 0.48 and 0.63. Films that overlap by 59 % and more, found: 0.23 and more;
 turned ones, ones mirrored along a diagonal, and noise: up to 0.16."""
-ULTRASOUND = "Of ultrasound nothing that is measured here tells a good alignment from a bad one: look at it."
 LITTLE_COVERED = 0.5
 MANY_FOLDS = 0.5
 """Per cent of the body's cells."""
@@ -70,17 +68,12 @@ def verdict_of(result: Mapping[str, Any]) -> Verdict | None:
     return Verdict(quality["verdict"], tuple(quality["reasons"]), expected["median"], expected["p95"])
 
 
-def judge(evidence: Evidence, n: int, accepted: bool = True, ultrasound: bool = False) -> tuple[Word, tuple[str, ...]]:
+def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tuple[str, ...]]:
     """The word and the reasons for a registration of nD images.
 
     Args:
         accepted: the rigid step was kept, or there was none.
-        ultrasound: one of them is, of which nothing that is measured here tells an alignment from chance: on 5 of 6
-            tuning pairs MR and ultrasound agree no better under the field that was found than the mirrored MR does
-            under its own. It is neither passed nor failed.
     """
-    if ultrasound:
-        return "CHECK", (ULTRASOUND,)
     better = 100 * evidence.better
     told = f"the fixed body looks {better:.0f} % more like the place that was found than like those around it"
     least = 100 * FAIL_BELOW[n]
@@ -111,7 +104,7 @@ def judged(work: Working) -> Working:
     pair, final = work.pair, work.final
     evidence = evidence_of(pair, final.field)
     rigid = pair.rigid
-    word, reasons = judge(evidence, pair.grid.ndim, rigid is None or rigid.accepted, is_ultrasound(pair))
+    word, reasons = judge(evidence, pair.grid.ndim, rigid is None or rigid.accepted)
     if word == "FAIL":
         kept, state = _coarser(pair, evidence)
         last = list(work.transforms)[-1]
