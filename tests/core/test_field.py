@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -183,6 +185,15 @@ def test_jacobian_is_numpys_determinant_of_forward_differences():
     matrix = np.stack(columns, axis=-1)  # (B, component, i, j, k, axis)
     expected = np.linalg.det(np.moveaxis(matrix, 1, -2) + np.eye(3))
     assert np.allclose(ff.jacobian_determinant(u).numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(9, 5, 4), (2, 3, 3), (1, 3, 3), (7, 6)])
+def test_a_jacobian_in_slabs_is_that_of_the_whole(shape, monkeypatch):
+    u = torch.randn(2, len(shape), *shape, generator=torch.Generator().manual_seed(0))
+    whole = ff.jacobian_determinant(u)
+    monkeypatch.setattr(ff, "_SLAB", 2 * math.prod(shape[1:]))
+    assert torch.equal(ff.jacobian_determinant(u), whole)
+    assert whole.shape == (2, *[s - 1 for s in shape])
 
 
 def test_a_fold_is_seen():

@@ -31,6 +31,18 @@ def test_choose_precision_on_gpus(monkeypatch: pytest.MonkeyPatch, capability: t
     assert hardware.choose_precision("auto", "gpu") == expected
 
 
+def test_one_thread_is_for_the_block_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), hardware.one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_device_type_of_a_named_accelerator() -> None:
     assert [hardware.device_type(name) for name in ("cpu", "gpu", "cuda", "mps")] == ["cpu", "cuda", "cuda", "mps"]
 

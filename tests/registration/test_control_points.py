@@ -101,3 +101,20 @@ def test_folds_are_smoothed_away_and_the_rest_stays():
     found = without_folds(field)
     assert (ff.jacobian_determinant(found) > 0).all()
     assert torch.equal(found[:, :, :4], field[:, :, :4])
+
+
+@pytest.mark.parametrize("places", [[(20, 8)], [(4, 4), (35, 20)], [(0, 0), (39, 23)]])
+def test_only_what_is_near_a_fold_is_read_and_it_is_as_if_all_were(places):
+    field = 0.1 * ff.smooth(torch.randn(1, 2, 40, 24, generator=torch.Generator().manual_seed(1)), 2.0)
+    for row, column in places:
+        field[0, 0, row, column] += 6.0
+    expected = field
+    for _ in range(40):
+        bad = (ff.jacobian_determinant(expected) < 0.05).float()[:, None]
+        if not bad.any():
+            break
+        near = torch.nn.functional.max_pool2d(torch.nn.functional.pad(bad, [0, 1, 0, 1]), 5, stride=1, padding=2)
+        expected = expected + ff.smooth(near, 1.5) * (ff.smooth(expected, 1.5) - expected)
+    before = field.clone()
+    torch.testing.assert_close(without_folds(field), expected, rtol=0, atol=1e-6)
+    assert torch.equal(field, before)
