@@ -2,10 +2,10 @@
 
 The values were measured at commit 6d3bec4 on 2026-11-28, those with instance optimisation again at 1163aa1 on
 2026-11-29, after it was made anew: CT and liver MR gained 0.3 mm, the phantom in T1 lost 0.1 mm, films gained Dice and
-lost 0.6 pixels (virtual AMD EPYC, 2 cores, float32, one thread); films once more at 721f334, as MIND-SSC looks beyond
-the border now: 0.2 pixels lost on the phantom, 0.2 points of Dice gained on real films (split "validation"). A change of
-a few per cent to either side fails: a loss is a fault, and a gain has a reason, to be told in the commit that writes the
-new value here.
+lost 0.6 pixels (virtual AMD EPYC, 2 cores, float32, one thread); films once more at 721f334, as MIND-SSC looks
+beyond the border now: 0.2 pixels lost on the phantom, 0.2 points of Dice gained on real films (split "validation"). A
+change of a few per cent to either side fails: a loss is a fault, and a gain has a reason, to be told in the commit that
+writes the new value here.
 """
 
 from __future__ import annotations
