@@ -8,7 +8,7 @@ from body import turned
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.preprocessing.linear import fit
-from jssr.preprocessing.small_scan import samples
+from jssr.preprocessing.small_scan import SmallScan, samples
 
 
 def missed(found, true, grid=HERE):
@@ -39,3 +39,12 @@ def test_where_scans_hardly_meet_nothing_is_moved():
 def test_equal_scans_stay_where_they_are():
     found, _ = fit(samples(scan(HERE), 10_000, 0), scan(HERE), np.eye(4))
     assert missed(found, Affine.identity()) < 0.05
+
+
+def test_points_of_one_place_move_nothing_far():
+    one = scan(HERE)
+    mask = one.mask.clone().zero_()
+    mask[tuple(size // 2 for size in mask.shape)] = True
+    points = samples(SmallScan(one.image, mask, one.grid), 1000, 0)
+    found, _ = fit(points, scan(THERE), np.eye(4))
+    assert np.isfinite(found).all() and abs(np.linalg.det(found[:3, :3]) - 1) < 1e-6

@@ -42,6 +42,7 @@ def test_an_unknown_option_is_refused_with_the_nearest():
         ({"similarity": "ncc"}, "similarity must be one of lncc, mind, mi, mixture"),
         ({"smoothness": 0.0}, "smoothness must be a number above 0"),
         ({"smoothness": -1}, "smoothness must be a number above 0"),
+        ({"sliding": "maybe"}, "sliding must be True, False or None"),
         ({"spacing": 0}, "spacing must be mm between control points"),
         ({"sliding": True, "refine": 0}, "sliding: acts in the instance optimisation, and refine is 0"),
         ({"moving_modality": "pet"}, "moving_modality must be one of ct, mr, us, radiograph"),

@@ -259,6 +259,9 @@ def test_bad_input_in_words(model, weights, tmp_path):
     far = ball(grid=Grid.of(SHAPE, 4.0, (900.0, 0.0, 0.0)), name="far")
     with pytest.raises(OverlapError, match="does not overlap"):
         jssr.register(y, far, checkpoint=model)
+    thin = replace(x, data=x.data[:, :2], grid=x.grid.cropped((0, 0, 0), (2, *x.grid.shape[1:])))
+    with pytest.raises(ImageError, match="expected at least 3 voxels along each axis, got 2 x"):
+        jssr.register(y, thin, checkpoint=model)
     with pytest.raises(GeometryError, match="another grid"):
         jssr.register(y, x, checkpoint=model, fixed_labels=ball_labels(grid=far.grid), moving_labels=ball_labels())
     with pytest.raises(GeometryError, match="one scan only"):

@@ -24,6 +24,8 @@ def test_the_parts_that_stay_rigid_are_counted():
         ({"smoothness": 0}, "smoothness must be a number above 0"),
         ({"smoothness": math.nan}, "smoothness must be a number above 0"),
         ({"smoothness": True}, "smoothness must be a number above 0"),
+        ({"smoothness": 1e30}, "from 1e-06 to 1e\\+06"),
+        ({"smoothness": 1e-30}, "from 1e-06 to 1e\\+06"),
         ({"spacing": -3.0}, "spacing must be mm between control points"),
         ({"spacing": math.inf}, "spacing must be mm between control points"),
         ({"rigid_parts": torch.zeros(1, 1, 4, 4)}, r"rigid_parts: expected integers .* got float32"),

@@ -103,5 +103,7 @@ def test_a_pair_that_cannot_be_aligned_keeps_no_field():
     done = register(*scans, system="discrete", rigid=False)
     assert done.verdict is not None and done.verdict.name == "FAIL"
     assert "as they lay before" in done.verdict.reasons[-1]
+    assert done.result["warnings"][0].startswith("The verdict is FAIL. No field was kept")
+    assert "expected error" not in done.verdict.line
     assert float(done.displacement.u.abs().max()) < 1e-3
     assert done.expected_error is not None and float(done.expected_error.data.max()) > 5

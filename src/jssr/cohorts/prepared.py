@@ -30,7 +30,7 @@ def check_paired(file: Path, grid: Grid, phase: str, scan: Grid) -> None:
 
 
 def modalities_of(cohort: Cohort) -> dict[str, str]:
-    """Phase to "ct", "mr", "us" or "radiograph", as preparation found them; nothing for a cohort that was not prepared."""
+    """Phase to "ct", "mr", "us" or "radiograph", as preparation found them; nothing of other cohorts."""
     scans = [item for case in notes_of(cohort, "phases").values() for item in case.items()]
     return {phase: str(note["modality"]) for phase, note in scans if "modality" in note}
 

@@ -80,7 +80,8 @@ def fit(
         for _ in range(_TRIES):
             change, moved = _step(length * gradient, information, damping, kind, points.radius, farthest)
             tried = matrix @ to @ expm(change) @ back
-            found = _state(points, scan, tried)
+            # Points of one place (a mask of one voxel) say nothing of a turn: what they ask for is not finite.
+            found = _state(points, scan, tried) if np.isfinite(tried).all() else None
             if found is not None and found.held(held) > state.held(held):
                 break
             found = None

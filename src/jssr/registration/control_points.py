@@ -219,21 +219,24 @@ def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tenso
     is not."""
     n, field = field.ndim - 2, field.clone()
     pool = F.max_pool3d if n == 3 else F.max_pool2d
-    part = field
+    box = [slice(0, size) for size in field.shape[2:]]
     for _ in range(rounds):
-        bad = F.pad((ff.jacobian_determinant(part) < least).float()[:, None], [0, 1] * n)
-        if not bool(bad.any()):
+        folds = (ff.jacobian_determinant(field[(slice(None), slice(None), *box)]) < least)[0].nonzero()
+        if not len(folds):
             break
+        folds += torch.tensor([one.start for one in box], device=field.device)
         # A fold is where one was or near it: the rest of the field is not looked at again.
-        where = (slice(None), slice(None), *_around(bad[0, 0], _REACH))
-        part, bad = part[where], bad[where]
+        box = _around(folds, field.shape[2:])
+        part = field[(slice(None), slice(None), *box)]
+        bad = torch.zeros_like(part[:, :1])
+        folds -= torch.tensor([one.start for one in box], device=field.device)
+        bad[0, 0].index_put_(tuple(folds.unbind(1)), bad.new_ones(()))
         near = ff.smooth(pool(bad, 5, stride=1, padding=2), 1.5)
         part.add_(near * (ff.smooth(part, 1.5) - part))
     return field
 
 
-def _around(marked: Tensor, margin: int) -> list[slice]:
-    """The box around what is not 0, with a margin as far as the array goes."""
-    found = marked.nonzero()
-    low, high = (found.amin(0) - margin).clamp(min=0), found.amax(0) + margin + 1
-    return [slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+def _around(places: Tensor, shape: Sequence[int]) -> list[slice]:
+    """The box around places (P, n), `_REACH` further to every side as far as there is a field."""
+    low, high = (places.amin(0) - _REACH).clamp(min=0).tolist(), (places.amax(0) + _REACH + 1).tolist()
+    return [slice(a, min(b, size)) for a, b, size in zip(low, high, shape, strict=True)]

@@ -28,6 +28,8 @@ from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
 
+THINNEST = 3
+"""Voxels along an axis of a volume: means of two are compared, and there must be two of them."""
 ONE_SCAN = "labels of one scan only: give those of the fixed and of the moving image, or neither"
 _KINDS = {"labels": "label map", "mask": "mask"}
 
@@ -244,6 +246,10 @@ def check_overlap(fixed: Volume, moving: Volume, centred: bool = False) -> None:
     check_dims_agree(fixed, moving)
     if fixed.grid.ndim == 2:
         return  # wherever their headers put them, they start on one another
+    for one in (fixed, moving):
+        if min(one.grid.shape) < THINNEST:
+            size = " x ".join(map(str, one.grid.shape))
+            raise ImageError(f"{one.name}: expected at least {THINNEST} voxels along each axis, got {size}")
     if not centred and overlap(fixed.grid, moving.grid) == 0 and overlap(moving.grid, fixed.grid) == 0:
         raise OverlapError(
             f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space; are they scans "

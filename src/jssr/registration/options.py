@@ -114,10 +114,12 @@ class RegistrationOptions:
         for name in ("fixed_modality", "moving_modality"):
             value = getattr(self, name)
             if value is not None and value not in MODALITIES:
-                raise ValueError(f"{name} must be one of {', '.join(MODALITIES)}, got {value!r}")
+                raise OptionError(f"{name} must be one of {', '.join(MODALITIES)}, got {value!r}")
         if self.preset is not None and self.preset not in PRESETS:
             raise OptionError(f"unknown preset {self.preset!r}{nearest(str(self.preset), PRESETS)}")
         check_settings(self.similarity, 1.0 if self.smoothness is None else self.smoothness, self.spacing)
+        if self.sliding not in (None, True, False):
+            raise OptionError(f"sliding must be True, False or None (chosen from the pair), got {self.sliding!r}")
         asked = [name for name in KNOBS if getattr(self, name)]
         if asked and self.refine is not None and steps == 0:
             what = asked[0].replace("_", " ")

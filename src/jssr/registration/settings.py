@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Similarity = Literal["lncc", "mind", "mi", "mixture"]
+STIFFEST = 1e6
+"""The most that a weight is multiplied or divided by: beyond some 1e16 float32 holds nothing but the regulariser."""
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 """Local cross-correlation of intensities, self-similarity context (MIND-SSC), mutual information, and a mixture of
 them."""
@@ -61,8 +63,9 @@ def check_settings(similarity: object, smoothness: object, spacing: object) -> N
     """
     if similarity is not None and similarity not in SIMILARITIES:
         raise OptionError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
-    if not _positive(smoothness):
-        raise OptionError(f"smoothness must be a number above 0 (1 is the method's own), got {smoothness!r}")
+    if not _positive(smoothness) or not 1 / STIFFEST <= float(smoothness) <= STIFFEST:  # type: ignore[arg-type]
+        told = f"from {1 / STIFFEST:g} to {STIFFEST:g} (1 is the method's own)"
+        raise OptionError(f"smoothness must be a number above 0, {told}, got {smoothness!r}")
     if spacing is not None and not _positive(spacing):
         raise OptionError(f"spacing must be mm between control points, above 0, got {spacing!r}")
 

@@ -201,6 +201,8 @@ def _warnings(fixed: Grid, moving: Grid, work: Working, numbers: Numbers) -> lis
     """What should make a reader careful, in plain language."""
     pair = work.pair
     out = [*pair.warnings, *_of_numbers(numbers)]
+    if work.verdict is not None and work.verdict[0] == "FAIL":
+        out.insert(0, f"The verdict is FAIL. {work.verdict[1][-1]}")
     made = work.alignment.synthesised
     if made is not None and not work.alignment.registered:
         ratio = copy_ratio(made, pair.moving, pair.fixed, pair.moving_mask * pair.fixed_mask)

@@ -54,9 +54,13 @@ class Verdict:
     @property
     def line(self) -> str:
         """One line for people."""
-        error = "" if self.expected_mm is None else f", expected error {self.expected_mm:.1f} mm"
-        most = "" if self.expected_p95_mm is None else f" (95 % of the body below {self.expected_p95_mm:.1f} mm)"
-        return f"{self.name}{error}{most}: {' '.join(self.reasons)}"
+        if self.name == "FAIL" or self.expected_mm is None:  # what is expected is that of a field that was not kept
+            error = ""
+        else:
+            error = f", expected error {self.expected_mm:.1f} mm"
+            if self.expected_p95_mm is not None:
+                error += f" (95 % of the body below {self.expected_p95_mm:.1f} mm)"
+        return f"{self.name}{error}: {' '.join(self.reasons)}"
 
 
 def verdict_of(result: Mapping[str, Any]) -> Verdict | None:
@@ -75,7 +79,7 @@ def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tupl
         accepted: the rigid step was kept, or there was none.
     """
     better = 100 * evidence.better
-    told = f"the fixed body looks {better:.0f} % more like the place that was found than like those around it"
+    told = f"they agree by {better:.0f} % (100: as a scan with itself, 0: as a place with those around it)"
     least = 100 * FAIL_BELOW[n]
     if (evidence.found if n == 2 else evidence.better) < FAIL_BELOW[n]:
         why = told if n == 3 else f"they agree by {100 * evidence.found:.0f} % of what unrelated films differ"
@@ -85,7 +89,7 @@ def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tupl
         )
     doubts = []
     if evidence.better < PASS_ABOVE[n]:
-        doubts.append(f"The scans agree only in part: {told} ({100 * PASS_ABOVE[n]:.0f} % and more can be relied on).")
+        doubts.append(f"The scans agree only in part: {told}; from {100 * PASS_ABOVE[n]:.0f} % on it can be relied on.")
     if evidence.covered < LITTLE_COVERED:
         doubts.append(f"The moving scan covers {100 * evidence.covered:.0f} % of the fixed body only.")
     if evidence.folds > MANY_FOLDS:
