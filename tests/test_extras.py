@@ -75,7 +75,7 @@ def test_a_missing_package_is_named():
 
 
 def test_the_core_has_few_dependencies_and_every_extra_is_declared():
-    assert len(PROJECT["dependencies"]) <= 12
+    assert len(PROJECT["dependencies"]) <= 13  # the 13th, isal, has none of its own and saves a second a pair
     assert set(EXTRAS) | {"all"} <= set(PROJECT["optional-dependencies"])
     source = "\n".join(p.read_text() for p in (ROOT / "src" / "jssr").rglob("*.py"))
     used = set(re.findall(r'requires\("(\w+)"', source))
