@@ -96,6 +96,7 @@ def test_what_was_used_stands_in_the_result(place, tmp_path):
     assert found.exit_code == 0, found.output
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["preset"] == "ct-lung" and result["system"] == "discrete"
+    assert "; compared by lncc; written to" in " ".join(found.output.split())
     assert result["initial"] == {
         "start": "linear",
         "matrix_lps_mm": [[1, 0, 0, 6], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],

@@ -95,6 +95,14 @@ def test_a_verdict_is_read_back():
     assert verdict_of({}) is None
 
 
+def test_the_reason_is_how_far_they_agree():
+    assert judge(evidence(0.95), 3)[1] == (
+        "The scans agree by 95 % (100: as a scan with itself, 0: no better than with what lies around).",
+    )  # fmt: skip
+    assert "agree by 50 %" in judge(evidence(0.5), 3)[1][0] and "from 70 % on" in judge(evidence(0.5), 3)[1][0]
+    assert "they agree by 10 %" in judge(evidence(0.1), 3)[1][0] and "30 % expected" in judge(evidence(0.1), 3)[1][0]
+
+
 def test_a_pair_that_cannot_be_aligned_keeps_no_field():
     from jssr.registration.pipeline import register
 
@@ -105,5 +113,6 @@ def test_a_pair_that_cannot_be_aligned_keeps_no_field():
     assert "as they lay before" in done.verdict.reasons[-1]
     assert done.result["warnings"][0].startswith("The verdict is FAIL. No field was kept")
     assert "expected error" not in done.verdict.line
+    assert repr(done).startswith("<Registration of") and "FAIL" in repr(done) and len(repr(done)) < 600
     assert float(done.displacement.u.abs().max()) < 1e-3
     assert done.expected_error is not None and float(done.expected_error.data.max()) > 5

@@ -38,10 +38,12 @@ def pair_table(found: Registration) -> list[Table]:
 
 
 def cost_of(found: Registration) -> str:
-    """Seconds, memory and folds in words."""
+    """Seconds, memory, folds, and what the instance optimisation did, in words."""
     result = found.result
     cost = f"{result['time_s']['total']:.1f} s, {result['peak_memory_mib']} MiB"
-    return f"{cost}, {result['folds_percent']:.3g} % of the field folds"
+    used = result["optimisation"]
+    how = "" if used is None else f"; compared by {used['similarity']}{', organs may slide' if used['sliding'] else ''}"
+    return f"{cost}, {result['folds_percent']:.3g} % of the field folds{how}"
 
 
 def study_table(done: StudyAlignment) -> list[Table]:

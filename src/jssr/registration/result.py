@@ -59,7 +59,7 @@ class Saving:
     home: Path | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Registration:
     """A moving scan aligned to a fixed one.
 
@@ -90,6 +90,11 @@ class Registration:
     states: dict[str, dict[str, float]]
     work: Working
     known: Known = field(default_factory=Known)
+
+    def __repr__(self) -> str:
+        verdict = self.verdict
+        told = "" if verdict is None else f": {verdict.line}"
+        return f"<{type(self).__name__} of {self.moving.name} to {self.fixed.name}{told}>"
 
     @property
     def verdict(self) -> Verdict | None:

@@ -79,17 +79,17 @@ def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tupl
         accepted: the rigid step was kept, or there was none.
     """
     better = 100 * evidence.better
-    told = f"they agree by {better:.0f} % (100: as a scan with itself, 0: as a place with those around it)"
+    told = f"agree by {better:.0f} % (100: as a scan with itself, 0: no better than with what lies around)"
     least = 100 * FAIL_BELOW[n]
     if (evidence.found if n == 2 else evidence.better) < FAIL_BELOW[n]:
-        why = told if n == 3 else f"they agree by {100 * evidence.found:.0f} % of what unrelated films differ"
+        why = told if n == 3 else f"agree by {100 * evidence.found:.0f} % of what unrelated films differ"
         return "FAIL", (
-            f"The scans could not be aligned: {why} (at least {least:.0f} % expected). They may show other body parts "
-            "or other patients, lie too far from each other, or have nothing in common.",
+            f"The scans could not be aligned: they {why} (at least {least:.0f} % expected). They may show other body "
+            "parts or other patients, lie too far from each other, or have nothing in common.",
         )
     doubts = []
     if evidence.better < PASS_ABOVE[n]:
-        doubts.append(f"The scans agree only in part: {told}; from {100 * PASS_ABOVE[n]:.0f} % on it can be relied on.")
+        doubts.append(f"The scans {told} only: from {100 * PASS_ABOVE[n]:.0f} % on they can be relied on.")
     if evidence.covered < LITTLE_COVERED:
         doubts.append(f"The moving scan covers {100 * evidence.covered:.0f} % of the fixed body only.")
     if evidence.folds > MANY_FOLDS:
@@ -100,7 +100,7 @@ def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tupl
         doubts.append("The rigid step was discarded.")
     if evidence.found < evidence.before - RIGID_GAIN:
         doubts.append("The scans agree less under the field than without it.")
-    return ("CHECK", tuple(doubts)) if doubts else ("PASS", (f"The scans agree: {told}.",))
+    return ("CHECK", tuple(doubts)) if doubts else ("PASS", (f"The scans {told}.",))
 
 
 def judged(work: Working) -> Working:
