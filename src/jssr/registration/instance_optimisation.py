@@ -82,13 +82,14 @@ def optimisation_grid(grid: Grid, scan: Grid) -> Grid:
 
 @dataclass(frozen=True)
 class Found:
-    """What the optimisation found: the field, warnings, the similarity that it compared, whether organs could slide,
-    and how many levels were kept of how many."""
+    """What the optimisation found: the field, warnings, the similarity that it compared, whether organs could slide, mm
+    between the control points of the last level, and how many levels were kept of how many."""
 
     field: Displacement
     warnings: tuple[str, ...]
     similarity: Similarity
     sliding: bool
+    spacing: float
     kept: int
     levels: int
 
@@ -151,7 +152,8 @@ def refine_pair(
             del terms
         field, later = work.settled(field.cpu(), parts)
     told, levels = (*warnings, *later), len(chosen.levels)
-    return Found(Displacement(field[0], work.fixed.grid), told, chosen.similarity, chosen.sliding, kept, levels)
+    how = chosen.similarity, chosen.sliding, chosen.spacing
+    return Found(Displacement(field[0], work.fixed.grid), told, *how, kept, levels)
 
 
 def _begun(

@@ -205,7 +205,8 @@ def solve(
             better = refine_pair(model, pair, alignment, refine, settings=chosen)
             found["refined"] = _full(better.field.u[None], better.field.grid, pair, chosen.rigid_parts)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
-        chosen = replace(chosen, similarity=better.similarity, sliding=better.sliding)
+        how = {"similarity": better.similarity, "sliding": better.sliding, "spacing": better.spacing}
+        chosen = replace(chosen, **how)  # type: ignore[arg-type]
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
 

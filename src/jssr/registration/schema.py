@@ -94,7 +94,7 @@ class OptimisationInfo(_Model):
     steps: int
     similarity: Literal["lncc", "mind", "mi", "mixture"] | None = Field(description="null: the method's own.")
     smoothness: float = Field(description="The weight of the regulariser was multiplied by it.")
-    spacing_mm: float | None = Field(description="Between control points on the finest level; null: the method's own.")
+    spacing_mm: float | None = Field(description="Between control points on the finest level; null in older results.")
     sliding: bool = Field(description="Whether organs could slide along each other.")
     rigid_parts: int = Field(description="How many parts stayed rigid.")
 
