@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECTS = Path(__file__).parents[2] / "projects"
-sys.path[:0] = [str(PROJECTS / name) for name in ("jssr", "jrsnet")]
+sys.path[:0] = [str(PROJECTS / name) for name in ("jssr", "jrsnet", "features")]
 
 
 @pytest.fixture(scope="session")
