@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("real", type=Path)
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--refine", type=int, help="steps of instance optimisation; 0 is the search alone")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     features = described_by(chosen.weights, chosen.scale)
@@ -65,7 +66,7 @@ def main() -> None:
         cohort = Cohort.load(chosen.real / name)
         for key in ("mind-ssc", *entries):
             with tempfile.TemporaryDirectory() as folder:
-                method = Registered(key, {"descriptor": key})
+                method = Registered(key, {"descriptor": key, "refine": chosen.refine})
                 cases = cases_of(cohort, "validation")
                 run(cohort, cases, [method], Path(folder), RunOptions(), lambda *_: None)
                 rows = [

@@ -31,11 +31,11 @@ def test_choose_precision_on_gpus(monkeypatch: pytest.MonkeyPatch, capability: t
     assert hardware.choose_precision("auto", "gpu") == expected
 
 
-def test_one_thread_is_for_the_block_alone() -> None:
+def test_threads_are_for_the_block_alone() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(KeyError), hardware.one_thread():
+        with pytest.raises(KeyError), hardware.torch_threads(1):
             assert torch.get_num_threads() == 1
             raise KeyError
         assert torch.get_num_threads() == 2

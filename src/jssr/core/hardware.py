@@ -59,15 +59,14 @@ def use_channels_last(module: nn.Module) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch within the block: of small tensors, threads take longer to wait for one another than to
-    compute, and what waits keeps a core from others (numpy's BLAS among them)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads of torch within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files: written completely or not at all, told apart by their content, packed on all cores."""
+"""Files: written completely or not at all, told apart by their content, packed by two threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS = (".mhd", ".hdr", ".nhdr")
 BLOCK = 1 << 20
 # Scans are noise: the higher levels cost more time for a few per cent.
 LEVEL = 1
-THREADS = 2  # the files of a result are packed side by side
+THREADS = 2
 
 
 @contextmanager

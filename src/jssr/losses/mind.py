@@ -77,7 +77,7 @@ def mind_ssc(image: Tensor, dilation: int = 2, patch: int = 3) -> Tensor:
         where = [slice(dilation * (o + 1), dilation * (o + 1) + s) for o, s in zip(offset, shape, strict=True)]
         return of[(slice(None), slice(None), *where)]
 
-    # Two pairs lie along each diagonal: what is one image's is the other's, elsewhere.
+    # Two pairs lie along each diagonal: they are one image of distances, read at two places.
     sides = _neighbours(n)
     distances: dict[tuple[int, ...], Tensor] = {}
     found = []

@@ -7,6 +7,7 @@ import io
 
 import torch
 
+from jssr.core.hardware import torch_threads
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.peers.base import Peer, isotropic
@@ -16,13 +17,8 @@ def _run(fixed: Volume, moving: Volume, rigid: Affine, threads: int) -> Transfor
     from convexAdam.convex_adam_MIND import convex_adam_pt
 
     y, x, grid = isotropic(fixed, moving, rigid)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            u = convex_adam_pt(y.data[0], x.data[0], dtype=torch.float32, device=torch.device("cpu"))
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads), contextlib.redirect_stdout(io.StringIO()):
+        u = convex_adam_pt(y.data[0], x.data[0], dtype=torch.float32, device=torch.device("cpu"))
     # Voxels of the common grid, (*shape, 3), in the order of the axes, pulling.
     field = torch.from_numpy(u).movedim(-1, 0).float().contiguous()
     return Chain(Displacement(field, grid), rigid)

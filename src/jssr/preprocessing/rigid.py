@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
-from jssr.core.hardware import one_thread
+from jssr.core.hardware import torch_threads
 from jssr.core.resampling import coverage
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
@@ -125,7 +125,8 @@ def rigid_align(
     pair = ((moving, moving_mask), (fixed, fixed_mask)) if swapped else ((fixed, fixed_mask), (moving, moving_mask))
     step = float(np.clip((_extent(pair[0][0].grid) / 150_000) ** (1 / 3), 1.0, spacing))
     a, b = (small_scan(scan, step, mask) for scan, mask in pair)
-    with one_thread():
+    # Of tensors so small threads wait for one another for longer than they compute, and keep cores from scipy's.
+    with torch_threads(1):
         found = _align(a, b, step, initial, seed)
     every = [Affine(m) for m in (found.matrix, found.affine) if m is not None]
     transform, *affine = [one.inverse() for one in every] if swapped else every

@@ -224,16 +224,20 @@ def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tenso
         folds = (ff.jacobian_determinant(field[(slice(None), slice(None), *box)]) < least)[0].nonzero()
         if not len(folds):
             break
-        folds += torch.tensor([one.start for one in box], device=field.device)
+        folds += _corner(box, folds)
         # A fold is where one was or near it: the rest of the field is not looked at again.
         box = _around(folds, field.shape[2:])
         part = field[(slice(None), slice(None), *box)]
         bad = torch.zeros_like(part[:, :1])
-        folds -= torch.tensor([one.start for one in box], device=field.device)
-        bad[0, 0].index_put_(tuple(folds.unbind(1)), bad.new_ones(()))
+        bad[0, 0].index_put_(tuple((folds - _corner(box, folds)).unbind(1)), bad.new_ones(()))
         near = ff.smooth(pool(bad, 5, stride=1, padding=2), 1.5)
         part.add_(near * (ff.smooth(part, 1.5) - part))
     return field
+
+
+def _corner(box: Sequence[slice], like: Tensor) -> Tensor:
+    """Where a box begins, (n,)."""
+    return like.new_tensor([one.start for one in box])
 
 
 def _around(places: Tensor, shape: Sequence[int]) -> list[slice]:

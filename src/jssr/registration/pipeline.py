@@ -205,8 +205,7 @@ def solve(
             better = refine_pair(model, pair, alignment, refine, settings=chosen)
             found["refined"] = _full(better.field.u[None], better.field.grid, pair, chosen.rigid_parts)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
-        how = {"similarity": better.similarity, "sliding": better.sliding, "spacing": better.spacing}
-        chosen = replace(chosen, **how)  # type: ignore[arg-type]
+        chosen = replace(chosen, similarity=better.similarity, sliding=better.sliding, spacing=better.spacing)
     return Working(model, pair, alignment, found, structure, refine, chosen)
 
 

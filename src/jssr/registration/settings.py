@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Similarity = Literal["lncc", "mind", "mi", "mixture"]
-STIFFEST = 1e6
-"""The most that a weight is multiplied or divided by: beyond some 1e16 float32 holds nothing but the regulariser."""
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 """Local cross-correlation of intensities, self-similarity context (MIND-SSC), mutual information, and a mixture of
 them."""
+STIFFEST = 1e6
+"""The most that the regulariser's weight is multiplied or divided by. With 1e30 control points are no longer finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +63,13 @@ def check_settings(similarity: object, smoothness: object, spacing: object) -> N
     """
     if similarity is not None and similarity not in SIMILARITIES:
         raise OptionError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
-    if not _positive(smoothness) or not 1 / STIFFEST <= float(smoothness) <= STIFFEST:  # type: ignore[arg-type]
+    if not _positive(smoothness, STIFFEST):
         told = f"from {1 / STIFFEST:g} to {STIFFEST:g} (1 is the method's own)"
         raise OptionError(f"smoothness must be a number above 0, {told}, got {smoothness!r}")
     if spacing is not None and not _positive(spacing):
         raise OptionError(f"spacing must be mm between control points, above 0, got {spacing!r}")
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0
+def _positive(value: object, most: float = sys.float_info.max) -> bool:
+    """Whether it is a number from 1 / `most` to `most`."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 1 / most <= float(value) <= most
