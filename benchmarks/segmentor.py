@@ -1,53 +1,135 @@
-"""The segmentor alone, phase by phase: `python benchmarks/segmentor.py COHORT SPLIT WEIGHTS...`.
+"""The segmentor on real scans that it never saw.
 
-Segments every labelled scan of a cohort's split as it is (no synthesis, no registration), on its own grid, and prints
-for each weights file the mean Dice of the structures it knows and that of the liver. For joint training against stage 1
-give the shipped weights and a checkpoint of a run that was stopped before its joint stage.
+    python benchmarks/segmentor.py DATA REAL OUT [--weights NAME_OR_FILE] [--only totalseg hcc wrong]
+
+DATA holds `totalseg`, `hcc_tace_ct`, `sts_ctmr` and `mni_templates`, REAL is what `benchmarks/real_scans.py` wrote. Three
+tables go to OUT/segmentor.json and are printed. `totalseg`: Dice of each structure with TotalSegmentator's own label map,
+which is a model's and no reader's. `hcc`: label maps of one patient's phases, the moving one carried along by
+`discrete`, which reads no label map; Dice of the two. `wrong`: scans of limbs and heads, the share of all voxels that
+bear an organ that is not there; nothing but thigh bone and pelvis counts as right in a limb, and nothing in a head.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import defaultdict
+import argparse
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jssr.metrics.overlap import dice
+from numpy.typing import NDArray
 
-from jssr.evaluation.runner import cases_of
-from jssr.io.cohort import Cohort
+from jssr import register, segment, warp
+from jssr.core.volume import Volume
 from jssr.io.images import read_image
+from jssr.phantom.atlas import read_label_names
 from jssr.registration.model import load_model
-from jssr.registration.pipeline import segment
+
+MEANING = {
+    "liver": "liver$", "spleen": "spleen$", "kidney_right": "kidney_right$", "kidney_left": "kidney_left$",
+    "stomach": "stomach$", "pancreas": "pancreas$", "gallbladder": "gallbladder$", "aorta": "aorta$",
+    "vertebrae": "vertebrae", "inferior_vena_cava": "inferior_vena_cava$", "bowel": "small_bowel|duodenum|colon",
+    "lung": "lung", "heart": "heart", "bladder": "urinary_bladder", "ribs": "rib_", "pelvis": "hip|sacrum",
+    "femurs": "femur",
+}  # fmt: skip
+"""Names of TotalSegmentator that make up each structure."""
+NINE = ("liver", "spleen", "kidney_right", "kidney_left", "stomach", "pancreas", "gallbladder", "aorta", "vertebrae")
+RIGHT_IN_A_LIMB = ("femurs", "pelvis")
+LEAST = 50
+"""Voxels that a structure must have in the reference to be judged."""
 
 
-def main(folder: Path, split: str, weights: list[str]) -> None:
-    """Print one Markdown row for each phase: mean (liver) under each weights file."""
-    cohort = Cohort.load(folder)
-    known = cohort.structures()
-    models = [load_model(None, path) for path in weights]
-    scores: dict[str, list[list[list[float]]]] = defaultdict(lambda: [[] for _ in models])
-    for case in cases_of(cohort, split):
-        for phase, path in case.labels.items():
-            scan = read_image(cohort.image(case, phase))
-            truth = read_image(cohort.path(path), "labels").array
-            for model, rows in zip(models, scores[phase], strict=True):
-                found = segment(scan, checkpoint=model).array
-                rows.append(
-                    [
-                        dice(found == k, np.isin(truth, known[s]))
-                        for k, s in enumerate(model.structures, 1)
-                        if s in known
-                    ]
-                )
-    print("| phase | scans | " + " | ".join(weights) + " |")
-    print("| --- " * (2 + len(models)) + "|")
-    for phase, columns in scores.items():
-        shown = [f"{np.nanmean(rows):.3f} ({np.nanmean([row[0] for row in rows]):.3f})" for rows in columns]
-        print(f"| {phase} | {len(columns[0])} | " + " | ".join(shown) + " |")
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Of two masks; NaN where both are empty."""
+    both = int(first.sum()) + int(second.sum())
+    return float("nan") if both == 0 else 2 * int((first & second).sum()) / both
+
+
+def against_totalseg(folder: Path, model: object) -> Iterator[dict[str, object]]:
+    """A row for each scan: Dice of each structure that the reference holds."""
+    for name, scan, labels in (
+        ("CT", "ct", "ct_seg117_model"),
+        ("MR slab", "mr_sm", "mr_sm_seg50_model"),
+    ):
+        known = read_label_names(folder / f"{labels}.nii.gz")
+        truth = read_image(folder / f"{labels}.nii.gz", "labels").array
+        found = segment(folder / f"{scan}.nii.gz", checkpoint=model)
+        row: dict[str, object] = {"scan": name, "warnings": list(found.warnings)}
+        for value, structure in found.label_names.items():
+            of = [v for v, n in known.items() if re.match(MEANING[structure], n)]
+            there = np.isin(truth, of)
+            if there.sum() >= LEAST:
+                row[structure] = round(dice(found.labels.array == value, there), 3)
+        yield row
+
+
+def between_phases(folder: Path, model: object, out: Path) -> Iterator[dict[str, object]]:
+    """A row for each pair of phases: Dice of each structure after alignment, and before it."""
+    for study in sorted(folder.iterdir()):
+        if not study.is_dir():
+            continue
+        fixed = study / "venous.nii.gz"
+        mine = segment(fixed, checkpoint=model, out=out / f"{study.name}_venous.nii.gz")
+        for phase in ("arterial", "pre"):
+            if not (study / f"{phase}.nii.gz").exists():
+                continue
+            moving = segment(study / f"{phase}.nii.gz", checkpoint=model, out=out / f"{study.name}_{phase}.nii.gz")
+            aligned = register(fixed, study / f"{phase}.nii.gz")
+            moved = warp(moving.labels, aligned.displacement, reference=fixed, kind="labels")
+            seen = aligned.covered[0].numpy()
+            row: dict[str, object] = {"study": study.name, "phase": phase}
+            for value, structure in mine.label_names.items():
+                a, b = (m.array == value for m in (mine.labels, moved))
+                if (a & seen).sum() >= LEAST or (b & seen).sum() >= LEAST:
+                    row[structure] = round(dice(a & seen, b & seen), 3)
+            yield row
+
+
+def wrong_organs(data: Path, real: Path, model: object) -> Iterator[dict[str, object]]:
+    """A row for each scan of a limb or a head: share of voxels with an organ that is not there."""
+    scans = [(f"{p.parent.name} {p.name[:2]}", p, RIGHT_IN_A_LIMB) for p in sorted(data.glob("sts_ctmr/*/[cm]*.nii.gz"))]
+    scans = [s for s in scans if "gtv" not in s[1].name]
+    for file in sorted(data.glob("mni_templates/*.nii*")):
+        if re.search("t1|t2|ct", file.name.lower()):
+            scans.append((f"head {file.name.split('.')[0]}", file, ()))
+    scans += [(f"brain {n}", real / "brain" / "pair" / f"{n}.nii.gz", ()) for n in ("fixed", "moving")]
+    for name, file, right in scans:
+        found = segment(file, checkpoint=model)
+        allowed = [v for v, n in found.label_names.items() if n in right]
+        labels = found.labels.array
+        wrong = (labels > 0) & ~np.isin(labels, allowed)
+        named = {found.label_names[int(v)]: int(n) for v, n in zip(*np.unique(labels[wrong], return_counts=True), strict=True)}
+        yield {"scan": name, "share": round(float(wrong.mean()), 5), "organs": named, "warnings": list(found.warnings)}
+
+
+def main() -> None:
+    """Make the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("real", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", default="segmentor")
+    parser.add_argument("--only", nargs="+", default=["totalseg", "hcc", "wrong"])
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    model = load_model(None, chosen.weights)
+    tables: dict[str, list[dict[str, object]]] = {}
+    made = {
+        "totalseg": lambda: against_totalseg(chosen.data / "totalseg", model),
+        "hcc": lambda: between_phases(chosen.data / "hcc_tace_ct", model, chosen.out),
+        "wrong": lambda: wrong_organs(chosen.data, chosen.real, model),
+    }
+    for name in chosen.only:
+        tables[name] = []
+        for row in made[name]():
+            print(name, row, flush=True)
+            tables[name].append(row)
+    for row in tables.get("totalseg", []):
+        nine = [float(str(row[n])) for n in NINE if n in row]
+        print(f"{row['scan']}: mean of {len(nine)} organs {np.mean(nine):.3f}")
+    (chosen.out / "segmentor.json").write_text(json.dumps(tables, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or "--help" in sys.argv:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main()

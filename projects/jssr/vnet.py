@@ -1,69 +1,17 @@
 """V-Net alone: the segmentor without the system (Milletari et al. 2016), the baseline of JSSR's table 2.
 
-(9) sup  1 - Dice[S(y_sup), p_sup], of JSSR; cross-entropy beside it as `sup_ce`
-
 `jssr train projects/jssr/vnet.py --data COHORT --supervised COHORT -o RUN`. Rates, schedule, averaging, augmentation
 and grid are those of `jssr-compact`, and the register is trained for as many steps, so that what differs between two
-rows of a table is the system. Scores: README.md.
+rows of a table is the system (`jssr.systems.segmentor`). Scores: README.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-
-from jssr.losses.terms import cross_entropy, one_hot, soft_dice_loss
-from jssr.nets.vnet import VNet
 from jssr.recipes.config import Recipe
 from jssr.recipes.jssr import jssr_compact
-from jssr.systems.base import Alignment, Batch, System, Terms, required
+from jssr.systems.segmentor import build
 
-
-class Segmentor(System):
-    """The system of the module's docstring. S: (B, 1, *spatial) to logits (B, K, *spatial)."""
-
-    networks = ("S",)
-    outputs = {"segmentation": "S"}
-
-    def __init__(self, S: nn.Module) -> None:
-        super().__init__()
-        self.S = S
-
-    def losses(self, batch: Batch, group: str) -> Terms:
-        """The terms above."""
-
-        def logits() -> Tensor:
-            if "logits" not in batch.memo:
-                batch.memo["logits"] = self.S(required(batch.supervised, "a supervised scan")).float()
-            found: Tensor = batch.memo["logits"]
-            return found
-
-        def labels() -> Tensor:
-            return required(batch.supervised_labels, "supervised labels")
-
-        return {
-            "sup": lambda: soft_dice_loss(logits().softmax(dim=1), one_hot(labels(), logits().shape[1])),
-            "sup_ce": lambda: cross_entropy(logits(), labels()),
-        }
-
-    def segment(self, image: Tensor) -> Tensor:
-        """S as class probabilities (B, K, *spatial) float32."""
-        probabilities: Tensor = self.S(image).float().softmax(dim=1)
-        return probabilities
-
-    @torch.no_grad()
-    def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
-        """Segmentations of both scans; nothing is moved."""
-        tau = torch.zeros(len(fixed), fixed.ndim - 2, *fixed.shape[2:], device=fixed.device)
-        return Alignment(tau, None, self.segment(moving), self.segment(fixed))
-
-
-def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Segmentor:
-    """Make one from plain data: "S" are `VNet`'s numbers, and there are no options."""
-    return Segmentor(VNet(classes=classes, **networks["S"]), **options)
+__all__ = ["build", "recipe"]
 
 
 def recipe() -> Recipe:

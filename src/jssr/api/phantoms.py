@@ -32,12 +32,13 @@ DEMO_SEED = 20_000
 class PhantomOptions(TypedDict, total=False):
     """What a phantom shows."""
 
-    anatomy: Literal["abdomen", "pelvis", "thorax"]
+    anatomy: Literal["abdomen", "body", "pelvis", "thorax"]
     population: Literal["target", "supervised"]
     phases: Sequence[str] | None
     shape: Sequence[int] | None
     slice_thickness: float | None
     paired: bool
+    field: Sequence[float] | None
     ct_and_labels: tuple[PathLike, PathLike] | None
     names: PathLike | None
 
@@ -59,11 +60,13 @@ def make_phantom(
         seed: the same seed gives the same bytes.
         workers: processes.
         on_progress: called with patients done, all patients, words.
-        anatomy: "abdomen" (CT and MR), "pelvis" (CT and MR; bladder and rectum change) or "thorax" (radiographs).
+        anatomy: "abdomen" (CT and MR), "body" (the same from neck to thighs), "pelvis" (CT and MR; bladder and rectum
+            change) or "thorax" (radiographs).
         population: "target", or "supervised": another population, labelled, venous unless `phases` says otherwise.
         phases: of the scans; None takes the anatomy's.
         shape: voxels of each scan; None takes the anatomy's.
         slice_thickness: mm; the number of slices follows from the coverage.
+        field: of a body: lowest and highest slice, mm above the middle of the vertebra L1; None takes all.
         paired: of two phases, each state is also scanned as the other, to train `dual`.
         ct_and_labels: a real CT and its multi-organ label map: its anatomy, recoloured and moved.
         names: JSON of the organs' names (TotalSegmentator's), where the label map does not hold them.
@@ -75,8 +78,8 @@ def make_phantom(
     wanted: dict[str, Any] = dict(options)
     real, names = wanted.pop("ct_and_labels", None), wanted.pop("names", None)
     phases, anatomy = wanted.pop("phases", None), wanted.get("anatomy", "abdomen")
-    if real is not None and (wanted.get("paired") or anatomy != "abdomen" or wanted.get("shape")):
-        raise JssrError("--from takes the CT as it is: remove --paired, --anatomy and --shape")
+    if real is not None and (anatomy != "abdomen" or any(wanted.get(k) for k in ("paired", "shape", "field"))):
+        raise JssrError("--from takes the CT as it is: remove --paired, --anatomy, --field and --shape")
     _check_phases(phases, anatomy)
     done = Steps(patients, on_progress, "patients").end
     try:

@@ -49,14 +49,17 @@ class PhantomOptions(Options):
     population: Literal["target", "supervised"] = opt(
         "target", "supervised: another population, labelled, venous unless --phases names others."
     )
-    anatomy: Literal["abdomen", "pelvis", "thorax"] = opt(
-        "abdomen", "pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs."
+    anatomy: Literal["abdomen", "body", "pelvis", "thorax"] = opt(
+        "abdomen", "body: neck to thighs. pelvis: CT and T2 MR, bladder and rectum change. thorax: radiographs."
+    )
+    field: tuple[float, float] | None = opt(
+        None, "Of a body: lowest and highest slice, mm above the middle of L1: --field -60 140.", metavar="LOW HIGH"
     )
     phases: str | None = opt(
         None, "With commas, of non-contrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5."
     )
     shape: tuple[int, int, int] | None = opt(
-        None, "Voxels of each scan: --shape 64 64 32. By default 128 128 64, of a pelvis 109 98 50."
+        None, "Voxels of each scan: --shape 64 64 32. By default 128 128 64, of a body 128 128 160, of a pelvis 109 98 50."
     )
     slice_thickness: float | None = opt(None, "mm; the number of slices follows from the coverage.")
     paired: bool = opt(False, "With two phases: each state also scanned as the other, to train `dual`.")

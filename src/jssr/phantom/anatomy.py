@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Points
@@ -16,7 +18,7 @@ from jssr.phantom.ranges import SUPERVISED_POPULATION, TARGET_POPULATION, Ranges
 from jssr.phantom.regions import LABELS, Tissue, labels_of
 from jssr.phantom.torso import Torso, draw_body, paint_torso
 
-__all__ = ["SUPERVISED_POPULATION", "TARGET_POPULATION", "Anatomy", "Ranges", "make_anatomy"]
+__all__ = ["SUPERVISED_POPULATION", "TARGET_POPULATION", "Anatomy", "Ranges", "make_anatomy", "mobility_table"]
 
 T = Tissue
 
@@ -165,6 +167,15 @@ _MOBILE: tuple[tuple[float, tuple[Tissue, ...]], ...] = (
     (0.04, (T.VERTEBRA_CORTEX, T.VERTEBRA_MARROW, T.DISC, T.CANAL)),
     (0.0, (T.PELVIS_CORTEX, T.PELVIS_MARROW)),
 )
+
+
+def mobility_table() -> Tensor:
+    """The share of the breath that each tissue code follows, (256,) float32; fat takes 0.4, what is not known 0."""
+    table = torch.zeros(256)
+    for mobile, tissues in _MOBILE:
+        table[list(tissues)] = mobile
+    table[T.FAT_VISCERAL] = 0.4
+    return table
 
 
 def _mobility(canvas: Canvas) -> Array:

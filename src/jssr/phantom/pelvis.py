@@ -6,6 +6,7 @@ are plausible, from textbooks' proportions; no paper's numbers are in them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +49,9 @@ class Pelvis:
     mobility: NDArray[np.float32]
 
 
-def make_pelvis(rng: np.random.Generator, spacing: float = 2.0) -> Pelvis:
-    """Draw one patient; the same generator state gives the same bytes."""
-    canvas = Canvas(rng, SIZE_MM, spacing, float(rng.uniform(3, 7)))
+def make_pelvis(rng: np.random.Generator, spacing: float = 2.0, size_mm: Sequence[float] = SIZE_MM) -> Pelvis:
+    """Draw one patient on a grid of `size_mm`; the same generator state gives the same bytes."""
+    canvas = Canvas(rng, size_mm, spacing, float(rng.uniform(3, 7)))
     size = float(rng.uniform(0.93, 1.07))
     _paint_body(canvas, size)
     marks = _paint_bones(canvas, size)

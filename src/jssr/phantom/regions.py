@@ -47,7 +47,17 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABELS", "PELVIS_LABELS", "Region", "Tissue", "column", "labels_of", "pelvis_labels_of"]
+__all__ = [
+    "BODY_LABELS",
+    "LABELS",
+    "PELVIS_LABELS",
+    "Region",
+    "Tissue",
+    "body_labels_of",
+    "column",
+    "labels_of",
+    "pelvis_labels_of",
+]
 
 LABELS: dict[str, int] = {
     "liver": 1,
@@ -77,6 +87,14 @@ PELVIS_LABELS: dict[str, int] = {
     "femoral_heads": 4,
     "pelvis": 5,
     "muscle": 6,
+}
+
+BODY_LABELS: dict[str, int] = LABELS | {
+    "bladder": 19,
+    "prostate": 20,
+    "rectum": 21,
+    "femurs": 22,
+    "pelvis": 23,
 }
 
 _LATE_ARTERY = -0.12
@@ -246,6 +264,7 @@ def _label_table(anatomy: str, values: dict[str, int]) -> NDArray[np.uint8]:
 
 
 _ABDOMEN, _PELVIS = _label_table("abdomen", LABELS), _label_table("pelvis", PELVIS_LABELS)
+_BODY = np.maximum(_ABDOMEN, _label_table("pelvis", BODY_LABELS | {"femoral_heads": BODY_LABELS["femurs"]}))
 
 
 def labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -256,3 +275,8 @@ def labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def pelvis_labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Map tissue codes to the evaluation labels of the pelvis, same shape."""
     return _PELVIS[tissue]
+
+
+def body_labels_of(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Map tissue codes to the evaluation labels of the body, same shape."""
+    return _BODY[tissue]

@@ -16,7 +16,7 @@ from jssr.core.volume import Points, Volume
 from jssr.phantom.anatomy import SUPERVISED_POPULATION, TARGET_POPULATION, Anatomy, make_anatomy
 from jssr.phantom.contrast import TEXTURE, sample_contrast, tissue_values
 from jssr.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
-from jssr.phantom.protocol import SUPERVISED_PROTOCOL, TARGET_PROTOCOL, Extent, draw_scanner, draw_views
+from jssr.phantom.protocol import SUPERVISED_PROTOCOL, TARGET_PROTOCOL, Extent, Protocol, draw_scanner, draw_views
 from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.phantom.texture import bounding_box, make_texture, mottle
@@ -28,12 +28,16 @@ __all__ = [
     "Population",
     "Study",
     "Subject",
+    "View",
     "assemble",
     "check_phases",
     "check_scans",
+    "cropped",
     "default_phases",
+    "extent_of",
     "make_study",
     "reach_of",
+    "scan_anatomy",
     "stream",
 ]
 
@@ -143,19 +147,55 @@ def make_study(
     target = population == "target"
     ranges = TARGET_POPULATION if target else SUPERVISED_POPULATION
     ranges = ranges if reference_mm is None else replace(ranges, spacing=reference_mm)
-    anatomy = _cropped(make_anatomy(stream(*key, "anatomy"), ranges))
+    anatomy = cropped(make_anatomy(stream(*key, "anatomy"), ranges))
     protocol = TARGET_PROTOCOL if target else SUPERVISED_PROTOCOL
+    about = {"seed": seed, "patient": patient, "population": population}
+    name = f"{'p' if target else 's'}{patient + 1:04d}"
+    view = View(extent_of(anatomy), protocol, tuple(shape), slice_thickness)
+    return scan_anatomy(name, anatomy, key, phases, view, about, motion, paired)
+
+
+@dataclass(frozen=True)
+class View:
+    """What is scanned of a patient, how, in scans of how many voxels; with a thickness the slices follow from it."""
+
+    extent: Extent
+    protocol: Protocol
+    shape: tuple[int, ...]
+    slice_thickness: float | None = None
+
+
+def scan_anatomy(
+    name: str,
+    anatomy: Anatomy,
+    key: tuple[int | str, ...],
+    phases: Sequence[str],
+    view: View,
+    about: Mapping[str, Any],
+    motion: MotionRanges | None = None,
+    paired: bool = False,
+    label_names: Mapping[str, int] = LABELS,
+) -> Study:
+    """Breathe and scan one patient in several phases.
+
+    Args:
+        name: id of the study.
+        key: of the random streams.
+        about: what the study's record says beside what was drawn.
+        motion, paired: as in `make_study`.
+        label_names: name -> value of the anatomy's labels.
+    """
     streams = {phase: stream(*key, "view", phase) for phase in phases}
-    views = draw_views(stream(*key, "view"), streams, _extent(anatomy), shape, protocol, slice_thickness)
+    thickness = view.slice_thickness
+    views = draw_views(stream(*key, "view"), streams, view.extent, view.shape, view.protocol, thickness)
     scanners = {
         phase: draw_scanner(
-            stream(*key, "style"), stream(*key, "scanner", phase), phase, grid, circle, protocol, slice_thickness
+            stream(*key, "style"), stream(*key, "scanner", phase), phase, grid, circle, view.protocol, thickness
         )
         for phase, (grid, circle) in views.items()
     }
-    name = f"{'p' if target else 's'}{patient + 1:04d}"
-    study = assemble(name, _phantom(anatomy, key), scanners, key, motion, paired)
-    study.info.update(seed=seed, patient=patient, population=population)
+    study = assemble(name, _phantom(anatomy, key, label_names), scanners, key, motion, paired)
+    study.info.update(about)
     return study
 
 
@@ -194,7 +234,7 @@ def check_phases(phases: Sequence[str], known: Sequence[str]) -> None:
         raise ValueError(f"phases must be different ones of {', '.join(known)}, got {', '.join(phases)}")
 
 
-def _cropped(anatomy: Anatomy) -> Anatomy:
+def cropped(anatomy: Anatomy) -> Anatomy:
     """Without the air at its sides: half of the voxels need no further thought."""
     x, y, _ = bounding_box(anatomy.tissue != int(Tissue.AIR)) or (slice(None),) * 3
     box = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in (x, y))
@@ -209,7 +249,8 @@ def _cropped(anatomy: Anatomy) -> Anatomy:
     )
 
 
-def _extent(anatomy: Anatomy) -> Extent:
+def extent_of(anatomy: Anatomy) -> Extent:
+    """Boxes of the body, the liver and the grid."""
     grid = anatomy.grid
     table = np.ones(256, dtype=np.bool_)
     table[[int(Tissue.AIR), int(Tissue.TABLE)]] = False
@@ -225,7 +266,7 @@ def _world_box(grid: Grid, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return grid.world(np.array([[s.start for s in box], [s.stop - 1 for s in box]]))
 
 
-def _phantom(anatomy: Anatomy, key: tuple[int | str, ...]) -> Subject:
+def _phantom(anatomy: Anatomy, key: tuple[int | str, ...], label_names: Mapping[str, int]) -> Subject:
     contrast = sample_contrast(stream(*key, "contrast"))
     texture = make_texture(stream(*key, "texture"), anatomy.tissue, anatomy.grid, TEXTURE.sd, TEXTURE.length)
     spleen = anatomy.labels == LABELS["spleen"]
@@ -243,7 +284,10 @@ def _phantom(anatomy: Anatomy, key: tuple[int | str, ...]) -> Subject:
             mottle(values, liver, anatomy.grid, rng, rng.uniform(1, 5), 35.0)
         return values
 
-    return Subject(anatomy.grid, anatomy.labels, anatomy.landmarks, anatomy.cavity_depth, anatomy.mobility, paint)
+    return Subject(
+        anatomy.grid, anatomy.labels, anatomy.landmarks, anatomy.cavity_depth, anatomy.mobility, paint,
+        label_names=label_names,
+    )  # fmt: skip
 
 
 def assemble(

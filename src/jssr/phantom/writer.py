@@ -20,6 +20,7 @@ from jssr.io.files import atomic_path, make_folder
 from jssr.io.images import write_image
 from jssr.io.itk import write_sitk
 from jssr.io.points import write_points
+from jssr.phantom.body_study import BODY_PHASES, BODY_SHAPE, check_field, make_body_study
 from jssr.phantom.pelvic_study import PELVIC_PHASES, PELVIC_SHAPE, make_pelvic_study
 from jssr.phantom.study import (
     CT_PHASES,
@@ -63,6 +64,7 @@ class Scans(TypedDict, total=False):
     slice_thickness: float | None
     reference_mm: float | None
     paired: bool
+    field: Sequence[float] | None
 
 
 def write_cohort(
@@ -70,7 +72,7 @@ def write_cohort(
     patients: int,
     seed: int,
     *,
-    anatomy: Literal["abdomen", "pelvis", "thorax"] = "abdomen",
+    anatomy: Literal["abdomen", "body", "pelvis", "thorax"] = "abdomen",
     splits: Mapping[str, float] | None = None,
     workers: int = 2,
     on_study: Callable[[int], None] | None = None,
@@ -85,12 +87,13 @@ def write_cohort(
     Args:
         out: folder to write to; files of the same names are replaced.
         patients, seed: how many, and the cohort's seed.
-        anatomy: a pelvis has the population "target" only; a thorax is taken as radiographs.
+        anatomy: a body and a pelvis have the population "target" only; a thorax is taken as radiographs.
         splits: split -> share, cut off in the order of the patients; by default train 0.7, validation 0.1, test 0.2
             for the target population and all train for the supervised one.
         workers: processes; 1 works in this one.
         on_study: called with the number of each patient that is done.
-        scans: population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`.
+        scans: population, shape, phases, slice_thickness, reference_mm, paired: as in `make_study`; field: of a body,
+            as in `make_body_study`.
 
     Raises:
         ValueError: no patients, or arguments that `make_study` refuses.
@@ -101,6 +104,8 @@ def write_cohort(
     population, paired = scans.get("population", "target"), scans.get("paired", False)
     shape, phases, thickness = scans.get("shape"), scans.get("phases"), scans.get("slice_thickness")
     details: dict[str, Any] = {"seed": seed, "reference_mm": scans.get("reference_mm")}
+    if scans.get("field") is not None and anatomy != "body":
+        raise ValueError(f"a field of view is chosen of a body, not of the anatomy {anatomy!r}")
     name, make = f"phantom-{anatomy}", _make
     if anatomy == "pelvis":
         if population != "target" or thickness is not None:
@@ -112,6 +117,13 @@ def write_cohort(
             "shape": tuple(shape or PELVIC_SHAPE),
         }
         check_scans(details["phases"], PELVIC_PHASES, details["shape"], paired)
+    elif anatomy == "body":
+        if population != "target":
+            raise ValueError("a body has no supervised population")
+        make = _make_body
+        details |= {"paired": paired, "slice_thickness": thickness, "field": check_field(scans.get("field"))}
+        details |= {"phases": tuple(phases or BODY_PHASES), "shape": tuple(shape or BODY_SHAPE)}
+        check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
     elif anatomy == "thorax":
         if population != "target" or thickness is not None or shape is not None or paired:
             raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without population, slices or pairs")
@@ -129,6 +141,10 @@ def write_cohort(
 
 def _make(index: int, *, seed: int, **arguments: Any) -> Study:
     return make_study(seed, index, **arguments)
+
+
+def _make_body(index: int, *, seed: int, **arguments: Any) -> Study:
+    return make_body_study(seed, index, **arguments)
 
 
 def _make_pelvis(index: int, *, seed: int, **arguments: Any) -> Study:

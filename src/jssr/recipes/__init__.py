@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.recipes import dual, jrsnet, jssr, macjnet
+from jssr.recipes import dual, jrsnet, jssr, macjnet, segmentor
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe
 
 
@@ -36,6 +36,7 @@ def rigid() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "jssr": jssr.jssr_paper,
     "jssr-compact": jssr.jssr_compact,
+    "register-compact": jssr.register_compact,
     "macjnet": macjnet.macjnet_paper,
     "macjnet-compact": macjnet.macjnet_compact,
     "dual": dual.dual_paper,
@@ -43,6 +44,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dual-volume-compact": dual.dual_volume_compact,
     "jrsnet": jrsnet.jrsnet_paper,
     "jrsnet-compact": jrsnet.jrsnet_compact,
+    "body-compact": segmentor.body_compact,
     "discrete": discrete,
     "rigid": rigid,
 }

@@ -107,3 +107,26 @@ def jssr_compact() -> Recipe:
         ),
         inference=Inference(one_piece=ORGANS),
     )
+
+
+def register_compact() -> Recipe:
+    """The register of JSSR that sees costs (`jssr.nets.cost_register`), alone: no generator, no segmentor.
+
+    `python projects/register/train.py OUT` trains it on painted pairs with known displacements, `train` below, whose
+    loss `truth` is the distance from them. `jssr train` takes the recipe too, with the losses of JSynR.
+    """
+    return Recipe(
+        name="register-compact",
+        description="a register that sees costs, taught by painted pairs of bodies, CT and MR",
+        network=Network(system="jssr", networks={"Phi": {"form": "costs", "width": 16}}),
+        preprocessing=Preprocessing(spacing=(3.0, 3.0, 3.0)),
+        training=Training(
+            stages=(Stage(name="align", steps=1600, train={"main": ("Phi",)}, weights={"ncc": 1.0, "smooth": 1.0}),),
+            learning_rates={"Phi": 1e-3},
+            schedule="cosine",
+            warmup_steps=50,
+            clip=1.0,
+            ema=0.995,
+            patch=(96, 80, 72),
+        ),
+    )

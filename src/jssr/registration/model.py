@@ -24,7 +24,11 @@ from jssr.recipes.weights import load_system
 from jssr.systems import SYSTEMS
 from jssr.systems.base import System, large_enough
 
-SHIPPED = {"jssr": "jssr-compact.safetensors", "jrsnet": "jrsnet-compact.safetensors"}
+SHIPPED = {
+    "jssr": "jssr-compact.safetensors",
+    "jrsnet": "jrsnet-compact.safetensors",
+    "segmentor": "body-compact.safetensors",
+}
 """The weights file in `jssr/weights` of each system that has one."""
 
 UNTRAINED = ("discrete", "rigid")
@@ -222,9 +226,9 @@ def segmenting_model(
     device: str = "cpu",
     deterministic: bool = False,
 ) -> Model:
-    """`load_model` for a single scan: with neither a system nor a checkpoint "jssr", of radiographs "jrsnet"."""
+    """`load_model` for a single scan: with neither a system nor a checkpoint "segmentor", of radiographs "jrsnet"."""
     if system is None and checkpoint is None:
-        system = "jssr" if scan.grid.ndim == 3 else "jrsnet"
+        system = "segmentor" if scan.grid.ndim == 3 else "jrsnet"
     return load_model(system, checkpoint, device, deterministic)
 
 

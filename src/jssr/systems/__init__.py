@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jssr.systems import discrete, dual, jrsnet, jssr, macjnet, rigid
+from jssr.systems import discrete, dual, jrsnet, jssr, macjnet, rigid, segmentor
 from jssr.systems.base import System
 
 SYSTEMS: dict[str, Callable[..., System]] = {
@@ -14,5 +14,6 @@ SYSTEMS: dict[str, Callable[..., System]] = {
     "jrsnet": jrsnet.build,
     "discrete": discrete.build,
     "rigid": rigid.build,
+    "segmentor": segmentor.build,
 }
 """Name to `build(networks, options, classes)`."""

@@ -27,6 +27,7 @@ from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, l1, lncc
 from jssr.losses.terms import critic_loss, cross_entropy, diffusion, generator_loss, one_hot, soft_dice_loss
+from jssr.nets.cost_register import CostRegister
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN, CoHeMIS
 from jssr.nets.unet import UNet
@@ -203,8 +204,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     """Make a JSSR from plain data: every number stands in a recipe.
 
     Args:
-        networks: arguments by network. "G" may name its "form": "cohemis" (default) or "unet". Absent networks are
-            left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
+        networks: arguments by network. "G" may name its "form": "cohemis" (default) or "unet"; "Phi" too: "phnn"
+            (default, the paper's) or "costs" (`jssr.nets.cost_register`). Absent networks are left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
         options: JSSR's own arguments (passes, squarings, coarse).
         classes: of the segmentor, background included.
     """
@@ -213,7 +214,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if "G" in numbers:
         form = numbers["G"].pop("form", "cohemis")
         G = CoHeMIS(**numbers["G"]) if form == "cohemis" else _UNetGenerator(**numbers["G"])
-    Phi = PHNN(inputs=2, outputs=3, **{"small": 1e-5, **numbers["Phi"]})
+    form = numbers["Phi"].pop("form", "phnn")
+    Phi = CostRegister(**numbers["Phi"]) if form == "costs" else PHNN(2, 3, **{"small": 1e-5, **numbers["Phi"]})
     S = VNet(classes=classes, **numbers["S"]) if "S" in numbers else None
     D = PatchGAN(**numbers["D"]) if "D" in numbers else None
     return JSSR(Phi, S, G, D, **options)
