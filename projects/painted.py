@@ -31,7 +31,7 @@ SPACING = 2.5
 """Of the bodies, mm."""
 SEED = 100
 ABDOMEN = (-BOTTOM - 110.0, -BOTTOM + 130.0)
-"""Where half of the pictures have their middle: mm from the bodies' lower end."""
+"""Where two thirds of the pictures have their middle: mm from the bodies' lower end."""
 EVERY = 50
 
 Example = tuple[Tensor, ...]

@@ -1,7 +1,7 @@
 """Train the register that sees costs, from painted pairs alone: `python projects/register/train.py OUT [--steps 1600]`.
 
 Every step shows a part of one of 120 phantom bodies before and after it has moved, each picture in a contrast that is
-drawn anew (`jssr.phantom.painted_pairs`), and the loss is the distance from the true displacement after every round of
+drawn anew (`jssr.training.painted_pairs`), and the loss is the distance from the true displacement after every round of
 `jssr.nets.cost_register`, the last the most. No real scan is seen. OUT is a folder (`painted.py` says what is in it); the
 weights go to OUT/weights.safetensors.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.nets.cost_register import CostRegister
-from jssr.phantom.painted_pairs import PairPainter
+from jssr.training.painted_pairs import PairPainter
 from jssr.recipes.jssr import register_compact
 from jssr.recipes.weights import save_weights
 from jssr.systems.jssr import JSSR
@@ -54,7 +54,7 @@ def errors_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) ->
         grid = u.shape[2:]
         factor = images.shape[2] / grid[0]
         weight = ff.pooled(mask, round(factor))
-        far = (u - ff.resize_field(truth, grid)).square().sum(dim=1, keepdim=True).add(1e-6).sqrt() * factor
+        far = (u - ff.pooled(truth, round(factor)) / factor).square().sum(dim=1, keepdim=True).add(1e-6).sqrt() * factor
         found.append((far * weight).sum() / weight.sum().clamp(min=1))
     return found
 

@@ -5,7 +5,7 @@ from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN, CoHeMIS
 from jssr.nets.unet import UNet
-from jssr.nets.vnet import VNet
+from jssr.nets.vnet import VNet, _laid_out
 
 ODD = (19, 17, 13)
 
@@ -154,3 +154,22 @@ def test_a_residual_generator_starts_at_the_source():
     g = CoHeMIS(4, (4, 4), (1, 1), stem=2, residual=True)(x, y)
     assert (g - x).abs().max() < 0.05
     assert g.min() >= -1 and g.max() <= 1
+
+
+def test_vnet_lays_channels_out_as_voxels():
+    """Pixel shuffle: of eight channels each becomes one voxel of a block of 2 x 2 x 2, the last axis fastest."""
+    coarse = torch.arange(2 * 8 * 3 * 2 * 2, dtype=torch.float32).view(1, 16, 3, 2, 2)
+    fine = _laid_out(coarse, 2)
+    assert fine.shape == (1, 2, 6, 4, 4)
+    for c, a, b, k in ((0, 0, 0, 0), (1, 1, 0, 1), (1, 0, 1, 1)):
+        assert torch.equal(fine[0, c, a::2, b::2, k::2], coarse[0, 8 * c + 4 * a + 2 * b + k])
+
+
+@pytest.mark.parametrize("more", [{"leaky": True}, {"shuffle": True}, {"leaky": True, "shuffle": True}])
+def test_vnet_in_its_faster_forms_keeps_the_size_and_trains_every_weight(more):
+    torch.manual_seed(0)
+    net = VNet(3, (4, 6), (1, 1), 3, stem=2, head=4, **more)
+    out = net(torch.randn(1, 1, 10, 9, 12))
+    assert out.shape == (1, 3, 10, 9, 12)
+    out.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in net.named_parameters() if "0.bias" not in n)

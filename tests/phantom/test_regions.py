@@ -10,18 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from jssr.phantom.regions import LABELS, PELVIS_LABELS, Tissue, column, labels_of, pelvis_labels_of
+from jssr.phantom.regions import (
+    BODY_LABELS,
+    LABELS,
+    PELVIS_LABELS,
+    Tissue,
+    body_labels_of,
+    column,
+    labels_of,
+    pelvis_labels_of,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "phantom-regions.md"
 HEAD = """# Regions of the phantom
 
-The phantoms of abdomen and pelvis are made of these tissues. The table is made from the entries in
+The phantoms of abdomen, body and pelvis are made of these tissues. The table is made from the entries in
 `src/jssr/phantom/regions.py`, which name their sources. HU are means without contrast. Arterial, venous and delay are
 added to them. T1 and T2 are milliseconds at 1.5 T. Texture is its standard deviation in HU and its length in
 millimetres. The labels are those of the written label maps.
 
-| code | tissue | HU | arterial | venous | delay | T1 | T2 | proton density | texture | label, abdomen | label, pelvis |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| code | tissue | HU | arterial | venous | delay | T1 | T2 | proton density | texture | label, abdomen | label, pelvis | label, body |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -32,6 +41,8 @@ def page() -> str:
         r = tissue.region
         contrast = [f"{v:g}" for v in (r.hu, r.arterial, r.venous, r.delay, r.t1, r.t2, r.density)]
         names = [f"{n} ({values[n]})" if n else "" for n, values in ((r.abdomen, LABELS), (r.pelvis, PELVIS_LABELS))]
+        value = int(body_labels_of(np.array([tissue], dtype=np.uint8))[0])
+        names.append(f"{next(n for n, v in BODY_LABELS.items() if v == value)} ({value})" if value else "")
         title = tissue.name.lower().replace("_", " ")
         cells = [str(int(tissue)), title, *contrast, f"{r.sd:g}, {r.length:g}", *names]
         rows.append("| " + " | ".join(cells) + " |")

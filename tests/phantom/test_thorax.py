@@ -113,7 +113,9 @@ def test_a_cohort_of_radiographs(tmp_path: Path) -> None:
     assert image.data.max() > 255  # 12 bits
     assert set(np.unique(read_image(cohort.path(case.labels["visit1"]), "labels").array)) == {0, 1, 2, 3}
     assert read_points(cohort.path(case.landmarks["visit1"])).xyz.shape[1] == 2
-    for wrong in ({"paired": True}, {"population": "supervised"}, {"shape": (64, 64, 64)}):
+    with pytest.raises(ValueError, match="thorax has no supervised population"):
+        write_cohort(tmp_path / "b", 1, 5, anatomy="thorax", population="supervised")
+    for wrong in ({"paired": True}, {"shape": (64, 64, 64)}):
         with pytest.raises(ValueError, match="radiographs are of 256 x 256"):
             write_cohort(tmp_path / "b", 1, 5, anatomy="thorax", **wrong)  # type: ignore[arg-type]
 

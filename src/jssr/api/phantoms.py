@@ -15,7 +15,7 @@ from jssr.phantom import recolour, writer
 from jssr.phantom import study as phantoms
 from jssr.phantom.atlas import read_label_names
 from jssr.phantom.pelvic_study import PELVIC_PHASES
-from jssr.phantom.study import CT_PHASES, MR_PHASES
+from jssr.phantom.phases import CT_PHASES, MR_PHASES, REFERENCE_PHASE
 from jssr.phantom.thorax_study import VISITS
 from jssr.preprocessing.prepare import check_labels
 from jssr.registration.model import load_model
@@ -122,7 +122,7 @@ def demo(
     patient = phantoms.make_study(DEMO_SEED, 0)
     case = Case(**writer.write_study(patient, folder)["case"])
     cohort = Cohort(
-        name="demo", reference_phase=phantoms.REFERENCE_PHASE, cases=[case], label_names=patient.label_names,
+        name="demo", reference_phase=REFERENCE_PHASE, cases=[case], label_names=patient.label_names,
         regions=writer.regions_of(patient.label_names), root=folder,
     )  # fmt: skip
     cohort.save()

@@ -260,7 +260,7 @@ def segment(
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
         threads, on_progress: as in `register`.
         options: of `register`: system, checkpoint, device, deterministic. With neither system nor checkpoint it is
-            "jssr", of radiographs "jrsnet".
+            "segmentor", of radiographs "jrsnet".
 
     Raises:
         JssrError: the system has no segmentor, or none of its own for the moving modality; otherwise as `register`.
@@ -274,9 +274,9 @@ def segment(
     scan = image_of(image)
     model = segmenting_model(scan, **options)
     steps.begin("segmenting")
-    labels = pipeline.segment(scan, model, moving)
+    labels, warnings = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
-    found = Segmentation(labels, dict(model.label_names), (doubt,) if doubt else ())
+    found = Segmentation(labels, dict(model.label_names), (*((doubt,) if doubt else ()), *warnings))
     if out is not None:
         steps.begin("writing")
         found = replace(found, written=found.save(out))

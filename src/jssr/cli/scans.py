@@ -151,7 +151,7 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
 class SegmentOptions(Choice):
     image: Path = arg("The scan.")
     out: Path = opt(MISSING, "Label map to write, or a folder for segmentation.nii.gz.", "-o", "--out")
-    system: str | None = opt(None, "By default the checkpoint's, else jssr, for radiographs jrsnet.", metavar="NAME")
+    system: str | None = opt(None, "By default the checkpoint's, else segmentor, for radiographs jrsnet.", metavar="NAME")
     moving: bool = opt(False, "A scan of the moving modality: macJNet has a segmentor for each.")
 
 

@@ -29,7 +29,6 @@ from jssr.nets.blocks import conv, first_voxels, norm, pad_to_multiple, start_sm
 
 _warp = full_precision(ff.warp)
 _compose = full_precision(ff.compose)
-_resize = full_precision(ff.resize_field)
 
 
 class SearchLevel(NamedTuple):
@@ -109,15 +108,14 @@ class CostRegister(nn.Module):
         self.levels = tuple(SearchLevel(*level) for level in levels)
         self.describe = descriptor_of(descriptor)
         self.multiple = max(level.stride * level.pool for level in self.levels)
-        self.stem = self.levels[-1].stride * self.levels[-1].pool
         self.weighers = nn.ModuleList(_Weigher((2 * level.radius + 1) ** 3, width) for level in self.levels)
         self.sharpness = nn.Parameter(torch.full((len(self.levels),), SHARPNESS).log())
 
     def forward(self, pair: Tensor) -> Tensor:
-        """Moving and fixed image (B, 2, *spatial) to a displacement (B, 3, *spatial / stem) in voxels of its own grid,
-        float32."""
-        size = [-(-s // self.stem) for s in pair.shape[2:]]
-        return self.rounds(pair)[-1][first_voxels(size)]
+        """Moving and fixed image (B, 2, *spatial) to a displacement (B, 3, *spatial) in voxels, float32."""
+        size = pair.shape[2:]
+        padded = [-(-s // self.multiple) * self.multiple for s in size]
+        return on_grid(self.rounds(pair)[-1], padded)[first_voxels(size)]
 
     def rounds(self, pair: Tensor) -> list[Tensor]:
         """The displacement after every round, each in voxels of its level's own grid, of the padded images."""
@@ -132,7 +130,7 @@ class CostRegister(nn.Module):
             with torch.no_grad():
                 m, f = (ff.pooled(d, level.stride) for d in described)
                 images = [ff.pooled(i, level.stride * level.pool) for i in (moving, fixed)]
-            u = padded.new_zeros(len(padded), 3, *grid) if u is None else _resize(u, grid)
+            u = padded.new_zeros(len(padded), 3, *grid) if u is None else on_grid(u, grid)
             for _ in range(level.rounds):
                 u = self._round(k, level, u.detach() if found else u, m, f, images)
                 found.append(u)
@@ -140,7 +138,7 @@ class CostRegister(nn.Module):
 
     def _round(self, k: int, level: SearchLevel, u: Tensor, m: Tensor, f: Tensor, images: Sequence[Tensor]) -> Tensor:
         with torch.no_grad():
-            fine = _resize(u, f.shape[2:])
+            fine = on_grid(u, f.shape[2:])
             cost = cost_volume(_warp(m, fine), f, level)
             seen = torch.cat([10 * cost, u / 4, _warp(images[0], u), images[1]], dim=1)
         logits = self.weighers[k](seen) - self.sharpness[k].exp() * cost
@@ -149,6 +147,14 @@ class CostRegister(nn.Module):
         d = torch.cartesian_prod(side, side, side) / level.pool
         residual = torch.einsum("bkxyz,kn->bnxyz", share, d)
         return _compose(u, residual)
+
+
+def on_grid(u: Tensor, grid: Sequence[int]) -> Tensor:
+    """A field (B, 3, *spatial) in its voxels on a grid finer or coarser by one factor, in that grid's voxels.
+
+    Grids are those of `pooled`: their outer edges agree, and not the centres of their outermost voxels.
+    """
+    return upsample_to(u, grid) * (grid[0] / u.shape[2])
 
 
 @full_precision

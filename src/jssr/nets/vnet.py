@@ -11,21 +11,25 @@ from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multipl
 
 
 class _Residual(nn.Module):
-    """`count` convolutions with normalisation and PReLU; the input is added before the last PReLU."""
+    """`count` convolutions with normalisation and activation; the input is added before the last activation."""
 
-    def __init__(self, dim: int, inputs: int, width: int, count: int, kernel: int) -> None:
+    def __init__(self, dim: int, inputs: int, width: int, count: int, kernel: int, leaky: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for i in range(count):
             layers += [conv(dim, inputs if i == 0 else width, width, kernel), norm(dim, width)]
             if i < count - 1:
-                layers.append(nn.PReLU(width))
+                layers.append(_activation(width, leaky))
         self.body = nn.Sequential(*layers)
         self.match = nn.Identity() if inputs == width else conv(dim, inputs, width, 1, bias=False)
-        self.last = nn.PReLU(width)
+        self.last = _activation(width, leaky)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.last(self.body(features) + self.match(features))
+
+
+def _activation(width: int, leaky: bool) -> nn.Module:
+    return nn.LeakyReLU(0.2) if leaky else nn.PReLU(width)
 
 
 class VNet(nn.Module):
@@ -41,6 +45,9 @@ class VNet(nn.Module):
         kernel: size of the stages' convolutions.
         stem: stride of the first convolution.
         head: channels of the features that are brought back to the input's size when `stem` is above 1.
+        leaky: LeakyReLU(0.2) in place of PReLU, whose gradient takes ten times as long on a CPU.
+        shuffle: those features are made as many channels at the coarse grid and laid out (pixel shuffle) in place of
+            interpolated, which takes a third of the time.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class VNet(nn.Module):
         stem: int = 1,
         head: int = 8,
         dim: int = 3,
+        leaky: bool = False,
+        shuffle: bool = False,
     ) -> None:
         super().__init__()
         if classes < 2:
@@ -59,21 +68,24 @@ class VNet(nn.Module):
         self.stem, self.multiple = stem, stem * 2 ** (len(widths) - 1)
         up = {2: nn.ConvTranspose2d, 3: ConvTranspose3d}[dim]
         down = {2: nn.Conv2d, 3: Conv3d}[dim]
-        first = [nn.Identity()] if stem == 1 else [down(1, widths[0], stem, stride=stem), nn.PReLU(widths[0])]
+        first = [nn.Identity()] if stem == 1 else [down(1, widths[0], stem, stride=stem), _activation(widths[0], leaky)]
         self.first = nn.Sequential(*first)
         inner = [1 if stem == 1 else widths[0], *widths[1:]]
         self.encode = nn.ModuleList(
-            _Residual(dim, a, w, c, kernel) for a, w, c in zip(inner, widths, convs, strict=True)
+            _Residual(dim, a, w, c, kernel, leaky) for a, w, c in zip(inner, widths, convs, strict=True)
         )
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.down = nn.ModuleList(nn.Sequential(down(a, b, 2, stride=2), nn.PReLU(b)) for a, b in pairs)
-        self.up = nn.ModuleList(nn.Sequential(up(b, a, 2, stride=2), nn.PReLU(a)) for a, b in reversed(pairs))
+        self.down = nn.ModuleList(nn.Sequential(down(a, b, 2, stride=2), _activation(b, leaky)) for a, b in pairs)
+        self.up = nn.ModuleList(nn.Sequential(up(b, a, 2, stride=2), _activation(a, leaky)) for a, b in reversed(pairs))
         self.decode = nn.ModuleList(
-            _Residual(dim, 2 * a, a, c, kernel) for (a, _), c in zip(reversed(pairs), reversed(convs[:-1]), strict=True)
+            _Residual(dim, 2 * a, a, c, kernel, leaky)
+            for (a, _), c in zip(reversed(pairs), reversed(convs[:-1]), strict=True)
         )
-        self.classify = conv(dim, widths[0], classes if stem == 1 else head, 1)
+        self.shuffle = stem**dim if shuffle and stem > 1 else 1
+        self.classify = conv(dim, widths[0], classes if stem == 1 else head * self.shuffle, 1)
         if stem > 1:
-            self.sharpen = nn.Sequential(conv(dim, head + 1, head, 1), nn.PReLU(head), conv(dim, head, classes, 1))
+            between = _activation(head, leaky)
+            self.sharpen = nn.Sequential(conv(dim, head + 1, head, 1), between, conv(dim, head, classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, *spatial) of any size to class logits (B, classes, *spatial), float32."""
@@ -87,6 +99,14 @@ class VNet(nn.Module):
             features = stage(torch.cat([up(features), skip], dim=1))
         logits = self.classify(features)
         if self.stem > 1:
-            fine = upsample_to(logits, padded.shape[2:])
+            fine = _laid_out(logits, self.stem) if self.shuffle > 1 else upsample_to(logits, padded.shape[2:])
             logits = self.sharpen(torch.cat([fine, padded.to(fine.dtype)], dim=1))
         return logits.float()[cut]
+
+
+def _laid_out(features: Tensor, by: int) -> Tensor:
+    """Pixel shuffle: (B, c * by^n, *spatial) to (B, c, *spatial * by)."""
+    shape, n = features.shape[2:], features.ndim - 2
+    parts = features.reshape(len(features), -1, *[by] * n, *shape)
+    order = [axis for a in range(n) for axis in (2 + n + a, 2 + a)]
+    return parts.permute(0, 1, *order).reshape(len(features), -1, *[s * by for s in shape])

@@ -12,17 +12,8 @@ from jssr.phantom.motion import MotionRanges
 from jssr.phantom.protocol import TARGET_PROTOCOL, Extent
 from jssr.phantom.ranges import TARGET_POPULATION
 from jssr.phantom.regions import BODY_LABELS
-from jssr.phantom.study import (
-    CT_PHASES,
-    MR_PHASES,
-    Study,
-    View,
-    check_scans,
-    cropped,
-    extent_of,
-    scan_anatomy,
-    stream,
-)
+from jssr.phantom.phases import CT_PHASES, MR_PHASES, check_scans
+from jssr.phantom.study import Study, View, cropped, extent_of, scan_anatomy, stream
 
 __all__ = ["BODY_PHASES", "BODY_SHAPE", "check_field", "make_body_study"]
 

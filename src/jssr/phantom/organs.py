@@ -17,7 +17,7 @@ from jssr.errors import requires
 from jssr.phantom.atlas import label_of, mobility_of, tissue_of
 from jssr.phantom.contrast import PatientContrast, tissue_values
 from jssr.phantom.regions import LABELS, Tissue
-from jssr.phantom.study import CT_PHASES
+from jssr.phantom.phases import CT_PHASES
 from jssr.phantom.texture import bounding_box
 
 __all__ = ["Organs", "cavity_of", "depth_in", "estimate_phase", "landmarks_of", "noise_sd", "sliding_of", "upright"]

@@ -14,7 +14,8 @@ from jssr.phantom.motion import still
 from jssr.phantom.pelvis import Pelvis, make_pelvis
 from jssr.phantom.protocol import TARGET_PROTOCOL, draw_scanner
 from jssr.phantom.regions import PELVIS_LABELS
-from jssr.phantom.study import MR_PHASES, Study, Subject, assemble, check_scans, reach_of, stream
+from jssr.phantom.phases import MR_PHASES, check_scans
+from jssr.phantom.study import Study, Subject, assemble, reach_of, stream
 from jssr.phantom.texture import make_texture
 
 __all__ = ["PELVIC_PHASES", "PELVIC_SHAPE", "VIEW_MM", "make_pelvic_study"]

@@ -35,7 +35,8 @@ from jssr.phantom.organs import (
 )
 from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import Scanner
-from jssr.phantom.study import CT_PHASES, Study, Subject, assemble, stream
+from jssr.phantom.phases import CT_PHASES
+from jssr.phantom.study import Study, Subject, assemble, stream
 from jssr.phantom.writer import write_studies
 
 __all__ = ["Recolouring", "make_recoloured_study", "write_recoloured"]

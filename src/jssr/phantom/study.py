@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +16,19 @@ from jssr.core.volume import Points, Volume
 from jssr.phantom.anatomy import SUPERVISED_POPULATION, TARGET_POPULATION, Anatomy, make_anatomy
 from jssr.phantom.contrast import TEXTURE, sample_contrast, tissue_values
 from jssr.phantom.motion import Motion, MotionRanges, draw_breaths, make_motion, make_sliding, still
+from jssr.phantom.phases import CT_PHASES, MR_PHASES, REFERENCE_PHASE, Population, check_scans, default_phases
 from jssr.phantom.protocol import SUPERVISED_PROTOCOL, TARGET_PROTOCOL, Extent, Protocol, draw_scanner, draw_views
 from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import LabelReader, Scanner, scan_image
 from jssr.phantom.texture import bounding_box, make_texture, mottle
 
 __all__ = [
-    "CT_PHASES",
-    "MR_PHASES",
     "SHAPE",
-    "Population",
     "Study",
     "Subject",
     "View",
     "assemble",
-    "check_phases",
-    "check_scans",
     "cropped",
-    "default_phases",
     "extent_of",
     "make_study",
     "reach_of",
@@ -41,10 +36,6 @@ __all__ = [
     "stream",
 ]
 
-Population = Literal["target", "supervised"]
-CT_PHASES = ("non-contrast", "arterial", "venous", "delay")
-MR_PHASES = ("t1", "t2")
-REFERENCE_PHASE = "venous"
 SHAPE = (128, 128, 64)
 REACH_MM = 45.0
 """How far beyond the reference phase's first and last slice the motion is known."""
@@ -197,41 +188,6 @@ def scan_anatomy(
     study = assemble(name, _phantom(anatomy, key, label_names), scanners, key, motion, paired)
     study.info.update(about)
     return study
-
-
-def default_phases(population: str, phases: Sequence[str] | None) -> tuple[str, ...]:
-    """The phases asked for, or those of the population.
-
-    Raises:
-        ValueError: another population.
-    """
-    if population not in ("target", "supervised"):
-        raise ValueError(f'population must be "target" or "supervised", got {population!r}')
-    return tuple(phases or (CT_PHASES if population == "target" else (REFERENCE_PHASE,)))
-
-
-def check_scans(phases: Sequence[str], known: Sequence[str], shape: Sequence[int], paired: bool) -> None:
-    """Make sure that scans can be made.
-
-    Raises:
-        ValueError: an unknown phase, a phase twice, pairs of other than two phases, fewer than two voxels along an
-            axis.
-    """
-    if len(shape) != 3 or min(shape) < 2:
-        raise ValueError(f"a scan needs three axes of at least two voxels, got shape {tuple(shape)}")
-    check_phases(phases, known)
-    if paired and len(phases) != 2:
-        raise ValueError(f"pairs are made of two phases, got {', '.join(phases)}; name two, for example venous,t1")
-
-
-def check_phases(phases: Sequence[str], known: Sequence[str]) -> None:
-    """Make sure that phases are known and different.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if set(phases) - set(known) or len(set(phases)) != len(phases):
-        raise ValueError(f"phases must be different ones of {', '.join(known)}, got {', '.join(phases)}")
 
 
 def cropped(anatomy: Anatomy) -> Anatomy:

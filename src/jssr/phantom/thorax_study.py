@@ -11,7 +11,8 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
 from jssr.phantom.contrast import sample_contrast, tissue_values
 from jssr.phantom.radiograph import THORAX_LABELS, draw_exposure, draw_pose, expose, values_of
-from jssr.phantom.study import Study, check_phases, stream
+from jssr.phantom.phases import check_phases
+from jssr.phantom.study import Study, stream
 from jssr.phantom.thorax import make_thorax
 
 __all__ = ["PIXELS", "VISITS", "make_thorax_study"]

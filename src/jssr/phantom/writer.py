@@ -22,17 +22,8 @@ from jssr.io.itk import write_sitk
 from jssr.io.points import write_points
 from jssr.phantom.body_study import BODY_PHASES, BODY_SHAPE, check_field, make_body_study
 from jssr.phantom.pelvic_study import PELVIC_PHASES, PELVIC_SHAPE, make_pelvic_study
-from jssr.phantom.study import (
-    CT_PHASES,
-    MR_PHASES,
-    SHAPE,
-    Population,
-    Study,
-    check_phases,
-    check_scans,
-    default_phases,
-    make_study,
-)  # fmt: skip
+from jssr.phantom.phases import CT_PHASES, MR_PHASES, Population, check_phases, check_scans, default_phases
+from jssr.phantom.study import SHAPE, Study, make_study
 from jssr.phantom.thorax_study import PIXELS, VISITS, make_thorax_study
 
 __all__ = ["SPLITS", "regions_of", "write_cohort", "write_studies", "write_study"]
@@ -101,42 +92,65 @@ def write_cohort(
     """
     if patients < 1 or workers < 1:
         raise ValueError(f"at least one patient and one worker are needed, got {patients} and {workers}")
-    population, paired = scans.get("population", "target"), scans.get("paired", False)
-    shape, phases, thickness = scans.get("shape"), scans.get("phases"), scans.get("slice_thickness")
-    details: dict[str, Any] = {"seed": seed, "reference_mm": scans.get("reference_mm")}
     if scans.get("field") is not None and anatomy != "body":
         raise ValueError(f"a field of view is chosen of a body, not of the anatomy {anatomy!r}")
-    name, make = f"phantom-{anatomy}", _make
-    if anatomy == "pelvis":
-        if population != "target" or thickness is not None:
-            raise ValueError("a pelvis has no supervised population and no slice thickness of its own")
-        make = _make_pelvis
-        details |= {
-            "paired": paired,
-            "phases": tuple(phases or PELVIC_PHASES[:2]),
-            "shape": tuple(shape or PELVIC_SHAPE),
-        }
-        check_scans(details["phases"], PELVIC_PHASES, details["shape"], paired)
-    elif anatomy == "body":
-        if population != "target":
-            raise ValueError("a body has no supervised population")
-        make = _make_body
-        details |= {"paired": paired, "slice_thickness": thickness, "field": check_field(scans.get("field"))}
-        details |= {"phases": tuple(phases or BODY_PHASES), "shape": tuple(shape or BODY_SHAPE)}
-        check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
-    elif anatomy == "thorax":
-        if population != "target" or thickness is not None or shape is not None or paired:
-            raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without population, slices or pairs")
-        make = _make_thorax
-        details["phases"] = tuple(phases or VISITS[:3])
-        check_phases(details["phases"], VISITS)
-    else:
-        name = "phantom" if population == "target" else "phantom-supervised"
-        details |= {"paired": paired, "population": population, "slice_thickness": thickness}
-        details |= {"phases": default_phases(population, phases), "shape": tuple(shape or SHAPE)}
-        check_scans(details["phases"], CT_PHASES + MR_PHASES, details["shape"], paired)
+    population = scans.get("population", "target")
+    if population != "target" and anatomy != "abdomen":
+        raise ValueError(f"a {anatomy} has no supervised population")
+    make, details = _WANTED[anatomy](scans)
+    details |= {"seed": seed, "reference_mm": scans.get("reference_mm")}
+    name = f"phantom-{anatomy}" if anatomy != "abdomen" else "phantom"
+    name = name if population == "target" else "phantom-supervised"
     shares = splits or (SPLITS if population == "target" else {"train": 1.0})
     return write_studies(out, name, make, details, patients, shares, workers, on_study)
+
+
+_Wanted = tuple[Callable[..., Study], dict[str, Any]]
+
+
+def _checked(scans: Scans, phases: Sequence[str], known: Sequence[str], shape: Sequence[int]) -> dict[str, Any]:
+    """Phases, shape and pairs, as asked for or else by default."""
+    details = {
+        "paired": scans.get("paired", False),
+        "phases": tuple(scans.get("phases") or phases),
+        "shape": tuple(scans.get("shape") or shape),
+    }
+    check_scans(details["phases"], known, details["shape"], details["paired"])
+    return details
+
+
+def _abdomen(scans: Scans) -> _Wanted:
+    population = scans.get("population", "target")
+    about = {"population": population, "slice_thickness": scans.get("slice_thickness")}
+    phases = default_phases(population, scans.get("phases"))
+    return _make, about | _checked(scans, phases, CT_PHASES + MR_PHASES, SHAPE)
+
+
+def _body(scans: Scans) -> _Wanted:
+    about = {"field": check_field(scans.get("field")), "slice_thickness": scans.get("slice_thickness")}
+    return _make_body, about | _checked(scans, BODY_PHASES, CT_PHASES + MR_PHASES, BODY_SHAPE)
+
+
+def _pelvis(scans: Scans) -> _Wanted:
+    if scans.get("slice_thickness") is not None:
+        raise ValueError("a pelvis has no slice thickness of its own")
+    return _make_pelvis, _checked(scans, PELVIC_PHASES[:2], PELVIC_PHASES, PELVIC_SHAPE)
+
+
+def _thorax(scans: Scans) -> _Wanted:
+    if scans.get("slice_thickness") is not None or scans.get("shape") is not None or scans.get("paired"):
+        raise ValueError(f"radiographs are of {PIXELS} x {PIXELS} pixels, without slices or pairs")
+    phases = tuple(scans.get("phases") or VISITS[:3])
+    check_phases(phases, VISITS)
+    return _make_thorax, {"phases": phases}
+
+
+_WANTED: dict[str, Callable[[Scans], _Wanted]] = {
+    "abdomen": _abdomen,
+    "body": _body,
+    "pelvis": _pelvis,
+    "thorax": _thorax,
+}
 
 
 def _make(index: int, *, seed: int, **arguments: Any) -> Study:

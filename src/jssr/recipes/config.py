@@ -217,12 +217,16 @@ class Inference(_Model):
         descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         one_piece: structures of which only the largest connected piece is kept; two_pieces: those of which the two
             largest are, as of organs that come in pairs.
+        least_confidence: mean probability within a structure below which it is not believed, and left out.
+        least_ml: structure to millilitres below which it is left out where it lies whole within the scan.
     """
 
     refine: int = Field(default=0, ge=0)
     descriptor: str = "mind-ssc"
     one_piece: tuple[str, ...] = ()
     two_pieces: tuple[str, ...] = ()
+    least_confidence: float = Field(default=0.0, ge=0, le=1)
+    least_ml: dict[str, float] = {}
 
     @field_validator("descriptor")
     @classmethod
@@ -262,7 +266,7 @@ class Recipe(_Model):
         if patch is not None and len(patch) not in dims:
             takes = dims_in_words(dims)
             raise ValueError(f"training.patch {list(patch)} has {len(patch)} axes; the system takes {takes}")
-        for key in ("one_piece", "two_pieces"):
+        for key in ("one_piece", "two_pieces", "least_ml"):
             unknown = [name for name in getattr(self.inference, key) if name not in self.network.structures]
             if unknown:
                 raise ValueError(f"inference.{key}: {unknown[0]!r} is none of the structures")

@@ -1,4 +1,4 @@
-"""The recipe of the segmentor of bodies: V-Net alone, taught by painted phantoms (`jssr.phantom.painting`)."""
+"""The recipe of the segmentor of bodies: V-Net alone, taught by painted phantoms (`jssr.training.painting`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def body_compact() -> Recipe:
     """17 structures between neck and thighs in CT and MR: the recipe of the shipped weights.
 
     `python projects/body/train.py OUT` trains it; `jssr train` does not paint. Against V-Net in print: five stages of 16
-    to 256 channels became four of 32 to 160, with kernels of 3 at half resolution (stem 2).
+    to 256 channels became four of 32 to 160, with kernels of 3 at half resolution (stem 2), and LeakyReLU.
     """
     return Recipe(
         name="body-compact",
@@ -27,19 +27,22 @@ def body_compact() -> Recipe:
         network=Network(
             system="segmentor",
             networks={
-                "S": {"widths": [32, 64, 112, 160], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2, "head": 16}
-            },
+                "S": {
+                    "widths": [32, 64, 112, 160], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2, "head": 24,
+                    "leaky": True, "shuffle": True,
+                }
+            },  # fmt: skip
             structures=STRUCTURES,
         ),
-        preprocessing=Preprocessing(spacing=(3.0, 3.0, 3.0)),
+        preprocessing=Preprocessing(spacing=(4.0, 4.0, 4.0)),
         training=Training(
-            stages=(Stage(name="paint", steps=3200, train={"main": ("S",)}, weights={"sup": 2.0, "sup_ce": 1.0}, needs=("supervised",)),),
+            stages=(Stage(name="paint", steps=8000, train={"main": ("S",)}, weights={"sup": 1.0, "sup_ce": 1.0}, needs=("supervised",)),),
             learning_rates={"S": 2e-3},
             schedule="cosine",
             warmup_steps=50,
             clip=1.0,
             ema=0.998,
-            patch=(96, 80, 72),
+            patch=(80, 64, 48),
         ),
         inference=Inference(one_piece=SINGLE),
     )

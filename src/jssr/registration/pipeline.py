@@ -27,6 +27,7 @@ from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import Linear, PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import Initial, RigidResult
 from jssr.registration.chosen import settings_of, steps_of, with_preset
+from jssr.registration.believed import believed
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import (
     ONE_SCAN,
@@ -268,8 +269,9 @@ def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch, used
     )  # fmt: skip
 
 
-def segment(scan: Volume, model: Model, moving: bool = False) -> Volume:
-    """Label map of one scan of `image_of` on its own grid; the names of labels 1, 2, ... are the recipe's structures.
+def segment(scan: Volume, model: Model, moving: bool = False) -> tuple[Volume, tuple[str, ...]]:
+    """Label map of one scan of `image_of` on its own grid, and warnings of structures that were not believed; the names
+    of labels 1, 2, ... are the recipe's structures.
 
     Args:
         moving: the scan is of the moving modality, for systems with a segmentor of each (macJNet).
@@ -289,7 +291,10 @@ def segment(scan: Volume, model: Model, moving: bool = False) -> Volume:
             p = segmentor(ready.image.to(model.device)).float().cpu()
         except NotImplementedError as error:
             raise JssrError(f"{model.source}: {error}; choose a checkpoint with a segmentor") from None
-    return Volume(labels_at(largest_parts(p, model.pieces), ready.grid, scan.grid), scan.grid, "labels", scan.name)
+    data = ready.mask if ready.data is None else ready.data
+    found = believed(largest_parts(p, model.pieces), ready.grid, data, model.label_names, model.recipe.inference)
+    labels = labels_at(found.probabilities, ready.grid, scan.grid)
+    return Volume(labels, scan.grid, "labels", scan.name), found.warnings(scan.name)
 
 
 def synthesise(moving: ImageLike, fixed: ImageLike, model: Model, rigid: bool = True) -> Volume:

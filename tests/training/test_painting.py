@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from jssr.phantom import painting
-from jssr.phantom.painting import Painter, class_table
+from jssr.training import painting
+from jssr.training.painting import Painter, class_table
 from jssr.phantom.regions import Tissue
 
 SIZE = (32, 32, 16)
@@ -68,18 +68,18 @@ def test_contrast_is_drawn_anew():
 
 def test_the_share_of_pictures_without_a_body(monkeypatch):
     drawn = [painter(seed).draw() for seed in range(60)]
-    assert 2 <= sum(d.foreign for d in drawn) <= 18
+    assert 1 <= sum(d.foreign for d in drawn) <= 15
     monkeypatch.setattr(painting, "FOREIGN_SHARE", 0.0)
     assert not any(painter(seed).draw().foreign for seed in range(20))
 
 
-def test_a_focus_brings_half_of_the_pictures_to_a_height():
+def test_a_focus_brings_two_thirds_of_the_pictures_to_a_height():
     tall = torch.zeros(40, 40, 400, dtype=torch.uint8)
     tall[:, :, :] = torch.arange(400).div(8, rounding_mode="floor").to(torch.uint8)  # the code tells the height
     one = Painter([tall], 3.0, (16, 16, 8), (3.0, 3.0, 3.0), 0, focus=(900.0, 910.0))
     one._rotation = lambda: torch.eye(3)
     heights = np.array([float(one.place((16, 16, 8)).median()) * 24 for _ in range(60)])
-    assert 0.3 < np.mean(np.abs(heights - 905) < 60) < 0.8
+    assert 0.5 < np.mean(np.abs(heights - 905) < 60) < 0.9
 
 
 def test_class_table_numbers_structures_and_merges_what_counts_to_another():

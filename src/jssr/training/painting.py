@@ -24,9 +24,9 @@ from jssr.preprocessing.intensity import normalise
 __all__ = ["Painter", "Painting"]
 
 T = Tissue
-CT_SHARE, MR_SHARE = 0.55, 0.25
+CT_SHARE, MR_SHARE = 0.65, 0.25
 """Shares of the paintings; the rest has random grey values."""
-FOREIGN_SHARE = 0.14
+FOREIGN_SHARE = 0.1
 """Share of pictures that show no body: shapes, heads. All of them is background."""
 WINDOW = (-200.0, 200.0)
 _PHASES = ("non-contrast", "arterial", "venous", "delay")
@@ -56,7 +56,7 @@ class Painter:
         size: voxels of a picture.
         voxel: mm of a picture's voxel along each axis.
         seed: draws everything.
-        focus: mm from the bodies' lower end; half of the pictures have their middle between the two.
+        focus: mm from the bodies' lower end; two thirds of the pictures have their middle between the two.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Painter:
         fields = torch.tensor(size) * torch.tensor(self.voxel)
         room = (extent - 0.6 * fields).clamp(min=0) / 2
         centre = extent / 2 + torch.tensor([self.uniform(-1, 1) * float(r) for r in room]) * torch.tensor([0.6, 0.6, 1])
-        if self.focus is not None and self.chance(0.5):
+        if self.focus is not None and self.chance(0.67):
             centre[2] = self.uniform(*self.focus)
         turn = self._rotation()
         scale = math.exp(self.uniform(-0.18, 0.18))
@@ -145,8 +145,8 @@ class Painter:
         last = torch.tensor(volume.shape).view(3, 1, 1, 1) - 1
         outside = ((index < 0) | (index > last)).any(dim=0)
         index = index.clamp(min=0).minimum(last)
-        flat = (index[0] * volume.shape[1] + index[1]) * volume.shape[2] + index[2]
-        found = volume.reshape(-1)[flat]
+        place = (index[0] * volume.shape[1] + index[1]) * volume.shape[2] + index[2]
+        found = volume.reshape(-1)[place]
         found = found if found.is_floating_point() else found.long()
         found[outside] = beyond
         return found
@@ -221,7 +221,7 @@ class Painter:
         values += share * tissue_values(second, self.numpy, patient)
         hu = torch.from_numpy(values).float()
         soft = (hu > -200) & (hu < 300)
-        hu = hu + soft * self.uniform(0, 16) * torch.randn(256, generator=self.random)
+        hu = hu + soft * self.uniform(0, 12) * torch.randn(256, generator=self.random)
         image = self._scanned(codes, hu, torch.from_numpy(TEXTURE.sd), self.uniform(0.2, 0.9), structure)
         grain = self.grain(codes.shape)
         if self.chance(0.6):  # filtered back projection: grains of more than one voxel

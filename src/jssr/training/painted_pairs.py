@@ -1,6 +1,6 @@
 """Pairs of pictures of one body before and after it has moved, with the true displacement: what registers learn from.
 
-Both are painted (`jssr.phantom.painting`), so that no two pairs have the same contrast; half of them are two CT phases
+Both are painted (`jssr.training.painting`), so that no two pairs have the same contrast; half of them are two CT phases
 of one patient. Organs follow the breath as far as their tissue does in the phantoms, along a wall that stays.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.phantom.anatomy import mobility_table
 from jssr.phantom.contrast import sample_contrast
-from jssr.phantom.painting import Painter
+from jssr.training.painting import Painter
 from jssr.phantom.regions import Tissue
 
 __all__ = ["PaintedPair", "PairPainter"]

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from jssr.core import field as ff
-from jssr.phantom import painted_pairs
+from jssr.training import painted_pairs
 from jssr.phantom.anatomy import mobility_table
-from jssr.phantom.painted_pairs import BREATH_MM, PairPainter
+from jssr.training.painted_pairs import BREATH_MM, PairPainter
 from jssr.phantom.regions import Tissue
 
 SIZE = (32, 32, 24)

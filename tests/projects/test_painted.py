@@ -1,0 +1,146 @@
+"""Training on painted phantoms: `projects/painted.py`, `projects/body`, `projects/register`."""
+
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jssr.phantom.regions import Tissue
+from jssr.recipes.weights import load_system
+
+PROJECTS = Path(__file__).parents[2] / "projects"
+
+
+def project(name: str, path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PROJECTS / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+painted = project("painted", "painted.py")
+body, register = project("body_train", "body/train.py"), project("register_train", "register/train.py")
+
+
+def block() -> torch.Tensor:
+    """A liver on the right and a spleen on the left of muscle."""
+    codes = torch.full((60, 50, 200), int(Tissue.MUSCLE), dtype=torch.uint8)
+    codes[5:28, 10:40] = int(Tissue.LIVER)
+    codes[32:55, 10:40] = int(Tissue.SPLEEN)
+    return codes
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Small pictures and networks."""
+    for module in (body, register):
+        recipe = module.RECIPE
+        monkeypatch.setattr(module, "RECIPE", recipe.changed(training={"patch": (32, 32, 32)}))
+    monkeypatch.setattr(body, "network", lambda: body.VNet(18, (4, 6), (1, 1), 3, stem=2, head=4, leaky=True, shuffle=True))
+    monkeypatch.setattr(register, "network", lambda: register.CostRegister([[2, 1, 1, 1], [1, 1, 2, 1]], 4))
+
+
+def files(folder: Path) -> list[Path]:
+    np.savez_compressed(folder / "000.npz", tissue=block().numpy())
+    return [folder / "000.npz"]
+
+
+def test_the_rate_rises_and_falls():
+    plan = painted.Plan(steps=150, rate=1.0, warmup=50)
+    assert plan.rate_at(0) == pytest.approx(0.02) and plan.rate_at(50) == pytest.approx(1.0)
+    assert plan.rate_at(100) == pytest.approx(0.505) and plan.rate_at(150) == pytest.approx(0.01)
+
+
+def test_a_run_that_is_resumed_ends_where_an_undisturbed_one_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(painted.Plan, "rate_at", lambda self, step: 0.01)
+    seen = []
+
+    def example(bodies, step):
+        assert bodies[0].shape == block().shape
+        return (torch.full((1, 1, 4, 4, 4), float(step)),)
+
+    def loss_of(net, image):
+        seen.append(float(image.mean()))
+        return (net(image) - 1).square().mean()
+
+    ends = {}
+    for name, stops in (("whole", (4,)), ("resumed", (2, 4))):
+        (tmp_path / name).mkdir()
+        make = partial(painted.Examples, files(tmp_path), example)
+        for steps in stops:
+            torch.manual_seed(0)
+            painted.train(tmp_path / name, nn.Conv3d(1, 1, 1), make, loss_of, painted.Plan(steps, 0.01))
+        net = nn.Conv3d(1, 1, 1)
+        assert painted.averaged(tmp_path / name, net) == 4
+        ends[name] = net.weight.detach().clone()
+    assert seen == [0, 1, 2, 3] * 2
+    assert torch.equal(ends["whole"], ends["resumed"])
+    assert [line.split(",")[0] for line in (tmp_path / "resumed" / "losses.csv").read_text().split()] == ["2", "4"]
+
+
+def test_classes_of_a_picture_are_the_recipes_structures(small):
+    for step in range(6):
+        image, classes = body.picture([block()], step)
+        assert image.shape == (1, *image.shape[1:]) and image.shape[2:] == classes.shape[1:]
+        assert set(classes.unique().tolist()) <= {0, 1, 2}  # muscle is no structure
+
+
+def test_the_loss_of_a_certain_and_right_segmentor_is_nothing_and_absent_classes_do_not_count():
+    classes = torch.zeros(1, 4, 4, 4, dtype=torch.long)
+    classes[:, :2] = 3
+    right = nn.functional.one_hot(classes, 18).movedim(-1, 1).float() * 50
+    assert float(body.loss_of(lambda _: right, classes, classes)) < 1e-3
+    flat = torch.zeros(1, 18, 4, 4, 4)
+    # Cross-entropy log 18; dice of class 3: (2 * 32 / 18 + 1) / (64 / 18 + 32 + 1).
+    by_hand = np.log(18) + 1 - (64 / 18 + 1) / (64 / 18 + 33)
+    assert float(body.loss_of(lambda _: flat, classes, classes)) == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_the_segmentor_trains_and_is_exported(small, tmp_path):
+    torch.manual_seed(0)
+    make = partial(painted.Examples, files(tmp_path), body.picture)
+    painted.train(tmp_path, body.network(), make, body.loss_of, painted.Plan(2, 1e-3))
+    body.RECIPE = body.RECIPE.changed(
+        network={"networks": {"S": {"widths": [4, 6], "convs": [1, 1], "kernel": 3, "stem": 2, "head": 4, "leaky": True, "shuffle": True}}}
+    )
+    body.export(tmp_path)
+    system, recipe, header = load_system(tmp_path / "weights.safetensors", "segmentor")
+    assert header["step"] == 2 and recipe.network.structures[0] == "liver"
+    p = system.segment(torch.zeros(1, 1, 16, 16, 16))
+    assert p.shape == (1, 18, 16, 16, 16) and torch.allclose(p.sum(dim=1), torch.ones(1, 16, 16, 16), atol=1e-4)
+
+
+def test_errors_of_the_register_are_distances_from_the_truth(small):
+    truth = torch.zeros(1, 3, 8, 8, 8)
+    truth[:, 0], truth[:, 1] = 3.0, 4.0
+
+    class Still(nn.Module):
+        def rounds(self, images):
+            return [torch.zeros(1, 3, 4, 4, 4)]
+
+    errors = register.errors_of(Still(), torch.zeros(1, 2, 8, 8, 8), truth, torch.ones(1, 1, 8, 8, 8))
+    assert float(errors[0]) == pytest.approx(5.0, abs=1e-2)  # voxels of the images, also on a grid half as fine
+
+
+def test_the_register_learns_from_a_pair(small):
+    torch.manual_seed(0)
+    net = register.network()
+    example = register.pair([block()], 1)
+    assert example[0].shape == (1, 2, 32, 32, 32) and example[1].shape == (1, 3, 32, 32, 32)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    losses = []
+    for _ in range(8):
+        loss = register.loss_of(net, *example)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
