@@ -1,4 +1,4 @@
-"""Train the register that sees costs, from painted pairs alone: `python projects/register/train.py OUT [--steps 1600]`.
+"""Train the register that sees costs, from painted pairs alone: `python projects/register/train.py OUT [--steps 1800]`.
 
 Every step shows a part of one of 120 phantom bodies before and after it has moved, each picture in a contrast that is
 drawn anew (`jssr.training.painted_pairs`), and the loss is the distance from the true displacement after every round of

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jssr.core.field import identity, warp
+from jssr.core.field import identity, smooth, warp
 from jssr.losses.similarity import l1, ncc
 from jssr.losses.terms import laplacian
 from jssr.systems import SYSTEMS
@@ -86,7 +86,7 @@ def test_a_network_of_whole_volumes_serves_as_well():
     system.losses(pair, "main")["fixed_like"]().backward()
     assert any(p.grad is not None and p.grad.any() for p in system.M.parameters())
     assert system.align(pair.moving, pair.fixed, pair.moving, pair.fixed).displacement.shape == (1, 3, 16, 16, 16)
-    with pytest.raises(ValueError, match="patch or unet"):
+    with pytest.raises(ValueError, match="patch, unet or costs"):
         make({"form": "tree"})
     with pytest.raises(ValueError, match="multiple of 4"):
         make(tile=30)
@@ -144,3 +144,14 @@ def test_the_papers_argument():
         found[name] = sum(overlap(m, p_y) for m, p_y in moved) / 6
     assert found["dual"] > before + 0.08
     assert found["direct"] < before - 0.08
+
+
+def test_a_register_that_sees_costs_finds_where_the_fixed_image_came_from():
+    torch.manual_seed(0)
+    system = SYSTEMS["dual"]({"M": {"form": "costs", "levels": [[2, 2, 1, 1], [1, 1, 2, 1]], "width": 4}}, {}, 0)
+    moving = smooth(torch.randn(1, 1, 32, 28, 24), 2.0)
+    shift = torch.zeros(1, 3, 32, 28, 24)
+    shift[:, 2] = 2.0
+    mask = torch.ones_like(moving)
+    found = system.align(moving / moving.abs().max(), warp(moving, shift) / moving.abs().max(), mask, mask)
+    assert float(found.displacement[:, 2, 6:-6, 6:-6, 6:-6].mean()) == pytest.approx(2.0, abs=0.5)

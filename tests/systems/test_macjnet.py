@@ -191,3 +191,19 @@ def test_a_recipes_stages_train_their_parts_and_nothing_else(recipe):
                 gradients = [p.grad for p in getattr(system, part).parameters() if p.grad is not None]
                 assert all(g.isfinite().all() for g in gradients), (stage.name, part)
                 assert any(g.any() for g in gradients) == (part in parts), (stage.name, part)
+
+
+def test_a_register_that_sees_costs_takes_the_place_of_the_pyramid():
+    phi = {"Phi": {"levels": [[2, 1, 1, 1], [1, 1, 2, 1]], "width": 4}}
+    system, pair = make({**phi, **SEG}), batch()
+    assert system.networks == ("Phi", "M", "F") and system.outputs["displacement"] == "Phi"
+    terms = system.losses(pair, "register")
+    total = terms["sim3"]() + terms["smooth3"]() + terms["label"]()
+    total.backward()
+    assert all(p.grad is not None for p in system.Phi.parameters())
+    pyramid = system._pyramid(pair)
+    assert torch.allclose(pyramid.field(2), avg_pool3d(pyramid.field(3), 2) / 2)
+    found = system.align(pair.moving, pair.fixed, pair.moving_mask, pair.fixed_mask)
+    assert torch.allclose(found.displacement, pyramid.finest, atol=1e-5)
+    with pytest.raises(ValueError, match="or Phi"):
+        make({**phi, **PHI})

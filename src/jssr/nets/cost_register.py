@@ -8,8 +8,8 @@ displacement of a small cube (cost volume), and a U-Net shared by the level's ro
     u        <- r + u(id + r)
 
 With N = 0 that is a soft dense search, so the network begins where the costs are least and learns when not to trust
-them. As in RAFT (Teed and Deng, ECCV 2020) no gradient flows through the costs. The costs are those of Heinrich et al.
-(MICCAI 2013) where the descriptor is MIND-SSC. Own form; no paper has it as it is here.
+them. No gradient flows through the costs (after RAFT, Teed and Deng, ECCV 2020), only from field to field. The costs are
+those of Heinrich et al. (MICCAI 2013) where the descriptor is MIND-SSC. Own form; no paper has it as it is here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SearchLevel(NamedTuple):
     thin: int = 1
 
 
-LEVELS = (SearchLevel(4, 3, 1, 1), SearchLevel(2, 2, 2, 2), SearchLevel(1, 2, 2, 1, 2), SearchLevel(1, 1, 2, 2))
+LEVELS = (SearchLevel(4, 3, 1, 1), SearchLevel(2, 2, 2, 2), SearchLevel(1, 2, 2, 1, 2), SearchLevel(1, 1, 2, 1))
 SHARPNESS = 60.0
 """`a` at the start of training: a squared difference of 0.05 in the descriptor costs a factor of 20."""
 
@@ -132,13 +132,13 @@ class CostRegister(nn.Module):
                 images = [ff.pooled(i, level.stride * level.pool) for i in (moving, fixed)]
             u = padded.new_zeros(len(padded), 3, *grid) if u is None else on_grid(u, grid)
             for _ in range(level.rounds):
-                u = self._round(k, level, u.detach() if found else u, m, f, images)
+                u = self._round(k, level, u, m, f, images)
                 found.append(u)
         return found
 
     def _round(self, k: int, level: SearchLevel, u: Tensor, m: Tensor, f: Tensor, images: Sequence[Tensor]) -> Tensor:
         with torch.no_grad():
-            fine = on_grid(u, f.shape[2:])
+            fine = on_grid(u.detach(), f.shape[2:])
             cost = cost_volume(_warp(m, fine), f, level)
             seen = torch.cat([10 * cost, u / 4, _warp(images[0], u), images[1]], dim=1)
         logits = self.weighers[k](seen) - self.sharpness[k].exp() * cost

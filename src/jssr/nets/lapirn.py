@@ -223,6 +223,26 @@ class Pyramid:
         return (costs(there if up is None else _warp(there, up), here),)
 
 
+class WholePyramid(Pyramid):
+    """The same of a register that finds u_3 at once: u_2 and u_1 are its averages.
+
+    Args:
+        register: (B, 2, *spatial), moving and fixed, to a field (B, n, *spatial) in voxels.
+        x, y, masks: as of `Pyramid`.
+    """
+
+    def __init__(self, register: nn.Module, x: Tensor, y: Tensor, *masks: Tensor | None) -> None:
+        super().__init__((), x, y, *masks)
+        self.register = register
+
+    def _level(self, level: int) -> tuple[Tensor, Tensor]:
+        if level not in self._made:
+            found = self.register(torch.cat([self.x, self.y], dim=1)).float() if level == 3 else None
+            u = _half(self._level(level + 1)[0]) / 2 if found is None else found
+            self._made[level] = u, u
+        return self._made[level]
+
+
 @full_precision
 def costs(x: Tensor, y: Tensor) -> Tensor:
     """How unlike y at a voxel is to x at that voxel and at its neighbours, (B, C, *spatial) both, as registers with a

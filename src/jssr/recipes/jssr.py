@@ -121,12 +121,12 @@ def register_compact() -> Recipe:
         network=Network(system="jssr", networks={"Phi": {"form": "costs", "width": 16}}),
         preprocessing=Preprocessing(spacing=(3.0, 3.0, 3.0)),
         training=Training(
-            stages=(Stage(name="align", steps=1600, train={"main": ("Phi",)}, weights={"ncc": 1.0, "smooth": 1.0}),),
+            stages=(Stage(name="align", steps=1800, train={"main": ("Phi",)}, weights={"ncc": 1.0, "smooth": 1.0}),),
             learning_rates={"Phi": 1e-3},
             schedule="cosine",
             warmup_steps=50,
             clip=1.0,
             ema=0.995,
-            patch=(96, 80, 72),
+            patch=(80, 64, 64),
         ),
     )

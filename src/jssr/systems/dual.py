@@ -31,6 +31,7 @@ from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, l1, ncc
 from jssr.losses.terms import laplacian
 from jssr.nets.blocks import first_voxels
+from jssr.nets.cost_register import CostRegister
 from jssr.nets.patch_unet import PatchUNet
 from jssr.nets.unet import UNet
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
@@ -131,17 +132,27 @@ class Dual(System):
         return out[first_voxels(shape)]
 
 
+class _SeesCosts(CostRegister):
+    """The register that sees costs, called as M is."""
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(torch.cat([moving, fixed], dim=1))
+
+
 def _known(image: Tensor | None) -> Tensor:
     return required(image, "a pair")
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> Dual:
-    """Make one from plain data: "M" are `PatchUNet`'s numbers, or `UNet`'s where its "form" is "unet"; options are
-    Dual's "tile"."""
-    numbers = {"small": 1e-5, **networks["M"]}
+    """Make one from plain data: "M" are `PatchUNet`'s numbers, or `UNet`'s where its "form" is "unet", or
+    `CostRegister`'s where it is "costs"; options are Dual's "tile"."""
+    numbers = dict(networks["M"])
     form = numbers.pop("form", "patch")
+    if form == "costs":
+        return Dual(_SeesCosts(**numbers), **options)
+    numbers.setdefault("small", 1e-5)
     if form == "patch":
         return Dual(PatchUNet(**numbers), PatchUNet.margin, **options)
     if form != "unet":
-        raise ValueError(f"M is of the form patch or unet, not {form!r}")
+        raise ValueError(f"M is of the form patch, unet or costs, not {form!r}")
     return Dual(UNet(inputs=2, outputs=3, **numbers), **options)

@@ -205,7 +205,8 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
 
     Args:
         networks: arguments by network. "G" may name its "form": "cohemis" (default) or "unet"; "Phi" too: "phnn"
-            (default, the paper's) or "costs" (`jssr.nets.cost_register`). Absent networks are left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
+            (default, the paper's) or "costs" (`jssr.nets.cost_register`; one pass, no squarings). Absent networks are
+            left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
         options: JSSR's own arguments (passes, squarings, coarse).
         classes: of the segmentor, background included.
     """
@@ -214,7 +215,11 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if "G" in numbers:
         form = numbers["G"].pop("form", "cohemis")
         G = CoHeMIS(**numbers["G"]) if form == "cohemis" else _UNetGenerator(**numbers["G"])
-    form = numbers["Phi"].pop("form", "phnn")
+    form, options = numbers["Phi"].pop("form", "phnn"), dict(options)
+    if form not in ("phnn", "costs"):
+        raise ValueError(f"Phi is of the form phnn or costs, not {form!r}")
+    if form == "costs":  # it has rounds of its own, and gives displacements
+        options |= {"passes": 1, "squarings": 0}
     Phi = CostRegister(**numbers["Phi"]) if form == "costs" else PHNN(2, 3, **{"small": 1e-5, **numbers["Phi"]})
     S = VNet(classes=classes, **numbers["S"]) if "S" in numbers else None
     D = PatchGAN(**numbers["D"]) if "D" in numbers else None

@@ -16,7 +16,8 @@ sup + cons); for each the other's result is given. Printed are the squares of (1
 `costs` also where their descriptors fit, and with `carried` sim moves x's descriptor in place of x. Where M and F have
 heads (deep supervision), sup is their mean with weights 1, 1/2, 1/4, ...
 
-Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone.
+Without M and F this is the register alone, without Phi1 to Phi3 the segmentors alone. In place of the pyramid there can
+be one register that sees cost volumes, Phi (`jssr.nets.cost_register`); u_1 and u_2 are then averages of tau.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from jssr.losses.descriptors import DESCRIPTORS
 from jssr.losses.measures import Measure, measure_of
 from jssr.losses.mind import described
 from jssr.losses.terms import diffusion, one_hot, soft_dice
-from jssr.nets.lapirn import LEVELS, Pyramid, make_levels
+from jssr.nets.cost_register import CostRegister
+from jssr.nets.lapirn import LEVELS, Pyramid, WholePyramid, make_levels
 from jssr.systems.base import Alignment, Batch, System, Terms, pair_of, required
 
 _warp = full_precision(ff.warp)
@@ -53,6 +55,7 @@ class MacJNet(System):
         carried: compare y's descriptor with that of x, moved, in place of that of x moved (eq. 14 as printed).
         compared: the descriptor whose costs the register is shown beside the images; None shows the images alone, as
             in print.
+        Phi: a register of both images at once, in place of the levels.
     """
 
     def __init__(
@@ -64,14 +67,17 @@ class MacJNet(System):
         classes: int,
         carried: bool = False,
         compared: Callable[[Tensor], Tensor] | None = None,
+        Phi: nn.Module | None = None,
     ) -> None:
         super().__init__()
         for name, level in zip(LEVELS, levels, strict=bool(levels)):
             self.add_module(name, level)
+        self.Phi = Phi
+        register = ("Phi",) if Phi is not None else LEVELS if levels else ()
         self.M, self.F, self.classes = M, F, classes
         self.measure, self.carried, self.compared = measure, carried, compared
-        self.networks = (*(LEVELS if levels else ()), *(p for p in ("M", "F") if getattr(self, p) is not None))
-        self.outputs = ({"displacement": "Phi3"} if levels else {}) | ({"segmentation": "F"} if F is not None else {})
+        self.networks = (*register, *(p for p in ("M", "F") if getattr(self, p) is not None))
+        self.outputs = ({"displacement": register[-1]} if register else {}) | ({"segmentation": "F"} if F is not None else {})
 
     def guide_of(self, network: str) -> object:
         """The descriptor whose costs the levels are shown."""
@@ -101,8 +107,12 @@ class MacJNet(System):
 
     def _pyramid(self, batch: Batch) -> Pyramid:
         masks = batch.moving_mask, batch.fixed_mask
-        make = partial(Pyramid, self.levels, *pair_of(batch), *masks, compared=self.compared)
-        return batch.kept("pyramid", make)
+        return batch.kept("pyramid", partial(self._of, *pair_of(batch), *masks))
+
+    def _of(self, x: Tensor, y: Tensor, *masks: Tensor | None) -> Pyramid:
+        if self.Phi is not None:
+            return WholePyramid(self.Phi, x, y, *masks)
+        return Pyramid(self.levels, x, y, *masks, compared=self.compared)
 
     def _sim(self, batch: Batch, level: int) -> Tensor:
         pyramid = self._pyramid(batch)
@@ -170,8 +180,8 @@ class MacJNet(System):
     @torch.no_grad()
     def align(self, moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tensor) -> Alignment:
         """tau, zero without a register, and both scans' segmentations; see Alignment."""
-        if self.levels:
-            tau = Pyramid(self.levels, moving, fixed, compared=self.compared).finest
+        if "displacement" in self.outputs:
+            tau = self._of(moving, fixed).finest
         else:
             tau = torch.zeros(len(fixed), 3, *fixed.shape[2:], device=fixed.device)
         if self.M is None:
@@ -213,15 +223,16 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
 
     Args:
         networks: "Phi1", "Phi2", "Phi3" with `LapIRNLevel`'s numbers (gates are on unless "attention" is false), "M"
-            and "F" with `SegNet`'s; either group may be left out.
+            and "F" with `SegNet`'s; either group may be left out. "Phi" with `CostRegister`'s is the other register.
         options: "similarity" and "settings" of `measure_of`, "macmind" by default; "carried" of `MacJNet`; "costs"
             names the descriptor whose costs the register is shown (`jssr.nets.lapirn.costs`), by default none; macMIND
             beside macMIND has the same settings.
         classes: of the segmentors, background included.
     """
     named = [part for part in LEVELS if part in networks]
-    if len(named) not in (0, len(LEVELS)) or ("M" in networks) != ("F" in networks) or not networks:
-        raise ValueError("macJNet has all of Phi1, Phi2, Phi3 or none, and M with F or neither")
+    whole = len(named) in ((0,) if "Phi" in networks else (0, len(LEVELS)))
+    if not whole or ("M" in networks) != ("F" in networks) or not networks:
+        raise ValueError("macJNet has all of Phi1, Phi2, Phi3, or Phi, or no register, and M with F or neither")
     if "M" in networks:
         requires("train", "monai")
         from jssr.nets.dynunet import SegNet  # MONAI's network: what does not segment need not load it
@@ -237,4 +248,5 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
     if name == numbers["similarity"] == "macmind":
         compared = measure.describe  # with its settings
     levels = make_levels(networks, shown=27 if name else 0, attention=True) if named else ()
-    return MacJNet(levels, M, F, measure, classes, carried, compared)
+    Phi = CostRegister(**networks["Phi"]) if "Phi" in networks else None
+    return MacJNet(levels, M, F, measure, classes, carried, compared, Phi)
