@@ -46,7 +46,9 @@ class Duel(System):
         raise NotImplementedError
 
 
-def duel(weights: dict[str, float], clip: float | None = None, **train: tuple[str, ...]) -> tuple[Duel, Stepper, Stage]:
+def duel(
+    weights: dict[str, float], clip: float | None = None, clip_by: Any = "group", **train: tuple[str, ...]
+) -> tuple[Duel, Stepper, Stage]:
     stage = Stage(
         name="s", steps=2, train=train or {"critic": ("D",), "main": ("G",)}, weights={"critic": 1.0, **weights}
     )
@@ -56,6 +58,7 @@ def duel(weights: dict[str, float], clip: float | None = None, **train: tuple[st
         optimiser="sgd",
         betas=(0.0, 0.9),
         clip=clip,
+        clip_by=clip_by,
     )
     system = Duel()
     return system, stepper_of(settings, system), stage
@@ -94,6 +97,19 @@ def test_clipping_is_of_one_players_norm() -> None:
     assert figures["main/grad_norm"] == pytest.approx(7.75)
     assert system.D.value.item() == pytest.approx(1.25, abs=1e-5)
     assert system.G.value.item() == pytest.approx(1.9, abs=1e-5)
+
+
+def test_clipping_by_network_holds_none_back_for_another() -> None:
+    """G and D are one group. The gradients of 0.5 G D + G^2 are 0.5 * 1 + 2 * 2 = 4.5 for G and 0.5 * 2 = 1 for D."""
+    weights = {"product": 0.5, "square": 1.0, "critic": 0.0}
+    together, play, stage = duel(weights, 1.5, main=("G", "D"))
+    norm = play.step(0, stage, [Batch()])["main/grad_norm"]
+    assert norm == pytest.approx((4.5**2 + 1) ** 0.5)
+    assert together.D.value.item() == pytest.approx(1 - 0.25 * 1.5 / norm, abs=1e-5)
+    apart, play, stage = duel(weights, 1.5, "network", main=("G", "D"))
+    assert play.step(0, stage, [Batch()])["main/grad_norm"] == pytest.approx(norm)
+    assert apart.D.value.item() == pytest.approx(1 - 0.25, abs=1e-5)  # 1 is below 1.5: as it is
+    assert apart.G.value.item() == pytest.approx(2 - 0.1 * 1.5, abs=1e-5)
 
 
 def test_two_batches_are_one_of_their_mean() -> None:

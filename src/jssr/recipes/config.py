@@ -119,7 +119,8 @@ class Training(_Model):
         schedule: how the rates fall over ALL steps of all stages, after a linear rise over `warmup_steps`; "poly" is
             (1 - t)^0.9; "halving" halves them after every `halve_every` steps.
         schedule_by: "network" counts only the stages that train the network, and warms up at the start of them.
-        clip: largest global gradient norm of one optimiser group; None clips nothing.
+        clip: largest gradient norm, `clip_by` "group" of all networks of an optimiser group together, "network" of each
+            for itself: then none is held back by the large gradient of another. None clips nothing.
         batch: pairs per step and process; accumulate: batches per step.
         precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
         channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
@@ -143,6 +144,7 @@ class Training(_Model):
     schedule_by: Literal["run", "network"] = "run"
     warmup_steps: int = Field(default=0, ge=0)
     clip: float | None = Field(default=None, gt=0)
+    clip_by: Literal["group", "network"] = "group"
     batch: int = Field(default=1, ge=1)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

@@ -99,13 +99,14 @@ class Stepper:
                 has_gradient = True
         if not self._anyone(has_gradient):
             return totals | {"grad_norm": 0.0}
-        norm = self._stepped(where, parameters, has_gradient)
+        norm = self._stepped(where, stage.train[group], has_gradient)
         if math.isfinite(norm) and self.average is not None:
             self.average.update(stage.train[group])
         return totals | {"grad_norm": norm}
 
-    def _stepped(self, where: str, parameters: list[nn.Parameter], has_gradient: bool) -> float:
+    def _stepped(self, where: str, networks: Sequence[str], has_gradient: bool) -> float:
         """Average the gradients over the processes, clip them and step; returns their norm before clipping."""
+        parameters = self._parameters(networks)
         gradients = [p.grad for p in parameters if p.grad is not None]
         if has_gradient and not gradients:
             raise TrainingError(f"{where}: the weighted terms do not depend on the networks that it trains")
@@ -116,9 +117,13 @@ class Stepper:
             mean = self._mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
             for gradient, part in zip(gradients, torch.split(mean, [g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view(gradient.shape))
-        limit = self.training.clip or math.inf
+        apart, clip = self.training.clip_by == "network", self.training.clip
+        limit = math.inf if apart or clip is None else clip
         found = self.fabric.clip_gradients(self.system, self.wrapped, max_norm=limit, error_if_nonfinite=False)
         norm = float(cast(Tensor, found))
+        if apart and clip is not None and math.isfinite(norm):
+            for name in networks:
+                nn.utils.clip_grad_norm_(self._parameters([name]), clip)
         if not math.isfinite(norm):
             self.skips += 1
             if self.scaler is None or self.skips > SKIPS_ALLOWED:
