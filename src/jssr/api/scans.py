@@ -24,6 +24,7 @@ from jssr.registration import study as studies
 from jssr.registration.inputs import image_of
 from jssr.registration.model import load_model, segmenting_model
 from jssr.registration.options import ModelOptions, OptionsDict, RegistrationOptionsDict
+from jssr.registration.phase import Phase, phase_of
 from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
@@ -225,12 +226,14 @@ class Segmentation:
         label_names: value to structure.
         warnings: why the label map may be wrong.
         written: the file, where it was written.
+        phase: a CT's contrast phase as the organs found in it tell; None where they do not.
     """
 
     labels: Volume
     label_names: dict[int, str]
     warnings: tuple[str, ...] = ()
     written: Path | None = None
+    phase: Phase | None = None
 
     def save(self, out: PathLike) -> Path:
         """Write the label map (a file, or `segmentation.nii.gz` in a folder) and its names beside it, as JSON."""
@@ -276,7 +279,8 @@ def segment(
     steps.begin("segmenting")
     labels, warnings = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
-    found = Segmentation(labels, dict(model.label_names), (*((doubt,) if doubt else ()), *warnings))
+    phase = phase_of(scan, labels, model.label_names)
+    found = Segmentation(labels, dict(model.label_names), (*((doubt,) if doubt else ()), *warnings), phase=phase)
     if out is not None:
         steps.begin("writing")
         found = replace(found, written=found.save(out))

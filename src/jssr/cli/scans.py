@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -163,8 +163,10 @@ def segment(options: SegmentOptions, session: Session) -> None:
     """
     found = session.run(jssr.segment, **options.given())
     data = {"written": str(found.written), "label_names": found.label_names, "warnings": list(found.warnings)}
+    data["phase"] = None if found.phase is None else asdict(found.phase)
     names = ", ".join(f"{value} {name}" for value, name in found.label_names.items())
-    session.finish(data, f"{found.written}: {names}", warnings=found.warnings)
+    told = () if found.phase is None else (found.phase.line,)
+    session.finish(data, f"{found.written}: {names}", *told, warnings=found.warnings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,25 @@ from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.phases import CT_PHASES
 from jssr.phantom.texture import bounding_box
 
-__all__ = ["Organs", "cavity_of", "depth_in", "estimate_phase", "landmarks_of", "noise_sd", "sliding_of", "upright"]
+__all__ = [
+    "KEY_TISSUES",
+    "Organs",
+    "cavity_of",
+    "depth_in",
+    "estimate_phase",
+    "landmarks_of",
+    "noise_sd",
+    "organ_medians",
+    "phase_distances",
+    "sliding_of",
+    "upright",
+]
 
-_KEY_TISSUES = (Tissue.AORTA, Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_CORTEX)
+KEY_TISSUES = (Tissue.AORTA, Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_CORTEX)
+_KIDNEYS = (
+    (Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_LEFT_MEDULLA),
+    (Tissue.KIDNEY_RIGHT_CORTEX, Tissue.KIDNEY_RIGHT_MEDULLA),
+)
 _POLES = ("liver", "spleen", "kidney_right", "kidney_left", "gallbladder", "pancreas", "stomach")
 
 
@@ -73,18 +89,34 @@ class Organs:
 
 def estimate_phase(organs: Organs) -> str:
     """The phase whose expected HU of aorta, liver, spleen and kidneys are nearest to the CT's."""
-    rng = np.random.default_rng(0)
-    plain = PatientContrast(np.zeros(256, np.float32), np.ones(256, np.float32))
+    apart = phase_distances(organ_medians(organs))
+    return min(apart, key=lambda p: apart[p])
+
+
+def organ_medians(organs: Organs) -> dict[Tissue, float]:
+    """Median HU of the aorta, the liver, the spleen and the kidneys without their rim; of those that are large enough."""
     measured = {}
-    for tissue in _KEY_TISSUES:
+    for tissue in KEY_TISSUES:
         mask = ndimage.binary_erosion(
             np.isin(organs.values, [v for v, n in organs.names.items() if tissue_of(n) == tissue])
         )
         if mask.sum() > 20:
             measured[tissue] = float(np.median(organs.hu[mask]))
+    return measured
+
+
+def phase_distances(measured: Mapping[Tissue, float]) -> dict[str, float]:
+    """Each CT phase to the mean distance, HU, of medians from those that `phantom/regions.py` expects; more than 120 HU
+    count as 120. A kidney is half cortex, half medulla."""
+    rng = np.random.default_rng(0)
+    plain = PatientContrast(np.zeros(256, np.float32), np.ones(256, np.float32))
     expected = {phase: tissue_values(phase, rng, plain) for phase in CT_PHASES}
-    apart = {p: np.mean([min(abs(m - e[t]), 120) for t, m in measured.items()] or [0]) for p, e in expected.items()}
-    return min(apart, key=lambda p: apart[p])
+    for values in expected.values():
+        for cortex, medulla in _KIDNEYS:
+            values[cortex] = (values[cortex] + values[medulla]) / 2
+    return {
+        p: float(np.mean([min(abs(m - e[t]), 120) for t, m in measured.items()] or [0])) for p, e in expected.items()
+    }
 
 
 def noise_sd(organs: Organs) -> float:
