@@ -2,11 +2,11 @@
 
     python benchmarks/segmentor.py DATA REAL OUT [--weights NAME_OR_FILE] [--only totalseg hcc wrong]
 
-DATA holds `totalseg`, `hcc_tace_ct`, `sts_ctmr` and `mni_templates`, REAL is what `benchmarks/real_scans.py` wrote. Three
-tables go to OUT/segmentor.json and are printed. `totalseg`: Dice of each structure with TotalSegmentator's own label map,
-which is a model's and no reader's. `hcc`: label maps of one patient's phases, the moving one carried along by
-`discrete`, which reads no label map; Dice of the two. `wrong`: scans of limbs and heads, the share of all voxels that
-bear an organ that is not there; nothing but thigh bone and pelvis counts as right in a limb, and nothing in a head.
+DATA holds `totalseg`, `hcc_tace_ct`, `sts_ctmr` and `mni_templates`, REAL is what `benchmarks/real_scans.py` wrote.
+Three tables go to OUT/segmentor.json and are printed. `totalseg`: Dice of each structure with TotalSegmentator's own
+label map, which is a model's and no reader's. `hcc`: label maps of one patient's phases, the moving one carried along
+by `discrete`, which reads no label map; Dice of the two. `wrong`: scans of limbs and heads, the share of all voxels
+that bear an organ that is not there; nothing but thigh bone and pelvis counts as right in a limb, and nothing in a head.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr import register, segment, warp
-from jssr.core.volume import Volume
 from jssr.io.images import read_image
 from jssr.phantom.atlas import read_label_names
 from jssr.registration.model import load_model
@@ -88,7 +87,9 @@ def between_phases(folder: Path, model: object, out: Path) -> Iterator[dict[str,
 
 def wrong_organs(data: Path, real: Path, model: object) -> Iterator[dict[str, object]]:
     """A row for each scan of a limb or a head: share of voxels with an organ that is not there."""
-    scans = [(f"{p.parent.name} {p.name[:2]}", p, RIGHT_IN_A_LIMB) for p in sorted(data.glob("sts_ctmr/*/[cm]*.nii.gz"))]
+    scans = [
+        (f"{p.parent.name} {p.name[:2]}", p, RIGHT_IN_A_LIMB) for p in sorted(data.glob("sts_ctmr/*/[cm]*.nii.gz"))
+    ]
     scans = [s for s in scans if "gtv" not in s[1].name]
     for file in sorted(data.glob("mni_templates/*.nii*")):
         if re.search("t1|t2|ct", file.name.lower()):
@@ -99,7 +100,10 @@ def wrong_organs(data: Path, real: Path, model: object) -> Iterator[dict[str, ob
         allowed = [v for v, n in found.label_names.items() if n in right]
         labels = found.labels.array
         wrong = (labels > 0) & ~np.isin(labels, allowed)
-        named = {found.label_names[int(v)]: int(n) for v, n in zip(*np.unique(labels[wrong], return_counts=True), strict=True)}
+        named = {
+            found.label_names[int(v)]: int(n)
+            for v, n in zip(*np.unique(labels[wrong], return_counts=True), strict=True)
+        }
         yield {"scan": name, "share": round(float(wrong.mean()), 5), "organs": named, "warnings": list(found.warnings)}
 
 

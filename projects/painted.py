@@ -8,7 +8,6 @@ n-th picture is always the same, so that it sees what it would have seen.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -109,13 +108,15 @@ def train(
         mean.update_parameters(net)
         sums += float(loss.detach())
         if (step + 1) % EVERY == 0 or step + 1 == plan.steps:
-            line = f"{step + 1},{sums / (step % EVERY + 1):.4f},{(time.perf_counter() - begin) / (step + 1 - first):.2f}"
+            line = (
+                f"{step + 1},{sums / (step % EVERY + 1):.4f},{(time.perf_counter() - begin) / (step + 1 - first):.2f}"
+            )
             print(line, flush=True)
             with (out / "losses.csv").open("a") as log:
                 log.write(line + "\n")
             sums = 0.0
             torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step + 1}, out / "new.pt")
-            os.replace(out / "new.pt", kept)
+            (out / "new.pt").replace(kept)
 
 
 def _restore(kept: Path, parts: dict[str, Any]) -> int:

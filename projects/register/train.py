@@ -2,8 +2,8 @@
 
 Every step shows a part of one of 120 phantom bodies before and after it has moved, each picture in a contrast that is
 drawn anew (`jssr.training.painted_pairs`), and the loss is the distance from the true displacement after every round of
-`jssr.nets.cost_register`, the last the most. No real scan is seen. OUT is a folder (`painted.py` says what is in it); the
-weights go to OUT/weights.safetensors.
+`jssr.nets.cost_register`, the last the most. No real scan is seen. OUT is a folder (`painted.py` says what is in it);
+the weights go to OUT/weights.safetensors.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.nets.cost_register import CostRegister
-from jssr.training.painted_pairs import PairPainter
 from jssr.recipes.jssr import register_compact
 from jssr.recipes.weights import save_weights
 from jssr.systems.jssr import JSSR
+from jssr.training.painted_pairs import PairPainter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import painted  # noqa: E402
@@ -69,7 +69,10 @@ def loss_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) -> T
 def export(out: Path) -> None:
     """Write the averaged weights of the last checkpoint, float16."""
     net = network()
-    info = {"step": painted.averaged(out, net), "data": {"pairs": {"modalities": {"painted": "ct", "painted too": "mr"}}}}
+    info = {
+        "step": painted.averaged(out, net),
+        "data": {"pairs": {"modalities": {"painted": "ct", "painted too": "mr"}}},
+    }
     save_weights(out / "weights.safetensors", JSSR(net, None), RECIPE, info, torch.float16)
 
 

@@ -44,7 +44,9 @@ def small(monkeypatch):
     for module in (body, register):
         recipe = module.RECIPE
         monkeypatch.setattr(module, "RECIPE", recipe.changed(training={"patch": (32, 32, 32)}))
-    monkeypatch.setattr(body, "network", lambda: body.VNet(18, (4, 6), (1, 1), 3, stem=2, head=4, leaky=True, shuffle=True))
+    monkeypatch.setattr(
+        body, "network", lambda: body.VNet(18, (4, 6), (1, 1), 3, stem=2, head=4, leaky=True, shuffle=True)
+    )
     monkeypatch.setattr(register, "network", lambda: register.CostRegister([[2, 1, 1, 1], [1, 1, 2, 1]], 4))
 
 
@@ -109,7 +111,19 @@ def test_the_segmentor_trains_and_is_exported(small, tmp_path):
     make = partial(painted.Examples, files(tmp_path), body.picture)
     painted.train(tmp_path, body.network(), make, body.loss_of, painted.Plan(2, 1e-3))
     body.RECIPE = body.RECIPE.changed(
-        network={"networks": {"S": {"widths": [4, 6], "convs": [1, 1], "kernel": 3, "stem": 2, "head": 4, "leaky": True, "shuffle": True}}}
+        network={
+            "networks": {
+                "S": {
+                    "widths": [4, 6],
+                    "convs": [1, 1],
+                    "kernel": 3,
+                    "stem": 2,
+                    "head": 4,
+                    "leaky": True,
+                    "shuffle": True,
+                }
+            }
+        }
     )
     body.export(tmp_path)
     system, recipe, header = load_system(tmp_path / "weights.safetensors", "segmentor")

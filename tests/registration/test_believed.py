@@ -62,4 +62,8 @@ def test_limits_name_structures_of_the_recipe():
     from jssr.recipes.config import Network, Recipe
 
     with pytest.raises(ValueError, match="'ear' is none of the structures"):
-        Recipe(name="x", network=Network(system="discrete", structures=("liver",)), inference=Inference(least_ml={"ear": 1}))
+        Recipe(
+            name="x",
+            network=Network(system="discrete", structures=("liver",)),
+            inference=Inference(least_ml={"ear": 1}),
+        )

@@ -35,7 +35,7 @@ def scan(**hu: float) -> tuple[Volume, Volume]:
     ],
 )
 def test_the_phase_that_the_table_of_tissues_expects(hu, phase):
-    """The values of `phantom/regions.py`: without contrast, and enhancement added; kidneys half cortex, half medulla."""
+    """The values of `phantom/regions.py`: without contrast, enhancement added; kidneys half cortex, half medulla."""
     found = phase_of(*scan(**hu), NAMES)
     assert found is not None and found.name == phase
     assert found.hu == {k: pytest.approx(v) for k, v in hu.items()}

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from jssr.core import field as ff
-from jssr.training import painted_pairs
 from jssr.phantom.anatomy import mobility_table
-from jssr.training.painted_pairs import BREATH_MM, PairPainter
 from jssr.phantom.regions import Tissue
+from jssr.training import painted_pairs
+from jssr.training.painted_pairs import BREATH_MM, PairPainter
 
 SIZE = (32, 32, 24)
 
@@ -41,7 +41,9 @@ def test_the_truth_takes_fixed_places_to_moving_ones():
         made.paint = lambda codes, _: ((codes == int(Tissue.LIVER)).float(), "ct")
         drawn = made.draw_pair()
         inside = drawn.mask > 0
-        before, after = ((i - drawn.fixed)[inside].abs().mean() for i in (drawn.moving, ff.warp(drawn.moving, drawn.truth)))
+        before, after = (
+            (i - drawn.fixed)[inside].abs().mean() for i in (drawn.moving, ff.warp(drawn.moving, drawn.truth))
+        )
         assert after < 0.2
         better += bool(after < before)
     assert better >= 5

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from jssr.phantom.regions import Tissue
 from jssr.training import painting
 from jssr.training.painting import Painter, class_table
-from jssr.phantom.regions import Tissue
 
 SIZE = (32, 32, 16)
 
@@ -43,7 +43,9 @@ def test_right_stays_right_and_codes_are_those_of_the_body():
     for _ in range(8):
         drawn._rotation = lambda: torch.eye(3)  # a patient on the belly is rare, and would be on the other side
         codes = drawn.place(SIZE)
-        assert set(codes.unique().tolist()) <= {int(t) for t in (Tissue.AIR, Tissue.MUSCLE, Tissue.LIVER, Tissue.SPLEEN)}
+        assert set(codes.unique().tolist()) <= {
+            int(t) for t in (Tissue.AIR, Tissue.MUSCLE, Tissue.LIVER, Tissue.SPLEEN)
+        }
         liver, spleen = ((codes == int(t)).nonzero() for t in (Tissue.LIVER, Tissue.SPLEEN))
         if len(liver) and len(spleen):
             assert liver[:, 0].float().mean() < spleen[:, 0].float().mean()

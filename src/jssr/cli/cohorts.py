@@ -59,7 +59,8 @@ class PhantomOptions(Options):
         None, "With commas, of non-contrast,arterial,venous,delay,t1,t2; a pelvis: ct,t2,t1; a thorax: visit1..5."
     )
     shape: tuple[int, int, int] | None = opt(
-        None, "Voxels of each scan: --shape 64 64 32. By default 128 128 64, of a body 128 128 160, of a pelvis 109 98 50."
+        None,
+        "Voxels of each scan: --shape 64 64 32. By default 128 128 64, of a body 128 128 160, of a pelvis 109 98 50.",
     )
     slice_thickness: float | None = opt(None, "mm; the number of slices follows from the coverage.")
     paired: bool = opt(False, "With two phases: each state also scanned as the other, to train `dual`.")

@@ -151,7 +151,9 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
 class SegmentOptions(Choice):
     image: Path = arg("The scan.")
     out: Path = opt(MISSING, "Label map to write, or a folder for segmentation.nii.gz.", "-o", "--out")
-    system: str | None = opt(None, "By default the checkpoint's, else segmentor, for radiographs jrsnet.", metavar="NAME")
+    system: str | None = opt(
+        None, "By default the checkpoint's, else segmentor, for radiographs jrsnet.", metavar="NAME"
+    )
     moving: bool = opt(False, "A scan of the moving modality: macJNet has a segmentor for each.")
 
 
@@ -162,8 +164,12 @@ def segment(options: SegmentOptions, session: Session) -> None:
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
     """
     found = session.run(jssr.segment, **options.given())
-    data = {"written": str(found.written), "label_names": found.label_names, "warnings": list(found.warnings)}
-    data["phase"] = None if found.phase is None else asdict(found.phase)
+    data = {
+        "written": str(found.written),
+        "label_names": found.label_names,
+        "phase": None if found.phase is None else asdict(found.phase),
+        "warnings": list(found.warnings),
+    }
     names = ", ".join(f"{value} {name}" for value, name in found.label_names.items())
     told = () if found.phase is None else (found.phase.line,)
     session.finish(data, f"{found.written}: {names}", *told, warnings=found.warnings)

@@ -8,8 +8,8 @@ displacement of a small cube (cost volume), and a U-Net shared by the level's ro
     u        <- r + u(id + r)
 
 With N = 0 that is a soft dense search, so the network begins where the costs are least and learns when not to trust
-them. No gradient flows through the costs (after RAFT, Teed and Deng, ECCV 2020), only from field to field. The costs are
-those of Heinrich et al. (MICCAI 2013) where the descriptor is MIND-SSC. Own form; no paper has it as it is here.
+them. No gradient flows through the costs (after RAFT, Teed and Deng, ECCV 2020), only from field to field. The costs
+are those of Heinrich et al. (MICCAI 2013) where the descriptor is MIND-SSC. Own form; no paper has it as it is here.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ class CostRegister(nn.Module):
         descriptor: what is compared, of `jssr.losses.descriptors.DESCRIPTORS`.
     """
 
-    def __init__(
-        self, levels: Sequence[Sequence[int]] = LEVELS, width: int = 16, descriptor: str = "mind-ssc"
-    ) -> None:
+    def __init__(self, levels: Sequence[Sequence[int]] = LEVELS, width: int = 16, descriptor: str = "mind-ssc") -> None:
         super().__init__()
         self.levels = tuple(SearchLevel(*level) for level in levels)
         self.describe = descriptor_of(descriptor)

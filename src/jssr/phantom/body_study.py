@@ -9,10 +9,10 @@ import numpy as np
 
 from jssr.phantom.body import BOTTOM, TOP, make_body
 from jssr.phantom.motion import MotionRanges
+from jssr.phantom.phases import CT_PHASES, MR_PHASES, check_scans
 from jssr.phantom.protocol import TARGET_PROTOCOL, Extent
 from jssr.phantom.ranges import TARGET_POPULATION
 from jssr.phantom.regions import BODY_LABELS
-from jssr.phantom.phases import CT_PHASES, MR_PHASES, check_scans
 from jssr.phantom.study import Study, View, cropped, extent_of, scan_anatomy, stream
 
 __all__ = ["BODY_PHASES", "BODY_SHAPE", "check_field", "make_body_study"]
@@ -74,6 +74,4 @@ def make_body_study(
     protocol = replace(TARGET_PROTOCOL, above=(0.0, 0.0), height=(high - low, high - low), shift=6.0)
     view = View(Extent(body.body, wanted, body.scannable), protocol, tuple(shape), slice_thickness)
     about = {"seed": seed, "patient": patient, "anatomy": "body", "field_mm": [low, high]}
-    return scan_anatomy(
-        f"w{patient + 1:04d}", anatomy, key, phases, view, about, motion, paired, BODY_LABELS
-    )
+    return scan_anatomy(f"w{patient + 1:04d}", anatomy, key, phases, view, about, motion, paired, BODY_LABELS)

@@ -16,8 +16,8 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import requires
 from jssr.phantom.atlas import label_of, mobility_of, tissue_of
 from jssr.phantom.contrast import PatientContrast, tissue_values
-from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.phases import CT_PHASES
+from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.texture import bounding_box
 
 __all__ = [
@@ -94,7 +94,7 @@ def estimate_phase(organs: Organs) -> str:
 
 
 def organ_medians(organs: Organs) -> dict[Tissue, float]:
-    """Median HU of the aorta, the liver, the spleen and the kidneys without their rim; of those that are large enough."""
+    """Median HU of aorta, liver, spleen and kidneys without their rim; of those that are large enough."""
     measured = {}
     for tissue in KEY_TISSUES:
         mask = ndimage.binary_erosion(

@@ -12,9 +12,9 @@ from jssr.phantom.contrast import TEXTURE, sample_contrast, tissue_values
 from jssr.phantom.filling import FillingRanges, make_filling
 from jssr.phantom.motion import still
 from jssr.phantom.pelvis import Pelvis, make_pelvis
+from jssr.phantom.phases import MR_PHASES, check_scans
 from jssr.phantom.protocol import TARGET_PROTOCOL, draw_scanner
 from jssr.phantom.regions import PELVIS_LABELS
-from jssr.phantom.phases import MR_PHASES, check_scans
 from jssr.phantom.study import Study, Subject, assemble, reach_of, stream
 from jssr.phantom.texture import make_texture
 

@@ -33,9 +33,9 @@ from jssr.phantom.organs import (
     sliding_of,
     upright,
 )
+from jssr.phantom.phases import CT_PHASES
 from jssr.phantom.regions import LABELS, Tissue
 from jssr.phantom.scanner import Scanner
-from jssr.phantom.phases import CT_PHASES
 from jssr.phantom.study import Study, Subject, assemble, stream
 from jssr.phantom.writer import write_studies
 

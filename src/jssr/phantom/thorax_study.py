@@ -10,8 +10,8 @@ import torch
 from jssr.core.grid import Grid
 from jssr.core.volume import Points, Volume
 from jssr.phantom.contrast import sample_contrast, tissue_values
-from jssr.phantom.radiograph import THORAX_LABELS, draw_exposure, draw_pose, expose, values_of
 from jssr.phantom.phases import check_phases
+from jssr.phantom.radiograph import THORAX_LABELS, draw_exposure, draw_pose, expose, values_of
 from jssr.phantom.study import Study, stream
 from jssr.phantom.thorax import make_thorax
 

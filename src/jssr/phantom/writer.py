@@ -110,7 +110,7 @@ _Wanted = tuple[Callable[..., Study], dict[str, Any]]
 
 def _checked(scans: Scans, phases: Sequence[str], known: Sequence[str], shape: Sequence[int]) -> dict[str, Any]:
     """Phases, shape and pairs, as asked for or else by default."""
-    details = {
+    details: dict[str, Any] = {
         "paired": scans.get("paired", False),
         "phases": tuple(scans.get("phases") or phases),
         "shape": tuple(scans.get("shape") or shape),

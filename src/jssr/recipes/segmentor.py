@@ -18,8 +18,8 @@ SINGLE = (
 def body_compact() -> Recipe:
     """17 structures between neck and thighs in CT and MR: the recipe of the shipped weights.
 
-    `python projects/body/train.py OUT` trains it; `jssr train` does not paint. Against V-Net in print: five stages of 16
-    to 256 channels became four of 32 to 160, with kernels of 3 at half resolution (stem 2), and LeakyReLU.
+    `python projects/body/train.py OUT` trains it; `jssr train` does not paint. Against V-Net in print: five stages of
+    16 to 256 channels became four of 32 to 160, with kernels of 3 at half resolution (stem 2), and LeakyReLU.
     """
     return Recipe(
         name="body-compact",
@@ -28,15 +28,28 @@ def body_compact() -> Recipe:
             system="segmentor",
             networks={
                 "S": {
-                    "widths": [32, 64, 112, 160], "convs": [1, 2, 2, 2], "kernel": 3, "stem": 2, "head": 24,
-                    "leaky": True, "shuffle": True,
+                    "widths": [32, 64, 112, 160],
+                    "convs": [1, 2, 2, 2],
+                    "kernel": 3,
+                    "stem": 2,
+                    "head": 24,
+                    "leaky": True,
+                    "shuffle": True,
                 }
             },  # fmt: skip
             structures=STRUCTURES,
         ),
         preprocessing=Preprocessing(spacing=(4.0, 4.0, 4.0)),
         training=Training(
-            stages=(Stage(name="paint", steps=8000, train={"main": ("S",)}, weights={"sup": 1.0, "sup_ce": 1.0}, needs=("supervised",)),),
+            stages=(
+                Stage(
+                    name="paint",
+                    steps=8000,
+                    train={"main": ("S",)},
+                    weights={"sup": 1.0, "sup_ce": 1.0},
+                    needs=("supervised",),
+                ),
+            ),
             learning_rates={"S": 2e-3},
             schedule="cosine",
             warmup_steps=50,

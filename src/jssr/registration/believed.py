@@ -1,8 +1,8 @@
 """Which of the structures that a segmentor found are believed: a wrong organ is worse than none.
 
 A segmentor gives every voxel a class, also in a scan of a body part, or in a contrast, that it has never seen. A
-structure is taken back, and told, where the network itself was in doubt about it, or where it lies whole within the scan
-and is smaller than in any patient. The limits stand in the recipe (`Inference.least_confidence`, `least_ml`).
+structure is taken back, and told, where the network itself was in doubt about it, or where it lies whole within the
+scan and is smaller than in any patient. The limits stand in the recipe (`Inference.least_confidence`, `least_ml`).
 """
 
 from __future__ import annotations

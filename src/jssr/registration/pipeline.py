@@ -26,8 +26,8 @@ from jssr.preprocessing.known_start import NO_MASKS, Masks
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import Linear, PreparedPair, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import Initial, RigidResult
-from jssr.registration.chosen import settings_of, steps_of, with_preset
 from jssr.registration.believed import believed
+from jssr.registration.chosen import settings_of, steps_of, with_preset
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import (
     ONE_SCAN,

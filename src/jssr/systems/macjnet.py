@@ -77,7 +77,9 @@ class MacJNet(System):
         self.M, self.F, self.classes = M, F, classes
         self.measure, self.carried, self.compared = measure, carried, compared
         self.networks = (*register, *(p for p in ("M", "F") if getattr(self, p) is not None))
-        self.outputs = ({"displacement": register[-1]} if register else {}) | ({"segmentation": "F"} if F is not None else {})
+        self.outputs = ({"displacement": register[-1]} if register else {}) | (
+            {"segmentation": "F"} if F is not None else {}
+        )
 
     def guide_of(self, network: str) -> object:
         """The descriptor whose costs the levels are shown."""

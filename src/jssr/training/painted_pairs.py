@@ -16,8 +16,8 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.phantom.anatomy import mobility_table
 from jssr.phantom.contrast import sample_contrast
-from jssr.training.painting import Painter
 from jssr.phantom.regions import Tissue
+from jssr.training.painting import Painter
 
 __all__ = ["PaintedPair", "PairPainter"]
 
@@ -85,7 +85,9 @@ class PairPainter(Painter):
         moved = moved + SHIFT_MM * torch.tensor([self.uniform(-1, 1) for _ in range(3)]).view(1, 3, 1, 1, 1)
         angle = TURN * self.uniform(-1, 1)
         x, y = (ff.identity(size)[0, a] * self.voxel[a] - size[a] * self.voxel[a] / 2 for a in (0, 1))
-        turned = torch.stack([x * (math.cos(angle) - 1) - y * math.sin(angle), x * math.sin(angle) + y * (math.cos(angle) - 1)])
+        turned = torch.stack(
+            [x * (math.cos(angle) - 1) - y * math.sin(angle), x * math.sin(angle) + y * (math.cos(angle) - 1)]
+        )
         moved[0, :2] += turned
         return moved / voxel
 
