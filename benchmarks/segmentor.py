@@ -6,7 +6,7 @@ DATA holds `totalseg`, `hcc_tace_ct`, `sts_ctmr` and `mni_templates`, REAL is wh
 Three tables go to OUT/segmentor.json and are printed. `totalseg`: Dice of each structure with TotalSegmentator's own
 label map, which is a model's and no reader's. `hcc`: label maps of one patient's phases, the moving one carried along
 by `discrete`, which reads no label map; Dice of the two. `wrong`: scans of limbs and heads, the share of all voxels
-that bear an organ that is not there; nothing but thigh bone and pelvis counts as right in a limb, and nothing in a head.
+that bear an organ that is not there; only thigh bone and pelvis count as right in a limb, and nothing in a head.
 """
 
 from __future__ import annotations

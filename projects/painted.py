@@ -55,15 +55,27 @@ def bodies(out: Path, count: int) -> list[Path]:
         return list(pool.map(partial(body, folder=folder), range(count)))
 
 
-class Examples(IterableDataset[Example]):
-    """Endless examples: `make(bodies, n)` is the n-th."""
+def tissue(file: Path) -> Tensor:
+    """The tissue codes of a body's file."""
+    return torch.from_numpy(np.load(file)["tissue"])
 
-    def __init__(self, files: Sequence[Path], make: Callable[[Sequence[Tensor], int], Example], first: int) -> None:
-        self.files, self.make, self.first = files, make, first
+
+class Examples(IterableDataset[Example]):
+    """Endless examples: `make(known, n)` is the n-th, where `known` is what `read` finds in the files, bodies as a
+    rule."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        make: Callable[[Sequence[Any], int], Example],
+        first: int,
+        read: Callable[[Path], Any] = tissue,
+    ) -> None:
+        self.files, self.make, self.first, self.read = files, make, first, read
 
     def __iter__(self) -> Iterator[Example]:
         torch.set_num_threads(1)
-        known = [torch.from_numpy(np.load(file)["tissue"]) for file in self.files]
+        known = [self.read(file) for file in self.files]
         step = self.first
         while True:
             yield self.make(known, step)

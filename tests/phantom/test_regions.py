@@ -29,8 +29,8 @@ The phantoms of abdomen, body and pelvis are made of these tissues. The table is
 added to them. T1 and T2 are milliseconds at 1.5 T. Texture is its standard deviation in HU and its length in
 millimetres. The labels are those of the written label maps.
 
-| code | tissue | HU | arterial | venous | delay | T1 | T2 | proton density | texture | label, abdomen | label, pelvis | label, \
-body |
+| code | tissue | HU | arterial | venous | delay | T1 | T2 | proton density | texture | label, abdomen | label, pelvis \
+| label, body |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from jssr.core import field as ff
 from jssr.phantom.regions import Tissue
 from jssr.recipes.weights import load_system
 
@@ -158,3 +159,35 @@ def test_the_register_learns_from_a_pair(small):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.fixture
+def real(small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "train", register)
+    return project("register_real", "register/real.py")
+
+
+def test_a_real_pair_is_bent_by_the_field_that_is_to_be_found(real):
+    def blob(seed: int) -> torch.Tensor:
+        return ff.smooth(torch.randn(1, 1, 40, 36, 32, generator=torch.Generator().manual_seed(seed)), 3.0) * 5
+
+    one = blob(0).clamp(-1, 1)
+    couples = [real.Couple(one, one, torch.ones_like(one))]
+    for step in range(4):
+        images, truth, mask = real.example(couples, step)
+        moving, fixed = images[:, :1], images[:, 1:]
+        inside = mask > 0
+        before, after = ((i - fixed)[inside].abs().mean() for i in (moving, ff.warp(moving, truth)))
+        assert after < 0.05 < before and inside.float().mean() > 0.1
+    again = real.example(couples, 0)
+    assert torch.equal(again[0], real.example(couples, 0)[0])
+
+
+def test_every_second_step_is_painted_and_patients_are_dealt(real, tmp_path):
+    one = torch.zeros(1, 1, 16, 16, 16)
+    known = [real.Couple(one, one, one + 1), block()]
+    assert real.either(1, known, 0)[0].shape == (1, 2, 16, 16, 16)
+    assert real.either(1, known, 1)[0].shape == (1, 2, 32, 32, 32)
+    for name in ("STS_001", "STS_019", "STS_020"):
+        (tmp_path / "sts_ctmr" / name).mkdir(parents=True)
+    assert real.patients(tmp_path) == ["STS_001", "STS_020"]

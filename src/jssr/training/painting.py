@@ -2,7 +2,8 @@
 
 A network that learns from a body in one contrast knows that contrast alone. Here each step draws a part of a body,
 bends it, and gives every tissue a new grey value: those of a CT phase or between two, of a spin-echo MR with drawn
-times, or wholly random (after Billot et al., SynthSeg, Med Image Anal 2023, and Dey et al., anatomix, ICLR 2025; own code).
+times, or wholly random (after Billot et al., SynthSeg, Med Image Anal 2023, and Dey et al., anatomix, ICLR 2025; own
+code).
 """
 
 from __future__ import annotations
