@@ -67,3 +67,13 @@ def test_limits_name_structures_of_the_recipe():
             network=Network(system="discrete", structures=("liver",)),
             inference=Inference(least_ml={"ear": 1}),
         )
+
+
+def test_a_scan_in_which_it_is_unsure_of_all_is_unknown():
+    p = made(liver=(slice(0, 4), 0.5), spleen=(slice(6, 8), 0.7))
+    known = (64 * 0.5 + 8 * 0.7) / 72
+    found = believe(p, least_known=known + 0.01)
+    assert found.unknown and found.nothing and found.known == pytest.approx(known)
+    assert len(found.warnings("leg.nii")) == 1 and "leg.nii (probability 0.52)" in found.warnings("leg.nii")[0]
+    assert torch.allclose(found.probabilities.sum(dim=1), torch.ones(1, 10, 10, 10))
+    assert not believe(p, least_known=known - 0.01).unknown

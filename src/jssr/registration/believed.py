@@ -1,8 +1,9 @@
 """Which of the structures that a segmentor found are believed: a wrong organ is worse than none.
 
-A segmentor gives every voxel a class, also in a scan of a body part, or in a contrast, that it has never seen. A
-structure is taken back, and told, where the network itself was in doubt about it, or where it lies whole within the
-scan and is smaller than in any patient. The limits stand in the recipe (`Inference.least_confidence`, `least_ml`).
+A segmentor gives every voxel a class, also in a scan of a body part, or in a contrast, that it has never seen. There
+it is unsure of nearly all that it finds, and everything is taken back. Elsewhere a structure is taken back, and told,
+where the network was in doubt about it, or where it lies whole within the scan and is smaller than in any patient. The
+limits stand in the recipe (`Inference.least_known`, `least_confidence`, `least_ml`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ __all__ = ["Found", "believed"]
 
 @dataclass(frozen=True)
 class Found:
-    """Probabilities (1, K, *spatial) without what is not believed, and the reason for each structure taken back."""
+    """Probabilities (1, K, *spatial) without what is not believed, and the reason for each structure taken back;
+    `known` is the mean probability over all that was found, NaN where nothing was."""
 
     probabilities: Tensor
     taken_back: dict[str, str]
+    known: float = float("nan")
+    unknown: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -35,6 +39,11 @@ class Found:
 
     def warnings(self, scan: str) -> tuple[str, ...]:
         """What the user should know."""
+        if self.unknown:
+            return (
+                f"Unknown: this segmentor is unsure of all that it finds in {scan} (probability {self.known:.2f}); "
+                "another body part, or another contrast, than it knows. Nothing is labelled.",
+            )
         out = []
         if self.taken_back:
             told = ", ".join(f"{name} ({why})" for name, why in self.taken_back.items())
@@ -55,7 +64,13 @@ def believed(probabilities: Tensor, grid: Grid, data: Tensor, names: Mapping[int
         after: the limits.
     """
     out = probabilities.clone()
-    labels = probabilities[0].argmax(dim=0).numpy()
+    most, found = probabilities[0].max(dim=0)
+    labels = found.numpy()
+    known = float(most[found > 0].mean()) if bool((found > 0).any()) else float("nan")
+    if known < after.least_known:
+        out[0, 1:] = 0
+        out[0, 0] = 1
+        return Found(out, {}, known, unknown=True)
     near = _border(data[0, 0].numpy() > 0.5)
     millilitres = float(np.prod(grid.spacing)) / 1000
     taken: dict[str, str] = {}
@@ -76,7 +91,7 @@ def believed(probabilities: Tensor, grid: Grid, data: Tensor, names: Mapping[int
             taken[name] = why
             out[0, 0][mask] += out[0, k][mask]  # which is then the most: no other structure takes its place
             out[0, k][mask] = 0
-    return Found(out, taken)
+    return Found(out, taken, known)
 
 
 def _border(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
