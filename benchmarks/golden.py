@@ -31,8 +31,10 @@ from fixed_pairs import CASES, align, field_of, make_phantom, scan_file  # noqa:
 FILE = ROOT / "tests" / "accuracy" / "golden" / "displacements.npz"
 NAMES = ("ct-jssr-refined", "t1-discrete", "radiograph-discrete", "radiograph-jrsnet")
 POINTS = 1500
-MOST = 0.05
-"""mm (of radiographs pixels) that the 99th percentile of the differences may reach."""
+MOST, ELSEWHERE = 0.05, 1.0
+"""mm (of radiographs pixels) that the 99th percentile of the differences may reach: on the processor that the values are
+of, and on another one. Rounding differs between processors, in the phantoms' noise already, and the optimisation carries
+it on: an AMD EPYC and an Intel Xeon with AMX end 0.58 mm (CT), 0.57 mm (T1) and 0.65 pixels (films) apart."""
 
 
 def sample_points(image: sitk.Image, seed: int = 0) -> NDArray[np.float32]:
@@ -104,6 +106,11 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
+def allowed(known: Mapping[str, Any]) -> float:
+    """`MOST` on the processor that the golden file names, else `ELSEWHERE`."""
+    return MOST if str(known["machine"]).endswith(_processor()) else ELSEWHERE
+
+
 def compare(name: str, folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> float:
     """The difference of one case's result from what is written."""
     return difference(arrays[name], displacement_at(folder, arrays[f"points/{CASES[name].source}"]))
@@ -120,10 +127,10 @@ def main() -> int:
             print(f"{FILE.relative_to(ROOT)}: {FILE.stat().st_size / 1000:.0f} kB")
         arrays, known = load()
         print(json.dumps(known))
-        apart = {name: compare(name, folder(name), arrays) for name in NAMES}
+        apart, most = {name: compare(name, folder(name), arrays) for name in NAMES}, allowed(known)
     for name, value in apart.items():
-        print(f"{name}: {value:.4f}, {'fits' if value <= MOST else 'DIFFERS'} (at most {MOST})")
-    return int(max(apart.values()) > MOST)
+        print(f"{name}: {value:.4f}, {'fits' if value <= most else 'DIFFERS'} (at most {most})")
+    return int(max(apart.values()) > most)
 
 
 if __name__ == "__main__":

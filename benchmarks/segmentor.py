@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,34 @@ def wrong_organs(data: Path, real: Path, model: object) -> Iterator[dict[str, ob
         yield {"scan": name, "share": round(float(wrong.mean()), 5), "organs": named, "warnings": list(found.warnings)}
 
 
+def markdown(tables: dict[str, list[dict[str, object]]]) -> Iterator[str]:
+    """The tables of the docs."""
+    if tables.get("totalseg"):
+        yield "| structure | " + " | ".join(str(row["scan"]) for row in tables["totalseg"]) + " |"
+        yield "| --- |" + " ---: |" * len(tables["totalseg"])
+        for name in MEANING:
+            yield f"| {name.replace('_', ' ')} | " + " | ".join(str(r.get(name, "")) for r in tables["totalseg"]) + " |"
+        means = [[float(str(row[n])) for n in NINE if n in row] for row in tables["totalseg"]]
+        yield "| mean of the first nine | " + " | ".join(f"{np.mean(m):.3f} (of {len(m)})" for m in means) + " |\n"
+    if tables.get("hcc"):
+        shown = ("liver", "spleen", "kidney_right", "kidney_left", "aorta", "vertebrae")
+        yield "| study, phase | " + " | ".join(n.replace("_", " ") for n in shown) + " |"
+        yield "| --- |" + " ---: |" * len(shown)
+        for row in tables["hcc"]:
+            yield f"| {row['study']}, {row['phase']} | " + " | ".join(str(row.get(n, "")) for n in shown) + " |"
+        yield ""
+    kinds: dict[str, list[float]] = {}
+    for row in tables.get("wrong", []):
+        kind = re.sub(r"^STS_\d+", "limb", str(row["scan"])).split(" ")
+        kinds.setdefault(" ".join(kind[:2]) if kind[0] == "limb" else "head", []).append(float(str(row["share"])))
+    if kinds:
+        yield "| scans | number | wrong voxels, mean % | most, % | above 1 % |"
+        yield "| --- | ---: | ---: | ---: | ---: |"
+    for kind, shares in kinds.items():
+        above = sum(s >= 0.01 for s in shares)
+        yield f"| {kind} | {len(shares)} | {100 * np.mean(shares):.2f} | {100 * max(shares):.2f} | {above} |"
+
+
 def main() -> None:
     """Make the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -127,12 +156,10 @@ def main() -> None:
     for name in chosen.only:
         tables[name] = []
         for row in made[name]():
-            print(name, row, flush=True)
+            print(name, row, file=sys.stderr, flush=True)
             tables[name].append(row)
-    for row in tables.get("totalseg", []):
-        nine = [float(str(row[n])) for n in NINE if n in row]
-        print(f"{row['scan']}: mean of {len(nine)} organs {np.mean(nine):.3f}")
     (chosen.out / "segmentor.json").write_text(json.dumps(tables, indent=1) + "\n")
+    print("\n".join(markdown(tables)))
 
 
 if __name__ == "__main__":
