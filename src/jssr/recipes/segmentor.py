@@ -37,6 +37,7 @@ def body_compact() -> Recipe:
                     "shuffle": True,
                 }
             },  # fmt: skip
+            options={"tile": [96, 80, 48]},
             structures=STRUCTURES,
         ),
         preprocessing=Preprocessing(spacing=(4.0, 4.0, 4.0)),
