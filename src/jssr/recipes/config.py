@@ -219,17 +219,15 @@ class Inference(_Model):
         descriptor: what that optimisation compares, of `jssr.losses.descriptors.DESCRIPTORS`.
         one_piece: structures of which only the largest connected piece is kept; two_pieces: those of which the two
             largest are, as of organs that come in pairs.
-        least_known: mean probability over the voxels of all structures below which the scan counts as unknown: all of
-            them are left out.
         least_confidence: mean probability within a structure below which it is not believed, and left out.
-        least_ml: structure to millilitres below which it is left out where it lies whole within the scan.
+        least_ml: structure to millilitres below which it is left out where it lies whole within the scan; where it
+            touches the scan's border, a fifth of that.
     """
 
     refine: int = Field(default=0, ge=0)
     descriptor: str = "mind-ssc"
     one_piece: tuple[str, ...] = ()
     two_pieces: tuple[str, ...] = ()
-    least_known: float = Field(default=0.0, ge=0, le=1)
     least_confidence: float = Field(default=0.0, ge=0, le=1)
     least_ml: dict[str, float] = {}
 

@@ -1,9 +1,8 @@
 """Which of the structures that a segmentor found are believed: a wrong organ is worse than none.
 
-A segmentor gives every voxel a class, also in a scan of a body part, or in a contrast, that it has never seen. There
-it is unsure of nearly all that it finds, and everything is taken back. Elsewhere a structure is taken back, and told,
-where the network was in doubt about it, or where it lies whole within the scan and is smaller than in any patient. The
-limits stand in the recipe (`Inference.least_known`, `least_confidence`, `least_ml`).
+A segmentor gives every voxel a class, also in a scan of a body part, or in a contrast, that it has never seen. A
+structure is taken back, and told, where the network was in doubt about it, or where it is smaller than in any grown
+patient. The limits stand in the recipe (`Inference.least_confidence`, `least_ml`).
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from jssr.recipes.config import Inference
 
 __all__ = ["Found", "believed"]
 
+AT_BORDER = 0.2
+"""Share of the least volume that a structure must have where it touches the scan's border, and may go on beyond it."""
+
 
 @dataclass(frozen=True)
 class Found:
-    """Probabilities (1, K, *spatial) without what is not believed, and the reason for each structure taken back;
-    `known` is the mean probability over all that was found, NaN where nothing was."""
+    """Probabilities (1, K, *spatial) without what is not believed, and the reason for each structure taken back."""
 
     probabilities: Tensor
     taken_back: dict[str, str]
-    known: float = float("nan")
-    unknown: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -39,11 +38,6 @@ class Found:
 
     def warnings(self, scan: str) -> tuple[str, ...]:
         """What the user should know."""
-        if self.unknown:
-            return (
-                f"Unknown: this segmentor is unsure of all that it finds in {scan} (probability {self.known:.2f}); "
-                "another body part, or another contrast, than it knows. Nothing is labelled.",
-            )
         out = []
         if self.taken_back:
             told = ", ".join(f"{name} ({why})" for name, why in self.taken_back.items())
@@ -64,13 +58,7 @@ def believed(probabilities: Tensor, grid: Grid, data: Tensor, names: Mapping[int
         after: the limits.
     """
     out = probabilities.clone()
-    most, found = probabilities[0].max(dim=0)
-    labels = found.numpy()
-    known = float(most[found > 0].mean()) if bool((found > 0).any()) else float("nan")
-    if known < after.least_known:
-        out[0, 1:] = 0
-        out[0, 0] = 1
-        return Found(out, {}, known, unknown=True)
+    labels = probabilities[0].argmax(dim=0).numpy()
     near = _border(data[0, 0].numpy() > 0.5)
     millilitres = float(np.prod(grid.spacing)) / 1000
     taken: dict[str, str] = {}
@@ -81,17 +69,17 @@ def believed(probabilities: Tensor, grid: Grid, data: Tensor, names: Mapping[int
         mask = torch.from_numpy(there)
         confidence = float(probabilities[0, k][mask].mean())
         volume = millilitres * int(there.sum())
-        whole = not (there & near).any()
+        least = after.least_ml.get(name, 0.0) * (AT_BORDER if (there & near).any() else 1.0)
         why = ""
         if confidence < after.least_confidence:
             why = f"probability {confidence:.2f}, at least {after.least_confidence:g} expected"
-        elif whole and volume < after.least_ml.get(name, 0.0):
-            why = f"{volume:.0f} ml, at least {after.least_ml[name]:g} expected"
+        elif volume < least:
+            why = f"{volume:.0f} ml, at least {least:g} expected"
         if why:
             taken[name] = why
             out[0, 0][mask] += out[0, k][mask]  # which is then the most: no other structure takes its place
             out[0, k][mask] = 0
-    return Found(out, taken, known)
+    return Found(out, taken)
 
 
 def _border(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
