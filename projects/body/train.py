@@ -68,10 +68,10 @@ def loss_of(net: nn.Module, image: Tensor, classes: Tensor) -> Tensor:
     return entropy + (1 - dice[1:][found]).sum() / found.sum().clamp(min=1)
 
 
-def export(out: Path) -> None:
-    """Write the averaged weights of the last checkpoint, float16."""
+def export(out: Path, before: int = 0) -> None:
+    """Write the averaged weights of the last checkpoint, float16; `before`: steps of the run that it went on from."""
     net = network()
-    step = painted.averaged(out, net)
+    step = before + painted.averaged(out, net)
     info = {"step": step, "data": {"pairs": {"modalities": {"painted": "ct", "painted too": "mr"}}}}
     save_weights(out / "weights.safetensors", Segmentor(net), RECIPE, info, torch.float16)
 

@@ -191,3 +191,19 @@ def test_every_second_step_is_painted_and_patients_are_dealt(real, tmp_path):
     for name in ("STS_001", "STS_019", "STS_020"):
         (tmp_path / "sts_ctmr" / name).mkdir(parents=True)
     assert real.patients(tmp_path) == ["STS_001", "STS_020"]
+
+
+def test_a_scan_without_organs_costs_what_is_taken_for_one(small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "train", body)
+    real = project("body_real", "body/real.py")
+    known = [torch.rand(1, 1, 16, 16, 16) * 2 - 1, block()]
+    image, classes = real.example(1, known, 1)
+    assert image.shape == (1, 1, 16, 16, 16) and image.abs().max() <= 1 and (classes == -1).all()
+    assert real.example(1, known, 0)[1].min() >= 0
+    logits = torch.zeros(1, 18, 16, 16, 16)
+    by_hand = -np.log(3 / 18)  # background, pelvis and femurs are right
+    assert float(real.loss_of(lambda _: logits, image, classes)) == pytest.approx(by_hand, abs=1e-5)
+    logits[:, 17] = 20.0  # a femur
+    assert float(real.loss_of(lambda _: logits, image, classes)) < 1e-4
+    logits[:, 1] = 40.0  # a liver
+    assert float(real.loss_of(lambda _: logits, image, classes)) == pytest.approx(20.0, abs=1e-3)

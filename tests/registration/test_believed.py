@@ -55,9 +55,9 @@ def test_a_small_structure_at_the_border_may_go_on_beyond_it():
 
 def test_what_the_network_doubts_is_taken_back_at_any_size_and_goes_to_no_other_structure():
     found = believe(made(liver=(slice(0, 8), 0.44)), least_confidence=0.5)
-    assert "probability 0.44" in found.taken_back["liver"]
+    assert "probability 0.440" in found.taken_back["liver"]
     assert found.nothing and (found.probabilities[0].argmax(dim=0) == 0).all()
-    assert any("Unknown: in leg.nii" in w for w in found.warnings("leg.nii"))
+    assert any("Unknown: leg.nii shows nothing" in w for w in found.warnings("leg.nii"))
 
 
 def test_limits_name_structures_of_the_recipe():

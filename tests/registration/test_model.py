@@ -31,7 +31,7 @@ def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "given", "taken"),
     [
-        ((4, 4, 4), (None, None), ("jssr", None)),
+        ((4, 4, 4), (None, None), ("segmentor", None)),
         ((4, 4), (None, None), ("jrsnet", None)),
         ((4, 4), ("jssr", None), ("jssr", None)),
         ((4, 4), (None, "run"), (None, "run")),

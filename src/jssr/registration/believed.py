@@ -20,6 +20,8 @@ from jssr.recipes.config import Inference
 
 __all__ = ["Found", "believed"]
 
+WORTH_TELLING = 1.0
+"""Millilitres of a structure below which it is left out without a word."""
 AT_BORDER = 0.2
 """Share of the least volume that a structure must have where it touches the scan's border, and may go on beyond it."""
 
@@ -43,7 +45,7 @@ class Found:
             told = ", ".join(f"{name} ({why})" for name, why in self.taken_back.items())
             out.append(f"Not believed, and left out: {told}.")
         if self.nothing:
-            out.append(f"Unknown: in {scan} there is nothing that this segmentor knows, or in another contrast.")
+            out.append(f"Unknown: {scan} shows nothing that this segmentor knows, or shows it in another contrast.")
         return tuple(out)
 
 
@@ -72,13 +74,16 @@ def believed(probabilities: Tensor, grid: Grid, data: Tensor, names: Mapping[int
         least = after.least_ml.get(name, 0.0) * (AT_BORDER if (there & near).any() else 1.0)
         why = ""
         if confidence < after.least_confidence:
-            why = f"probability {confidence:.2f}, at least {after.least_confidence:g} expected"
+            why = f"probability {confidence:.3f}, at least {after.least_confidence:g} expected"
         elif volume < least:
             why = f"{volume:.0f} ml, at least {least:g} expected"
         if why:
-            taken[name] = why
-            out[0, 0][mask] += out[0, k][mask]  # which is then the most: no other structure takes its place
-            out[0, k][mask] = 0
+            if volume >= WORTH_TELLING:
+                taken[name] = why
+            # To the background, which is then the most: no other structure takes its place. Everywhere: between voxels
+            # a little of it would come back.
+            out[0, 0] += out[0, k]
+            out[0, k] = 0
     return Found(out, taken)
 
 
