@@ -84,13 +84,14 @@ class Examples(IterableDataset[Example]):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: `rate` rises over `warmup` steps and falls along a cosine to a hundredth; `average` is the
-    decay of the averaged weights."""
+    """How long and how fast: `rate` rises over `warmup` steps and falls along a cosine to a hundredth at `steps`, and
+    the run ends at `stop`, if that is earlier; `average` is the decay of the averaged weights."""
 
     steps: int
     rate: float
     warmup: int = 50
     average: float = 0.998
+    stop: int | None = None
 
     def rate_at(self, step: int) -> float:
         """The learning rate at a step."""
@@ -109,7 +110,8 @@ def train(
     first = _restore(kept, parts)
     begin, sums = time.perf_counter(), 0.0
     loader = DataLoader(examples(first), batch_size=None, num_workers=1, prefetch_factor=3)
-    for step, example in zip(range(first, plan.steps), loader, strict=False):
+    last = plan.steps if plan.stop is None else min(plan.stop, plan.steps)
+    for step, example in zip(range(first, last), loader, strict=False):
         optimiser.param_groups[0]["lr"] = plan.rate_at(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             loss = loss_of(net, *example)
@@ -119,7 +121,7 @@ def train(
         optimiser.step()
         mean.update_parameters(net)
         sums += float(loss.detach())
-        if (step + 1) % EVERY == 0 or step + 1 == plan.steps:
+        if (step + 1) % EVERY == 0 or step + 1 == last:
             line = (
                 f"{step + 1},{sums / (step % EVERY + 1):.4f},{(time.perf_counter() - begin) / (step + 1 - first):.2f}"
             )

@@ -1,9 +1,9 @@
 """Teach the segmentor of bodies what holds no organ: `python projects/body/real.py DATA OUT --start RUN`.
 
 DATA/sts_ctmr holds CT and T1 MR of legs, arms and buttocks (CC BY 3.0, credit in the model card). Of its patients every
-other one, in their order, is shown, mirrored and as bright as it comes; those left out judge. There every voxel is to be
-background, thigh bone or pelvis, whichever the network takes it for. Half of the steps are painted, as in `train.py`. RUN
-is a run of `train.py`; the weights go to OUT/weights.safetensors.
+other one, in their order, is shown, mirrored and as bright as it comes; those left out judge. There every voxel is to
+be background, thigh bone or pelvis, whichever the network takes it for. Half of the steps are painted, as in
+`train.py`. RUN is a run of `train.py`; the weights go to OUT/weights.safetensors.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ def example(scans: int, known: Sequence[Tensor], step: int) -> painted.Example:
     random = np.random.default_rng(step)
     image = known[random.integers(scans)].flip([axis + 2 for axis in range(3) if random.random() < 0.5])
     image = ((image + 1) / 2) ** float(np.exp(random.uniform(-0.3, 0.3))) * 2 - 1
-    image = (
-        image + 0.03 * float(random.random()) * torch.from_numpy(random.standard_normal(image.shape)).float()
-    ).clamp(-1, 1)
+    noise = torch.from_numpy(random.standard_normal(image.shape)).float()
+    image = (image + 0.03 * float(random.random()) * noise).clamp(-1, 1)
     return image, torch.full(image.shape[1:], -1)
 
 

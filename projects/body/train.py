@@ -82,12 +82,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=RECIPE.training.steps)
+    parser.add_argument("--stop", type=int, help="end before the schedule does")
     chosen = parser.parse_args()
     files = painted.bodies(chosen.out, chosen.bodies)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     training = RECIPE.training
-    plan = painted.Plan(chosen.steps, training.learning_rates["S"], training.warmup_steps, training.ema or 0.0)
+    fast = training.learning_rates["S"], training.warmup_steps, training.ema or 0.0
+    plan = painted.Plan(chosen.steps, *fast, stop=chosen.stop)
     painted.train(chosen.out, network(), partial(painted.Examples, files, picture), loss_of, plan)
     export(chosen.out)
 

@@ -33,7 +33,7 @@ def test_organs_of_an_unseen_phantom_in_any_contrast(study, phase):
     scores = {name: dice(found, study.labels[phase], name) for name in ("liver", "spleen", "kidney_left", "aorta")}
     assert scores["liver"] > 0.85 and min(scores.values()) > 0.6, scores
     if phase != "t1":
-        assert found.phase is not None and found.phase.name == phase
+        assert found.phase is not None and (found.phase.name == phase or phase in found.phase.doubt)
 
 
 def test_noise_is_unknown():
@@ -47,10 +47,7 @@ def test_noise_is_unknown():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real scans lie beside the repository, on some machines")
 @pytest.mark.parametrize(
     ("scan", "name", "least"),
-    [
-        ("hcc_tace_ct/HCC_015_1998-11-01/venous", "liver", 900.0),
-        ("hcc_tace_ct/HCC_015_1998-11-01/arterial", "liver", 900.0),
-    ],
+    [(f"hcc_tace_ct/HCC_015_1998-11-01/{phase}", "liver", 900.0) for phase in ("venous", "arterial")],
 )
 def test_the_liver_of_a_real_ct_is_found(scan, name, least):
     """No label map is known: a volume that livers have, and a phase that is told."""

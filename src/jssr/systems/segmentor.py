@@ -60,7 +60,8 @@ class Segmentor(System):
         total, weights = image.new_zeros(()), image.new_zeros(1, 1, *image.shape[2:])
         starts, size = [_starts(n, t) for n, t in zip(image.shape[2:], self.tile, strict=True)], self.tile
         for corner in itertools.product(*starts):
-            where = (..., *[slice(c, c + t) for c, t in zip(corner, size, strict=True)])
+            inner = [slice(c, c + t) for c, t in zip(corner, size, strict=True)]
+            where = (slice(None), slice(None), *inner)
             found = self._at_once(image[where])
             weight = _bell(found.shape[2:]).to(found)
             if total.ndim == 0:
