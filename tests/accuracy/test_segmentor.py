@@ -44,8 +44,9 @@ def test_tables_count_wrong_voxels_by_kind_of_scan():
         {"scan": "brain fixed", "share": 0.01},
     ]
     lines = list(markdown({"wrong": rows}))
-    assert "| limb ct | 2 | 1.00 | 2.00 | 1 |" in lines
-    assert "| limb mr | 1 | 0.50 | 0.50 | 0 |" in lines
+    assert "| limb ct, shown in training | 1 | 2.00 | 2.00 | 1 |" in lines
+    assert "| limb ct | 1 | 0.00 | 0.00 | 0 |" in lines
+    assert "| limb mr, shown in training | 1 | 0.50 | 0.50 | 0 |" in lines
     assert "| head | 2 | 0.50 | 1.00 | 1 |" in lines
 
 
