@@ -295,6 +295,12 @@ def test_segment_writes_the_names_of_its_labels(weights, tmp_path):
     write_image(ball(), tmp_path / "scan.nii.gz", np.int16)
     run("segment", tmp_path / "scan.nii.gz", "--checkpoint", weights, "-o", tmp_path / "organs.nii.gz")
     assert json.loads((tmp_path / "organs.json").read_text()) == {"1": "liver", "2": "spleen"}
+    said = run("segment", tmp_path / "scan.nii.gz", "--checkpoint", weights, "-o", tmp_path / "o.nii.gz", "--json")
+    labels = read_image(tmp_path / "organs.nii.gz", "labels")
+    voxel = np.prod(labels.grid.spacing) / 1000
+    sizes = {name: float((labels.array == v).sum() * voxel) for v, name in ((1, "liver"), (2, "spleen"))}
+    found = json.loads(said.stdout)["sizes"]
+    assert found == {name: pytest.approx(size, abs=0.06) for name, size in sizes.items() if size}
 
 
 MEMORY = """

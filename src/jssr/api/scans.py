@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import numpy as np
+
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
@@ -234,6 +236,17 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
     written: Path | None = None
     phase: Phase | None = None
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Structures that were found to their millilitres; in radiographs, pixels."""
+        voxel = float(np.prod(self.labels.grid.spacing)) / 1000 if self.labels.grid.ndim == 3 else 1.0
+        values, counts = np.unique(self.labels.array, return_counts=True)
+        return {
+            self.label_names[int(v)]: round(voxel * int(n), 1)
+            for v, n in zip(values, counts, strict=True)
+            if int(v) in self.label_names
+        }
 
     def save(self, out: PathLike) -> Path:
         """Write the label map (a file, or `segmentation.nii.gz` in a folder) and its names beside it, as JSON."""

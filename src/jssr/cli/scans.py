@@ -167,12 +167,14 @@ def segment(options: SegmentOptions, session: Session) -> None:
     data = {
         "written": str(found.written),
         "label_names": found.label_names,
+        "sizes": found.sizes,
         "phase": None if found.phase is None else asdict(found.phase),
         "warnings": list(found.warnings),
     }
-    names = ", ".join(f"{value} {name}" for value, name in found.label_names.items())
+    unit = "ml" if found.labels.grid.ndim == 3 else "pixels"
+    names = ", ".join(f"{name} {size:.0f} {unit}" for name, size in found.sizes.items())
     told = () if found.phase is None else (found.phase.line,)
-    session.finish(data, f"{found.written}: {names}", *told, warnings=found.warnings)
+    session.finish(data, f"{found.written}: {names or 'nothing found'}", *told, warnings=found.warnings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 KEY_TISSUES = (Tissue.AORTA, Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_RIGHT_CORTEX)
+_DOSES, _TIMINGS = (0.75, 1.0, 1.3), (-1.5, 0.0, 1.5)
+"""Within what phantoms are drawn from (`sample_contrast`): factor on the enhancement, and sd of the arterial timing."""
 _KIDNEYS = (
     (Tissue.KIDNEY_LEFT_CORTEX, Tissue.KIDNEY_LEFT_MEDULLA),
     (Tissue.KIDNEY_RIGHT_CORTEX, Tissue.KIDNEY_RIGHT_MEDULLA),
@@ -107,16 +109,20 @@ def organ_medians(organs: Organs) -> dict[Tissue, float]:
 
 def phase_distances(measured: Mapping[Tissue, float]) -> dict[str, float]:
     """Each CT phase to the mean distance, HU, of medians from those that `phantom/regions.py` expects; more than 120 HU
-    count as 120. A kidney is half cortex, half medulla."""
-    rng = np.random.default_rng(0)
-    plain = PatientContrast(np.zeros(256, np.float32), np.ones(256, np.float32))
-    expected = {phase: tissue_values(phase, rng, plain) for phase in CT_PHASES}
-    for values in expected.values():
-        for cortex, medulla in _KIDNEYS:
-            values[cortex] = (values[cortex] + values[medulla]) / 2
+    count as 120. A kidney is half cortex, half medulla. Of each phase the dose of contrast and the timing that fit best
+    are taken."""
     return {
-        p: float(np.mean([min(abs(m - e[t]), 120) for t, m in measured.items()] or [0])) for p, e in expected.items()
+        phase: min(_distance(measured, phase, dose, timing) for dose in _DOSES for timing in _TIMINGS)
+        for phase in CT_PHASES
     }
+
+
+def _distance(measured: Mapping[Tissue, float], phase: str, dose: float, timing: float) -> float:
+    patient = PatientContrast(np.zeros(256, np.float32), np.ones(256, np.float32), dose, timing)
+    values = tissue_values(phase, np.random.default_rng(0), patient)
+    for cortex, medulla in _KIDNEYS:
+        values[cortex] = (values[cortex] + values[medulla]) / 2
+    return float(np.mean([min(abs(m - values[t]), 120) for t, m in measured.items()] or [0]))
 
 
 def noise_sd(organs: Organs) -> float:
