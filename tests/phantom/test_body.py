@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jssr.phantom.anatomy import Anatomy
-from jssr.phantom.body import BOTTOM, HIPS, TOP, make_body
+from jssr.core.volume import Points
+from jssr.phantom.anatomy import Anatomy, make_anatomy
+from jssr.phantom.body import BOTTOM, HIPS, TOP, _dome, make_body
 from jssr.phantom.body_study import check_field, make_body_study
 from jssr.phantom.ranges import TARGET_POPULATION
 from jssr.phantom.regions import BODY_LABELS, LABELS, PELVIS_LABELS, Tissue, body_labels_of, labels_of
@@ -98,3 +99,11 @@ def test_a_study_scans_the_field_asked_for_and_its_truth_moves_its_landmarks():
 def test_an_impossible_field_is_refused(field):
     with pytest.raises(ValueError, match="field of view"):
         check_field(field)
+
+
+def test_a_liver_without_its_landmark_still_has_a_top():
+    abdomen = make_anatomy(np.random.default_rng(3), COARSE)
+    named = dict(zip(abdomen.landmarks.names, abdomen.landmarks.xyz, strict=True))
+    without = replace(abdomen, landmarks=Points(np.zeros((0, 3)), ()))
+    assert _dome(abdomen) == named["liver_dome"][2]
+    assert abs(_dome(without) - named["liver_dome"][2]) < 16

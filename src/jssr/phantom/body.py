@@ -20,7 +20,7 @@ from jssr.phantom.anatomy import Anatomy, make_anatomy
 from jssr.phantom.canvas import Array, Canvas, smooth_noise
 from jssr.phantom.pelvis import make_pelvis
 from jssr.phantom.ranges import TARGET_POPULATION, Ranges
-from jssr.phantom.regions import Tissue, body_labels_of
+from jssr.phantom.regions import LABELS, Tissue, body_labels_of
 from jssr.phantom.thorax import make_thorax
 
 __all__ = ["make_body"]
@@ -80,7 +80,7 @@ def make_body(rng: np.random.Generator, ranges: Ranges = TARGET_POPULATION) -> A
     step = ranges.spacing
     grid = _grid(abdomen.grid, step)
     middle = _Part(abdomen.tissue, abdomen.grid, np.array([[1.0, 0.0]] * 3))
-    dome = dict(zip(abdomen.landmarks.names, abdomen.landmarks.xyz, strict=True))["liver_dome"][2]
+    dome = _dome(abdomen)
     high, low = dome + float(own.uniform(16, 34)), float(own.uniform(-164, -154))
     thorax, bones = _thorax(streams["thorax"], abdomen, dome, high, step)
     pelvis, marks = _pelvis(streams["pelvis"], abdomen, low, step)
@@ -102,6 +102,15 @@ def make_body(rng: np.random.Generator, ranges: Ranges = TARGET_POPULATION) -> A
     depth = _continued(abdomen.cavity_depth, abdomen.grid, grid, 0.8, 0.5)
     mobility = _continued(abdomen.mobility, abdomen.grid, grid, 0.004, 0.004)
     return Anatomy(grid, tissue, body_labels_of(tissue), points, depth, mobility.clip(0, 1))
+
+
+def _dome(abdomen: Anatomy) -> float:
+    """Height of the liver's top, mm; of its label where the landmark was left out."""
+    named = dict(zip(abdomen.landmarks.names, abdomen.landmarks.xyz, strict=True))
+    if "liver_dome" in named:
+        return float(named["liver_dome"][2])
+    slices = np.flatnonzero((abdomen.labels == LABELS["liver"]).any(axis=(0, 1)))
+    return float(abdomen.grid.origin[2] + abdomen.grid.spacing[2] * slices.max())
 
 
 def _grid(abdomen: Grid, step: float) -> Grid:
