@@ -33,8 +33,9 @@ NAMES = ("ct-jssr-refined", "t1-discrete", "radiograph-discrete", "radiograph-jr
 POINTS = 1500
 MOST, ELSEWHERE = 0.05, 1.0
 """mm (of radiographs pixels) that the 99th percentile of the differences may reach: on the processor that the values
-are of, and on another one. Rounding differs between processors, in the phantoms' noise already, and the optimisation
-carries it on: an AMD EPYC and an Intel Xeon with AMX end 0.58 mm (CT), 0.57 mm (T1) and 0.65 pixels (films) apart."""
+are of, and on another one. An AMD EPYC and an Intel Xeon with AMX end 0.58 mm (CT), 0.57 mm (T1) and 0.65 pixels
+(films) apart (2026-11-29). Why is not known: on the Intel alone, MKL's compatible code (MKL_CBWR) moves T1 by 0.02 mm
+and films by 0.46 pixels, and other vector instructions of torch and oneDNN move nothing."""
 
 
 def sample_points(image: sitk.Image, seed: int = 0) -> NDArray[np.float32]:

@@ -1,13 +1,14 @@
-"""The segmentor on real scans that it never saw.
+"""The segmentor on real scans, and on phantoms.
 
-    python benchmarks/segmentor.py DATA REAL OUT [--weights NAME_OR_FILE] [--only totalseg hcc wrong]
+    python benchmarks/segmentor.py DATA REAL OUT [--weights FILE] [--only totalseg hcc wrong] [--phantoms COHORT]
 
 DATA holds `totalseg`, `hcc_tace_ct`, `sts_ctmr` and `mni_templates`, REAL is what `benchmarks/real_scans.py` wrote.
 Three tables go to OUT/segmentor.json and are printed. `totalseg`: Dice of each structure with TotalSegmentator's own
 label map, which is a model's and no reader's. `hcc`: label maps of one patient's phases, the moving one carried along
 by `discrete`, which reads no label map; Dice of the two. `wrong`: scans of limbs and heads, the share of all voxels
 that bear an organ that is not there; only thigh bone and pelvis count as right in a limb, and nothing in a head. Every
-other patient of `sts_ctmr` was shown in training (`projects/body/real.py`), and has a row apart.
+other patient of `sts_ctmr` was shown in training (`projects/body/real.py`), and has a row apart. COHORT is what
+`jssr phantom --anatomy body` wrote: the mean Dice with its labels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr import register, segment, warp
+from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.phantom.atlas import read_label_names
+from jssr.phantom.regions import BODY_LABELS
 from jssr.registration.model import load_model
 
 MEANING = {
@@ -66,7 +70,7 @@ def against_totalseg(folder: Path, model: object) -> Iterator[dict[str, object]]
 
 
 def between_phases(folder: Path, model: object, out: Path) -> Iterator[dict[str, object]]:
-    """A row for each pair of phases: Dice of each structure after alignment, and before it."""
+    """A row for each pair of phases: Dice of each structure after alignment."""
     for study in sorted(folder.iterdir()):
         if not study.is_dir():
             continue
@@ -109,6 +113,21 @@ def wrong_organs(data: Path, real: Path, model: object) -> Iterator[dict[str, ob
         yield {"scan": name, "share": round(float(wrong.mean()), 5), "organs": named, "warnings": list(found.warnings)}
 
 
+def of_phantoms(folder: Path, model: object) -> float:
+    """Mean over the structures of their mean Dice in all scans of a cohort of bodies that hold them."""
+    cohort, scores = Cohort.load(folder), defaultdict(list)
+    also = {"liver": ["liver_tumour"], "bowel": ["rectum"]}
+    for case in cohort.cases:
+        for phase, path in case.labels.items():
+            truth = read_image(cohort.path(path), "labels").array
+            found = segment(cohort.image(case, phase), checkpoint=model)
+            for value, structure in found.label_names.items():
+                there = np.isin(truth, [BODY_LABELS[n] for n in (structure, *also.get(structure, ()))])
+                if there.sum() >= LEAST:
+                    scores[structure].append(dice(found.labels.array == value, there))
+    return float(np.mean([np.mean(one) for one in scores.values()]))
+
+
 def markdown(tables: dict[str, list[dict[str, object]]]) -> Iterator[str]:
     """The tables of the docs."""
     if tables.get("totalseg"):
@@ -147,7 +166,8 @@ def main() -> None:
     parser.add_argument("real", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="segmentor")
-    parser.add_argument("--only", nargs="+", default=["totalseg", "hcc", "wrong"])
+    parser.add_argument("--phantoms", type=Path)
+    parser.add_argument("--only", nargs="*", default=["totalseg", "hcc", "wrong"])
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     model = load_model(None, chosen.weights)
@@ -164,6 +184,8 @@ def main() -> None:
             tables[name].append(row)
     (chosen.out / "segmentor.json").write_text(json.dumps(tables, indent=1) + "\n")
     print("\n".join(markdown(tables)))
+    if chosen.phantoms is not None:
+        print(f"phantoms: mean Dice {of_phantoms(chosen.phantoms, model):.3f}")
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ def jssr_compact() -> Recipe:
 def register_compact() -> Recipe:
     """The register of JSSR that sees costs (`jssr.nets.cost_register`), alone: no generator, no segmentor.
 
-    `python projects/register/train.py OUT` trains it on painted pairs with known displacements, `train` below, whose
-    loss `truth` is the distance from them. `jssr train` takes the recipe too, with the losses of JSynR.
+    `python projects/register/train.py OUT` trains it on painted pairs; its loss is the distance from their known
+    displacements. `jssr train` takes the recipe too, with the losses of the stage below.
     """
     return Recipe(
         name="register-compact",

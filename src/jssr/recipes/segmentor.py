@@ -19,14 +19,16 @@ LEAST_ML = {
     "gallbladder": 3.0, "aorta": 25.0, "vertebrae": 150.0, "inferior_vena_cava": 25.0, "bowel": 400.0, "lung": 500.0,
     "heart": 150.0, "bladder": 15.0, "ribs": 50.0, "pelvis": 100.0, "femurs": 100.0,
 }  # fmt: skip
-"""Smaller than in a grown patient. These and the least confidence were set on limbs of eight patients and one head."""
+"""Smaller than in a grown patient. These and the least confidence were set on limbs of eight patients, one head, and
+three studies of the liver, whose organs they keep."""
 
 
 def body_compact() -> Recipe:
     """17 structures between neck and thighs in CT and MR: the recipe of the shipped weights.
 
-    `python projects/body/train.py OUT` trains it; `jssr train` does not paint. Against V-Net in print: five stages of
-    16 to 256 channels became four of 32 to 160, with kernels of 3 at half resolution (stem 2), and LeakyReLU.
+    `python projects/body/train.py OUT --stop 7000` trains it, and `projects/body/real.py` goes on; `jssr train` does not
+    paint. Against V-Net in print: five stages of 16 to 256 channels became four of 32 to 160, with kernels of 3 at half
+    resolution (stem 2), and LeakyReLU.
     """
     return Recipe(
         name="body-compact",
