@@ -61,7 +61,7 @@ def test_the_liver_of_a_real_ct_is_found(scan, name, least):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real scans lie beside the repository, on some machines")
 @pytest.mark.parametrize(("patient", "most"), [("STS_002", 0.005), ("STS_026", 0.005), ("STS_048", 0.02)])
 def test_a_limb_has_hardly_an_organ(patient, most):
-    """Patients who were neither shown in training nor looked at for the limits."""
+    """Patients who were not shown in training, nor among those that the limits were set on."""
     for scan in ("ct", "mr_t1"):
         found = jssr.segment(REAL / "sts_ctmr" / patient / f"{scan}.nii.gz")
         right = [v for v, n in found.label_names.items() if n in ("femurs", "pelvis")]

@@ -26,9 +26,9 @@ three studies of the liver, whose organs they keep."""
 def body_compact() -> Recipe:
     """17 structures between neck and thighs in CT and MR: the recipe of the shipped weights.
 
-    `python projects/body/train.py OUT --stop 7000` trains it, and `projects/body/real.py` goes on; `jssr train` does not
-    paint. Against V-Net in print: five stages of 16 to 256 channels became four of 32 to 160, with kernels of 3 at half
-    resolution (stem 2), and LeakyReLU.
+    `python projects/body/train.py OUT --stop 7000` trains it, and `projects/body/real.py` goes on; `jssr train` does
+    not paint. Against V-Net in print: five stages of 16 to 256 channels became four of 32 to 160, with kernels of 3 at
+    half resolution (stem 2), and LeakyReLU.
     """
     return Recipe(
         name="body-compact",
