@@ -34,7 +34,7 @@ SETS = ("sts_ctmr", "mni", "hcc")
 def described_by(weights: Path, scale: float) -> Callable[[Tensor], Tensor]:
     """The features of an image (1, 1, *spatial) in -1..1, of length `scale`."""
     net = network()
-    net.load_state_dict(torch.load(weights))
+    net.load_state_dict({name: value.float() for name, value in torch.load(weights).items()})
     net.eval()
 
     def features(image: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ import painted  # noqa: E402
 RECIPE = register_compact()
 LATER = 1.4
 """Each round counts so much more than the one before."""
+FOLDS, LEAST = 5.0, 0.1
+"""The last field's Jacobian determinants below `LEAST` cost so much for each unit."""
 
 
 def network() -> CostRegister:
@@ -47,10 +49,10 @@ def pair(bodies: Sequence[Tensor], step: int) -> painted.Example:
     return torch.cat([drawn.moving, drawn.fixed], dim=1), drawn.truth, drawn.mask
 
 
-def errors_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) -> list[Tensor]:
+def errors_of(rounds: Sequence[Tensor], images: Tensor, truth: Tensor, mask: Tensor) -> list[Tensor]:
     """The mean distance from the truth after each round, in voxels of the images."""
     found = []
-    for u in net.rounds(images):
+    for u in rounds:
         grid = u.shape[2:]
         factor = images.shape[2] / grid[0]
         weight = ff.pooled(mask, round(factor))
@@ -60,10 +62,12 @@ def errors_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) ->
 
 
 def loss_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """The errors, weighted."""
-    errors = errors_of(net, images, truth, mask)
+    """The errors, weighted, and what folds."""
+    rounds = net.rounds(images)
+    errors = errors_of(rounds, images, truth, mask)
     weights = [LATER**k for k in range(len(errors))]
-    return sum((w * e for w, e in zip(weights, errors, strict=True)), torch.zeros(())) / sum(weights)
+    wrong = sum((w * e for w, e in zip(weights, errors, strict=True)), torch.zeros(())) / sum(weights)
+    return wrong + FOLDS * (LEAST - ff.jacobian_determinant(rounds[-1])).relu().mean()
 
 
 def export(out: Path) -> None:

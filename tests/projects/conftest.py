@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECTS = Path(__file__).parents[2] / "projects"
-sys.path[:0] = [str(PROJECTS / name) for name in ("jssr", "jrsnet", "features")]
+sys.path[:0] = [str(PROJECTS / name) for name in ("jssr", "jrsnet")]
 
 
 @pytest.fixture(scope="session")

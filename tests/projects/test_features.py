@@ -1,50 +1,73 @@
-"""The painter and the losses of projects/features."""
+"""The pictures and the losses of projects/features."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import torch
-from train import Painter, by_label, by_voxel, network
+
+from jssr.phantom.regions import Tissue
 
 
-def test_a_label_map_and_its_pictures_repeat_and_differ():
-    first, again = (Painter(24, [], seed=3) for _ in range(2))
-    labels = first.labels()
-    assert torch.equal(labels, again.labels()) and labels.shape == (24, 24, 24) and labels.unique().numel() > 2
-    one, other = first.view(labels), first.view(labels)
-    assert torch.equal(one, again.view(labels)) and not torch.equal(one, other)
-    assert one.abs().max() <= 1 and torch.isfinite(one).all()
+def _project() -> ModuleType:
+    path = Path(__file__).parents[2] / "projects" / "features" / "train.py"
+    spec = importlib.util.spec_from_file_location("features_train", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_a_crop_of_a_phantom_holds_its_labels():
-    whole = torch.arange(30).view(-1, 1, 1).expand(30, 30, 30) // 10 + 40
-    painter = Painter(24, [whole], seed=0)
-    assert any(set(painter.labels().unique().tolist()) == {40, 41, 42} for _ in range(8))
+features = _project()
 
 
-@pytest.mark.parametrize("loss", ["label", "voxel"])
+def test_an_example_is_one_place_in_two_contrasts():
+    body = torch.full((60, 50, 200), int(Tissue.MUSCLE), dtype=torch.uint8)
+    body[5:28, 10:40] = int(Tissue.LIVER)
+    views, codes = features.example([body], 5, size=24)
+    again = features.example([body], 5, size=24)
+    assert torch.equal(views, again[0]) and torch.equal(codes, again[1])
+    assert views.shape == (2, 1, 24, 24, 24) and codes.shape == (24, 24, 24) and codes.dtype == torch.int64
+    assert views.abs().max() <= 1 and not torch.equal(views[0], views[1])
+
+
+@pytest.mark.parametrize("loss", ["label", "voxel", "both"])
 def test_features_of_the_right_place_cost_less(loss):
     labels = torch.arange(8).repeat_interleave(4)
-    at = torch.stack([torch.arange(32.0) * 5, torch.zeros(32), torch.zeros(32)], dim=1)
+    at = torch.stack([torch.arange(32) * 5, torch.zeros(32), torch.zeros(32)], dim=1)
     right = torch.nn.functional.one_hot(labels if loss == "label" else torch.arange(32), 32).float()
     wrong = right.roll(4, dims=0)
-
-    def cost(a, b):
-        return float(by_label(a, b, labels) if loss == "label" else by_voxel(a, b, labels, at))
-
-    assert cost(right, right) < 0.5 * cost(right, wrong)
+    cost = features.LOSSES[loss]
+    assert float(cost(right, right, labels, at)) < 0.5 * float(cost(right, wrong, labels, at))
 
 
 def test_neighbours_are_neither_alike_nor_different():
-    labels, features = torch.zeros(3, dtype=torch.long), torch.eye(3)
-    at = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [9.0, 0, 0]])
+    labels, axes = torch.zeros(3, dtype=torch.long), torch.eye(3)
+    at = torch.tensor([[0, 0, 0], [1, 0, 0], [9, 0, 0]])
     # The first two see only themselves and the third: exp(10) against exp(0), in both directions.
     expected = 2 * torch.log1p(torch.exp(torch.tensor(-10.0)))
     third = 2 * torch.log1p(2 * torch.exp(torch.tensor(-10.0)))
-    assert float(by_voxel(features, features, labels, at)) == pytest.approx(float((2 * expected + third) / 3), rel=1e-3)
+    found = float(features.by_voxel(axes, axes, labels, at))
+    assert found == pytest.approx(float((2 * expected + third) / 3), rel=1e-3)
 
 
-def test_the_network_gives_sixteen_channels():
-    net = network()
-    assert net(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 16, 16, 16, 16)
-    assert sum(p.numel() for p in net.parameters()) == 229_648
+def test_points_lie_in_the_picture_and_half_of_them_in_one_block():
+    at = features.places(32, torch.Generator().manual_seed(0))
+    assert at.shape == (features.POINTS, 3) and int(at.min()) >= 0 and int(at.max()) < 32
+    near = at[features.POINTS // 2 :]
+    assert int((near.amax(dim=0) - near.amin(dim=0)).max()) < features.BLOCK
+
+
+def test_the_loss_reaches_the_network():
+    net = features.network()
+    assert sum(p.numel() for p in net.parameters()) == 664_024
+    views, codes = torch.rand(2, 1, 24, 24, 24) * 2 - 1, torch.randint(0, 5, (24, 24, 24))
+    loss = features.loss_of("both", torch.Generator().manual_seed(0), net, views, codes)
+    loss.backward()
+    assert net(views).shape == (2, 16, 24, 24, 24)
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters() if p.ndim > 1)

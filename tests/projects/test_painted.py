@@ -137,12 +137,29 @@ def test_errors_of_the_register_are_distances_from_the_truth(small):
     truth = torch.zeros(1, 3, 8, 8, 8)
     truth[:, 0], truth[:, 1] = 3.0, 4.0
 
-    class Still(nn.Module):
-        def rounds(self, images):
-            return [torch.zeros(1, 3, 4, 4, 4)]
-
-    errors = register.errors_of(Still(), torch.zeros(1, 2, 8, 8, 8), truth, torch.ones(1, 1, 8, 8, 8))
+    still = [torch.zeros(1, 3, 4, 4, 4)]
+    errors = register.errors_of(still, torch.zeros(1, 2, 8, 8, 8), truth, torch.ones(1, 1, 8, 8, 8))
     assert float(errors[0]) == pytest.approx(5.0, abs=1e-2)  # voxels of the images, also on a grid half as fine
+
+
+def test_the_register_pays_for_folds(small):
+    class Folded(nn.Module):
+        """Every fourth plane lies a voxel and a half too far: one cell in four is turned inside out by half a voxel."""
+
+        def __init__(self, by):
+            super().__init__()
+            self.u = torch.zeros(1, 3, 9, 9, 9)
+            self.u[:, 0, 1::4] = by
+
+        def rounds(self, images):
+            return [self.u]
+
+    nothing = torch.zeros(1, 1, 9, 9, 9)  # a mask without a voxel: the errors are 0
+    images, truth = torch.zeros(1, 2, 9, 9, 9), torch.zeros(1, 3, 9, 9, 9)
+    assert float(register.loss_of(Folded(0.5), images, truth, nothing)) == 0.0
+    # 2 of 8 cells along the axis have the determinant 1 - 1.5 = -0.5, which is 0.6 below the least.
+    paid = float(register.loss_of(Folded(1.5), images, truth, nothing))
+    assert paid == pytest.approx(register.FOLDS * 2 / 8 * 0.6, rel=1e-5)
 
 
 def test_the_register_learns_from_a_pair(small):

@@ -210,7 +210,7 @@ def test_refining_brings_the_ball_home(model):
     known = {"fixed_labels": ball_labels(), "moving_labels": ball_labels((6, 0, 0)), "structures": {"liver": (1,)}}
     found = jssr.register(fixed, moving, checkpoint=model, rigid=False, refine=40, **known)
     assert list(found.states) == ["initial", "network", "refined"]
-    assert found.states["refined"]["dice/liver"] > found.states["network"]["dice/liver"] + 0.02
+    assert found.states["refined"]["dice/liver"] > found.states["initial"]["dice/liver"] + 0.1
     assert found.states["refined"]["folds"] < 0.5 and "refine" in found.result["time_s"]
 
 

@@ -28,6 +28,7 @@ from jssr.preprocessing.prepare import Linear, PreparedPair, prepare_image, prep
 from jssr.preprocessing.rigid import Initial, RigidResult
 from jssr.registration.believed import believed
 from jssr.registration.chosen import settings_of, steps_of, with_preset
+from jssr.registration.fallback import or_search
 from jssr.registration.full_size import Working, continued, fullsize, largest_parts
 from jssr.registration.inputs import (
     ONE_SCAN,
@@ -187,7 +188,7 @@ def solve(
     last_only: bool = False,
     settings: OptimisationSettings | None = None,
 ) -> Working:
-    """Align a prepared pair: the system's field, and with `refine` steps the refined one.
+    """Align a prepared pair: the system's field, or that of `fallback.py`, and with `refine` steps the refined one.
 
     Args:
         pair: with `finer` scans where `refine` is above 0.
@@ -199,11 +200,13 @@ def solve(
     found: dict[str, FullTransform] = {}
     with watch.stage("network"):
         alignment = _align(model, pair, structure)
+        aligning, alignment, told = or_search(model, pair, alignment, lambda other: _align(other, pair, None))
+        pair = replace(pair, warnings=(*pair.warnings, *told))
         if refine == 0 or not last_only:
             found["network"] = _full(alignment.displacement, pair.grid, pair)
     if refine > 0:
         with watch.stage("refine"):
-            better = refine_pair(model, pair, alignment, refine, settings=chosen)
+            better = refine_pair(aligning, pair, alignment, refine, settings=chosen)
             found["refined"] = _full(better.field.u[None], better.field.grid, pair, chosen.rigid_parts)
         pair = replace(pair, warnings=(*pair.warnings, *better.warnings))
         chosen = replace(chosen, similarity=better.similarity, sliding=better.sliding, spacing=better.spacing)

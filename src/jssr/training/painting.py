@@ -77,7 +77,7 @@ class Painter:
         """One picture of a place drawn at random."""
         size = self._size()
         if self.chance(FOREIGN_SHARE):
-            codes, foreign = self._head(size) if self.chance(0.5) else self._shapes(size), True
+            codes, foreign = self._head(size) if self.chance(0.5) else self.shapes(size), True
         else:
             codes, foreign = self.place(size), False
         image, modality = self.paint(codes)
@@ -163,7 +163,7 @@ class Painter:
         about_z = torch.tensor([[math.cos(c), -math.sin(c), 0], [math.sin(c), math.cos(c), 0], [0, 0, 1]])
         return about_z @ about_y @ about_x
 
-    def _shapes(self, size: Sequence[int]) -> Tensor:
+    def shapes(self, size: Sequence[int]) -> Tensor:
         """Blobs of tissue codes, half of the time in a round body with air around it."""
         count = self.whole(4, 20)
         out = (self.noise(size, self.uniform(4, 14), count) + 0.5 * self.noise(size, 20, count)).argmax(dim=0)
