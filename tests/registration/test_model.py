@@ -25,7 +25,8 @@ def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):
     assert weights_at("jssr") == shipped_weights("jssr")
     (tmp_path / "jssr").mkdir()
     assert weights_at("jssr").resolve() == (tmp_path / "jssr").resolve()
-    assert str(weights_at("elsewhere")) == "elsewhere"
+    assert weights_at("body-compact") == shipped_weights("segmentor")
+    assert str(weights_at("elsewhere")) == "elsewhere" and str(weights_at("no/jssr")) == "no/jssr"
 
 
 @pytest.mark.parametrize(

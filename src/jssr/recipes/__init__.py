@@ -37,6 +37,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "jssr": jssr.jssr_paper,
     "jssr-compact": jssr.jssr_compact,
     "register-compact": jssr.register_compact,
+    "jssr-body": jssr.jssr_body,
     "macjnet": macjnet.macjnet_paper,
     "macjnet-compact": macjnet.macjnet_compact,
     "dual": dual.dual_paper,

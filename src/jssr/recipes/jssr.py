@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
+from jssr.recipes.segmentor import body_compact
 
 ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "stomach", "pancreas", "gallbladder", "aorta", "vertebrae")
 
@@ -129,4 +130,62 @@ def register_compact() -> Recipe:
             ema=0.995,
             patch=(80, 64, 64),
         ),
+    )
+
+
+def jssr_body() -> Recipe:
+    """JSSR between neck and thighs: the register that sees costs and the segmentor of 17 structures, taught further
+    together with a generator.
+
+    `jssr train jssr-body --data COHORT --supervised PAINTED --start-from REGISTER --start-from SEGMENTOR -o RUN`, where
+    PAINTED is what `projects/joint/pictures.py` writes, REGISTER a run of `projects/register/train.py` and SEGMENTOR
+    the shipped weights or a run of `projects/body/train.py`. Against `jssr-compact`: register and segmentor begin as
+    they were taught on painted bodies and learn slowly; each network's gradient is clipped by itself, since the
+    register's is a hundred times the segmentor's; the generator is taught alone before the three learn together.
+    """
+    body, register, compact = body_compact(), register_compact(), jssr_compact()
+    align = {"reg": 2.0, "ncc": 1.0, "smooth": 2.0, "gan": 0.02}
+    return Recipe(
+        name="jssr-body",
+        description="JSSR of 17 structures between neck and thighs, for two CPU cores",
+        network=Network(
+            system="jssr",
+            networks={
+                "G": compact.network.networks["G"],
+                "Phi": register.network.networks["Phi"],
+                "S": body.network.networks["S"],
+                "D": compact.network.networks["D"],
+            },
+            options={"coarse": 2},
+            structures=body.network.structures,
+        ),
+        preprocessing=Preprocessing(spacing=register.preprocessing.spacing),
+        training=Training(
+            stages=(
+                Stage(
+                    name="synthesise",
+                    steps=150,
+                    train={"critic": ("D",), "main": ("G",)},
+                    weights={"critic": 1.0, **align},
+                ),
+                Stage(
+                    name="joint",
+                    steps=350,
+                    train={"critic": ("D",), "main": ("G", "Phi", "S")},
+                    weights={"critic": 1.0, **align, "cons": 0.5, **SUPERVISED},
+                    needs=("pair", "supervised"),
+                ),
+            ),
+            learning_rates={"G": 1e-3, "Phi": 1e-4, "S": 2e-4, "D": 2e-4},
+            schedule="cosine",
+            warmup_steps=20,
+            clip=1.0,
+            clip_by="network",
+            ema=0.99,
+            patch=(80, 64, 64),
+            checkpoint_every=50,
+            picture_every=100,
+            monitor_every=0,
+        ),
+        inference=body.inference,
     )

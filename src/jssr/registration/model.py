@@ -24,12 +24,15 @@ from jssr.recipes.weights import load_system
 from jssr.systems import SYSTEMS
 from jssr.systems.base import System, large_enough
 
+WEIGHTS = Path(str(files("jssr"))) / "weights"
+"""Where the weights that ship are."""
+
 SHIPPED = {
     "jssr": "jssr-compact.safetensors",
     "jrsnet": "jrsnet-compact.safetensors",
     "segmentor": "body-compact.safetensors",
 }
-"""The weights file in `jssr/weights` of each system that has one."""
+"""The file of a system's usual weights, of each system that has some."""
 
 UNTRAINED = ("discrete", "rigid")
 """Systems without weights; each has a recipe of its name."""
@@ -134,13 +137,19 @@ class Model:
 
 
 def weights_at(source: str | os.PathLike[str]) -> Path:
-    """A weights file or a run's folder; the name of a system whose weights ship, where nothing here bears it, is those.
+    """A weights file or a run's folder. Where nothing here bears the name, weights that ship: of a system, by its name,
+    or any, by their file's name without its ending ("body-compact").
 
     Raises:
         CheckpointError: the package lacks them.
     """
-    ships = os.fspath(source) in SHIPPED and not Path(source).exists()
-    return shipped_weights(os.fspath(source)) if ships else Path(source)
+    name = os.fspath(source)
+    if Path(source).exists() or Path(name).name != name:
+        return Path(source)
+    if name in SHIPPED:
+        return shipped_weights(name)
+    path = WEIGHTS / f"{name}.safetensors"
+    return path if path.is_file() else Path(source)
 
 
 def shipped_weights(system: str) -> Path:
@@ -151,14 +160,10 @@ def shipped_weights(system: str) -> Path:
     """
     if system not in SYSTEMS:
         raise CheckpointError(f"unknown system {system!r}{nearest(system, SYSTEMS)}")
-    path = _shipped(system) if system in SHIPPED else None
+    path = WEIGHTS / SHIPPED[system] if system in SHIPPED else None
     if path is None or not path.is_file():
         raise CheckpointError(f"no weights ship for system {system!r}; pass a checkpoint (--checkpoint FILE)")
     return path
-
-
-def _shipped(system: str) -> Path:
-    return Path(str(files("jssr"))) / "weights" / SHIPPED[system]
 
 
 def load_model(
@@ -192,7 +197,7 @@ def load_model(
         return _ready(build_system(recipe), recipe, {}, f"{system}, without training", device, deterministic)
     path = weights_at(checkpoint) if checkpoint is not None else shipped_weights(system or "jssr")
     built, recipe, header = load_system(path, system)
-    source = f"shipped {path.name}" if path in map(_shipped, SHIPPED) else str(path)
+    source = f"shipped {path.name}" if path.parent == WEIGHTS else str(path)
     return _ready(built, _comparing(recipe, descriptor), header, source, device, deterministic)
 
 
