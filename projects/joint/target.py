@@ -35,7 +35,7 @@ def main() -> None:
                 link.symlink_to(file.resolve())
                 images[phase] = f"{study.name}/{link.name}"
         cases.append(Case(id=study.name, split="train", images=images))
-    modalities = dict.fromkeys(PHASES.values(), "ct")
+    modalities = dict.fromkeys((phase for case in cases for phase in case.images), "ct")
     Cohort(name="hcc", reference_phase="venous", cases=cases, modalities=modalities).save(chosen.out)  # type: ignore[arg-type]
 
 

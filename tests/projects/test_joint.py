@@ -1,0 +1,72 @@
+"""What joint training is given: `projects/joint`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from jssr.io.cohort import Cohort
+from jssr.io.images import read_image
+from jssr.phantom.regions import Tissue
+
+JOINT = Path(__file__).parents[2] / "projects" / "joint"
+
+
+def _project(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"joint_{name}", JOINT / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pictures_are_a_labelled_cohort(tmp_path, monkeypatch):
+    pictures = _project("pictures")
+    body = np.full((90, 80, 200), int(Tissue.MUSCLE), dtype=np.uint8)
+    body[10:40, 20:60] = int(Tissue.LIVER)
+    np.savez_compressed(tmp_path / "000.npz", tissue=body)
+    monkeypatch.setattr(pictures.painted, "bodies", lambda out, count: [tmp_path / "000.npz"])
+    monkeypatch.setattr(pictures, "MARGIN", -48)
+    monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path / "out"), "--count", "6", "--seed", "3"])
+    (tmp_path / "out").mkdir()
+    pictures.main()
+    cohort = Cohort.load(tmp_path / "out")
+    assert cohort.reference_phase == "painted" and cohort.label_names[1] == "liver" and len(cohort.cases) == 6
+    found = set()
+    for case in cohort.cases:
+        scan = read_image(cohort.image(case, "painted"))
+        labels = read_image(cohort.root / case.labels["painted"], "labels")
+        assert scan.grid.same_as(labels.grid) and np.allclose(scan.grid.spacing, 3.0)
+        low, high = float(scan.array.min()), float(scan.array.max())
+        assert (low >= -200 and high <= 200) if low < 0 else high <= 1000
+        found |= set(np.unique(labels.array).tolist())
+    assert found == {0, 1}  # what is no liver here is muscle, which is no structure
+
+
+@pytest.mark.parametrize(("without", "left"), [(None, ["A_1", "A_2", "B_1"]), ("A", ["B_1"])])
+def test_real_scans_are_a_cohort_without_labels(tmp_path, monkeypatch, without, left):
+    target = _project("target")
+    for study, names in {
+        "A_1": ("pre", "arterial", "venous"),
+        "A_2": ("venous",),
+        "B_1": ("arterial", "venous"),
+    }.items():
+        folder = tmp_path / "data" / "hcc_tace_ct" / study
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.nii.gz").write_bytes(name.encode())
+    more = [] if without is None else ["--without", without]
+    monkeypatch.setattr(sys, "argv", ["target.py", str(tmp_path / "data"), str(tmp_path / "out"), *more])
+    target.main()
+    cohort = Cohort.load(tmp_path / "out")
+    assert [case.id for case in cohort.cases] == left and not any(case.labels for case in cohort.cases)
+    first = cohort.cases[0]
+    phases = ["non-contrast", "arterial", "venous"] if without is None else ["arterial", "venous"]
+    assert list(first.images) == phases
+    assert cohort.image(first, "venous").read_bytes() == b"venous"  # a link to the scan itself
