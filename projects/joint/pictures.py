@@ -1,8 +1,9 @@
 """Labelled pictures of painted bodies as a cohort: `python projects/joint/pictures.py OUT [--count 240] [--seed 500]`.
 
-What a joint training learns its segmentor from beside scans without labels: `jssr prepare OUT -o PREPARED --spacing 3 3 3`,
-then `jssr train ... --supervised PREPARED`. Each picture shows a part of one of the bodies of `../painted.py` in a
-contrast that is drawn for it (`jssr.training.painting`). OUT is a cohort folder; the bodies go to OUT/bodies.
+What a joint training learns its segmentor from beside scans without labels: `jssr prepare OUT -o PREPARED --recipe
+jssr-body --no-rigid`, then `jssr train jssr-body --supervised PREPARED`. Each picture shows a part of one of the bodies
+of `../painted.py` in a contrast that is drawn for it (`jssr.training.painting`). OUT is a cohort folder; the bodies go
+to OUT/bodies.
 """
 
 from __future__ import annotations

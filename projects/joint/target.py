@@ -1,7 +1,7 @@
 """Real CT in several phases as a cohort without labels: `python projects/joint/target.py DATA OUT [--without HCC_015]`.
 
 DATA/hcc_tace_ct holds three studies of two patients before contrast, arterial and venous (HCC-TACE-Seg, CC BY 4.0).
-What is left out by `--without` is there to judge. `jssr prepare OUT -o PREPARED --spacing 3 3 3` comes next.
+What is left out by `--without` is there to judge. `jssr prepare OUT -o PREPARED --recipe jssr-body` comes next.
 """
 
 from __future__ import annotations
