@@ -34,6 +34,8 @@ MISALIGNED = "STS_019"
 FOLDS = 3
 SPACING = 2.3
 """Voxels of the pairs, mm: what the recipe gives scans as small as these."""
+WHOLE = 4
+"""Voxels of the register's coarsest cells."""
 SMOOTH_VOXELS = (6.0, 20.0)
 """Length of the field's hills."""
 BEND_MM, SHIFT_MM, TURN = (1.0, 7.0), 7.0, 0.08
@@ -87,7 +89,8 @@ def field(shape: Sequence[int], random: torch.Generator) -> Tensor:
 
 
 def example(couples: Sequence[Couple], step: int) -> painted.Example:
-    """As `train.pair`: either scan may be the moving one, and both are mirrored now and then."""
+    """As `train.pair`: either scan may be the moving one, and both are mirrored now and then. What is beyond a multiple
+    of 4 voxels is cut off, so that the register's grids fit."""
     random = torch.Generator().manual_seed(step)
 
     def chance() -> bool:
@@ -95,7 +98,8 @@ def example(couples: Sequence[Couple], step: int) -> painted.Example:
 
     one = couples[int(torch.randint(len(couples), (), generator=random))]
     mirrored = [axis + 2 for axis in range(3) if chance()]
-    ct, mr, mask = (image.flip(mirrored) for image in one)
+    whole = (slice(None), slice(None), *[slice(s // WHOLE * WHOLE) for s in one.mask.shape[2:]])
+    ct, mr, mask = (image[whole].flip(mirrored) for image in one)
     moving, still = (mr, ct) if chance() else (ct, mr)
     truth = field(mask.shape[2:], random)
     seen = mask * ff.warp(mask, truth, padding="zeros") * (still > -0.95)

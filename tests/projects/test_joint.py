@@ -13,6 +13,7 @@ import pytest
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.phantom.regions import Tissue
+from jssr.recipes.load import build_system, load_recipe
 
 JOINT = Path(__file__).parents[2] / "projects" / "joint"
 
@@ -70,3 +71,19 @@ def test_real_scans_are_a_cohort_without_labels(tmp_path, monkeypatch, without, 
     phases = ["non-contrast", "arterial", "venous"] if without is None else ["arterial", "venous"]
     assert list(first.images) == phases
     assert cohort.image(first, "venous").read_bytes() == b"venous"  # a link to the scan itself
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "terms"),
+    [
+        ("jsegr", {"Phi", "S"}, {"smooth", "cons", "sup", "sup_ce"}),
+        ("jsynr", {"G", "Phi", "D"}, {"critic", "reg", "ncc", "smooth", "gan"}),
+        ("vnet", {"S"}, {"sup", "sup_ce"}),
+    ],
+)
+def test_the_parts_are_taught_as_long_as_the_whole(name, networks, terms):
+    part, full = load_recipe(str(JOINT / f"{name}.py")), load_recipe("jssr-body")
+    assert set(build_system(part).networks) == networks
+    last = part.training.stages[-1]
+    assert set(last.weights) == terms and last.steps == full.training.stage("joint").steps
+    assert part.training.patch == full.training.patch and part.training.clip_by == "network"

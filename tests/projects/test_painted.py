@@ -200,6 +200,13 @@ def test_a_real_pair_is_bent_by_the_field_that_is_to_be_found(real):
     assert torch.equal(again[0], real.example(couples, 0)[0])
 
 
+def test_a_real_pair_fits_the_registers_grids(real):
+    one = torch.rand(1, 1, 18, 21, 19)
+    images, truth, mask = real.example([real.Couple(one, one, torch.ones_like(one))], 0)
+    assert images.shape == (1, 2, 16, 20, 16) and truth.shape == (1, 3, 16, 20, 16) and mask.shape == (1, 1, 16, 20, 16)
+    assert max(level.stride * level.pool for level in register.CostRegister().levels) == real.WHOLE
+
+
 def test_every_second_step_is_painted_and_patients_are_dealt(real, tmp_path):
     one = torch.zeros(1, 1, 16, 16, 16)
     known = [real.Couple(one, one, one + 1), block()]

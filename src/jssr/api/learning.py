@@ -20,7 +20,7 @@ from jssr.io.cohort import Cohort
 from jssr.io.files import check_output
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
-from jssr.registration.model import Model, load_model
+from jssr.registration.model import Model, load_model, weights_at
 from jssr.systems.base import System
 from jssr.training import loop
 from jssr.training.checkpoint import begun, has_state, start_from
@@ -105,7 +105,7 @@ def train(
         resume: continue the run in `out`.
         on_progress: called with steps done, all steps, and the stage.
         on_note: called before the first step with each of `Training.notes`, if there are any.
-        start_from: weights files or run folders whose networks it begins with.
+        start_from: weights files, run folders or names of weights that ship, whose networks it begins with.
         devices, accelerator: processes, one a device, and its kind.
         cache_gb: memory for prepared scans.
         deterministic, threads: as in `register`.
@@ -157,7 +157,7 @@ def _begin_with(
             notes.append(f"{resumed} continues from its own state; --start-from was for its first step")
         return begun(resumed)
     for other in others:
-        networks = start_from(system, Path(other), plan.network.structures)
+        networks = start_from(system, weights_at(other), plan.network.structures)
         notes.append(f"{', '.join(networks)} begin with the weights of {other}")
     return {"started from": [str(other) for other in others]} if others else {}
 

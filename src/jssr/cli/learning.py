@@ -19,7 +19,7 @@ class TrainOptions(RecipeChanges, Compute):
     supervised: Path | None = opt(None, "Prepared labelled cohort for the segmentor.", metavar="COHORT")
     resume: bool = opt(False, "Continue the run in RUN.")
     start_from: list[Path] | None = opt(
-        None, "Weights to begin with, of the networks that both have; repeat it.", metavar="RUN"
+        None, "Weights to begin with, also shipped ones, of the networks that both have; repeat it.", metavar="RUN"
     )
     devices: int = opt(1, "Processes, one a device.", min=1)
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = opt("auto", "Kind of these devices.")
