@@ -24,7 +24,11 @@ def recipe() -> Recipe:
     return full.changed(
         name="vnet-body",
         description="V-Net alone, 17 structures, for two CPU cores",
-        network={"system": "segmentor", "networks": {"S": full.network.networks["S"]}, "options": {}},
+        network={
+            "system": "segmentor",
+            "networks": {"S": full.network.networks["S"]},
+            "options": {n: full.network.options[n] for n in ("least", "tile")},
+        },
         training={
             "stages": (joint.model_copy(update=changes),),
             "learning_rates": {"S": full.training.learning_rates["S"]},

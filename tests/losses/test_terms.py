@@ -39,6 +39,17 @@ def test_loss_leaves_the_background_out():
     assert soft_dice_loss(blank, truth).item() == pytest.approx(0.5, abs=1e-6)  # one voxel a class, eps 1: Dice 1/2
 
 
+def test_loss_of_classes_that_are_there():
+    truth = one_hot(torch.tensor([[[0, 0, 0, 1, 1, 2]]]), 4)
+    found = torch.full((1, 4, 6), 0.5)
+    # 2 p'q / (p'p + q'q) with one voxel added: class 1 (2 + 1) / (1.5 + 2 + 1), class 2 (1 + 1) / (1.5 + 1 + 1).
+    assert soft_dice_loss(found, truth, least=2).item() == pytest.approx(1 - 3 / 4.5)
+    assert soft_dice_loss(found, truth, least=1).item() == pytest.approx(1 - (3 / 4.5 + 2 / 3.5) / 2)
+    mask = torch.tensor([[[1.0, 1, 1, 1, 0, 0]]])
+    assert soft_dice_loss(found, truth, mask, least=1).item() == pytest.approx(1 - (1 + 1) / (1 + 1 + 1))
+    assert soft_dice_loss(found, truth, least=9).item() == 0.0
+
+
 def test_cross_entropy_of_equal_logits():
     assert cross_entropy(torch.zeros(1, 4, 5), torch.ones(1, 1, 5, dtype=torch.long)).item() == pytest.approx(
         math.log(4)

@@ -156,7 +156,7 @@ def jssr_body() -> Recipe:
                 "S": body.network.networks["S"],
                 "D": compact.network.networks["D"],
             },
-            options={"coarse": 2},
+            options={"coarse": 2, "least": 40.0, "tile": [112, 96, 80]},
             structures=body.network.structures,
         ),
         preprocessing=Preprocessing(spacing=register.preprocessing.spacing),

@@ -16,7 +16,7 @@ reports to collapse are kept for ablation: (13) `commute` and (12) beside (8), `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from jssr.losses.terms import critic_loss, cross_entropy, diffusion, generator_l
 from jssr.nets.cost_register import CostRegister
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN, CoHeMIS
+from jssr.nets.tiles import in_tiles
 from jssr.nets.unet import UNet
 from jssr.nets.vnet import VNet
 from jssr.systems.base import Alignment, Batch, System, Terms, required
@@ -52,6 +53,9 @@ class JSSR(System):
             compose. The paper's is 1.
         squarings: above 0 Phi's output is a velocity, integrated by that many squarings (diffeomorphic). Paper: 0.
         coarse: (8) is computed on a grid that many times coarser, to spare memory and time. Paper: 1.
+        least: only classes of which the label map, and in (8) S(y), has at least so many voxels count in (8) and (9).
+            Paper: 0.
+        tile: voxels of the tiles in which S sees larger scans in use (`jssr.nets.tiles`). Paper: None.
     """
 
     networks: tuple[str, ...] = ("G", "Phi", "S", "D")
@@ -67,10 +71,13 @@ class JSSR(System):
         passes: int = 1,
         squarings: int = 0,
         coarse: int = 1,
+        least: float = 0.0,
+        tile: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.Phi, self.S, self.G, self.D = Phi, S, G, D
         self.passes, self.squarings, self.coarse = passes, squarings, coarse
+        self.least, self.tile = least, tile
         self.networks = tuple(p for p in JSSR.networks if getattr(self, p) is not None)
 
     def losses(self, batch: Batch, group: str) -> Terms:
@@ -83,10 +90,10 @@ class JSSR(System):
             "reg": lambda: l1(f.g_tau, f.y, f.mask),
             "ncc": lambda: lncc(f.g_tau, f.y, f.mask),
             "smooth": lambda: diffusion(f.tau),
-            "cons": lambda: soft_dice_loss(self._moved(f.s_g, f), f.s_y, f.coarse_mask),
-            "cons_raw": lambda: soft_dice_loss(self._moved(self._scale(self.segment(f.x)), f), f.s_y, f.coarse_mask),
+            "cons": lambda: self._overlap(f.s_g, f),
+            "cons_raw": lambda: self._overlap(self._scale(self._classify(f.x)), f),
             "commute": lambda: l1(self._synthesise(_warp(f.x, f.tau), f.y), f.g_tau, f.mask),
-            "sup": lambda: soft_dice_loss(f.sup.softmax(dim=1), one_hot(f.sup_label, f.sup.shape[1])),
+            "sup": lambda: soft_dice_loss(f.sup.softmax(dim=1), one_hot(f.sup_label, f.sup.shape[1]), least=self.least),
             "sup_ce": lambda: cross_entropy(f.sup, f.sup_label),
         }
 
@@ -103,8 +110,7 @@ class JSSR(System):
         """S as class probabilities (B, K, *spatial) float32."""
         if self.S is None:
             return super().segment(image)
-        probabilities: Tensor = self.S(image).float().softmax(dim=1)
-        return probabilities
+        return in_tiles(self._classify, image, self.tile)
 
     def synthesise(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """G(x, y), (B, 1, *spatial) in -1..1."""
@@ -119,6 +125,14 @@ class JSSR(System):
         tau = self.register(g, fixed)
         segment = self.segment if self.S is not None else (lambda _: None)
         return Alignment(tau, None if self.G is None else g, segment(g), segment(fixed))
+
+    def _classify(self, image: Tensor) -> Tensor:
+        probabilities: Tensor = self.network("S")(image).float().softmax(dim=1)
+        return probabilities
+
+    def _overlap(self, s: Tensor, f: Forward) -> Tensor:
+        """(8) of probabilities of x, on the grid that `coarse` says."""
+        return soft_dice_loss(self._moved(s, f), f.s_y, f.coarse_mask, self.least / self.coarse ** f.tau.shape[1])
 
     def _judge(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network("D")(image)
@@ -179,7 +193,7 @@ class Forward:
     @cached_property
     def _s(self) -> tuple[Tensor, Tensor]:
         # One pass over both: normalisation is per sample, and larger batches are faster on CPUs.
-        s_g, s_y = self.system._scale(self.system.segment(torch.cat([self.g, self.y]))).chunk(2)
+        s_g, s_y = self.system._scale(self.system._classify(torch.cat([self.g, self.y]))).chunk(2)
         return s_g, s_y
 
     @property
@@ -207,7 +221,7 @@ def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any],
         networks: arguments by network. "G" may name its "form": "cohemis" (default) or "unet"; "Phi" too: "phnn"
             (default, the paper's) or "costs" (`jssr.nets.cost_register`; one pass, no squarings). Absent networks are
             left out (no G: JSegR; no S: JSynR; no D: no adversarial term).
-        options: JSSR's own arguments (passes, squarings, coarse).
+        options: JSSR's own arguments (passes, squarings, coarse, least, tile).
         classes: of the segmentor, background included.
     """
     numbers = {part: dict(args) for part, args in networks.items()}
