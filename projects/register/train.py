@@ -31,6 +31,8 @@ import painted  # noqa: E402
 RECIPE = register_compact()
 LATER = 1.4
 """Each round counts so much more than the one before."""
+HARD_FROM = 1800
+"""The step from which on pairs are hard (`PairPainter`)."""
 FOLDS, LEAST = 5.0, 0.1
 """The last field's Jacobian determinants below `LEAST` cost so much for each unit."""
 
@@ -45,7 +47,8 @@ def network() -> CostRegister:
 def pair(bodies: Sequence[Tensor], step: int) -> painted.Example:
     """Moving and fixed image (1, 2, *size), the truth in voxels (1, 3, *size) and where it counts (1, 1, *size)."""
     size, voxel = RECIPE.training.patch or (), RECIPE.preprocessing.spacing
-    drawn = PairPainter(bodies, painted.SPACING, size, voxel, step, painted.ABDOMEN).draw_pair()
+    painter = PairPainter(bodies, painted.SPACING, size, voxel, step, painted.ABDOMEN, hard=step >= HARD_FROM)
+    drawn = painter.draw_pair()
     return torch.cat([drawn.moving, drawn.fixed], dim=1), drawn.truth, drawn.mask
 
 

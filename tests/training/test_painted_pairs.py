@@ -38,7 +38,7 @@ def test_the_truth_takes_fixed_places_to_moving_ones():
         made = painter(seed)
         made._cut = lambda image: image
         made.ct = lambda codes, *_: (codes == int(Tissue.LIVER)).float()
-        made.paint = lambda codes, _: ((codes == int(Tissue.LIVER)).float(), "ct")
+        made.paint = lambda codes, *_: ((codes == int(Tissue.LIVER)).float(), "ct")
         drawn = made.draw_pair()
         inside = drawn.mask > 0
         before, after = (
@@ -66,3 +66,28 @@ def test_contrasts_differ_between_the_two():
     drawn = [painter(seed).draw_pair() for seed in range(8)]
     assert all(torch.isfinite(d.moving).all() and d.moving.abs().max() <= 1 for d in drawn)
     assert any(not torch.allclose(d.moving, d.fixed, atol=0.5) for d in drawn)
+
+
+def test_hard_pairs_breathe_more_and_are_of_every_kind(monkeypatch):
+    codes = torch.full(SIZE, int(Tissue.LIVER))
+    easy, hard = ([_shift(seed, codes, harder) for seed in range(12)] for harder in (False, True))
+    assert np.mean(hard) > 1.1 * np.mean(easy)
+    asked = []
+
+    def paint(self, tissue, structure=None, kind=None):
+        asked.append(kind)
+        return torch.zeros(tissue.shape), "mr"
+
+    monkeypatch.setattr(PairPainter, "paint", paint)
+    monkeypatch.setattr(painted_pairs, "CT_PAIRS", 0.0)
+    for seed in range(12):
+        PairPainter([body()], 3.0, SIZE, (3.0, 3.0, 3.0), seed, hard=True).draw_pair()
+    assert len(asked) == 24 and {asked.count(kind) > 3 for kind in ("ct", "echo", "any")} == {True}
+    asked.clear()
+    painter(0).draw_pair()
+    assert asked == [None, None]  # drawn by the shares of single pictures
+
+
+def _shift(seed: int, codes: torch.Tensor, hard: bool) -> float:
+    """The largest motion along the body, voxels."""
+    return float(PairPainter([body()], 3.0, SIZE, (3.0, 3.0, 3.0), seed, hard=hard)._motion(codes)[0, 2].abs().max())

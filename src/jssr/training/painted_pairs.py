@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from jssr.core import field as ff
 from jssr.phantom.anatomy import mobility_table
 from jssr.phantom.contrast import sample_contrast
 from jssr.phantom.regions import Tissue
-from jssr.training.painting import Painter
+from jssr.training.painting import KINDS, Painter
 
 __all__ = ["PaintedPair", "PairPainter"]
 
@@ -27,6 +28,8 @@ CT_PAIRS = 0.5
 """Share of pairs of two CT phases; in the others each picture's kind is drawn for itself."""
 BREATH_MM = 28.0
 """Largest shift of the liver along the body."""
+BREATHS, HARD_BREATHS = (0.2, 1.0), (0.6, 1.25)
+"""Share of that which a breath reaches at most, drawn between the two."""
 SMOOTH_MM = (0.6, 3.2)
 """Root mean square of each component of the smooth random displacement."""
 SHIFT_MM, TURN = 5.0, 0.035
@@ -45,7 +48,16 @@ class PaintedPair:
 
 
 class PairPainter(Painter):
-    """Draws pairs. Arguments as `Painter`."""
+    """Draws pairs.
+
+    Args:
+        hard: larger breaths, and CT, MR and random grey values a third each in pairs of two kinds.
+        others: as `Painter`.
+    """
+
+    def __init__(self, *args: Any, hard: bool = False, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.hard = hard
 
     def draw_pair(self) -> PaintedPair:
         """One pair of a place drawn at random."""
@@ -63,7 +75,11 @@ class PairPainter(Painter):
         for there in (wide[inner], now):
             tissue, structure = self.read(body, there, int(Tissue.AIR)), self.read(grain, there, 0.0)
             structure = self.uniform(0.5, 1.5) * structure
-            image = self.ct(tissue, patient, structure) if patient is not None else self.paint(tissue, structure)[0]
+            if patient is not None:
+                image = self.ct(tissue, patient, structure)
+            else:
+                kind = KINDS[self.whole(0, 2)] if self.hard else None
+                image = self.paint(tissue, structure, kind)[0]
             pictures.append((self._cut(image), tissue))
         last = torch.tensor(size).view(1, 3, 1, 1, 1) - 1
         place = at - PAD
@@ -76,7 +92,7 @@ class PairPainter(Painter):
         size = codes.shape
         voxel = torch.tensor(self.voxel).view(1, 3, 1, 1, 1)
         mobile = ff.smooth(mobility_table()[codes][None, None], self.uniform(1.2, 2.4))
-        breath = BREATH_MM * self.uniform(-1, 1) * self.uniform(0.2, 1)
+        breath = BREATH_MM * self.uniform(-1, 1) * self.uniform(*(HARD_BREATHS if self.hard else BREATHS))
         along = torch.tensor([0.04 * self.uniform(-1, 1), -self.uniform(0.0, 0.35), 1.0]).view(1, 3, 1, 1, 1)
         moved = breath * along * mobile
         extent = max(s * v for s, v in zip(size, self.voxel, strict=True))

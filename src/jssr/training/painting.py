@@ -27,6 +27,8 @@ __all__ = ["Painter", "Painting"]
 T = Tissue
 CT_SHARE, MR_SHARE = 0.65, 0.25
 """Shares of the paintings; the rest has random grey values."""
+KINDS = ("ct", "echo", "any")
+"""What a picture may be: a CT, a spin-echo MR, random grey values."""
 FOREIGN_SHARE = 0.1
 """Share of pictures that show no body: shapes, heads. All of them is background."""
 WINDOW = (-200.0, 200.0)
@@ -201,17 +203,19 @@ class Painter:
 
     # -- how it looks ------------------------------------------------------------------------------------------------
 
-    def paint(self, codes: Tensor, structure: Tensor | None = None) -> tuple[Tensor, str]:
+    def paint(self, codes: Tensor, structure: Tensor | None = None, kind: str | None = None) -> tuple[Tensor, str]:
         """A picture of tissue codes (*size) in -1..1, and its modality.
 
         Args:
             structure: (*size) of unit deviation, what is uneven within the tissues and moves with them; None draws it.
+            kind: of `KINDS`; None draws it.
         """
-        kind = self.uniform(0, 1)
-        if kind < CT_SHARE:
+        if kind is None:
+            drawn = self.uniform(0, 1)
+            kind = KINDS[0 if drawn < CT_SHARE else 1 if drawn < CT_SHARE + MR_SHARE else 2]
+        if kind == "ct":
             return self.ct(codes, structure=structure), "ct"
-        values = self._echo() if kind < CT_SHARE + MR_SHARE else self._any()
-        return self._mr(codes, values, structure), "mr"
+        return self._mr(codes, self._echo() if kind == "echo" else self._any(), structure), "mr"
 
     def ct(self, codes: Tensor, patient: PatientContrast | None = None, structure: Tensor | None = None) -> Tensor:
         """A CT of tissue codes in a drawn phase, or between two, of a patient, in the window -200 to 200 HU."""
