@@ -25,6 +25,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from jssr.core.hardware import cpu_has_bf16, use_channels_last
 from jssr.phantom.body import BOTTOM, make_body
 from jssr.phantom.ranges import SUPERVISED_POPULATION, TARGET_POPULATION
+from jssr.phantom.regions import BODY_LABELS, body_labels_of
+from jssr.training.painting import Painting, class_table
 
 SPACING = 2.5
 """Of the bodies, mm."""
@@ -32,6 +34,8 @@ SEED = 100
 ABDOMEN = (-BOTTOM - 110.0, -BOTTOM + 130.0)
 """Where two thirds of the pictures have their middle: mm from the bodies' lower end."""
 EVERY = 50
+ALSO = {"liver_tumour": "liver", "rectum": "bowel"}
+"""Structures that count to others."""
 
 Example = tuple[Tensor, ...]
 
@@ -58,6 +62,15 @@ def bodies(out: Path, count: int) -> list[Path]:
 def tissue(file: Path) -> Tensor:
     """The tissue codes of a body's file."""
     return torch.from_numpy(np.load(file)["tissue"])
+
+
+def classes_of(drawn: Painting, structures: Sequence[str]) -> Tensor:
+    """Class 1, 2, ... of each structure in a painting's voxels, (*size) int64; nothing of a foreign one."""
+    if drawn.foreign:
+        return torch.zeros_like(drawn.codes)
+    labels = torch.from_numpy(body_labels_of(np.arange(256, dtype=np.uint8))).long()
+    found: Tensor = class_table(structures, BODY_LABELS, ALSO)[labels][drawn.codes]
+    return found
 
 
 class Examples(IterableDataset[Example]):

@@ -14,22 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jssr.nets.vnet import VNet
-from jssr.phantom.regions import BODY_LABELS, body_labels_of
 from jssr.recipes.segmentor import STRUCTURES, body_compact
 from jssr.recipes.weights import save_weights
 from jssr.systems.segmentor import Segmentor
-from jssr.training.painting import Painter, class_table
+from jssr.training.painting import Painter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import painted  # noqa: E402
 
 RECIPE = body_compact()
-ALSO = {"liver_tumour": "liver", "rectum": "bowel"}
 
 
 def network() -> VNet:
@@ -41,11 +38,7 @@ def picture(bodies: Sequence[Tensor], step: int) -> painted.Example:
     """An image (1, 1, *size) and its classes (1, *size)."""
     size, voxel = RECIPE.training.patch or (), RECIPE.preprocessing.spacing
     drawn = Painter(bodies, painted.SPACING, size, voxel, step, painted.ABDOMEN).draw()
-    table = class_table(STRUCTURES, BODY_LABELS, ALSO)[
-        torch.from_numpy(body_labels_of(np.arange(256, dtype=np.uint8))).long()
-    ]
-    classes = torch.zeros_like(drawn.codes) if drawn.foreign else table[drawn.codes]
-    return drawn.image, classes[None]
+    return drawn.image, painted.classes_of(drawn, STRUCTURES)[None]
 
 
 def loss_of(net: nn.Module, image: Tensor, classes: Tensor) -> Tensor:

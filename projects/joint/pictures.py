@@ -19,14 +19,12 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
-from jssr.phantom.regions import BODY_LABELS, body_labels_of
 from jssr.recipes.jssr import jssr_body
-from jssr.training.painting import Painter, class_table
+from jssr.training.painting import Painter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import painted  # noqa: E402
 
-ALSO = {"liver_tumour": "liver", "rectum": "bowel"}
 MARGIN = 24
 """Voxels by which a picture is larger than a patch."""
 MR_SCALE = 500.0
@@ -35,10 +33,7 @@ MR_SCALE = 500.0
 def picture(painter: Painter, structures: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, str]:
     """Intensities (HU, or MR signal from 0 to 1000) and classes (*size) of one picture, and its modality."""
     drawn = painter.draw()
-    table = class_table(structures, BODY_LABELS, ALSO)[
-        torch.from_numpy(body_labels_of(np.arange(256, dtype=np.uint8))).long()
-    ]
-    classes = torch.zeros_like(drawn.codes) if drawn.foreign else table[drawn.codes]
+    classes = painted.classes_of(drawn, structures)
     image = drawn.image[0, 0]
     values = image * 200 if drawn.modality == "ct" else (image + 1) * MR_SCALE
     return values.round().numpy().astype(np.int16), classes.numpy().astype(np.uint8), drawn.modality
