@@ -4,7 +4,15 @@ import pytest
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.registration import model as subject
-from jssr.registration.model import SHIPPED, aligning_model, load_model, segmenting_model, shipped_weights, weights_at
+from jssr.registration.model import (
+    SHIPPED,
+    WEIGHTS,
+    aligning_model,
+    load_model,
+    segmenting_model,
+    shipped_weights,
+    weights_at,
+)
 
 
 def scan(shape):
@@ -18,6 +26,14 @@ def test_what_ships_is_there_with_its_card(system):
     for found in (load_model(system), load_model(checkpoint=system)):
         assert found.recipe.network.system == found.header["system"] == system
         assert found.source == f"shipped {path.name}"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+def test_weights_that_ship_have_a_card_and_go_by_their_name(name):
+    assert weights_at(name).with_suffix(".md").is_file()
+    found = load_model(checkpoint=name)
+    assert found.recipe.name == name and found.source == f"shipped {name}.safetensors"
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 16e6
 
 
 def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):

@@ -50,6 +50,8 @@ class SearchLevel(NamedTuple):
 
 
 LEVELS = (SearchLevel(4, 3, 1, 1), SearchLevel(2, 2, 2, 2), SearchLevel(1, 2, 2, 1, 2), SearchLevel(1, 1, 2, 1))
+_SLAB = 1 << 17
+"""Numbers that are compared at a time."""
 SHARPNESS = 60.0
 """`a` at the start of training: a squared difference of 0.05 in the descriptor costs a factor of 20."""
 
@@ -161,13 +163,24 @@ def cost_volume(moving: Tensor, fixed: Tensor, level: SearchLevel) -> Tensor:
 
     The moving features' border is repeated. The mean is over the channels and the voxels that are compared.
     """
-    n, thin, pool = fixed.shape[2:], level.thin, level.pool // level.thin
-    around = F.pad(moving, [level.radius] * 6, mode="replicate")
+    thin, pool, r = level.thin, level.pool // level.thin, level.radius
+    around = F.pad(moving, [r] * 6, mode="replicate")
+    # Every thin-th voxel from each first one, laid out anew: slices of these are read without gaps.
+    firsts = list(itertools.product(range(thin), repeat=3))
+    parts = {o: around[..., o[0] :: thin, o[1] :: thin, o[2] :: thin].contiguous() for o in firsts}
     mine = fixed[..., ::thin, ::thin, ::thin].contiguous()
-    scratch = torch.empty_like(mine)
-    out = []
-    for d in itertools.product(range(2 * level.radius + 1), repeat=3):
-        there = around[(slice(None), slice(None), *[slice(o, o + s, thin) for o, s in zip(d, n, strict=True)])]
-        apart = torch.sub(there, mine, out=scratch).square_().mean(dim=1, keepdim=True)
-        out.append(ff.pooled(apart, pool) if pool > 1 else apart)
-    return torch.cat(out, dim=1)
+    grid, places = mine.shape[2:], list(itertools.product(range(2 * r + 1), repeat=3))
+    out = mine.new_empty(len(mine), len(places), *[s // pool for s in grid])
+    # Slabs whose differences stay in the cache.
+    thick = pool * max(1, _SLAB // (mine[0, :, 0].numel() * pool))
+    for x in range(0, grid[0], thick):
+        some = mine[:, :, x : x + thick]
+        scratch = torch.empty_like(some)
+        for k, d in enumerate(places):
+            first = [x + d[0] // thin, d[1] // thin, d[2] // thin]
+            where = [slice(o, o + s) for o, s in zip(first, some.shape[2:], strict=True)]
+            there = parts[d[0] % thin, d[1] % thin, d[2] % thin][(slice(None), slice(None), *where)]
+            apart = torch.sub(there, some, out=scratch).square_().mean(dim=1, keepdim=True)
+            here = slice(x // pool, (x + some.shape[2]) // pool)
+            out[:, k : k + 1, here] = ff.pooled(apart, pool) if pool > 1 else apart
+    return out
