@@ -15,7 +15,7 @@ register=(--start-from "$REGISTER")
 for seed in 0 1 2; do
     with=(--set "training.seed=$seed")
     trained "joint-runs/jssr-$seed" jssr-body "${data[@]}" "${labelled[@]}" "${register[@]}" "${with[@]}"
-    trained "joint-runs/jsegr-$seed" projects/joint/jsegr.py "${data[@]}" "${labelled[@]}" "${register[@]}" "${with[@]}"
-    trained "joint-runs/jsynr-$seed" projects/joint/jsynr.py "${data[@]}" "${register[@]}" "${with[@]}"
-    trained "joint-runs/vnet-$seed" projects/joint/vnet.py "${data[@]}" "${labelled[@]}" "${with[@]}"
+    trained "joint-runs/jsegr-$seed" projects/joint/jsegr_body.py "${data[@]}" "${labelled[@]}" "${register[@]}" "${with[@]}"
+    trained "joint-runs/jsynr-$seed" projects/joint/jsynr_body.py "${data[@]}" "${register[@]}" "${with[@]}"
+    trained "joint-runs/vnet-$seed" projects/joint/vnet_body.py "${data[@]}" "${labelled[@]}" "${with[@]}"
 done

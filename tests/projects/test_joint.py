@@ -82,7 +82,7 @@ def test_real_scans_are_a_cohort_without_labels(tmp_path, monkeypatch, without, 
     ],
 )
 def test_the_parts_are_taught_as_long_as_the_whole(name, networks, terms):
-    part, full = load_recipe(str(JOINT / f"{name}.py")), load_recipe("jssr-body")
+    part, full = load_recipe(str(JOINT / f"{name}_body.py")), load_recipe("jssr-body")
     assert set(build_system(part).networks) == networks
     last = part.training.stages[-1]
     assert set(last.weights) == terms and last.steps == full.training.stage("joint").steps

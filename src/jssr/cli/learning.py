@@ -72,7 +72,7 @@ def evaluate(options: EvaluateOptions, session: Session) -> None:
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(CohortCases):
     runs: list[Path] | None = opt(
-        None, "Weights file or run folder of ours, or jssr or jrsnet; may be repeated.", "--run"
+        None, "Weights file or run folder of ours, or the name of weights that ship; may be repeated.", "--run"
     )
     refined: list[Path] | None = opt(None, "The same, with --refine steps on each pair.")
     refine: int = opt(20, "Steps for --refined.", min=1)
@@ -135,7 +135,7 @@ def report(options: ReportOptions, session: Session) -> None:
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions(Options):
     checkpoint: Path | None = arg(
-        "Weights file, run folder, or jssr (the default) or jrsnet for the weights that ship.", None,
+        "Weights file, run folder, or the name of weights that ship (by default jssr).", None,
         metavar="[CHECKPOINT]",
     )  # fmt: skip
 

@@ -105,7 +105,8 @@ class Choice(Compute):
     )
     checkpoint: Path | None = opt(
         None,
-        "Weights file or run folder; by default the system's shipped weights. FILE.py:RUN for a system of FILE.py.",
+        "Weights file, run folder, or name of weights that ship (register-compact); by default the system's. "
+        "FILE.py:RUN for a system of FILE.py.",
         metavar="FILE",
     )
 

@@ -1,6 +1,6 @@
 """V-Net of bodies: the segmentor of `jssr-body` on painted pictures alone, for as many steps.
 
-`jssr train projects/joint/vnet.py --data COHORT --supervised PAINTED --start-from SEGMENTOR -o RUN`.
+`jssr train projects/joint/vnet_body.py --data COHORT --supervised PAINTED --start-from SEGMENTOR -o RUN`.
 """
 
 from __future__ import annotations

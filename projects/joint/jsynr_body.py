@@ -1,6 +1,6 @@
 """JSynR of bodies: generator and register of `jssr-body` without a segmentor, (7) alone.
 
-`jssr train projects/joint/jsynr.py --data COHORT --start-from REGISTER -o RUN`.
+`jssr train projects/joint/jsynr_body.py --data COHORT --start-from REGISTER -o RUN`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """JSegR of bodies: register and segmentor of `jssr-body` without a generator, (12) with (9).
 
-`jssr train projects/joint/jsegr.py --data COHORT --supervised PAINTED --start-from ... -o RUN`.
+`jssr train projects/joint/jsegr_body.py --data COHORT --supervised PAINTED --start-from ... -o RUN`.
 """
 
 from __future__ import annotations
