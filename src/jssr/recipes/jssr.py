@@ -137,11 +137,10 @@ def jssr_body() -> Recipe:
     """JSSR between neck and thighs: the register that sees costs and the segmentor of 17 structures, taught further
     together with a generator.
 
-    `jssr train jssr-body --data COHORT --supervised PAINTED --start-from REGISTER --start-from SEGMENTOR -o RUN`, where
-    PAINTED is what `projects/joint/pictures.py` writes, REGISTER a run of `projects/register/train.py` and SEGMENTOR
-    the shipped weights or a run of `projects/body/train.py`. Against `jssr-compact`: register and segmentor begin as
-    they were taught on painted bodies and learn slowly; each network's gradient is clipped by itself, since the
-    register's is a hundred times the segmentor's; the generator is taught alone before the three learn together.
+    `jssr train jssr-body --data COHORT --supervised PAINTED --start-from register-compact --start-from body-compact -o
+    RUN`, where PAINTED is what `projects/joint/pictures.py` writes. Against `jssr-compact`: register and segmentor begin
+    as they were taught on painted bodies and learn slowly, each network's gradient is clipped by itself, and the
+    generator is taught alone before the three learn together. Not trained yet.
     """
     body, register, compact = body_compact(), register_compact(), jssr_compact()
     align = {"reg": 2.0, "ncc": 1.0, "smooth": 2.0, "gan": 0.02}
