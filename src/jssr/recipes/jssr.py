@@ -138,8 +138,8 @@ def jssr_body() -> Recipe:
     together with a generator.
 
     `jssr train jssr-body --data COHORT --supervised PAINTED --start-from register-compact --start-from body-compact -o
-    RUN`, where PAINTED is what `projects/joint/pictures.py` writes. Against `jssr-compact`: register and segmentor begin
-    as they were taught on painted bodies and learn slowly, each network's gradient is clipped by itself, and the
+    RUN`, where PAINTED is what `projects/joint/pictures.py` writes. Against `jssr-compact`: register and segmentor
+    begin as they were taught on painted bodies and learn slowly, each network's gradient is clipped by itself, and the
     generator is taught alone before the three learn together. Not trained yet.
     """
     body, register, compact = body_compact(), register_compact(), jssr_compact()
