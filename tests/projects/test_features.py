@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 import torch
+from project_files import project
 
 from jssr.phantom.regions import Tissue
 
-
-def _project() -> ModuleType:
-    path = Path(__file__).parents[2] / "projects" / "features" / "train.py"
-    spec = importlib.util.spec_from_file_location("features_train", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-features = _project()
+features = project("features_train", "features/train.py")
 
 
 def test_an_example_is_one_place_in_two_contrasts():

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from project_files import PROJECTS, project
 
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.phantom.regions import Tissue
 from jssr.recipes.load import build_system, load_recipe
 
-JOINT = Path(__file__).parents[2] / "projects" / "joint"
-
-
-def _project(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"joint_{name}", JOINT / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+JOINT = PROJECTS / "joint"
 
 
 def test_pictures_are_a_labelled_cohort(tmp_path, monkeypatch):
-    pictures = _project("pictures")
+    pictures = project("joint_pictures", "joint/pictures.py")
     body = np.full((90, 80, 200), int(Tissue.MUSCLE), dtype=np.uint8)
     body[10:40, 20:60] = int(Tissue.LIVER)
     np.savez_compressed(tmp_path / "000.npz", tissue=body)
@@ -52,7 +41,7 @@ def test_pictures_are_a_labelled_cohort(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("without", "left"), [(None, ["A_1", "A_2", "B_1"]), ("A", ["B_1"])])
 def test_real_scans_are_a_cohort_without_labels(tmp_path, monkeypatch, without, left):
-    target = _project("target")
+    target = project("joint_target", "joint/target.py")
     for study, names in {
         "A_1": ("pre", "arterial", "venous"),
         "A_2": ("venous",),

@@ -1,31 +1,18 @@
 """Training on painted phantoms: `projects/painted.py`, `projects/body`, `projects/register`."""
 
-import importlib.util
 import sys
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from project_files import project
 from torch import nn
 
 from jssr.core import field as ff
 from jssr.phantom.regions import Tissue
 from jssr.recipes.weights import load_system
-
-PROJECTS = Path(__file__).parents[2] / "projects"
-
-
-def project(name: str, path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, PROJECTS / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 painted = project("painted", "painted.py")
 body, register = project("body_train", "body/train.py"), project("register_train", "register/train.py")

@@ -210,7 +210,9 @@ def test_refining_brings_the_ball_home(model):
     known = {"fixed_labels": ball_labels(), "moving_labels": ball_labels((6, 0, 0)), "structures": {"liver": (1,)}}
     found = jssr.register(fixed, moving, checkpoint=model, rigid=False, refine=40, **known)
     assert list(found.states) == ["initial", "network", "refined"]
-    assert found.states["refined"]["dice/liver"] > found.states["initial"]["dice/liver"] + 0.1
+    initial, network, refined = (state["dice/liver"] for state in found.states.values())
+    # This network's field is so bad that `discrete` took its place: the optimisation had little left to gain.
+    assert refined > initial + 0.1 and refined > network + 0.01
     assert found.states["refined"]["folds"] < 0.5 and "refine" in found.result["time_s"]
 
 

@@ -1,8 +1,8 @@
-"""What aligns a pair where a network is at a loss: `discrete`, which has nothing to unlearn.
+"""What aligns a pair where a network fails: `discrete`, which needs no training.
 
 A network gives a field for every pair, also for a body part or a contrast that it has never seen. Where the scans are
-less alike under its field than without one (`Evidence.found` against `Evidence.before`: self-similarities, which the
-networks' losses do not look at in this form), the search without training takes its place, and the result says so.
+less alike under its field than without one (self-similarities, `Evidence.found` against `Evidence.before`), `discrete`
+aligns them instead, and the result says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["or_search"]
 
 SEARCH = "discrete"
 WORSE = 0.01
-"""Less alike by so much of what unrelated points differ: a network is at a loss."""
+"""Less alike by so much of what unrelated points differ: the network has failed."""
 
 
 def or_search(
