@@ -5,29 +5,36 @@ painted twice, each time in a contrast that is drawn anew (`jssr.training.painti
 and what it says of the same place shall agree. `--loss label`: voxels of one tissue are alike, and the same voxel is
 more so than another tissue's. `--loss voxel`: the same voxel against all others, half of them from one block nearby.
 `--loss both`: their mean. `../painted.py` has the loop; OUT/weights.pt are the averaged weights.
+
+With `--real DATA --fold 0` half of the steps show CT and MR of legs that lie on each other (`../couples.py`), of
+patients that are not in that fold (3: of all), by the second loss; `--start RUN` begins where another run has ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jssr.core import field as ff
 from jssr.nets.unet import UNet
 from jssr.training.painting import Painter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import painted  # noqa: E402
+from couples import FOLDS, Couple, either_file, prepared, taught  # noqa: E402
 
 TEMPERATURE = 0.1
 RATE = 1e-3
-SIZE = 64
+SIZE = 48
 """Voxels along a picture."""
 VOXEL_MM = (1.6, 4.0)
 POINTS, BLOCK = 1024, 20
@@ -36,6 +43,11 @@ SAME = 2.5
 """Voxels within which neighbours are neither alike nor different."""
 SHAPES = 0.3
 """Share of pictures without a body; their tissues lie anywhere."""
+INSIDE, NO_DATA = 1, 255
+"""Codes of a real pair: in the body, and where one of the scans has no data."""
+ENLARGED = (0.8, 1.6)
+GAMMA, ROUGH = 0.4, 0.06
+"""Largest logarithm of a real scan's exponent, and its noise."""
 
 
 def network() -> UNet:
@@ -52,6 +64,41 @@ def example(bodies: Sequence[Tensor], step: int, size: int = SIZE) -> painted.Ex
     # What is uneven within a tissue shows in both pictures half of the time, as vessels do.
     views = [painter.paint(codes, grain * painter.uniform(0.3, 1.5) if painter.chance(0.5) else None)[0] for _ in "ab"]
     return torch.stack(views)[:, None], codes
+
+
+def real_example(couples: Sequence[Couple], step: int, size: int = SIZE) -> painted.Example:
+    """The same of a real pair: a part of CT and MR, mirrored, enlarged, brightened and blurred at random; codes 0
+    outside the body, `INSIDE` and `NO_DATA`."""
+    random = torch.Generator().manual_seed(step)
+
+    def uniform(low: float, high: float) -> float:
+        return float(torch.rand((), generator=random)) * (high - low) + low
+
+    one = couples[int(uniform(0, len(couples) - 1e-6))]
+    taken = round(size / uniform(*ENLARGED))
+    lacks = [max(0, taken - s) for s in one.mask.shape[2:]]
+    beside = [n for lack in reversed(lacks) for n in (0, lack)]
+    first = [int(uniform(0, s + lack - taken + 1 - 1e-6)) for s, lack in zip(one.mask.shape[2:], lacks, strict=True)]
+    mirrored = [axis + 2 for axis in range(3) if uniform(0, 1) < 0.5]
+    where = (slice(None), slice(None), *[slice(a, a + taken) for a in first])
+    parts = (F.pad(image, beside, value=v)[where].flip(mirrored) for image, v in zip(one, (-1, -1, 0), strict=True))
+    ct, mr, mask = (F.interpolate(part, size=(size,) * 3, mode="trilinear") for part in parts)
+    views = []
+    for image in (ct, mr):
+        seen = ((image + 1) / 2).clamp(0, 1) ** math.exp(uniform(-GAMMA, GAMMA)) * 2 - 1
+        if uniform(0, 1) < 0.3:
+            seen = ff.smooth(seen, uniform(0.3, 1.0))
+        rough = torch.randn(seen.shape, generator=random) * uniform(0, ROUGH) * (mask > 0)
+        views.append((seen + rough).clamp(-1, 1)[0])
+    codes = (ct > -0.95).long() * INSIDE
+    return torch.stack(views), codes.masked_fill(mask < 1, NO_DATA)[0, 0]
+
+
+def either(files: int, known: Sequence[Any], step: int) -> painted.Example:
+    """A real pair in every even step, a painted one in the others: the first `files` of `known` are couples."""
+    if files and step % 2 == 0:
+        return (*real_example(known[:files], step), torch.tensor(True))
+    return (*example(known[files:], step), torch.tensor(False))
 
 
 def painted_voxel(step: int) -> tuple[float, float, float]:
@@ -89,8 +136,8 @@ def by_voxel(a: Tensor, b: Tensor, labels: Tensor, at: Tensor) -> Tensor:
     apart = torch.cdist(at.float(), at.float())
     score = (a @ b.t() / TEMPERATURE).masked_fill((apart < SAME) & (apart > 0), -1e9)
     each = -(score.log_softmax(dim=1) + score.log_softmax(dim=0)).diagonal()
-    weight = labels.bincount(minlength=int(labels.max()) + 1).float()[labels].rsqrt()
-    return (each * weight).sum() / weight.sum()
+    weight = labels.bincount(minlength=int(labels.max()) + 1).float()[labels].rsqrt() * (labels != NO_DATA)
+    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def both(a: Tensor, b: Tensor, labels: Tensor, at: Tensor) -> Tensor:
@@ -103,12 +150,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-def loss_of(name: str, random: torch.Generator, net: UNet, views: Tensor, codes: Tensor) -> Tensor:
-    """A loss of the features of points that are drawn."""
+def loss_of(name: str, random: torch.Generator, net: UNet, views: Tensor, codes: Tensor, real: Tensor) -> Tensor:
+    """A loss of the features of points that are drawn; a real pair has no tissues, so that it has `by_voxel`."""
     at = places(len(codes), random)
     there = (slice(None), *at.unbind(dim=1))
     a, b = (F.normalize(one[there].t().float(), dim=1) for one in net(views))
-    return LOSSES[name](a, b, codes[there[1:]], at)
+    return (by_voxel if real else LOSSES[name])(a, b, codes[there[1:]], at)
 
 
 def main() -> None:
@@ -118,13 +165,22 @@ def main() -> None:
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--loss", choices=tuple(LOSSES), default="both")
+    parser.add_argument("--real", type=Path, metavar="DATA")
+    parser.add_argument("--fold", type=int, choices=range(FOLDS + 1), default=FOLDS)
+    parser.add_argument("--start", type=Path, metavar="RUN")
     chosen = parser.parse_args()
-    files = painted.bodies(chosen.out, chosen.bodies)
+    bodies = painted.bodies(chosen.out, chosen.bodies)
+    names = taught(chosen.real, chosen.fold) if chosen.real else ()
+    files = [prepared(chosen.real, name, chosen.out / "couples") for name in names]
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net, random = network(), torch.Generator().manual_seed(0)
+    if chosen.start is not None:
+        painted.averaged(chosen.start, net)
     loss = partial(loss_of, chosen.loss, random)
-    painted.train(chosen.out, net, partial(painted.Examples, files, example), loss, painted.Plan(chosen.steps, RATE))
+    plan = painted.Plan(chosen.steps, RATE / 2 if chosen.start else RATE, average=0.99 if chosen.start else 0.998)
+    make = partial(painted.Examples, [*files, *bodies], partial(either, len(files)), read=either_file)
+    painted.train(chosen.out, net, make, loss, plan)
     painted.averaged(chosen.out, net)
     torch.save({name: value.half() for name, value in net.state_dict().items()}, chosen.out / "weights.pt")
 

@@ -2,10 +2,10 @@
 
     python projects/register/real.py DATA OUT --start RUN --fold 0
 
-DATA/sts_ctmr holds CT and T1 MR of legs and arms in one frame (CC BY 3.0). The patients are dealt into three folds in
-their order; those of `--fold` are left out, to be judged, and so is STS_019, which is misaligned in the source. Every
-step bends one of the two scans by a smooth field that is drawn, of up to 12 mm, and the register is to find it. RUN is
-a run of `train.py` to begin with; without it the register learns from nothing. Half of the steps show painted pairs.
+DATA/sts_ctmr holds CT and T1 MR of legs and arms (`../couples.py`); the patients of `--fold` are left out, to be
+judged. Every step bends one of the two scans by a smooth field that is drawn, of up to 12 mm, and the register is to
+find it. RUN is a run of `train.py` to begin with; without it the register learns from nothing. Half of the steps show
+painted pairs.
 """
 
 from __future__ import annotations
@@ -15,60 +15,22 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.io.images import read_image
-from jssr.preprocessing.modality import decide_modality
-from jssr.preprocessing.prepare import prepare_pair
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 import painted  # noqa: E402
 import train  # noqa: E402
+from couples import FOLDS, SPACING, Couple, either_file, prepared, taught  # noqa: E402
 
-MISALIGNED = "STS_019"
-FOLDS = 3
-SPACING = 2.3
-"""Voxels of the pairs, mm: what the recipe gives scans as small as these."""
 WHOLE = 4
 """Voxels of the register's coarsest cells."""
 SMOOTH_VOXELS = (6.0, 20.0)
 """Length of the field's hills."""
 BEND_MM, SHIFT_MM, TURN = (1.0, 7.0), 7.0, 0.08
-
-
-class Couple(NamedTuple):
-    """CT and MR on one grid, (1, 1, *shape) in -1..1, and where both have data."""
-
-    ct: Tensor
-    mr: Tensor
-    mask: Tensor
-
-
-def patients(data: Path) -> list[str]:
-    """Those that are used, in their order."""
-    return [p.name for p in sorted((data / "sts_ctmr").iterdir()) if p.is_dir() and p.name != MISALIGNED]
-
-
-def prepared(data: Path, patient: str, folder: Path) -> Path:
-    """The file of one patient on the working grid."""
-    path = folder / f"{patient}.npz"
-    if not path.exists():
-        ct, mr = (decide_modality(read_image(data / "sts_ctmr" / patient / f"{n}.nii.gz"))[0] for n in ("ct", "mr_t1"))
-        pair = prepare_pair(ct, mr, SPACING, train.RECIPE.preprocessing.window, False)
-        mask = (pair.fixed_mask * pair.moving_mask).numpy()
-        np.savez_compressed(path, ct=pair.fixed.numpy(), mr=pair.moving.numpy(), mask=mask)
-    return path
-
-
-def couple(path: Path) -> Couple:
-    """What `prepared` wrote."""
-    found = np.load(path)
-    return Couple(*(torch.from_numpy(found[n]) for n in ("ct", "mr", "mask")))
 
 
 def field(shape: Sequence[int], random: torch.Generator) -> Tensor:
@@ -115,11 +77,6 @@ def either(files: int, known: Sequence[object], step: int) -> painted.Example:
     return train.pair(known[files:], step)  # type: ignore[arg-type]
 
 
-def either_file(path: Path) -> object:
-    """A couple or a body."""
-    return couple(path) if "ct" in np.load(path).files else painted.tissue(path)
-
-
 def main() -> None:
     """Train on the other folds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -131,8 +88,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    taught = [name for number, name in enumerate(patients(chosen.data)) if number % FOLDS != chosen.fold]
-    files = [prepared(chosen.data, name, chosen.out) for name in taught]
+    files = [prepared(chosen.data, name, chosen.out) for name in taught(chosen.data, chosen.fold)]
     bodies = painted.bodies(chosen.out, chosen.bodies)
     torch.set_num_threads(1)
     torch.manual_seed(0)

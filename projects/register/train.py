@@ -3,7 +3,8 @@
 Every step shows a part of one of 120 phantom bodies before and after it has moved, each picture in a contrast that is
 drawn anew (`jssr.training.painted_pairs`), and the loss is the distance from the true displacement after every round of
 `jssr.nets.cost_register`, the last the most. No real scan is seen. OUT is a folder (`painted.py` says what is in it);
-the weights go to OUT/weights.safetensors.
+the weights go to OUT/weights.safetensors. `--start WEIGHTS` begins with those of another register: the levels that both
+have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jssr.core import field as ff
 from jssr.nets.cost_register import CostRegister
 from jssr.recipes.jssr import register_compact
 from jssr.recipes.weights import save_weights
+from jssr.registration.model import load_model
 from jssr.systems.jssr import JSSR
 from jssr.training.painted_pairs import PairPainter
 
@@ -42,6 +44,15 @@ def network() -> CostRegister:
     numbers = cast(dict[str, Any], dict(RECIPE.network.networks["Phi"]))
     numbers.pop("form")
     return CostRegister(**numbers)
+
+
+def begin(net: CostRegister, weights: str) -> None:
+    """Give a register the weights of the levels that another has too."""
+    other = load_model(checkpoint=weights).system.get_submodule("Phi").state_dict()
+    levels = other.pop("sharpness")
+    net.load_state_dict({k: v for k, v in other.items() if k in net.state_dict()}, strict=False)
+    with torch.no_grad():
+        net.sharpness[: len(levels)] = levels
 
 
 def pair(bodies: Sequence[Tensor], step: int) -> painted.Example:
@@ -89,13 +100,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=RECIPE.training.steps)
+    parser.add_argument("--start", metavar="WEIGHTS", help="a weights file, or the name of weights that ship")
     chosen = parser.parse_args()
     files = painted.bodies(chosen.out, chosen.bodies)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     training = RECIPE.training
     plan = painted.Plan(chosen.steps, training.learning_rates["Phi"], training.warmup_steps, training.ema or 0.0)
-    painted.train(chosen.out, network(), partial(painted.Examples, files, pair), loss_of, plan)
+    net = network()
+    if chosen.start is not None:
+        begin(net, chosen.start)
+    painted.train(chosen.out, net, partial(painted.Examples, files, pair), loss_of, plan)
     export(chosen.out)
 
 

@@ -33,6 +33,14 @@ def test_box_mean_is_scipys_uniform_filter(size):
     np.testing.assert_allclose(ours[0].numpy(), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(9, 12, 10), (14, 11)])
+def test_box_mean_has_the_same_value_and_gradient_in_training(shape):
+    image = torch.randn(2, 1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    learned = image.clone().requires_grad_()
+    torch.testing.assert_close(box_mean(learned, 7), box_mean(image, 7))
+    assert torch.autograd.gradcheck(lambda i: box_mean(i, 7), learned)
+
+
 def test_box_mean_works_in_two_dimensions():
     image = torch.arange(12.0).view(1, 1, 3, 4)
     assert box_mean(image, 3)[0, 0, 1, 1].item() == pytest.approx(5.0)  # mean of 0 1 2 4 5 6 8 9 10

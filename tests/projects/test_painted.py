@@ -15,6 +15,7 @@ from jssr.phantom.regions import Tissue
 from jssr.recipes.weights import load_system
 
 painted = project("painted", "painted.py")
+couples = project("couples", "couples.py")
 body, register = project("body_train", "body/train.py"), project("register_train", "register/train.py")
 
 
@@ -176,32 +177,32 @@ def test_a_real_pair_is_bent_by_the_field_that_is_to_be_found(real):
         return ff.smooth(torch.randn(1, 1, 40, 36, 32, generator=torch.Generator().manual_seed(seed)), 3.0) * 5
 
     one = blob(0).clamp(-1, 1)
-    couples = [real.Couple(one, one, torch.ones_like(one))]
+    known = [couples.Couple(one, one, torch.ones_like(one))]
     for step in range(4):
-        images, truth, mask = real.example(couples, step)
+        images, truth, mask = real.example(known, step)
         moving, fixed = images[:, :1], images[:, 1:]
         inside = mask > 0
         before, after = ((i - fixed)[inside].abs().mean() for i in (moving, ff.warp(moving, truth)))
         assert after < 0.05 < before and inside.float().mean() > 0.1
-    again = real.example(couples, 0)
-    assert torch.equal(again[0], real.example(couples, 0)[0])
+    again = real.example(known, 0)
+    assert torch.equal(again[0], real.example(known, 0)[0])
 
 
 def test_a_real_pair_fits_the_registers_grids(real):
     one = torch.rand(1, 1, 18, 21, 19)
-    images, truth, mask = real.example([real.Couple(one, one, torch.ones_like(one))], 0)
+    images, truth, mask = real.example([couples.Couple(one, one, torch.ones_like(one))], 0)
     assert images.shape == (1, 2, 16, 20, 16) and truth.shape == (1, 3, 16, 20, 16) and mask.shape == (1, 1, 16, 20, 16)
     assert max(level.stride * level.pool for level in register.CostRegister().levels) == real.WHOLE
 
 
 def test_every_second_step_is_painted_and_patients_are_dealt(real, tmp_path):
     one = torch.zeros(1, 1, 16, 16, 16)
-    known = [real.Couple(one, one, one + 1), block()]
+    known = [couples.Couple(one, one, one + 1), block()]
     assert real.either(1, known, 0)[0].shape == (1, 2, 16, 16, 16)
     assert real.either(1, known, 1)[0].shape == (1, 2, 32, 32, 32)
     for name in ("STS_001", "STS_019", "STS_020"):
         (tmp_path / "sts_ctmr" / name).mkdir(parents=True)
-    assert real.patients(tmp_path) == ["STS_001", "STS_020"]
+    assert couples.patients(tmp_path) == ["STS_001", "STS_020"]
 
 
 def test_a_scan_without_organs_costs_what_is_taken_for_one(small, monkeypatch):

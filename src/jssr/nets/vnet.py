@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.blocks import Conv3d, ConvTranspose3d, PReLU, conv, norm, pad_to_multiple, upsample_to
 
 
 class _Residual(nn.Module):
@@ -29,7 +29,7 @@ class _Residual(nn.Module):
 
 
 def _activation(width: int, leaky: bool) -> nn.Module:
-    return nn.LeakyReLU(0.2) if leaky else nn.PReLU(width)
+    return nn.LeakyReLU(0.2) if leaky else PReLU(width)
 
 
 class VNet(nn.Module):

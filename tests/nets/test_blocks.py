@@ -1,0 +1,73 @@
+"""Layers that are faster than PyTorch's own on a CPU give what PyTorch's give, and the same gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jssr.nets.blocks import InstanceNorm3d, PReLU, upsample_to
+
+LAST = torch.channels_last_3d
+
+
+def features(batch: int, dtype: torch.dtype = torch.float32, last: bool = True) -> Tensor:
+    values = torch.randn(batch, 6, 7, 8, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return (values.contiguous(memory_format=LAST) if last else values).requires_grad_()
+
+
+def both(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], image: Tensor) -> None:
+    """The outputs, and the gradients of the image and of the weights, agree."""
+    made, wanted = ours(image), theirs(image)
+    tolerance = {"rtol": 1e-4, "atol": 2e-5} if image.dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    assert made.dtype == wanted.dtype
+    torch.testing.assert_close(made, wanted, **tolerance)
+    above = torch.randn(made.shape, generator=torch.Generator().manual_seed(1)).to(made.dtype)
+    weights = [list(f.parameters()) if isinstance(f, nn.Module) else [] for f in (ours, theirs)]
+    found = torch.autograd.grad(made, [image, *weights[0]], above)
+    for one, other in zip(found, torch.autograd.grad(wanted, [image, *weights[1]], above), strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_instances_are_normalised_where_they_lie(batch):
+    ours, theirs = InstanceNorm3d(6, affine=True), nn.InstanceNorm3d(6, affine=True)
+    with torch.no_grad():
+        for layer in (ours, theirs):
+            layer.weight.copy_(torch.arange(6) / 3)
+            layer.bias.copy_(torch.arange(6) - 2.0)
+    image = features(batch)
+    both(ours, theirs, image)
+    assert ours(image).is_contiguous(memory_format=LAST) and not theirs(image).is_contiguous(memory_format=LAST)
+    both(ours, theirs, features(batch, last=False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prelu_and_the_gradient_of_its_slopes(dtype):
+    ours, theirs = PReLU(6).to(dtype), nn.PReLU(6).to(dtype)
+    with torch.no_grad():
+        for layer in (ours, theirs):
+            layer.weight.copy_(torch.tensor([-0.5, 0.0, 0.25, 0.5, 1.0, 2.0]))
+    both(ours, theirs, features(2, dtype))
+    with torch.no_grad():
+        image = features(1, dtype)
+        assert torch.equal(ours(image), theirs(image))
+
+
+@pytest.mark.parametrize("size", [(14, 16, 18), (9, 8, 20), (3, 4, 5)])
+def test_features_are_resized_by_products(size):
+    def theirs(image: Tensor) -> Tensor:
+        return F.interpolate(image, size=size, mode="trilinear")
+
+    for image in (features(2), features(1, torch.bfloat16), features(2, last=False)):
+        both(lambda image: upsample_to(image, size), theirs, image)
+
+
+def test_a_field_is_resized_in_full_precision_under_autocast():
+    field = features(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = upsample_to(field, (14, 16, 18))
+    torch.testing.assert_close(made, F.interpolate(field, size=(14, 16, 18), mode="trilinear"))
