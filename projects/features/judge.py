@@ -1,9 +1,10 @@
 """Features of `train.py` as the descriptor of `discrete`, on the tuning pairs of real scans.
 
-    python judge.py OUT.pt REAL
+    python judge.py OUT.pt REAL [--cases STS_015 STS_043]
 
 REAL is what `benchmarks/real_scans.py` wrote. Prints the landmark error of each pair with MIND-SSC, with the features
-and with both side by side. Judged pairs are not touched.
+and with both side by side. Judged pairs are not touched. Features that saw real legs are judged on patients of the fold
+that was left out.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("real", type=Path)
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--cases", nargs="+", help="these alone")
     parser.add_argument("--refine", type=int, help="steps of instance optimisation; 0 is the search alone")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,7 +69,8 @@ def main() -> None:
         for key in ("mind-ssc", *entries):
             with tempfile.TemporaryDirectory() as folder:
                 method = Registered(key, {"descriptor": key, "refine": chosen.refine})
-                cases = cases_of(cohort, "validation")
+                every = cases_of(cohort, "validation")
+                cases = [case for case in every if chosen.cases is None or case.id in chosen.cases]
                 run(cohort, cases, [method], Path(folder), RunOptions(), lambda *_: None)
                 rows = [
                     row

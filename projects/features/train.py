@@ -34,8 +34,9 @@ from couples import FOLDS, Couple, either_file, prepared, taught  # noqa: E402
 
 TEMPERATURE = 0.1
 RATE = 1e-3
-SIZE = 48
-"""Voxels along a picture."""
+SIZE, JITTER = 64, 16
+"""Voxels along a picture, and by which a view of it is smaller: each view is cut out for itself. Of two views with the
+same border the network learns how far it is, and little else."""
 VOXEL_MM = (1.6, 4.0)
 POINTS, BLOCK = 1024, 20
 """Points that are compared; voxels along the block that half of them are drawn from."""
@@ -109,11 +110,13 @@ def painted_voxel(step: int) -> tuple[float, float, float]:
     return across, across, along
 
 
-def places(size: int, random: torch.Generator) -> Tensor:
-    """Voxels (POINTS, 3): half from everywhere, half from one block."""
-    far = torch.randint(0, size, (POINTS // 2, 3), generator=random)
-    first = torch.randint(0, size - BLOCK + 1, (3,), generator=random)
-    return torch.cat([far, first + torch.randint(0, BLOCK, (POINTS - POINTS // 2, 3), generator=random)])
+def places(box: Sequence[int], random: torch.Generator) -> Tensor:
+    """Voxels (POINTS, 3) of a box: half from everywhere, half from one block."""
+    size = torch.tensor(box)
+    share = torch.rand(POINTS, 3, generator=random)
+    far = share[: POINTS // 2] * size
+    first = (torch.rand(3, generator=random) * (size - BLOCK + 1)).floor()
+    return torch.cat([far, first + share[POINTS // 2 :] * BLOCK]).long()
 
 
 def by_label(a: Tensor, b: Tensor, labels: Tensor, at: Tensor) -> Tensor:
@@ -152,10 +155,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 def loss_of(name: str, random: torch.Generator, net: UNet, views: Tensor, codes: Tensor, real: Tensor) -> Tensor:
     """A loss of the features of points that are drawn; a real pair has no tissues, so that it has `by_voxel`."""
-    at = places(len(codes), random)
-    there = (slice(None), *at.unbind(dim=1))
-    a, b = (F.normalize(one[there].t().float(), dim=1) for one in net(views))
-    return (by_voxel if real else LOSSES[name])(a, b, codes[there[1:]], at)
+    first = [torch.randint(0, JITTER + 1, (3,), generator=random) for _ in views]
+    size = len(codes) - JITTER
+    cut = torch.stack(
+        [v[:, x : x + size, y : y + size, z : z + size] for v, (x, y, z) in zip(views, first, strict=True)]
+    )
+    low, high = torch.stack(first).amax(dim=0), torch.stack(first).amin(dim=0) + size
+    at = low + places((high - low).tolist(), random)
+    described = zip(net(cut), first, strict=True)
+    a, b = (F.normalize(one[(slice(None), *(at - o).unbind(dim=1))].t().float(), dim=1) for one, o in described)
+    return (by_voxel if real else LOSSES[name])(a, b, codes[at.unbind(dim=1)], at)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ phantoms joint-target --patients 16 --seed 21 --phases non-contrast,arterial,ven
 phantoms test20 --patients 20 --seed 3
 once painted $PYTHON projects/joint/pictures.py "$RUNS/painted" --count 120
 prepared painted --recipe jssr-body --no-rigid
+once joint-target-unlabelled $PYTHON projects/joint/unlabelled.py "$RUNS/joint-target"
 prepared joint-target --recipe jssr-body
 
 size=(--set 'training.patch=[64,64,48]')

@@ -42,8 +42,9 @@ def test_neighbours_are_neither_alike_nor_different():
 
 
 def test_points_lie_in_the_picture_and_half_of_them_in_one_block():
-    at = features.places(32, torch.Generator().manual_seed(0))
-    assert at.shape == (features.POINTS, 3) and int(at.min()) >= 0 and int(at.max()) < 32
+    at = features.places((32, 24, 40), torch.Generator().manual_seed(0))
+    assert at.shape == (features.POINTS, 3) and int(at.min()) >= 0
+    assert (at.amax(dim=0) == torch.tensor([31, 23, 39])).all()
     near = at[features.POINTS // 2 :]
     assert int((near.amax(dim=0) - near.amin(dim=0)).max()) < features.BLOCK
 
@@ -51,10 +52,10 @@ def test_points_lie_in_the_picture_and_half_of_them_in_one_block():
 def test_the_loss_reaches_the_network():
     net = features.network()
     assert sum(p.numel() for p in net.parameters()) == 664_024
-    views, codes = torch.rand(2, 1, 24, 24, 24) * 2 - 1, torch.randint(0, 5, (24, 24, 24))
+    views, codes = torch.rand(2, 1, 56, 56, 56) * 2 - 1, torch.randint(0, 5, (56, 56, 56))
     loss = features.loss_of("both", torch.Generator().manual_seed(0), net, views, codes, torch.tensor(False))
     loss.backward()
-    assert net(views).shape == (2, 16, 24, 24, 24)
+    assert net(views).shape == (2, 16, 56, 56, 56)
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters() if p.ndim > 1)
 
 
@@ -98,3 +99,16 @@ def test_where_a_real_scan_has_no_data_nothing_is_learned():
     assert float(features.by_voxel(a, b, labels, at)) > 1.0
     labels[20:] = features.NO_DATA
     assert float(features.by_voxel(a, b, labels, at)) < 0.1
+
+
+def test_the_same_voxel_is_looked_at_in_views_that_are_cut_out_apart():
+    """A network that gives back the place itself: what is said of one voxel agrees, wherever the cuts begin."""
+    size = 56
+    place = torch.stack(torch.meshgrid(*[torch.arange(float(size))] * 3, indexing="ij"))
+    turned = torch.cat([torch.cos(place / 4), torch.sin(place / 4)])[None].expand(2, -1, -1, -1, -1)
+    codes = torch.zeros(size, size, size, dtype=torch.long)
+    random = torch.Generator().manual_seed(0)
+    right = float(features.loss_of("voxel", random, lambda views: views, turned, codes, torch.tensor(True)))
+    apart = torch.stack([turned[0], turned[0].roll(6, dims=1)])
+    wrong = float(features.loss_of("voxel", random, lambda views: views, apart, codes, torch.tensor(True)))
+    assert right < wrong - 1
