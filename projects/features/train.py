@@ -4,7 +4,8 @@ After Dey et al. (anatomix, ICLR 2025; own code and losses): one place of a phan
 painted twice, each time in a contrast that is drawn anew (`jssr.training.painting`); a U-Net describes both pictures,
 and what it says of the same place shall agree. `--loss label`: voxels of one tissue are alike, and the same voxel is
 more so than another tissue's. `--loss voxel`: the same voxel against all others, half of them from one block nearby.
-`--loss both`: their mean. `../painted.py` has the loop; OUT/weights.pt are the averaged weights.
+`--loss both`: their mean. `--loss search`: what a search over small displacements would find. `../painted.py` has the
+loop; OUT/weights.pt are the averaged weights.
 
 With `--real DATA --fold 0` half of the steps show CT and MR of legs that lie on each other (`../couples.py`), of
 patients that are not in that fold (3: of all), by the second loss; `--start RUN` begins where another run has ended.
@@ -13,6 +14,7 @@ patients that are not in that fold (3: of all), by the second loss; `--start RUN
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +42,8 @@ same border the network learns how far it is, and little else."""
 VOXEL_MM = (1.6, 4.0)
 POINTS, BLOCK = 1024, 20
 """Points that are compared; voxels along the block that half of them are drawn from."""
+SEARCHES = ((2, 2), (1, 1))
+"""Of the third loss: voxels that are averaged, displacements in each direction."""
 SAME = 2.5
 """Voxels within which neighbours are neither alike nor different."""
 SHAPES = 0.3
@@ -153,6 +157,30 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }  # fmt: skip
 
 
+def by_search(a: Tensor, b: Tensor, seen: Tensor) -> Tensor:
+    """What a search says of features (C, X, Y, Z) of the same voxels: of the displacements of a cube none is right.
+
+    The costs are averaged over the neighbours, as a search's are, so that a voxel need not be told from all others.
+    `seen` (X, Y, Z) is 1 where it counts.
+    """
+    found = []
+    for pool, radius in SEARCHES:
+        m, f, weight = (F.avg_pool3d(i[None], pool) for i in (b, a, seen[None].float()))
+        around, side = F.pad(m, [radius] * 6, mode="replicate"), range(2 * radius + 1)
+        x, y, z = f.shape[2:]
+        costs = torch.cat(
+            [
+                (around[:, :, i : i + x, j : j + y, k : k + z] - f).square().sum(dim=1, keepdim=True)
+                for i, j, k in itertools.product(side, side, side)
+            ],
+            dim=1,
+        )
+        near = F.avg_pool3d(costs, 3, stride=1, padding=1, count_include_pad=False)
+        share = -(near / (-2 * TEMPERATURE)).log_softmax(dim=1)[:, costs.shape[1] // 2]
+        found.append((share * weight[:, 0]).sum() / weight.sum().clamp(min=1))
+    return torch.stack(found).mean()
+
+
 def loss_of(name: str, random: torch.Generator, net: UNet, views: Tensor, codes: Tensor, real: Tensor) -> Tensor:
     """A loss of the features of points that are drawn; a real pair has no tissues, so that it has `by_voxel`."""
     first = [torch.randint(0, JITTER + 1, (3,), generator=random) for _ in views]
@@ -162,6 +190,13 @@ def loss_of(name: str, random: torch.Generator, net: UNet, views: Tensor, codes:
     )
     low, high = torch.stack(first).amax(dim=0), torch.stack(first).amin(dim=0) + size
     at = low + places((high - low).tolist(), random)
+    if name == "search":
+        a, b = (
+            F.normalize(one.float(), dim=0)[(slice(None), *map(slice, low - o, high - o))]
+            for one, o in zip(net(cut), first, strict=True)
+        )
+        there = codes[tuple(map(slice, low, high))]
+        return by_search(a, b, (there > 0) & (there != NO_DATA))
     described = zip(net(cut), first, strict=True)
     a, b = (F.normalize(one[(slice(None), *(at - o).unbind(dim=1))].t().float(), dim=1) for one, o in described)
     return (by_voxel if real else LOSSES[name])(a, b, codes[at.unbind(dim=1)], at)
@@ -173,7 +208,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--loss", choices=tuple(LOSSES), default="both")
+    parser.add_argument("--loss", choices=(*LOSSES, "search"), default="both")
     parser.add_argument("--real", type=Path, metavar="DATA")
     parser.add_argument("--fold", type=int, choices=range(FOLDS + 1), default=FOLDS)
     parser.add_argument("--start", type=Path, metavar="RUN")

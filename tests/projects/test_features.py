@@ -112,3 +112,21 @@ def test_the_same_voxel_is_looked_at_in_views_that_are_cut_out_apart():
     apart = torch.stack([turned[0], turned[0].roll(6, dims=1)])
     wrong = float(features.loss_of("voxel", random, lambda views: views, apart, codes, torch.tensor(True)))
     assert right < wrong - 1
+
+
+def test_a_search_that_finds_no_displacement_costs_nothing_and_one_without_signs_the_logarithm_of_its_choices():
+    seen = torch.ones(12, 12, 12)
+    same = torch.ones(3, 12, 12, 12)
+    chance = (torch.tensor(125.0).log() + torch.tensor(27.0).log()) / 2
+    assert float(features.by_search(same, same, seen)) == pytest.approx(float(chance), abs=1e-4)
+    marks = 4 * torch.randn(16, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    assert float(features.by_search(marks, marks, seen)) < 0.01
+    # Two voxels aside every voxel is found aside, but for the border.
+    assert float(features.by_search(marks, marks.roll(2, dims=1), seen)) > float(chance)
+
+
+def test_the_search_loss_reaches_the_network():
+    net = features.network()
+    views, codes = torch.rand(2, 1, 56, 56, 56) * 2 - 1, torch.randint(0, 5, (56, 56, 56))
+    features.loss_of("search", torch.Generator().manual_seed(0), net, views, codes, torch.tensor(True)).backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters() if p.ndim > 1)
