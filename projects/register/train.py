@@ -3,15 +3,15 @@
 Every step shows a part of one of 120 phantom bodies before and after it has moved, each picture in a contrast that is
 drawn anew (`jssr.training.painted_pairs`), and the loss is the distance from the true displacement after every round of
 `jssr.nets.cost_register`, the last the most. No real scan is seen. OUT is a folder (`painted.py` says what is in it);
-the weights go to OUT/weights.safetensors. `--start WEIGHTS` begins with those of another register: the levels that both
-have.
+the weights go to OUT/weights.safetensors. `--start WEIGHTS` begins with those of another register. With `--finer` there
+is one more level, whose field is as fine as the images; it is left out of the weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.nets.cost_register import CostRegister
+from jssr.nets.cost_register import LEVELS, CostRegister, SearchLevel
 from jssr.recipes.jssr import register_compact
 from jssr.recipes.weights import save_weights
 from jssr.registration.model import load_model
@@ -35,24 +35,25 @@ LATER = 1.4
 """Each round counts so much more than the one before."""
 HARD_FROM = 1800
 """The step from which on pairs are hard (`PairPainter`)."""
+FINER = SearchLevel(1, 1, 1, 1)
 FOLDS, LEAST = 5.0, 0.1
 """The last field's Jacobian determinants below `LEAST` cost so much for each unit."""
 
 
-def network() -> CostRegister:
-    """As the recipe says."""
+def network(finer: bool = False) -> CostRegister:
+    """As the recipe says, with `FINER` after its levels if asked for."""
     numbers = cast(dict[str, Any], dict(RECIPE.network.networks["Phi"]))
     numbers.pop("form")
-    return CostRegister(**numbers)
+    return CostRegister(**numbers, **({"levels": (*LEVELS, FINER)} if finer else {}))
 
 
-def begin(net: CostRegister, weights: str) -> None:
-    """Give a register the weights of the levels that another has too."""
-    other = load_model(checkpoint=weights).system.get_submodule("Phi").state_dict()
-    levels = other.pop("sharpness")
-    net.load_state_dict({k: v for k, v in other.items() if k in net.state_dict()}, strict=False)
+def give(net: CostRegister, other: Mapping[str, Tensor]) -> None:
+    """Give a register the weights of another one's levels, as far as it has them."""
+    mine = net.state_dict()
+    net.load_state_dict({k: v for k, v in other.items() if k in mine and k != "sharpness"}, strict=False)
+    common = min(len(mine["sharpness"]), len(other["sharpness"]))
     with torch.no_grad():
-        net.sharpness[: len(levels)] = levels
+        net.sharpness[:common] = other["sharpness"][:common]
 
 
 def pair(bodies: Sequence[Tensor], step: int) -> painted.Example:
@@ -84,13 +85,14 @@ def loss_of(net: CostRegister, images: Tensor, truth: Tensor, mask: Tensor) -> T
     return wrong + FOLDS * (LEAST - ff.jacobian_determinant(rounds[-1])).relu().mean()
 
 
-def export(out: Path) -> None:
-    """Write the averaged weights of the last checkpoint, float16."""
-    net = network()
+def export(out: Path, finer: bool = False) -> None:
+    """Write the averaged weights of the last checkpoint, float16, without the finer level."""
+    net, taught = network(), network(finer)
     info = {
-        "step": painted.averaged(out, net),
+        "step": painted.averaged(out, taught),
         "data": {"pairs": {"modalities": {"painted": "ct", "painted too": "mr"}}},
     }
+    give(net, taught.state_dict())
     save_weights(out / "weights.safetensors", JSSR(net, None), RECIPE, info, torch.float16)
 
 
@@ -101,17 +103,18 @@ def main() -> None:
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=RECIPE.training.steps)
     parser.add_argument("--start", metavar="WEIGHTS", help="a weights file, or the name of weights that ship")
+    parser.add_argument("--finer", action="store_true", help="a last level at 3 mm, in training alone")
     chosen = parser.parse_args()
     files = painted.bodies(chosen.out, chosen.bodies)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     training = RECIPE.training
     plan = painted.Plan(chosen.steps, training.learning_rates["Phi"], training.warmup_steps, training.ema or 0.0)
-    net = network()
+    net = network(chosen.finer)
     if chosen.start is not None:
-        begin(net, chosen.start)
+        give(net, load_model(checkpoint=chosen.start).system.get_submodule("Phi").state_dict())
     painted.train(chosen.out, net, partial(painted.Examples, files, pair), loss_of, plan)
-    export(chosen.out)
+    export(chosen.out, chosen.finer)
 
 
 if __name__ == "__main__":

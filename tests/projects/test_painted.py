@@ -36,7 +36,10 @@ def small(monkeypatch):
     monkeypatch.setattr(
         body, "network", lambda: body.VNet(18, (4, 6), (1, 1), 3, stem=2, head=4, leaky=True, shuffle=True)
     )
-    monkeypatch.setattr(register, "network", lambda: register.CostRegister([[2, 1, 1, 1], [1, 1, 2, 1]], 4))
+    levels = [[2, 1, 1, 1], [1, 1, 2, 1]]
+    monkeypatch.setattr(
+        register, "network", lambda finer=False: register.CostRegister([*levels, [1, 1, 1, 1]][: 3 if finer else 2], 4)
+    )
 
 
 def files(folder: Path) -> list[Path]:
@@ -164,6 +167,23 @@ def test_the_register_learns_from_a_pair(small):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_finer_level_is_begun_anew_and_left_out_of_what_is_kept(small):
+    known, finer = register.network(), register.network(finer=True)
+    with torch.no_grad():
+        for p in known.parameters():
+            p.add_(1.0)
+    own = finer.weighers[2].state_dict()
+    register.give(finer, known.state_dict())
+    assert torch.equal(finer.sharpness[:2], known.sharpness) and len(finer.sharpness) == 3
+    for level in range(2):
+        for one, other in zip(finer.weighers[level].parameters(), known.weighers[level].parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert all(torch.equal(v, own[k]) for k, v in finer.weighers[2].state_dict().items())
+    again = register.network()
+    register.give(again, finer.state_dict())
+    assert all(torch.equal(v, known.state_dict()[k]) for k, v in again.state_dict().items())
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class VNet(nn.Module):
         kernel: size of the stages' convolutions.
         stem: stride of the first convolution.
         head: channels of the features that are brought back to the input's size when `stem` is above 1.
-        leaky: LeakyReLU(0.2) in place of PReLU, whose gradient takes ten times as long on a CPU.
+        leaky: LeakyReLU(0.2) in place of PReLU, whose gradient takes several times as long on a CPU.
         shuffle: those features are made as channels at the coarse grid and laid out (pixel shuffle), in place of
             interpolated.
     """

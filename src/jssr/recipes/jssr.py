@@ -110,10 +110,6 @@ def jssr_compact() -> Recipe:
     )
 
 
-_LEVELS = [[4, 3, 1, 1], [2, 2, 2, 2], [1, 2, 2, 1, 2], [1, 1, 2, 1], [1, 1, 1, 1]]
-"""Of the register that sees costs (`jssr.nets.cost_register.SearchLevel`): 12, 12, 6, 6 and 3 mm."""
-
-
 def register_compact() -> Recipe:
     """The register of JSSR that sees costs (`jssr.nets.cost_register`), alone: no generator, no segmentor.
 
@@ -123,7 +119,7 @@ def register_compact() -> Recipe:
     return Recipe(
         name="register-compact",
         description="a register that sees costs, taught by painted pairs of bodies, CT and MR",
-        network=Network(system="jssr", networks={"Phi": {"form": "costs", "width": 16, "levels": _LEVELS}}),
+        network=Network(system="jssr", networks={"Phi": {"form": "costs", "width": 16}}),
         preprocessing=Preprocessing(spacing=(3.0, 3.0, 3.0)),
         training=Training(
             stages=(Stage(name="align", steps=1800, train={"main": ("Phi",)}, weights={"ncc": 1.0, "smooth": 1.0}),),
