@@ -1,4 +1,5 @@
-"""Training on painted phantoms: the bodies, the loop, its checkpoints. `body/train.py` and `register/train.py` use it.
+"""Training on painted phantoms: the bodies, the loop, its checkpoints. The `train.py` of `body`, `register`
+and `features` use it.
 
 A run's folder holds the bodies, `last.pt` (weights, their average, the optimiser's moments, the step) and `losses.csv`:
 the step, the mean loss of the last 50 steps, seconds a step. A run that was interrupted goes on from `last.pt`; the

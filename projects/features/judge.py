@@ -1,6 +1,6 @@
 """Features of `train.py` as the descriptor of `discrete`, on the tuning pairs of real scans.
 
-    python judge.py OUT.pt REAL [--cases STS_015 STS_043]
+    python projects/features/judge.py RUN/weights.pt REAL [--cases STS_015 STS_043]
 
 REAL is what `benchmarks/real_scans.py` wrote. Prints the landmark error of each pair with MIND-SSC, with the features
 and with both side by side. Judged pairs are not touched. Features that saw real legs are judged on patients of the fold

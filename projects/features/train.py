@@ -1,4 +1,4 @@
-"""Train features that look alike in any modality, from painted bodies alone: `python projects/features/train.py OUT`.
+"""Train features that look alike in any modality, from painted bodies: `python projects/features/train.py OUT`.
 
 After Dey et al. (anatomix, ICLR 2025; own code and losses): one place of a phantom body, or a heap of shapes, is
 painted twice, each time in a contrast that is drawn anew (`jssr.training.painting`); a U-Net describes both pictures,

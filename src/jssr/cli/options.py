@@ -105,7 +105,7 @@ class Choice(Compute):
     )
     checkpoint: Path | None = opt(
         None,
-        "Weights file, run folder, or name of weights that ship (register-compact); by default the system's. "
+        "Weights file, run folder, or name of weights that ship (as body-compact); by default the system's. "
         "FILE.py:RUN for a system of FILE.py.",
         metavar="FILE",
     )

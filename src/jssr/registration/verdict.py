@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -78,8 +79,8 @@ def judge(evidence: Evidence, n: int, accepted: bool = True) -> tuple[Word, tupl
     Args:
         accepted: the rigid step was kept, or there was none.
     """
-    better = 100 * evidence.better
-    told = f"agree by {better:.0f} % (100: as a scan with itself, 0: no better than with what lies around)"
+    better = math.floor(100 * evidence.better)  # 69.6 % is below 70 %, and is not told as 70
+    told = f"agree by {better} % (100: as a scan with itself, 0: no better than with what lies around)"
     least = 100 * FAIL_BELOW[n]
     if (evidence.found if n == 2 else evidence.better) < FAIL_BELOW[n]:
         why = told if n == 3 else f"agree by {100 * evidence.found:.0f} % of what unrelated films differ"
