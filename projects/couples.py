@@ -35,8 +35,15 @@ class Couple(NamedTuple):
 
 
 def patients(data: Path) -> list[str]:
-    """Those that are used, in their order."""
-    return [p.name for p in sorted((data / "sts_ctmr").iterdir()) if p.is_dir() and p.name != MISALIGNED]
+    """Those that are used, in their order.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = [p.name for p in sorted((data / "sts_ctmr").iterdir()) if p.is_dir() and p.name != MISALIGNED]
+    if not found:
+        raise FileNotFoundError(f"expected a folder for each patient in {data / 'sts_ctmr'}, found none")
+    return found
 
 
 def taught(data: Path, fold: int) -> list[str]:
@@ -52,7 +59,9 @@ def prepared(data: Path, patient: str, folder: Path) -> Path:
         ct, mr = (decide_modality(read_image(data / "sts_ctmr" / patient / f"{n}.nii.gz"))[0] for n in ("ct", "mr_t1"))
         pair = prepare_pair(ct, mr, SPACING, WINDOW, False)
         mask = (pair.fixed_mask * pair.moving_mask).numpy()
-        np.savez_compressed(path, ct=pair.fixed.numpy(), mr=pair.moving.numpy(), mask=mask)
+        begun = path.with_suffix(".begun.npz")  # a file that is cut off is not taken for one that is done
+        np.savez_compressed(begun, ct=pair.fixed.numpy(), mr=pair.moving.numpy(), mask=mask)
+        begun.replace(path)
     return path
 
 

@@ -48,7 +48,9 @@ def body(number: int, folder: Path) -> Path:
         torch.set_num_threads(1)
         people = (TARGET_POPULATION, SUPERVISED_POPULATION)[number // 2 % 2]
         made = make_body(np.random.default_rng([SEED, number]), replace(people, spacing=SPACING))
-        np.savez_compressed(path, tissue=made.tissue)
+        begun = path.with_suffix(".begun.npz")  # a file that is cut off is not taken for one that is done
+        np.savez_compressed(begun, tissue=made.tissue)
+        begun.replace(path)
     return path
 
 

@@ -71,6 +71,8 @@ def main() -> None:
                 method = Registered(key, {"descriptor": key, "refine": chosen.refine})
                 every = cases_of(cohort, "validation")
                 cases = [case for case in every if chosen.cases is None or case.id in chosen.cases]
+                if not cases:
+                    continue
                 run(cohort, cases, [method], Path(folder), RunOptions(), lambda *_: None)
                 rows = [
                     row

@@ -8,7 +8,7 @@ more so than another tissue's. `--loss voxel`: the same voxel against all others
 loop; OUT/weights.pt are the averaged weights.
 
 With `--real DATA --fold 0` half of the steps show CT and MR of legs that lie on each other (`../couples.py`), of
-patients that are not in that fold (3: of all), by the second loss; `--start RUN` begins where another run has ended.
+patients that are not in that fold (3: of all), without labels; `--start RUN` begins where another run has ended.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def places(box: Sequence[int], random: torch.Generator) -> Tensor:
     share = torch.rand(POINTS, 3, generator=random)
     far = share[: POINTS // 2] * size
     first = (torch.rand(3, generator=random) * (size - BLOCK + 1)).floor()
-    return torch.cat([far, first + share[POINTS // 2 :] * BLOCK]).long()
+    # A share just below 1 is rounded up to the box's end.
+    return torch.minimum(torch.cat([far, first + share[POINTS // 2 :] * BLOCK]).long(), size - 1)
 
 
 def by_label(a: Tensor, b: Tensor, labels: Tensor, at: Tensor) -> Tensor:

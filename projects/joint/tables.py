@@ -43,7 +43,7 @@ def segmented(cohort: Cohort, run: Path, method: str) -> Iterator[CaseResult]:
             for value, name in made.label_names.items():
                 there = truth == values.get(name, -1)
                 if name == "liver":
-                    there |= truth == values["liver_tumour"]
+                    there |= truth == values.get("liver_tumour", -1)
                 if there.sum() >= LEAST:
                     mine = made.labels.array == value
                     found.append(2 * float((mine & there).sum()) / float(mine.sum() + there.sum()))
@@ -81,7 +81,7 @@ def main() -> None:
     cohort = Cohort.load(chosen.judged)
     aligned = read_csv(chosen.benchmark / "results.csv")
     found: list[CaseResult] = []
-    for run in sorted(p for p in chosen.runs.iterdir() if not p.name.startswith("jsynr")):
+    for run in sorted(p for p in chosen.runs.iterdir() if p.is_dir() and not p.name.startswith("jsynr")):
         found += segmented(cohort, run, run.name)
     found += segmented(cohort, Path("body-compact"), "as it was")
     for name in dict.fromkeys(r.method for r in [*aligned, *found]):

@@ -18,7 +18,7 @@ def main() -> None:
     folder = parser.parse_args().cohort
     cohort = Cohort.load(folder)
     cases = [case.model_copy(update={"labels": {}}) for case in cohort.cases]
-    Cohort(name=cohort.name, reference_phase=cohort.reference_phase, cases=cases).save(folder)
+    cohort.model_copy(update={"cases": cases, "label_names": {}, "regions": {}}).save(folder)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--bodies", type=int, default=120)
     parser.add_argument("--steps", type=int, default=RECIPE.training.steps)
-    parser.add_argument("--start", metavar="WEIGHTS", help="a weights file, or the name of weights that ship")
+    parser.add_argument("--start", metavar="WEIGHTS", help="of another such register, or register-compact")
     parser.add_argument("--finer", action="store_true", help="a last level at 3 mm, in training alone")
     chosen = parser.parse_args()
     files = painted.bodies(chosen.out, chosen.bodies)

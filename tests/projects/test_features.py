@@ -45,6 +45,8 @@ def test_points_lie_in_the_picture_and_half_of_them_in_one_block():
     at = features.places((32, 24, 40), torch.Generator().manual_seed(0))
     assert at.shape == (features.POINTS, 3) and int(at.min()) >= 0
     assert (at.amax(dim=0) == torch.tensor([31, 23, 39])).all()
+    random = torch.Generator().manual_seed(0)
+    assert int(max(features.places((40, 40, 40), random).max() for _ in range(200))) == 39
     near = at[features.POINTS // 2 :]
     assert int((near.amax(dim=0) - near.amin(dim=0)).max()) < features.BLOCK
 

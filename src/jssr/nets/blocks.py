@@ -67,15 +67,20 @@ def conv(dim: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, 
     return kind(inputs, outputs, kernel, stride=stride, padding=(kernel - 1) // 2, bias=bias)
 
 
+_EXACT = 1 << 18
+"""Voxels up to which PyTorch's sums over channels-last features are good: it adds them up in float32, one by one. Of
+64^3 voxels of noise the mean and the deviation are off by 3e-5, of 192^3 by 5e-3."""
+
+
 class InstanceNorm3d(nn.InstanceNorm3d):
-    """`nn.InstanceNorm3d` that leaves channels-last features as they are on a CPU; the result is the same.
+    """`nn.InstanceNorm3d` that leaves channels-last features as they lie on a CPU; the same but for rounding.
 
     PyTorch 2.13 normalises instances as one sample of more channels, laid out anew, and every convolution after it lays
     its input out again: 32 channels took 2.4 times as long, both ways.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not _channels_last(input):
+        if self.track_running_stats or not _channels_last(input) or input[0, 0].numel() > _EXACT:
             return super().forward(input)
         made = [F.batch_norm(one, None, None, self.weight, self.bias, True, eps=self.eps) for one in input.split(1)]
         return made[0] if len(made) == 1 else torch.cat(made)
@@ -110,8 +115,8 @@ class _Sloped(torch.autograd.Function):
         x, slope = ctx.saved_tensors
         passed = torch.ops.aten.leaky_relu_backward(above[0], x, 0.0, False)
         stopped = above[0] - passed
-        spent = (stopped * x).sum(dim=(0, *range(2, x.ndim))).view_as(slope)
-        return passed.add_(stopped.mul_(slope)), spent
+        spent = (stopped * x).sum(dim=(0, *range(2, x.ndim)), keepdim=True)[0].sum_to_size(slope.shape)
+        return passed + stopped * slope, spent
 
 
 def norm(dim: int, channels: int) -> nn.Module:
@@ -183,7 +188,7 @@ class _Resized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, size: tuple[int, ...]) -> Tensor:
         ctx.along = [
-            F.interpolate(torch.eye(old)[None], size=new, mode="linear")[0].t().to(image.dtype)
+            F.interpolate(torch.eye(old, dtype=torch.float64)[None], size=new, mode="linear")[0].t().to(image.dtype)
             for old, new in zip(image.shape[2:], size, strict=True)
         ]
         x, y, z = ctx.along
