@@ -5,7 +5,7 @@
 PYTHON=${PYTHON:-.venv/bin/python}
 
 phantoms joint-target --patients 16 --seed 21 --phases non-contrast,arterial,venous,delay
-phantoms test20 --patients 20 --seed 3
+phantoms test20 --patients 20 --seed 3 --phases non-contrast,arterial,venous,delay,t1
 once painted $PYTHON projects/joint/pictures.py "$RUNS/painted" --count 120
 prepared painted --recipe jssr-body --no-rigid
 once joint-target-unlabelled $PYTHON projects/joint/unlabelled.py "$RUNS/joint-target"
@@ -24,3 +24,9 @@ for seed in 0 1 2; do
     trained "joint-runs/jsynr-$seed" projects/joint/jsynr_body.py "${data[@]}" "${fewer[@]}" --start-from register-compact "${with[@]}"
     trained "joint-runs/vnet-$seed" projects/joint/vnet_body.py "${data[@]}" "${labelled[@]}" --start-from body-compact "${with[@]}"
 done
+
+once judged $PYTHON projects/register/cohorts.py "$RUNS/test20" "$RUNS/judged"
+aligning=("$RUNS"/joint-runs/js*)
+$JSSR benchmark "$RUNS/judged/ct" --split all -o "$RUNS/joint-tables" --threads 1 --against jssr-0 \
+    "${aligning[@]/#/--run=}" --run register-compact --peer discrete
+$PYTHON projects/joint/tables.py "$RUNS/joint-runs" "$RUNS/judged/ct" "$RUNS/joint-tables"

@@ -27,13 +27,15 @@ from jssr.report.tables import lines, markdown_table, read_csv, summarise, title
 
 JOINT = "jssr"
 ALIGNED, SEGMENTED = [("tre", ""), ("dice", "mean")], [("dice", "mean")]
+VNET = Path(__file__).with_name("vnet_body.py")
 LEAST = 50
 """Voxels that a structure must have in the truth to be judged."""
 
 
 def segmented(cohort: Cohort, run: Path, method: str) -> Iterator[CaseResult]:
     """Of each patient the mean Dice, in both scans, of the structures that a run's segmentor and the cohort know."""
-    model = load_model(checkpoint=run)
+    alone = run.name.startswith("vnet")
+    model = load_model(checkpoint=f"{VNET}:{run}" if alone else run)
     values = {name: value for value, name in cohort.label_names.items()}
     for case in cohort.cases:
         found: list[float] = []

@@ -140,7 +140,7 @@ def jssr_body() -> Recipe:
     `jssr train jssr-body --data COHORT --supervised PAINTED --start-from register-compact --start-from body-compact -o
     RUN`, where PAINTED is what `projects/joint/pictures.py` writes. Against `jssr-compact`: register and segmentor
     begin as they were taught on painted bodies and learn slowly, each network's gradient is clipped by itself, and the
-    generator is taught alone before the three learn together. Not trained yet.
+    generator is taught alone before the three learn together. No weights of it ship.
     """
     body, register, compact = body_compact(), register_compact(), jssr_compact()
     align = {"reg": 2.0, "ncc": 1.0, "smooth": 2.0, "gan": 0.02}
