@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, choices=range(FOLDS + 1), default=FOLDS)
     parser.add_argument("--start", type=Path, metavar="RUN")
     chosen = parser.parse_args()
+    if chosen.fold != FOLDS and chosen.real is None:
+        parser.error("--fold: leaves out real legs, which --real DATA gives")
     bodies = painted.bodies(chosen.out, chosen.bodies)
     names = taught(chosen.real, chosen.fold) if chosen.real else ()
     files = [prepared(chosen.real, name, chosen.out / "couples") for name in names]

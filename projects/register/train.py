@@ -112,7 +112,10 @@ def main() -> None:
     plan = painted.Plan(chosen.steps, training.learning_rates["Phi"], training.warmup_steps, training.ema or 0.0)
     net = network(chosen.finer)
     if chosen.start is not None:
-        give(net, load_model(checkpoint=chosen.start).system.get_submodule("Phi").state_dict())
+        other = getattr(load_model(checkpoint=chosen.start).system, "Phi", None)
+        if not isinstance(other, CostRegister):
+            parser.error(f"--start: expected a register that sees costs, {chosen.start} has none")
+        give(net, other.state_dict())
     painted.train(chosen.out, net, partial(painted.Examples, files, pair), loss_of, plan)
     export(chosen.out, chosen.finer)
 
