@@ -18,12 +18,13 @@ from torch import Tensor
 from jssr.io.images import read_image
 from jssr.preprocessing.modality import decide_modality
 from jssr.preprocessing.prepare import prepare_pair
+from jssr.recipes.jssr import register_compact
 
 MISALIGNED = "STS_019"
 FOLDS = 3
 SPACING = 2.3
 """Voxels of the pairs, mm: what `register-compact` gives scans as small as these."""
-WINDOW = (-200.0, 200.0)
+WINDOW = register_compact().preprocessing.window
 
 
 class Couple(NamedTuple):
@@ -59,9 +60,7 @@ def prepared(data: Path, patient: str, folder: Path) -> Path:
         ct, mr = (decide_modality(read_image(data / "sts_ctmr" / patient / f"{n}.nii.gz"))[0] for n in ("ct", "mr_t1"))
         pair = prepare_pair(ct, mr, SPACING, WINDOW, False)
         mask = (pair.fixed_mask * pair.moving_mask).numpy()
-        begun = path.with_suffix(".begun.npz")  # a file that is cut off is not taken for one that is done
-        np.savez_compressed(begun, ct=pair.fixed.numpy(), mr=pair.moving.numpy(), mask=mask)
-        begun.replace(path)
+        painted.write(path, ct=pair.fixed.numpy(), mr=pair.moving.numpy(), mask=mask)
     return path
 
 

@@ -1,5 +1,5 @@
-"""Training on painted phantoms: the bodies, the loop, its checkpoints. The `train.py` of `body`, `register`
-and `features` use it.
+"""Training on painted phantoms: the bodies, the loop, its checkpoints. The `train.py` of `body`, `register` and
+`features` use it.
 
 A run's folder holds the bodies, `last.pt` (weights, their average, the optimiser's moments, the step) and `losses.csv`:
 the step, the mean loss of the last 50 steps, seconds a step. A run that was interrupted goes on from `last.pt`; the
@@ -41,6 +41,13 @@ ALSO = {"liver_tumour": "liver", "rectum": "bowel"}
 Example = tuple[Tensor, ...]
 
 
+def write(path: Path, **arrays: np.ndarray) -> None:
+    """Write a file of arrays in one go: one that is cut off is not taken for one that is done."""
+    begun = path.with_suffix(".begun.npz")
+    np.savez_compressed(begun, **arrays)  # type: ignore[arg-type]
+    begun.replace(path)
+
+
 def body(number: int, folder: Path) -> Path:
     """The file of one body, made where it is not there."""
     path = folder / f"{number:03d}.npz"
@@ -48,9 +55,7 @@ def body(number: int, folder: Path) -> Path:
         torch.set_num_threads(1)
         people = (TARGET_POPULATION, SUPERVISED_POPULATION)[number // 2 % 2]
         made = make_body(np.random.default_rng([SEED, number]), replace(people, spacing=SPACING))
-        begun = path.with_suffix(".begun.npz")  # a file that is cut off is not taken for one that is done
-        np.savez_compressed(begun, tissue=made.tissue)
-        begun.replace(path)
+        write(path, tissue=made.tissue)
     return path
 
 

@@ -43,7 +43,7 @@ VOXEL_MM = (1.6, 4.0)
 POINTS, BLOCK = 1024, 20
 """Points that are compared; voxels along the block that half of them are drawn from."""
 SEARCHES = ((2, 2), (1, 1))
-"""Of the third loss: voxels that are averaged, displacements in each direction."""
+"""Of the search's loss: voxels that are averaged, displacements in each direction."""
 SAME = 2.5
 """Voxels within which neighbours are neither alike nor different."""
 SHAPES = 0.3
@@ -51,6 +51,7 @@ SHAPES = 0.3
 INSIDE, NO_DATA = 1, 255
 """Codes of a real pair: in the body, and where one of the scans has no data."""
 ENLARGED = (0.8, 1.6)
+"""What a real scan is enlarged by at least and at most."""
 GAMMA, ROUGH = 0.4, 0.06
 """Largest logarithm of a real scan's exponent, and its noise."""
 

@@ -36,6 +36,7 @@ LATER = 1.4
 HARD_FROM = 1800
 """The step from which on pairs are hard (`PairPainter`)."""
 FINER = SearchLevel(1, 1, 1, 1)
+"""The level that may be added: its field is as fine as the images."""
 FOLDS, LEAST = 5.0, 0.1
 """The last field's Jacobian determinants below `LEAST` cost so much for each unit."""
 

@@ -79,6 +79,7 @@ def test_words_and_reasons():
         word, reasons = judge(evidence(0.9, **{name: value}), 3)
         assert word == "CHECK" and len(reasons) == 1, name
     assert judge(evidence(0.9), 3, accepted=False) == ("CHECK", ("The rigid step was discarded.",))
+    assert "agree by 69 %" in judge(evidence(0.696), 3)[1][0]  # below the limit of 70 %, and told so
     assert "could not be aligned" in judge(evidence(0.1), 3)[1][0]
 
 

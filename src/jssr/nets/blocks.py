@@ -93,7 +93,7 @@ def _channels_last(image: Tensor) -> bool:
 
 
 class PReLU(nn.PReLU):
-    """`nn.PReLU` in passes that a CPU does in vectors, four times as fast in training; the result is the same."""
+    """`nn.PReLU` in passes that a CPU does in vectors, several times as fast in training; the result is the same."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not torch.is_grad_enabled() or input.device.type != "cpu":
@@ -182,8 +182,8 @@ def upsample_to(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class _Resized(torch.autograd.Function):
-    """`F.interpolate` of (B, C, X, Y, Z) as a product of matrices along each axis: there and back in a third of the
-    time on a CPU, with channels last in memory. The same but for rounding between the axes."""
+    """`F.interpolate` of (B, C, X, Y, Z) as a product of matrices along each axis: there and back in less than
+    half of the time on a CPU. The same but for rounding between the axes."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, size: tuple[int, ...]) -> Tensor:
