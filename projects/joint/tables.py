@@ -11,22 +11,24 @@ of patients (Wilcoxon, Holm).
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jssr import segment
-from jssr.evaluation.statistics import compare, comparisons_markdown
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
 from jssr.metrics.results import CaseResult, value_of
 from jssr.registration.model import load_model
-from jssr.report.tables import lines, markdown_table, read_csv, summarise, title_of
+from jssr.report.tables import read_csv
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from seeds import ALIGNED, over_seeds, printed  # noqa: E402
 
 JOINT = "jssr"
-ALIGNED, SEGMENTED = [("tre", ""), ("dice", "mean")], [("dice", "mean")]
+SEGMENTED = [("dice", "mean")]
 VNET = Path(__file__).with_name("vnet_body.py")
 LEAST = 50
 """Voxels that a structure must have in the truth to be judged."""
@@ -52,27 +54,6 @@ def segmented(cohort: Cohort, run: Path, method: str) -> Iterator[CaseResult]:
         yield CaseResult(case.id, "both", method, {"dice/mean": float(np.mean(found))})
 
 
-def over_seeds(results: Sequence[CaseResult]) -> list[CaseResult]:
-    """The mean of the seeds of each system and patient; rows that have no seed stay as they are."""
-    groups: dict[tuple[str, str], list[CaseResult]] = defaultdict(list)
-    for r in results:
-        name, _, seed = r.method.rpartition("-")
-        groups[name if seed.isdigit() else r.method, r.case].append(r)
-    found = []
-    for (method, case), each in groups.items():
-        values = {f"{key}/{of}" if of else key: [value_of(r, key, of) for r in each] for key, of in ALIGNED}
-        found.append(CaseResult(case, "all", method, {name: float(np.mean(v)) for name, v in values.items()}))
-    return found
-
-
-def printed(title: str, results: Sequence[CaseResult], columns: Sequence[tuple[str, str]]) -> None:
-    """A table of means, and the tests."""
-    blocks = [summarise(results, *key) for key in columns]
-    rows = [[line[0][0][0], *(cells[1][0] for cells in line)] for line in zip(*map(lines, blocks), strict=True)]
-    print(f"## {title}\n\n{markdown_table([['mean (sd)', *map(title_of, blocks)], *rows])}")
-    print(comparisons_markdown([compare(results, JOINT, *key) for key in columns]))
-
-
 def main() -> None:
     """Print both tables, and each seed's means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,8 +73,8 @@ def main() -> None:
             np.mean([value_of(r, *key) for r in rows if r.method == name] or [np.nan]) for rows, *key in asked
         )
         print(f"{name}: TRE {tre:.2f} mm, Dice {100 * warped:.1f} %, segmentor {100 * seen:.1f} %")
-    printed("Registration", over_seeds(aligned), ALIGNED)
-    printed("Segmentation", over_seeds(found), SEGMENTED)
+    printed("Registration", over_seeds(aligned), ALIGNED, JOINT)
+    printed("Segmentation", over_seeds(found), SEGMENTED, JOINT)
 
 
 if __name__ == "__main__":

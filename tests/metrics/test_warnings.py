@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 
-from jssr.metrics.warnings import plain_warnings
+import pytest
+
+from jssr.metrics.warnings import plain_warnings, worse_than_rigid
 
 
 def test_warnings_in_plain_words() -> None:
@@ -14,9 +16,31 @@ def test_warnings_in_plain_words() -> None:
         assert part in text
 
 
-def test_worse_than_the_rigid_alignment_is_told():
+def test_structures_that_the_rigid_step_had_better_are_told():
     after, before = {"dice/liver": 0.9, "dice/tumour": 0.75}, {"dice/liver": 0.5, "dice/tumour": 0.1}
     rigid = {"dice/liver": 0.8, "dice/tumour": 0.8, "tre": 1.0}
     assert plain_warnings(after, before) == []
-    told = ["Worse than by the rigid alignment alone (Dice): tumour from 80.0 to 75.0 %."]
+    told = ["Worse than by the rigid step alone (Dice): tumour from 80.0 to 75.0 %."]
     assert plain_warnings(after, before, rigid=rigid) == told
+    assert worse_than_rigid(after, rigid) == ""  # the mean is 0.825 after 0.8
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ({"tre": 6.27, "dice/liver": 0.9}, ["4.70 to 6.27 mm"]),
+        ({"tre": 4.0, "dice/liver": 0.85}, ["mean Dice from 90.0 to 85.0 %"]),
+        ({"tre": 4.79, "dice/liver": 0.895}, []),
+        ({"dice/liver": math.nan}, []),
+    ],
+)
+def test_a_deformation_that_lost_what_the_rigid_step_had_is_told(after, says):
+    told = worse_than_rigid(after, {"tre": 4.7, "dice/liver": 0.9})
+    assert bool(told) == bool(says) and all(part in told for part in says)
+
+
+def test_of_many_structures_the_worst_are_named():
+    before = {f"dice/s{k:02d}": 0.9 for k in range(46)}
+    after = {f"dice/s{k:02d}": 0.8 - k / 1000 for k in range(46)}
+    told = plain_warnings(after, before)
+    assert len(told) == 1 and "s45 from 90.0 to 75.5 %" in told[0] and "43 more" in told[0] and "s01" not in told[0]

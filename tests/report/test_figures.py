@@ -116,6 +116,17 @@ def test_letters_stand_at_the_four_sides() -> None:
     assert (unmarked == 60).all()
 
 
+@pytest.mark.parametrize(("wide_mm", "bar"), [(400.0, 100.0), (299.0, 50.0), (31.0, 10.0), (3.5, 1.0), (2.0, 0.0)])
+def test_a_scale_bar_is_the_longest_round_length_up_to_a_third(wide_mm: float, bar: float) -> None:
+    assert figures.bar_of(wide_mm) == bar
+
+
+def test_a_scale_bar_is_as_long_as_it_says() -> None:
+    marked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "image", pixel=2.0)  # 400 mm wide: 10 cm, 50 pixels
+    row = marked[191, :, 0]  # 9 pixels above the lower edge
+    assert (row == 255).sum() == pytest.approx(50, abs=1) and np.flatnonzero(row == 255)[0] == 8
+
+
 def test_montage_shows_five_pictures_beside_one_another_below_their_titles() -> None:
     picture = opened(figures.montage("arterial <1>", ct(), ct(60.0), ct(80.0), "axial", width=60))
     assert picture.size == (5 * 60 + 4 * 6, 26 + 48)  # 40 x 32 mm at 2/3 mm

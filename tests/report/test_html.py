@@ -73,6 +73,7 @@ def full_view() -> AlignmentView:
         displacement=Displacement(u, grid),
         metrics={"dice/liver": 0.955, "hd95/liver": math.inf, "tre": 2.0, "folds": 0.5, "seconds": 1.76},
         metrics_before={"dice/liver": 0.905, "hd95/liver": 7.5, "tre": 8.0},
+        metrics_rigid={"dice/liver": 0.96, "hd95/liver": 6.0, "tre": 4.0},
         warnings=["generator copied & pasted"],
         covered=0.5,
     )
@@ -117,10 +118,17 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
 def test_numbers_and_warnings_are_said_in_words(tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", title="t", rows=[full_view()], provenance={}, width=40)
     text = " ".join(read(tmp_path / "r.html").text.split())
-    assert "90.50 → 95.50 %" in text and "8.00 → 2.00 mm" in text and "1.76 s" in text
+    assert "90.50 → 96.00 → 95.50 %" in text and "8.00 → 4.00 → 2.00 mm" in text and "1.76 s" in text
     assert "missed" in text  # an infinite distance
     assert "generator copied & pasted" in text
     assert "covers only 50%" in text and "0.5 % of the field folds" in text
+
+
+def test_the_end_is_bold_only_where_it_is_best(tmp_path: Path) -> None:
+    write_report(tmp_path / "r.html", title="t", rows=[full_view()], provenance={}, width=40)
+    html = (tmp_path / "r.html").read_text()
+    assert '<td class="best">2.00</td>' in html  # landmarks: 8.00, 4.00, 2.00
+    assert "<td>95.50</td>" in html and '<td class="best">95.50</td>' not in html  # the rigid step had 96.00
 
 
 def test_what_the_moving_scan_does_not_cover_is_said_and_dimmed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
+from jssr.metrics.warnings import WORSE
 from jssr.registration.study import state_results
 from jssr.report.tables import Summary, lines, title_of
 
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 OWN = "Dice is that of the system's own segmentations"
 
 
-def pair_table(found: Registration) -> list[Table]:
-    """What was measured of one registration, before and after; no table where nothing was."""
+def pair_table(found: Registration) -> list[RenderableType]:
+    """What was measured of one registration, below what it made worse; nothing where nothing was measured."""
     own = found.known.fixed_labels is None and "segmentations" in found.result["dice"]
-    return _changes(state_results("pair", Path(found.moving.name).name, found), own)
+    return [*_worse(found), *_changes(state_results("pair", Path(found.moving.name).name, found), own)]
 
 
 def cost_of(found: Registration) -> str:
@@ -46,9 +47,15 @@ def cost_of(found: Registration) -> str:
     return f"{cost}, {result['folds_percent']:.3g} % of the field folds{how}"
 
 
-def study_table(done: StudyAlignment) -> list[Table]:
-    """What was measured of a study, one row a phase."""
-    return _changes(done.results, all(one.known.fixed_labels is None for one in done.registrations.values()))
+def study_table(done: StudyAlignment) -> list[RenderableType]:
+    """The same of a study, phase by phase."""
+    worse = [line for phase, one in done.registrations.items() for line in _worse(one, f"{phase}: ")]
+    return [*worse, *_changes(done.results, all(one.known.fixed_labels is None for one in done.registrations.values()))]
+
+
+def _worse(found: Registration, of: str = "") -> list[RenderableType]:
+    """That the deformation lost what the rigid step had: the first line that a user sees."""
+    return [Text(f"{of}{words}", style="yellow") for words in found.result["warnings"] if words.startswith(WORSE)]
 
 
 def study_warnings(done: StudyAlignment) -> Iterator[str]:
@@ -58,29 +65,41 @@ def study_warnings(done: StudyAlignment) -> Iterator[str]:
 
 
 def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
-    """One row a phase: what was measured in the first and in the last state."""
-    structure = "liver" if any("dice/liver" in r.values for r in results) else "mean"
-    wanted = [("dice", structure), ("dice", "mean"), ("hd95", structure), ("tre", ""), ("folds", "")]
-    wanted = [w for w in dict.fromkeys(wanted) if any(not math.isnan(value_of(r, *w)) for r in results)]
-    if not wanted:
+    """One row for each scan and measure: before, after the rigid step, and in the end. The end is bold where it is
+    better than both."""
+    structures = dict.fromkeys(key.split("/", 1)[1] for r in results for key in r.values if key.startswith("dice/"))
+    first = [s for s in structures if "tumour" in s] + [s for s in ("liver",) if s in structures]
+    wanted = [("tre", ""), *(("dice", s) for s in first), ("dice", "mean"), *(("hd95", s) for s in first)]
+    wanted += [("hd95", "mean"), ("folds", "")]
+    if not any(math.isfinite(value_of(r, *w)) for r in results for w in wanted):
         return []
-    table = Table(caption="before → after" + (f". {OWN}" if own else ""), caption_justify="left")
+    table = Table(caption=OWN if own else None, caption_justify="left")
     table.add_column("scan")
-    for metric, of in wanted:
-        table.add_column(f"{entry(metric).title}{', ' + of if of else ''}", justify="right")
+    table.add_column("measured")
+    for name in ("before", "rigid", "after"):
+        table.add_column(name, justify="right")
     for phase in dict.fromkeys(r.phase for r in results):
-        states = [r for r in results if r.phase == phase]
-        table.add_row(phase, *[_change(states[0], states[-1], metric, of) for metric, of in wanted])
+        states = {r.method: r for r in results if r.phase == phase}
+        label = phase
+        for metric, of in dict.fromkeys(wanted):
+            row = _change(states, metric, of)
+            if any(cell != "-" for cell in row):
+                table.add_row(escape(label), f"{entry(metric).title}{', ' + of if of else ''}", *row)
+                label = ""
+        table.add_section()
     return [table]
 
 
-def _change(first: CaseResult, last: CaseResult, metric: str, structure: str) -> str:
-    before, after = (_shown(metric, value_of(r, metric, structure)) for r in (first, last))
-    return after if before == "-" else f"{before} → {after}"
-
-
-def _shown(metric: str, value: float) -> str:
-    return entry(metric).text(value) if math.isfinite(value) else "-"
+def _change(states: Mapping[str, CaseResult], metric: str, structure: str) -> list[str]:
+    """A measure before, after the rigid step and in the end."""
+    first, last = list(states)[0], list(states)[-1]
+    values = [value_of(states[s], metric, structure) if s in states else math.nan for s in (first, "rigid", last)]
+    about = entry(metric)
+    earlier = [v for v in values[:2] if not math.isnan(v)]
+    cells = [about.text(v) if math.isfinite(v) else "missed" if math.isinf(v) else "-" for v in values]
+    if earlier and last != "rigid" and all(about.better(values[2], v) for v in earlier):
+        cells[2] = f"[bold]{cells[2]}[/bold]"
+    return cells
 
 
 def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:

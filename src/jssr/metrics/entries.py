@@ -6,6 +6,7 @@ add its entry to the table (docs/how-to/add-a-metric.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,6 +109,13 @@ class Metric:
     def text(self, value: float, sign: str = "") -> str:
         """A number in the printed unit; `sign` as in format strings."""
         return f"{value * self.factor:{sign}.{self.decimals}f}"
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether one number is better than another, as printed. NaN is not better, and nothing is better than NaN."""
+        if math.isnan(value) or math.isnan(than):
+            return False
+        ours, theirs = (round(v * self.factor, self.decimals) if math.isfinite(v) else v for v in (value, than))
+        return ours > theirs if self.higher_is_better else ours < theirs
 
 
 def _percent(key: str, name: str, function: Callable[[Any], float], **more: Any) -> Metric:

@@ -234,20 +234,21 @@ def view_of_result(
     if known[0] is not None and known[1] is not None and field is not None:
         fixed_seg, moving_seg = known[0], placed(known[1], fixed.grid)
         moved_seg = resample(known[1], fixed.grid, field)
-    before, after = _numbers(result)
+    before, rigid, after = _numbers(result)
     return AlignmentView(
         replace(fixed, name=fixed_name or result["fixed"].get("title", Path(fixed.name).name)),
         placed(moving, fixed.grid), moved, synthesised, fixed_seg, moved_seg, moving_seg,
         displacement=None if field is None else from_start(field, fixed.grid, moving.grid),
-        metrics=after, metrics_before=before, warnings=result["warnings"],
+        metrics=after, metrics_before=before, metrics_rigid=rigid, warnings=result["warnings"],
         name=name or result["moving"].get("title", Path(moving.name).name), covered=result["covered_percent"] / 100,
         verdict=None if (told := verdict_of(result)) is None else (told.name, told.line),
         own="labels" not in result["dice"] and "segmentations" in result["dice"],
     )  # fmt: skip
 
 
-def _numbers(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """The measures of the first and of the last state, as the report takes them."""
+def _numbers(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """The measures of the first state, of the rigid step where a state follows it, and of the last, as the report
+    takes them."""
     states: dict[str, dict[str, float | None]] = {
         name: {f"dice/{k}": v for k, v in values.items()}
         for name, values in result["dice"].get("labels", result["dice"].get("segmentations", {})).items()
@@ -256,11 +257,13 @@ def _numbers(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, flo
         states[name] = {**states.get(name, {}), **values}
     if not states:
         states = {"initial": {}, "network": {}}
-    clean = [{k: float("nan") if v is None else v for k, v in values.items()} for values in states.values()]
-    before, after = clean[0], clean[-1]
+    clean = {s: {k: float("nan") if v is None else v for k, v in values.items()} for s, values in states.items()}
+    first, last = list(clean)[0], list(clean)[-1]
+    before, after = clean[first], clean[last]
+    rigid = clean.get("rigid", {}) if last != "rigid" else {}
     after |= {"folds": result["folds_percent"], "log_jacobian_sd": result["log_jacobian_sd"]}
     after |= {"seconds": result["time_s"]["total"], "peak_mb": result["peak_memory_mib"]}
-    return before, after
+    return before, rigid, after
 
 
 def _moved_dtype(moving: Volume) -> np.dtype[Any]:

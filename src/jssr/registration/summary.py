@@ -20,7 +20,7 @@ from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
 from jssr.metrics.masks import dice
 from jssr.metrics.pair import evaluate_pair
-from jssr.metrics.warnings import COPIES_BELOW, copy_ratio, plain_warnings
+from jssr.metrics.warnings import COPIES_BELOW, copy_ratio, plain_warnings, worse_than_rigid
 from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known
@@ -200,7 +200,9 @@ def _dice(numbers: Numbers, known: Known) -> dict[str, Any]:
 def _warnings(fixed: Grid, moving: Grid, work: Working, numbers: Numbers) -> list[str]:
     """What should make a reader careful, in plain language."""
     pair = work.pair
-    out = [*pair.warnings, *_of_numbers(numbers)]
+    before, rigid, after = _stages(numbers)
+    worse = worse_than_rigid(after, rigid)
+    out = [*([worse] if worse else []), *pair.warnings, *plain_warnings(after, before, numbers.covered, rigid)]
     if work.verdict is not None and work.verdict[0] == "FAIL":
         out.insert(0, f"The verdict is FAIL. {work.verdict[1][-1]}")
     made = work.alignment.synthesised
@@ -218,11 +220,10 @@ def _warnings(fixed: Grid, moving: Grid, work: Working, numbers: Numbers) -> lis
     return list(dict.fromkeys(out))
 
 
-def _of_numbers(numbers: Numbers) -> list[str]:
-    states = list(numbers.states.values())
-    shown = numbers.states if any("dice" in k for k in states[-1]) else numbers.segmentations
-    before, after = dict(states[0]), dict(states[-1])
-    if shown:
-        before |= list(shown.values())[0]
-        after |= list(shown.values())[-1]
-    return plain_warnings(after, before, numbers.covered, (shown or {}).get("rigid", {}))
+def _stages(numbers: Numbers) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Before, after the rigid step and in the end: of known labels, else of the system's own segmentations."""
+    states = numbers.states
+    own = {} if any("dice" in key for key in list(states.values())[-1]) else numbers.segmentations
+    names = list(states)[0], "rigid", list(states)[-1]
+    before, rigid, after = ({**states.get(name, {}), **own.get(name, {})} for name in names)
+    return before, rigid, after

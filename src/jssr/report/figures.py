@@ -30,6 +30,7 @@ FEW = 5
 FIXED_COLOUR = (86, 200, 255)
 MOVING_COLOUR = (255, 176, 32)
 FOLD_COLOUR = (20, 20, 20)
+BARS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 
 
 def grey(picture: Grey) -> Colour:
@@ -137,8 +138,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def lettered(picture: Colour, plane: Plane, size: int = 17) -> Colour:
-    """Write the sides of the patient (R, L, A, P, H, F) at the edges of a picture."""
+def lettered(picture: Colour, plane: Plane, size: int = 17, pixel: float | None = None) -> Colour:
+    """Write the sides of the patient (R, L, A, P, H, F) at the edges of a picture, and with `pixel`, millimetres a
+    pixel, draw a scale bar."""
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     wide, high = image.size
@@ -149,7 +151,23 @@ def lettered(picture: Colour, plane: Plane, size: int = 17) -> Colour:
             (x, y), letter, "black" if light else "white", _font(size), anchor, stroke_width=0 if light else 2,
             stroke_fill="black",
         )  # fmt: skip
+    if pixel is not None and (bar := bar_of(wide * pixel)):
+        _draw_bar(draw, bar, bar / pixel, high, "black" if light else "white")
     return np.asarray(image)
+
+
+def bar_of(millimetres: float) -> float:
+    """How long a scale bar is, mm, in a picture so wide: the longest round length up to a third of it; 0 for none."""
+    return max((mm for mm in BARS_MM if mm <= millimetres / 3), default=0.0)
+
+
+def _draw_bar(draw: ImageDraw.ImageDraw, millimetres: float, pixels: float, high: int, colour: str) -> None:
+    """In the lower left corner, with its length."""
+    left, bottom, other = 8, high - 9, "white" if colour == "black" else "black"
+    draw.line((left, bottom, left + pixels, bottom), fill=other, width=5)
+    draw.line((left, bottom, left + pixels, bottom), fill=colour, width=3)
+    words = f"{millimetres / 10:g} cm" if millimetres >= 10 else f"{millimetres:g} mm"
+    draw.text((left, bottom - 5), words, colour, _font(13), "lb", stroke_width=2, stroke_fill=other)
 
 
 def encode(picture: Colour, kind: str = "PNG", quality: int = 86) -> bytes:

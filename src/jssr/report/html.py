@@ -97,46 +97,62 @@ def shown(metric: str, value: float | None, unit: bool = False) -> str:
     return f"{about.text(value)} {about.unit}".rstrip() if unit else about.text(value)
 
 
-def key_figures(view: AlignmentView) -> list[dict[str, str]]:
-    """The three or four numbers at the head of a scan."""
+def stages_of(view: AlignmentView) -> list[tuple[str, Mapping[str, float]]]:
+    """The states that tables show, with their numbers: before, rigid where the rigid step is not the last, after."""
+    found = [("before", view.metrics_before), ("rigid", view.metrics_rigid), ("after", view.metrics)]
+    return [(name, values) for name, values in found if values]
+
+
+def better_than(key: str, after: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a number after the alignment is better than in every state before that has it, as printed."""
+    there = [values[key] for values in others if not math.isnan(values.get(key, math.nan))]
+    metric = entry(split_key(key)[0])
+    return bool(there) and all(metric.better(after.get(key, math.nan), than) for than in there)
+
+
+def key_figures(view: AlignmentView) -> list[dict[str, Any]]:
+    """The three or four numbers at the head of a scan; `better` where the last is the best."""
     structures = [s for m, s in map(split_key, view.metrics) if m == "dice" and s]
-    main = "liver" if "liver" in structures else (structures[0] if structures else "")
+    main = next((s for s in structures if "tumour" in s), "") or ("liver" if "liver" in structures else "")
+    main = main or (structures[0] if structures else "")
     own = ", by its own segmentation" if view.own else ""
     wanted = [("dice", f"Dice, {main}{own}", f"dice/{main}")] if main else []
     wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
+    earlier = [values for _, values in stages_of(view)[:-1]]
     return [
         {
             "label": label,
-            "before": shown(metric, view.metrics_before[key]) if key in view.metrics_before else "",
+            "before": [shown(metric, values[key]) for values in earlier if key in values],
             "after": shown(metric, view.metrics[key], unit=True),
+            "better": better_than(key, view.metrics, earlier),
         }
         for metric, label, key in wanted
         if key in view.metrics
     ]
 
 
-def _tables(view: AlignmentView) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """The table by structure and the list of numbers of the pair."""
-    keys = list(dict.fromkeys([*view.metrics, *view.metrics_before]))
-    named = [split_key(k) for k in keys]
+def _tables(view: AlignmentView) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The table by structure and that of the pair: each cell a text, and whether it is the best of its states."""
+    stages = stages_of(view)
+    earlier = [values for _, values in stages[:-1]]
+    named = [split_key(k) for k in dict.fromkeys(key for _, values in stages for key in values)]
     metrics = list(dict.fromkeys(m for m, s in named if s))
-    both = (view.metrics_before, view.metrics) if view.metrics_before else (view.metrics,)
+
+    def cells(metric: str, key: str) -> list[tuple[str, bool]]:
+        last = len(stages) - 1
+        return [
+            (shown(metric, values.get(key)), k == last and better_than(key, values, earlier))
+            for k, (_, values) in enumerate(stages)
+        ]
+
     lines = [
-        [structure] + [shown(m, values.get(f"{m}/{structure}")) for m in metrics for values in both]
-        for structure in dict.fromkeys(s for _, s in named if s)
+        (structure, [cell for m in metrics for cell in cells(m, f"{m}/{structure}")])
+        for structure in sorted(dict.fromkeys(s for _, s in named if s), key=lambda s: "tumour" not in s)
     ]
     about = [(entry(m).title, entry(m).meaning) for m in metrics]
-    overall = [
-        {
-            "name": entry(m).title,
-            "before": shown(m, view.metrics_before.get(m)),
-            "after": shown(m, view.metrics.get(m)),
-            "meaning": entry(m).meaning,
-        }
-        for m, s in named
-        if not s
-    ]
-    return {"metrics": about, "lines": lines, "paired": len(both) == 2}, overall
+    overall = [(entry(m).title, cells(m, m), entry(m).meaning) for m, s in named if not s]
+    names = [name for name, _ in stages]
+    return {"metrics": about, "lines": lines, "stages": names}, {"lines": overall, "stages": names}
 
 
 def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
+from jssr.preprocessing.modality import modality_of
 from jssr.report import figures
-from jssr.report.planes import Plane, Planes, jacobian_volumes, window, window_of
+from jssr.report.planes import CT_WINDOW, Plane, Planes, jacobian_volumes, window, window_of
 
 Painted = Callable[[Plane], "figures.Colour"]
 
@@ -24,7 +25,8 @@ Painted = Callable[[Plane], "figures.Colour"]
 class AlignmentView:
     """One moving scan beside the fixed one, every volume on (or convertible to) the fixed grid's space.
 
-    `metrics` and `metrics_before` are as `evaluate_pair` gives them, with "seconds" and "peak_mb" where known; `name`
+    `metrics`, `metrics_before` and `metrics_rigid` (after the rigid step alone; empty where there was none) are as
+    `evaluate_pair` gives them, with "seconds" and "peak_mb" where known; `name`
     (a phase or a file) is the heading, by default the moving volume's. `moving_seg` is the moving scan's segmentation
     before the alignment, `own` marks overlaps as of the system's own segmentations, `covered` the fraction of the
     fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
@@ -45,6 +47,7 @@ class AlignmentView:
     displacement: Displacement | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     metrics_before: Mapping[str, float] = field(default_factory=dict)
+    metrics_rigid: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     name: str = ""
     covered: float | None = None
@@ -107,11 +110,18 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
     for title, caption, volume in shown:
         low, high = cuts.window(volume)
         digits = 0 if high - low >= 20 else 2
-        text = f"{caption}. Grey from {low:.{digits}f} to {high:.{digits}f}."
+        unit = " HU" if modality_of(volume) == "ct" and (low, high) == CT_WINDOW else ""
+        text = f"{caption}. {_voxels(volume)}. Grey from {low:.{digits}f} to {high:.{digits}f}{unit}."
         columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.grey(cuts.grey(v, p))))  # type: ignore[misc]
     lead = "The same three planes through every image. " if cuts.planes.grid.ndim == 3 else ""
     lead += "An organ that stays put from one column to the next is aligned."
     return Block("The scans", lead, cuts.planes.names, columns)
+
+
+def _voxels(volume: Volume) -> str:
+    """Size of its voxels: "1.37 x 1.37 x 4 mm a voxel"."""
+    part = "voxel" if volume.grid.ndim == 3 else "pixel"
+    return f"{' x '.join(f'{s:.3g}' for s in volume.grid.spacing)} mm a {part}"
 
 
 def overlay_block(view: AlignmentView, cuts: Cuts) -> Block:
@@ -190,8 +200,12 @@ def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, c
 
 def _column(planes: Planes, title: str, caption: str, after: Painted, before: Painted | None = None) -> Column:
     pictures = []
+    pixel = planes.pixel if planes.grid.ndim == 3 else None  # a radiograph's millimetres may be its pixels
     for plane in planes.names:
-        both = ["" if paint is None else _data_uri(figures.lettered(paint(plane), plane)) for paint in (after, before)]
+        both = [
+            "" if paint is None else _data_uri(figures.lettered(paint(plane), plane, pixel=pixel))
+            for paint in (after, before)
+        ]
         pictures.append(Picture(f"{title}, {plane}", *both))
     return Column(title, caption, pictures)
 
