@@ -14,14 +14,14 @@ from jssr.recipes.weights import load_system, save_weights
 from jssr.registration.model import weights_at
 
 sys.path.insert(0, str(Path(__file__).parent))
-import known  # noqa: E402
+import dual_known  # noqa: E402
 
 
 def main() -> None:
     """Write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    system, recipe = build_system(known.recipe()), known.recipe()
+    system, recipe = build_system(dual_known.recipe()), dual_known.recipe()
     other, _, _ = load_system(weights_at("register-compact"))
     system.get_submodule("M").load_state_dict(other.get_submodule("Phi").state_dict())
     save_weights(parser.parse_args().out, system, recipe, {"started from": ["register-compact"]})

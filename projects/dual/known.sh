@@ -5,7 +5,7 @@
 PYTHON=${PYTHON:-.venv/bin/python}
 
 phantoms pelves-few --anatomy pelvis --paired --patients 24 --seed 1
-prepared pelves-few --recipe projects/dual/known.py
+prepared pelves-few --recipe projects/dual/dual_known.py
 once dual-begin $PYTHON projects/dual/begin.py "$RUNS/dual-begin.safetensors"
 
 alone() {  # alone TERM: supervised by one modality
@@ -13,9 +13,9 @@ alone() {  # alone TERM: supervised by one modality
 }
 for seed in 0 1 2; do
     data=(--data "$RUNS/pelves-few-prepared" --start-from "$RUNS/dual-begin.safetensors" --set "training.seed=$seed")
-    trained "dual-known-runs/dual-$seed" projects/dual/known.py "${data[@]}"
-    trained "dual-known-runs/ct-$seed" projects/dual/known.py "${data[@]}" $(alone fixed_like)
-    trained "dual-known-runs/mr-$seed" projects/dual/known.py "${data[@]}" $(alone moving_like)
+    trained "dual-known-runs/dual-$seed" projects/dual/dual_known.py "${data[@]}"
+    trained "dual-known-runs/ct-$seed" projects/dual/dual_known.py "${data[@]}" $(alone fixed_like)
+    trained "dual-known-runs/mr-$seed" projects/dual/dual_known.py "${data[@]}" $(alone moving_like)
 done
 
 phantoms pelves-test --anatomy pelvis --patients 20 --seed 11

@@ -5,7 +5,7 @@
 PYTHON=${PYTHON:-.venv/bin/python}
 
 phantoms macjnet-bodies --patients 24 --seed 41 --phases venous,t1
-prepared macjnet-bodies --recipe projects/macjnet/known.py
+prepared macjnet-bodies --recipe projects/macjnet/macjnet_known.py
 
 data=(--data "$RUNS/macjnet-bodies-prepared")
 few=(--set training.labelled=0.3)
@@ -16,9 +16,9 @@ mind=(--set 'network.options={"similarity":"mind","carried":true}' --set trainin
 both=(--start-from register-compact --start-from "$runs/segmentors" "${few[@]}")
 for seed in 0 1 2; do
     with=("${data[@]}" --set "training.seed=$seed")
-    trained "known-runs/macjnet-$seed" projects/macjnet/known.py "${with[@]}" "${both[@]}"
-    trained "known-runs/register-$seed" projects/macjnet/known_register.py "${with[@]}" --start-from register-compact
-    trained "known-runs/macjnet_mind-$seed" projects/macjnet/known.py "${with[@]}" "${both[@]}" "${mind[@]}"
+    trained "known-runs/macjnet-$seed" projects/macjnet/macjnet_known.py "${with[@]}" "${both[@]}"
+    trained "known-runs/register-$seed" projects/macjnet/macjnet_known_register.py "${with[@]}" --start-from register-compact
+    trained "known-runs/macjnet_mind-$seed" projects/macjnet/macjnet_known.py "${with[@]}" "${both[@]}" "${mind[@]}"
 done
 
 phantoms test20 --patients 20 --seed 3 --phases non-contrast,arterial,venous,delay,t1

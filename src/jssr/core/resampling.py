@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +17,10 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement, Transform, solved
 from jssr.core.volume import Points, Volume
 from jssr.errors import TransformError
+
+POINTS = 2**20
+TIE = 1e-9
+"""Weights of labels that differ by less are equal."""
 
 
 def resample(
@@ -46,33 +50,63 @@ def resample(
 
 def sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
     if nearest:
-        # Label numbers below 2**24 are exact in float32.
-        return ff.sample(labels[None].float(), at, "nearest")[0].round().to(labels.dtype)
+        size = torch.tensor(labels.shape[1:]).view(1, -1, *[1] * (at.ndim - 2))
+        index = torch.minimum(at.round().clamp(min=0), (size - 1).to(at.dtype))
+        return labels.flatten()[cell_index(index, labels.shape[1:])][None]
     # Most of a label map has one label all round; only the other cells need interpolation.
     index = cell_index(at, labels.shape[1:])
     out, mixed = labels.flatten()[index][None], ~uniform_cells(labels).flatten()[index]
-    points = torch.stack([axis[mixed] for axis in at[0]]).view(1, at.shape[1], -1, *[1] * (at.ndim - 3))
-    best = torch.full((points.shape[2],), -1.0)
-    found = torch.zeros(points.shape[2], dtype=labels.dtype)
-    for value in torch.unique(labels).tolist() if points.numel() else ():
-        # One label at a time: a one-hot of 100 labels does not fit.
-        weight = ff.sample((labels == value)[None].float(), points).view(-1)
-        better = weight > best
-        best[better] = weight[better]
-        found[better] = value
-    out[0][mixed] = found
+    points = torch.stack([axis[mixed] for axis in at[0]])
+    # In parts: a point takes some hundred bytes.
+    found = [_heaviest(labels[0], part) for part in points.split(POINTS, dim=1)]
+    out[0][mixed] = torch.cat([out.new_zeros(0), *found])
     return out
 
 
+def _heaviest(labels: Tensor, at: Tensor) -> Tensor:
+    """The label of the greatest linear weight at points (n, N) in voxels, the smallest of equals: (N,).
+
+    The corners of a cell are compared with each other, so that it takes as long with a hundred labels as with two.
+    """
+    n, count = at.shape
+    size = torch.tensor(labels.shape).view(n, 1)
+    at = torch.minimum(at.double().clamp(min=0), (size - 1).double())
+    first = torch.minimum(at.floor().long(), (size - 2).clamp(min=0))
+    part = at - first
+    corners: list[Tensor] = []
+    weights: list[Tensor] = []
+    for ends in itertools.product((0, 1), repeat=n):
+        index, weight = torch.zeros(count, dtype=torch.int64), torch.ones(count, dtype=torch.float64)
+        for axis, end in enumerate(ends):
+            index = index * labels.shape[axis] + (first[axis] + end).clamp(max=labels.shape[axis] - 1)
+            weight = weight * (part[axis] if end else 1 - part[axis])
+        corners.append(labels.flatten()[index])
+        weights.append(weight)
+    best, found = torch.full((count,), -1.0, dtype=torch.float64), corners[0]
+    for k, label in enumerate(corners):
+        total = torch.zeros(count, dtype=torch.float64)
+        for other, weight in zip(corners, weights, strict=True):
+            total += torch.where(other == label, weight, 0.0)
+        # Sums of other orders differ in the last bit, which must not decide.
+        better = (total > best + TIE) | ((total >= best - TIE) & (label < found)) if k else total > best
+        best, found = torch.where(better, total, best), torch.where(better, label, found)
+    return found
+
+
 def uniform_cells(labels: Tensor) -> Tensor:
-    """Cells of (1, *spatial) labels below 2**24 all of whose corners have one label: (*spatial) bool.
+    """Cells of (1, *spatial) labels all of whose corners have one label: (*spatial) bool.
 
     Cell (i, j, k) lies between voxels i and i + 1, and so on; the border is repeated.
     """
-    n = labels.ndim - 1
-    padded = F.pad(labels[None].float(), [0, 1] * n, mode="replicate")
-    pool = F.max_pool3d if n == 3 else F.max_pool2d
-    return (pool(padded, 2, stride=1) == -pool(-padded, 2, stride=1))[0, 0]
+    alike = torch.ones(labels.shape[1:], dtype=torch.bool)
+    for axis in range(labels.ndim - 1):
+        # A cell is uniform where both its faces across this axis are, and have one label.
+        length = alike.shape[axis] - 1
+        low, high = alike.narrow(axis, 0, length), alike.narrow(axis, 1, length)
+        same = labels[0].narrow(axis, 0, length) == labels[0].narrow(axis, 1, length)
+        inner = low & high & same
+        alike = torch.cat([inner, alike.narrow(axis, length, 1)], dim=axis)
+    return alike
 
 
 def cell_index(at: Tensor, shape: Sequence[int]) -> Tensor:

@@ -77,16 +77,31 @@ def surface_distances(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> tuple[f
     if not (a.any() and b.any()):
         nothing = math.inf if a.any() or b.any() else math.nan
         return nothing, nothing
-    from_a, from_b = _surface(a) * np.asarray(spacing), _surface(b) * np.asarray(spacing)
-    there = cKDTree(from_b).query(from_a)[0]
-    back = cKDTree(from_a).query(from_b)[0]
+    a, b = _in_their_box(a, b)
+    edges = _surface(a), _surface(b)
+    there, back = (_to_the_nearest(*pair, spacing) for pair in (edges, edges[::-1]))
     hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
     return float(hd95), float(np.concatenate([there, back]).mean())
 
 
-def _surface(mask: Mask) -> NDArray[np.float64]:
-    """Voxel indices (N, n) of a mask's surface. What lies beyond the image counts as outside."""
-    (box,) = find_objects(mask.astype(np.uint8))
-    inner = mask[box]
-    start = np.array([s.start for s in box])
-    return (np.argwhere(inner & ~binary_erosion(inner)) + start).astype(np.float64)
+def _in_their_box(a: Mask, b: Mask) -> tuple[Mask, Mask]:
+    """Both masks, cut to the smallest box that holds both."""
+    box = find_objects((a | b).astype(np.uint8))[0]
+    return a[box], b[box]
+
+
+def _to_the_nearest(edge: Mask, other: Mask, spacing: ArrayLike) -> NDArray[np.float64]:
+    """Distance of each voxel of a surface from the nearest of another one, mm. Voxels of both are 0 apart, and need no
+    search: of two scans that fit they are most."""
+    alone = np.argwhere(edge & ~other) * np.asarray(spacing)
+    out = np.zeros(int(np.count_nonzero(edge)))
+    if len(alone):
+        tree = cKDTree(np.argwhere(other) * np.asarray(spacing))
+        out[: len(alone)] = tree.query(alone)[0]
+    return out
+
+
+def _surface(mask: Mask) -> Mask:
+    """The voxels of a mask that touch its outside through a face. What lies beyond the image counts as outside."""
+    edge: Mask = mask & ~binary_erosion(mask)
+    return edge

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points, Volume
@@ -91,5 +92,29 @@ def _structures(
         values = torch.unique(torch.cat([fixed.data.unique(), moved.data.unique()])).tolist()
         structures = {str(v): (v,) for v in values if v != 0}
     a, b = fixed.array, moved.array
+    boxes = _boxes(a, b)
     for name, labels in structures.items():
-        yield name, Structure(mask_of(a, labels), mask_of(b, labels), tuple(fixed.grid.spacing))
+        box = _around([boxes.get(value) for value in labels], a.ndim)
+        yield name, Structure(mask_of(a[box], labels), mask_of(b[box], labels), tuple(fixed.grid.spacing))
+
+
+Box = tuple[slice, ...]
+
+
+def _boxes(*labels: NDArray[np.generic]) -> dict[int, Box]:
+    """The smallest box that holds a label in any of some maps, for each label but 0."""
+    found: dict[int, list[Box]] = {}
+    for each in labels:
+        values, places = torch.unique(torch.from_numpy(np.ascontiguousarray(each)), return_inverse=True)
+        for value, box in zip(values.tolist(), find_objects(places.numpy() + 1), strict=True):
+            if value != 0:
+                found.setdefault(value, []).append(box)
+    return {value: _around(boxes, labels[0].ndim) for value, boxes in found.items()}
+
+
+def _around(boxes: Sequence[Box | None], ndim: int) -> Box:
+    """The box round boxes; a box of nothing round none."""
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return (slice(0, 0),) * ndim
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*there, strict=True))

@@ -1,6 +1,6 @@
 """macJNet whose register already knows bodies: in place of the pyramid, the register of `register-compact`.
 
-`jssr train projects/macjnet/known.py --data COHORT --start-from register-compact --start-from SEGMENTORS -o RUN`, where
+`jssr train projects/macjnet/macjnet_known.py --data COHORT --start-from register-compact --start-from SEGMENTORS -o RUN`, where
 SEGMENTORS is a run of `segmentors.py` on the same cohort. For the row with MIND: `--set
 'network.options={"similarity":"mind","carried":true}'`, and 20 in place of 45 as the weight of sim3.
 """
@@ -19,17 +19,18 @@ def recipe() -> Recipe:
     rates = {"Phi": 1e-4, **dict.fromkeys(SEGMENTORS, 5e-4)}
     train = {"register": ("Phi",), "segmentors": SEGMENTORS}
     options = {name: value for name, value in full.network.options.items() if name != "costs"}
+    phi = {name: value for name, value in register.network.networks["Phi"].items() if name != "form"}  # one form here
     parts = {name: full.network.networks[name] for name in SEGMENTORS}
     return full.changed(
         name="macjnet-known",
         description="macJNet that begins with a register that knows bodies",
-        network={"networks": {"Phi": register.network.networks["Phi"], **parts}, "options": options},
+        network={"networks": {"Phi": phi, **parts}, "options": options},
         preprocessing={"spacing": register.preprocessing.spacing},
         training={
-            "stages": (joint.model_copy(update={"steps": 150, "train": train, "learning_rates": {}}),),
+            "stages": (joint.model_copy(update={"steps": 80, "train": train, "learning_rates": {}}),),
             "learning_rates": rates,
-            "warmup_steps": 20,
-            "ema": 0.99,
+            "warmup_steps": 10,
+            "ema": 0.98,
             "patch": (48, 48, 40),
         },
     )

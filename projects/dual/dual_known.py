@@ -1,6 +1,6 @@
 """The dual register that already knows bodies: the register of `register-compact`, supervised by both modalities.
 
-`python projects/dual/begin.py BEGIN`, then `jssr train projects/dual/known.py --data COHORT --start-from BEGIN -o RUN`.
+`python projects/dual/begin.py BEGIN`, then `jssr train projects/dual/dual_known.py --data COHORT --start-from BEGIN -o RUN`.
 By one modality alone: `--set 'training.stages.align.weights={"fixed_like":1,"laplace":0.5,"size":0.01}'`, or
 `moving_like`.
 """
@@ -13,7 +13,7 @@ from jssr.recipes.jssr import register_compact
 
 
 def recipe() -> Recipe:
-    """The last stage of `dual-volume-compact`, 150 steps."""
+    """The last stage of `dual-volume-compact`, 80 steps."""
     register = register_compact()
     full = compact(
         "dual-known",
@@ -22,9 +22,9 @@ def recipe() -> Recipe:
         dict(register.network.networks["Phi"]),
         last=REGULAR,
         patch=(48, 48, 40),
-        warmup_steps=20,
-        ema=0.99,
+        warmup_steps=10,
+        ema=0.98,
         learning_rates={"M": 1e-4},
     )
-    last = full.training.stage("align").model_copy(update={"steps": 150})
+    last = full.training.stage("align").model_copy(update={"steps": 80})
     return full.changed(training={"stages": (last,)})
