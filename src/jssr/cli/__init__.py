@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jssr._version import __version__
 from jssr.cli import cohorts, learning, scans, view
+from jssr.cli.defaults import defaults_of
 from jssr.cli.guard import Guarded, end_on_sigterm
 from jssr.cli.memory import collect_rarely, keep_freed_memory
 
 app = typer.Typer(
     cls=Guarded,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,14 +32,20 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _top(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="JSSR_CONFIG", help="TOML file of your own defaults, by command.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Joint synthesis, segmentation and registration of one patient's scans (JSSR, ECCV 2020).
 
     Exit codes: 0 done; 1 refused: an input or an output that cannot be used; 2 wrong use of a command or option;
-    3 unexpected, an error of jssr itself; 130 interrupted; 143 ended by SIGTERM.
+    3 unexpected, an error of jssr itself; 4 done with warnings, by --strict; 130 interrupted; 143 ended by SIGTERM.
     """
+    if config is not None:
+        context.default_map = defaults_of(config, context.command)
     keep_freed_memory()
     collect_rarely()
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from jssr.cli import log_file
 from jssr.errors import Interrupted, JssrError
 
 REFUSED = 1
 UNEXPECTED = 3
+WARNED = 4
 INTERRUPTED = 130
 TERMINATED = 143
 """2, wrong use, is Typer's own. docs/reference/exit-codes.md lists them."""
@@ -41,7 +44,7 @@ class Guarded(TyperGroup):
     """A group of commands that turns exceptions into one line on stderr and an exit code.
 
     1: an input or an output that cannot be used (`JssrError`); 2: wrong use of a command (Typer's own); 3: anything
-    unexpected; 130: interrupted; 143: ended by SIGTERM.
+    unexpected; 4: done with warnings, by `--strict`; 130: interrupted; 143: ended by SIGTERM.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -68,6 +71,7 @@ class Guarded(TyperGroup):
             raise
         except Exception as error:
             if _is_usage(error):
+                _point_elsewhere(error, self.commands)
                 raise
             if _debugging(ctx):
                 raise
@@ -75,6 +79,7 @@ class Guarded(TyperGroup):
         if _debugging(ctx) and code not in (INTERRUPTED, TERMINATED):
             log.exception("traceback asked for by --debug")
         typer.echo(f"error: {message}", err=True)
+        log_file.note(logging.ERROR, message)
         raise typer.Exit(code)
 
 
@@ -85,6 +90,14 @@ def _debugging(ctx: Any) -> bool:
 def _is_usage(error: Exception) -> bool:
     """Typer's own complaints (unknown option, missing argument), which it prints itself. It may carry its own Click."""
     return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
+
+
+def _point_elsewhere(error: Any, commands: Mapping[str, Any]) -> None:
+    """Of an option that a command does not have, say which commands have it, in place of names that look alike."""
+    wanted = getattr(error, "option_name", None)
+    having = [name for name, one in commands.items() if any(wanted in p.opts for p in one.params)]
+    if wanted and having:
+        error.message, error.possibilities = f"{error.message}. It is an option of {', '.join(having)}", None
 
 
 def _line(error: Exception) -> str:

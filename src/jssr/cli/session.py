@@ -14,6 +14,8 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jssr.cli import log_file
+from jssr.cli.guard import WARNED
 from jssr.cli.options import Options, opt
 
 T = TypeVar("T")
@@ -26,8 +28,12 @@ class Session(Options):
     as_json: bool = opt(False, "Print one JSON document instead of tables and words.", "--json")
     quiet: bool = opt(False, "No progress, no tables; warnings stay, on stderr.", "-q", "--quiet")
     verbose: bool = opt(False, "More messages on stderr.", "-v", "--verbose")
+    strict: bool = opt(False, "End with exit code 4 where there are warnings; what was made stays.")
+    log_file: Path | None = opt(None, "Write messages, warnings and errors to the end of this file too.")
 
     def __post_init__(self) -> None:
+        if self.log_file is not None:
+            log_file.begin(self.log_file)
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         for name in ("jssr", "lightning_fabric.utilities.rank_zero"):
             logging.getLogger(name).setLevel(logging.INFO if self.verbose else logging.WARNING)
@@ -61,14 +67,23 @@ class Session(Options):
                 screen.print(one, soft_wrap=isinstance(one, str))
 
     def finish(self, data: Any, *what: RenderableType, warnings: Iterable[str] = ()) -> None:
-        """Print the outcome: as data with --json, else as `what`; the warnings in any case."""
+        """Print the outcome: as data with --json, else as `what`; the warnings in any case.
+
+        Raises:
+            typer.Exit: there are warnings, and --strict.
+        """
         if self.as_json:
             from jssr.io.files import plain
 
             typer.echo(json.dumps(plain(data), indent=1, default=str))
         self.show(*what)
-        for warning in warnings:
+        told = list(warnings)
+        for warning in told:
             typer.echo(f"warning: {warning}", err=True)
+            log_file.note(logging.WARNING, warning)
+        log_file.note(logging.INFO, "done")
+        if told and self.strict:
+            raise typer.Exit(WARNED)
 
 
 def read_json(folder: Path) -> Mapping[str, Any]:

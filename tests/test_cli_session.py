@@ -1,0 +1,110 @@
+"""What every command can be told (strict, a log, defaults of your own), and what a wrong option hears."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import jssr
+from jssr.cli import app, log_file
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def no_log_stays():
+    yield
+    log_file.end()
+
+
+@pytest.fixture
+def segmented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
+    """`jssr segment` that finds a liver and warns, and what it was called with."""
+    called: dict[str, object] = {}
+
+    def segment(**options: object) -> SimpleNamespace:
+        called.update(options)
+        shape = SimpleNamespace(grid=SimpleNamespace(ndim=3))
+        return SimpleNamespace(
+            written=tmp_path / "o.nii.gz", labels=shape, label_names={1: "liver"}, sizes={"liver": 12.0}, phase=None,
+            warnings=("a liver of 12 ml",),
+        )  # fmt: skip
+
+    monkeypatch.setattr(jssr, "segment", segment)
+    return called
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = RUNNER.invoke(app, list(words))
+    return done.exit_code, done.output
+
+
+def test_strict_ends_with_4_where_there_are_warnings(segmented):
+    assert run("segment", "x.nii.gz", "-o", "o.nii.gz")[0] == 0
+    code, said = run("segment", "x.nii.gz", "-o", "o.nii.gz", "--strict")
+    assert code == 4 and "liver of 12 ml" in said
+
+
+def test_the_log_has_the_command_its_warnings_and_errors(segmented, tmp_path):
+    log = tmp_path / "jssr.log"
+    run("segment", "x.nii.gz", "-o", "o.nii.gz", "--log-file", str(log))
+    run("warp", "missing.nii.gz", "--transform", "no.tfm", "-o", "o.nii.gz", "--log-file", str(log))
+    lines = log.read_text().splitlines()
+    assert any("WARNING a liver of 12 ml" in line for line in lines)
+    assert any("ERROR" in line and "no.tfm" in line for line in lines)
+    assert all(line[:4].isdigit() for line in lines)  # each with its time
+    assert run("segment", "x.nii.gz", "-o", "o", "--log-file", str(tmp_path / "no" / "log"))[0] == 2
+
+
+def test_defaults_come_from_a_file_and_the_command_line_wins(segmented, tmp_path, monkeypatch):
+    config = tmp_path / "mine.toml"
+    config.write_text('[segment]\nthreads = 3\ndevice = "cpu"\nmoving = true\n')
+    assert run("--config", str(config), "segment", "x.nii.gz", "-o", "o")[0] == 0
+    assert segmented["threads"] == 3 and segmented["moving"] is True
+    monkeypatch.setenv("JSSR_CONFIG", str(config))
+    run("segment", "x.nii.gz", "-o", "o", "--threads", "2")
+    assert segmented["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[segment]\nthread = 3", ["[segment]", "'thread'", "'threads'"]),
+        ("[segmnt]\nthreads = 3", ["'segmnt'", "'segment'"]),
+        ("threads = 3", ["'threads'", "table"]),
+        ("[segment", ["mine.toml", "TOML"]),
+        (None, ["mine.toml", "TOML"]),
+    ],
+)
+def test_defaults_that_are_none_are_refused(text, says, tmp_path):
+    config = tmp_path / "mine.toml"
+    if text is not None:
+        config.write_text(text)
+    code, said = run("--config", str(config), "segment", "x.nii.gz", "-o", "o")
+    assert code == 1 and all(part in said for part in says)
+
+
+def test_a_value_of_the_wrong_kind_in_the_defaults_is_wrong_use(segmented, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text('[segment]\nthreads = "many"\n')
+    assert run("--config", str(config), "segment", "x.nii.gz", "-o", "o")[0] == 2
+
+
+def test_an_option_of_another_command_is_said_to_be_of_that_command():
+    code, said = run("align", "study", "-o", "out", "--fixed-mask", "m.nii.gz")
+    words = " ".join(said.replace("│", " ").split())
+    assert code == 2 and "option of register" in words and "--fixed-labels" not in words
+
+
+def test_json_stays_one_document_beside_strict(segmented):
+    done = RUNNER.invoke(app, ["segment", "x.nii.gz", "-o", "o", "--json", "--strict"])
+    assert done.exit_code == 4 and json.loads(done.stdout)["label_names"] == {"1": "liver"}
+
+
+def test_completion_is_offered_for_a_shell():
+    done = RUNNER.invoke(app, ["--help"])
+    assert "--install-completion" in done.output
