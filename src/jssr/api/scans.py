@@ -27,6 +27,7 @@ from jssr.registration.inputs import image_of
 from jssr.registration.model import load_model, segmenting_model
 from jssr.registration.options import ModelOptions, OptionsDict, RegistrationOptionsDict
 from jssr.registration.phase import Phase, phase_of
+from jssr.registration.plausible import implausible
 from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
@@ -293,7 +294,8 @@ def segment(
     labels, warnings = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
     phase = phase_of(scan, labels, model.label_names)
-    found = Segmentation(labels, dict(model.label_names), (*((doubt,) if doubt else ()), *warnings), phase=phase)
+    told = (*((doubt,) if doubt else ()), *warnings, *implausible(labels, model.label_names))
+    found = Segmentation(labels, dict(model.label_names), told, phase=phase)
     if out is not None:
         steps.begin("writing")
         found = replace(found, written=found.save(out))
