@@ -18,6 +18,7 @@ from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
 from jssr.metrics.warnings import WORSE
 from jssr.registration.study import state_results
+from jssr.report.html import volume_rows
 from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from jssr.registration.result import Registration
     from jssr.registration.study import StudyAlignment
 
+FEW = 8
+"""Structures whose volumes the terminal lists all."""
 OWN = "Dice is that of the system's own segmentations"
 
 
 def pair_table(found: Registration) -> list[RenderableType]:
     """What was measured of one registration, below what it made worse; nothing where nothing was measured."""
     own = found.known.fixed_labels is None and "segmentations" in found.result["dice"]
-    return [*_worse(found), *_changes(state_results("pair", Path(found.moving.name).name, found), own)]
+    name = Path(found.moving.name).name
+    return [*_worse(found), *_changes(state_results("pair", name, found), own), *_volumes({name: found})]
 
 
 def cost_of(found: Registration) -> str:
@@ -50,7 +54,26 @@ def cost_of(found: Registration) -> str:
 def study_table(done: StudyAlignment) -> list[RenderableType]:
     """The same of a study, phase by phase."""
     worse = [line for phase, one in done.registrations.items() for line in _worse(one, f"{phase}: ")]
-    return [*worse, *_changes(done.results, all(one.known.fixed_labels is None for one in done.registrations.values()))]
+    own = all(one.known.fixed_labels is None for one in done.registrations.values())
+    return [*worse, *_changes(done.results, own), *_volumes(done.registrations)]
+
+
+def _volumes(found: Mapping[str, Registration]) -> list[Table]:
+    """How large structures are in both scans: tumours and, of few structures, all of them."""
+    rows = {scan: volume_rows(one.result.get("volumes") or {}) for scan, one in found.items()}
+    shown = {scan: r if len(r) <= FEW else [row for row in r if "tumour" in row[0]] for scan, r in rows.items()}
+    if not any(shown.values()):
+        return []
+    table = Table(caption="Jacobian: moving / fixed volume, as the field has it", caption_justify="left")
+    table.add_column("scan")
+    table.add_column("structure")
+    for name in ("fixed (ml)", "moving (ml)", "change (%)", "Jacobian"):
+        table.add_column(name, justify="right")
+    for scan, lines_of in shown.items():
+        for k, row in enumerate(lines_of):
+            table.add_row(escape(scan) if k == 0 else "", *map(escape, row))
+        table.add_section()
+    return [table]
 
 
 def _worse(found: Registration, of: str = "") -> list[RenderableType]:

@@ -170,6 +170,17 @@ class DiceInfo(_Model):
     labels: States | None = Field(None, description="Of the label maps that were given.")
 
 
+class VolumeInfo(_Model):
+    """A structure of the label maps that were given, in both scans."""
+
+    fixed_ml: float
+    moving_ml: float
+    change_percent: Number = Field(description="Of the moving scan's against the fixed one's.")
+    jacobian: Number = Field(
+        description="Mean Jacobian determinant over the structure: moving / fixed volume, as the field has it."
+    )
+
+
 class _Numbers(_Model):
     covered_percent: float = Field(description="Share of the fixed image for which the moving one has data.")
     folds_percent: Number = Field(description="Share of grid cells whose Jacobian determinant is not positive.")
@@ -202,6 +213,7 @@ class ResultModel(_Numbers):
     inverse_error_mm: InverseError
     dice: DiceInfo
     tre_mm: dict[str, Number] | None = Field(None, description="Mean target registration error by state.")
+    volumes: dict[str, VolumeInfo] | None = Field(None, description="By structure, of 3D label maps of both scans.")
     metrics: States | None = Field(
         None,
         description="Every metric by state, of the labels and landmarks that were given: dice (0 to 1), hd95, asd and "

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from jssr.io.files import plain
 from jssr.io.provenance import Stopwatch, peak_memory_mib, provenance
 from jssr.metrics.masks import dice
 from jssr.metrics.pair import evaluate_pair
+from jssr.metrics.volumes import Size, sizes
 from jssr.metrics.warnings import COPIES_BELOW, copy_ratio, plain_warnings, worse_than_rigid
 from jssr.preprocessing.start2d import from_start, unknown_spacing
 from jssr.registration.full_size import Working
@@ -41,12 +42,13 @@ NO_SPACING = (
 class Numbers:
     """Numbers of a registration: of each state (initial, rigid, network, refined) as `evaluate_pair` gives them; Dice
     of the system's own segmentations; the share of the fixed image for which the moving one has data; mean and
-    largest error of the inverse in mm, where it lands inside the fixed image."""
+    largest error of the inverse in mm, where it lands inside the fixed image; volumes of the known structures."""
 
     states: dict[str, dict[str, float]] = field(default_factory=dict)
     segmentations: dict[str, dict[str, float]] = field(default_factory=dict)
     covered: float = 1.0
     inverse_error: tuple[float, float] = (0.0, 0.0)
+    sizes: dict[str, Size] = field(default_factory=dict)
 
 
 def measure(work: Working, displacement: Displacement, inverse: Displacement, covered: Tensor, known: Known) -> Numbers:
@@ -65,7 +67,8 @@ def measure(work: Working, displacement: Displacement, inverse: Displacement, co
     for name, found in fields.items():
         states[name] |= evaluate_pair(displacement=found)
     error = _inverse_error(displacement, inverse, fixed)
-    return Numbers(states, _of_segmentations(work), float(covered.float().mean()), error)
+    share = float(covered.float().mean())
+    return Numbers(states, _of_segmentations(work), share, error, _sizes(displacement, known))
 
 
 def class_dice(a: Tensor, b: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -84,6 +87,14 @@ def _of_known(fixed: Grid, transform: Transform, known: Known) -> dict[str, floa
         fixed_points=points[0],
         moving_points=points[1],
     )
+
+
+def _sizes(displacement: Displacement, known: Known) -> dict[str, Size]:
+    """Of 3D label maps of both scans."""
+    fixed, moving = known.fixed_labels, known.moving_labels
+    if fixed is None or moving is None or fixed.grid.ndim != 3:
+        return {}
+    return sizes(fixed, moving, displacement, known.structures)
 
 
 def _of_segmentations(work: Working) -> dict[str, dict[str, float]]:
@@ -166,6 +177,8 @@ def describe(
         result["rigid"] = found | {"mutual_information_nats": information, "affine_matrix_lps_mm": linear}
     if known.fixed_landmarks is not None:
         result["tre_mm"] = {name: values["tre"] for name, values in numbers.states.items()}
+    if numbers.sizes:
+        result["volumes"] = {name: asdict(size) for name, size in numbers.sizes.items()}
     if known.measurable:
         result["metrics"] = numbers.states
     return ResultModel.model_validate(plain(result)).model_dump(mode="json", exclude_unset=True)

@@ -75,6 +75,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
         "structures": structures,
         "own": view.own,
         "overall": overall,
+        "volumes": volume_rows(view.volumes),
         "solid": planes.grid.ndim == 3,
         "point": _place(planes.point),
         "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
@@ -153,6 +154,17 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], dict[str, Any]]:
     overall = [(entry(m).title, cells(m, m), entry(m).meaning) for m, s in named if not s]
     names = [name for name, _ in stages]
     return {"metrics": about, "lines": lines, "stages": names}, {"lines": overall, "stages": names}
+
+
+def volume_rows(volumes: Mapping[str, Mapping[str, float | None]]) -> list[list[str]]:
+    """Structure, ml in the fixed and in the moving scan, change in per cent, and the mean Jacobian determinant."""
+
+    def text(value: float | None, form: str) -> str:
+        return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+    forms = {"fixed_ml": ".1f", "moving_ml": ".1f", "change_percent": "+.1f", "jacobian": ".2f"}
+    ordered = sorted(volumes.items(), key=lambda one: "tumour" not in one[0])
+    return [[name, *(text(one.get(key), form) for key, form in forms.items())] for name, one in ordered]
 
 
 def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:
