@@ -2,8 +2,8 @@
 
     python projects/seeds.py BENCHMARK --against SYSTEM
 
-The runs are named SYSTEM-SEED. Prints landmark error and Dice of the warped labels of each run, then means over the seeds
-of each system: over patients, and against the one that is named by paired tests of patients (Wilcoxon, Holm).
+The runs are named SYSTEM-SEED. Prints landmark error and Dice of the warped labels of each run, then means over the
+seeds of each system: over patients, and against the one that is named by paired tests of patients (Wilcoxon, Holm).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The dual register that already knows bodies: the register of `register-compact`, supervised by both modalities.
 
-`python projects/dual/begin.py BEGIN`, then `jssr train projects/dual/dual_known.py --data COHORT --start-from BEGIN -o RUN`.
-By one modality alone: `--set 'training.stages.align.weights={"fixed_like":1,"laplace":0.5,"size":0.01}'`, or
+`python projects/dual/begin.py BEGIN`, then `jssr train projects/dual/dual_known.py --data COHORT --start-from BEGIN -o
+RUN`. By one modality alone: `--set 'training.stages.align.weights={"fixed_like":1,"laplace":0.5,"size":0.01}'`, or
 `moving_like`.
 """
 

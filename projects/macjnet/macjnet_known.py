@@ -1,7 +1,7 @@
 """macJNet whose register already knows bodies: in place of the pyramid, the register of `register-compact`.
 
-`jssr train projects/macjnet/macjnet_known.py --data COHORT --start-from register-compact --start-from SEGMENTORS -o RUN`, where
-SEGMENTORS is a run of `segmentors.py` on the same cohort. For the row with MIND: `--set
+`jssr train projects/macjnet/macjnet_known.py --data COHORT --start-from register-compact --start-from SEGMENTORS -o
+RUN`, where SEGMENTORS is a run of `segmentors.py` on the same cohort. For the row with MIND: `--set
 'network.options={"similarity":"mind","carried":true}'`, and 20 in place of 45 as the weight of sim3.
 """
 

@@ -65,8 +65,8 @@ def _volumes(found: Mapping[str, Registration]) -> list[Table]:
     if not any(shown.values()):
         return []
     table = Table(caption="Jacobian: moving / fixed volume, as the field has it", caption_justify="left")
-    table.add_column("scan")
-    table.add_column("structure")
+    table.add_column("scan", overflow="fold")
+    table.add_column("structure", overflow="fold")
     for name in ("fixed (ml)", "moving (ml)", "change (%)", "Jacobian"):
         table.add_column(name, justify="right")
     for scan, lines_of in shown.items():
