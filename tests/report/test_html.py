@@ -20,6 +20,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.errors import OutputError
 from jssr.report.html import AlignmentView, write_report
 from jssr.report.planes import Planes
+from jssr.report.view import Cuts, strips
 
 EVIL = '<script>alert("1")</script>&.nii.gz'
 VOID = {"meta", "img", "input", "br"}
@@ -90,8 +91,9 @@ def test_the_report_is_one_whole_file_that_loads_nothing(tmp_path: Path) -> None
     assert "http://" not in html and "https://" not in html and "url(" not in html
     assert not page.all("script") and not page.all("link") and not page.all("iframe")
     pictures = page.all("img")
-    # Scans 4, overlays 4 twice, contours twice, grid, Jacobian; then scans 3, overlays 4 twice; in three planes each.
-    assert len(pictures) == 3 * (4 + 8 + 2 + 2) + 3 * (3 + 8)
+    # Scans 4, overlays 4 twice, contours twice, grid, Jacobian, 7 slices; then scans 3, overlays 4 twice, 7 slices; in
+    # three planes each.
+    assert len(pictures) == 3 * (4 + 8 + 2 + 2 + 7) + 3 * (3 + 8 + 7)
     for attrs in pictures:
         kind, data = (attrs["src"] or "").split(",", 1)
         assert kind == "data:image/jpeg;base64" and attrs["alt"]
@@ -146,6 +148,14 @@ def test_what_the_moving_scan_does_not_cover_is_said_and_dimmed(tmp_path: Path) 
     write_report(tmp_path / "r.html", title="t", rows=[one], provenance={}, width=40)
     text = read(tmp_path / "r.html").text
     assert "covers only 40% of the fixed image" in text and "Dimmed" in text
+
+
+def test_slices_lie_where_they_say() -> None:
+    one = view()  # 20 x 18 x 10 voxels of 3 x 3 x 5 mm, the first at the origin
+    found = strips(one, Cuts(Planes(one.fixed.grid, None, 60)))
+    assert [s.plane for s in found] == ["axial", "coronal", "sagittal"] and {len(s.pictures) for s in found} == {7}
+    places = {s.plane: [place for place, _ in s.pictures] for s in found}
+    assert places["axial"][0] == "H 6 mm" and places["sagittal"][0] == "L 7 mm"  # an eighth of 45 and of 57
 
 
 def test_a_clean_result_says_so(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from jssr.metrics.entries import entry
 from jssr.metrics.results import split_key
 from jssr.metrics.warnings import plain_warnings
 from jssr.report.planes import Planes, focus
-from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block
+from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block, strips
 
 
 def write_report(
@@ -78,6 +78,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
         "volumes": volume_rows(view.volumes),
         "solid": planes.grid.ndim == 3,
         "point": _place(planes.point),
+        "strips": strips(view, cuts),
         "blocks": [b for b in (scans_block(view, cuts), overlay_block(view, cuts), field_block(view, cuts)) if b],
     }
 

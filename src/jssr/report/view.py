@@ -18,6 +18,8 @@ from jssr.preprocessing.modality import modality_of
 from jssr.report import figures
 from jssr.report.planes import CT_WINDOW, Plane, Planes, jacobian_volumes, window, window_of
 
+STRIP, STRIP_WIDTH = 7, 260
+"""Slices of a plane, and the pixels of their longest side."""
 Painted = Callable[[Plane], "figures.Colour"]
 
 
@@ -81,6 +83,14 @@ class Block:
     columns: list[Column]
     switches: bool = False
     legend: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Slices through the patient in one plane: where each lies, and its picture."""
+
+    plane: str
+    pictures: list[tuple[str, str]]
 
 
 class Cuts:
@@ -159,6 +169,28 @@ def field_block(view: AlignmentView, cuts: Cuts) -> Block | None:
     lead = "Where the organs lie and how the tissue was moved to bring them there."
     switches = any(picture.before for column in columns for picture in column.pictures)
     return Block("Organs and deformation", lead, cuts.planes.names, columns, switches, view.displacement is not None)
+
+
+def strips(view: AlignmentView, cuts: Cuts) -> list[Strip]:
+    """Checkerboards of the fixed and the moved scan, slice by slice; none of 2D images."""
+    grid = cuts.planes.grid
+    if grid.ndim != 3:
+        return []
+    low, high = grid.corners().min(axis=0), grid.corners().max(axis=0)
+    found = []
+    for plane in cuts.planes.names:
+        axis = {"axial": 2, "coronal": 1}.get(plane, 0)
+        pictures = []
+        for share in np.linspace(0, 1, STRIP + 2)[1:-1]:
+            at = np.array(cuts.planes.point)
+            at[axis] = low[axis] + share * (high[axis] - low[axis])
+            planes = Planes(grid, tuple(at), STRIP_WIDTH)
+            fixed, moved = (window(planes.cut(v, plane), cuts.window(v)) for v in (view.fixed, view.moved))
+            side = ("LR", "PA", "HF")[axis][int(at[axis] < 0)]
+            painted = figures.checkerboard(fixed, moved, STRIP_WIDTH // 8)
+            pictures.append((f"{side} {abs(at[axis]):.0f} mm", _data_uri(painted)))
+        found.append(Strip(plane, pictures))
+    return found
 
 
 def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: Cuts) -> list[Column]:
