@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from jssr.api.session import OnProgress, PathLike, Steps, begin
+from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.files import check_output, check_path, write_json
@@ -287,13 +288,14 @@ def segment(
         check_output(image_path(Path(out), "segmentation.nii.gz").parent)
     steps = Steps(3, on_progress)
     steps.begin("loading")
-    scan = image_of(image)
+    with collected() as told:
+        scan = image_of(image)
     model = segmenting_model(scan, **options)
     steps.begin("segmenting")
     labels, warnings = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
     phase = phase_of(scan, labels, model.label_names)
-    found = Segmentation(labels, dict(model.label_names), (*((doubt,) if doubt else ()), *warnings), phase=phase)
+    found = Segmentation(labels, dict(model.label_names), (*told, *((doubt,) if doubt else ()), *warnings), phase=phase)
     if out is not None:
         steps.begin("writing")
         found = replace(found, written=found.save(out))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
 from jssr.io.files import atomic_path, pack_file
-from jssr.io.header import check_file
+from jssr.io.header import check_file, nifti_affine
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _PIXEL_SPACING = "0028|0030"
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:
@@ -55,13 +58,51 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words. Its own choice
+    of a NIfTI file's place is not used (`placed`), so it need not refuse one."""
+    before, chosen = sitk.ProcessObject.GetGlobalWarningDisplay(), os.environ.get(_PERMISSIVE)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    os.environ[_PERMISSIVE] = "YES"
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+        if chosen is None:
+            os.environ.pop(_PERMISSIVE, None)
+        else:
+            os.environ[_PERMISSIVE] = chosen
+
+
+def placed(image: sitk.Image, path: Path) -> sitk.Image:
+    """An image that ITK read, where its NIfTI header puts it by `jssr.core.nifti`; of other formats as it is.
+
+    Raises:
+        ImageError: the header has no place that a grid can have.
+    """
+    affine = nifti_affine(path)
+    if affine is not None:
+        n = image.GetDimension()
+        m = min(n, 3)
+        steps, axes, origin = list(image.GetSpacing()), np.array(image.GetDirection()).reshape(n, n), list(image.GetOrigin())
+        found = part_of(affine, m)
+        if found is None:  # a slice across the first two axes: its plane is its own
+            return image
+        length = np.linalg.norm(found[:m, :m], axis=0)
+        steps[:m], origin[:m] = length.tolist(), found[:m, m].tolist()
+        axes[:m, :m] = found[:m, :m] / length
+        image.SetSpacing(steps)
+        image.SetOrigin(origin)
+        image.SetDirection(axes.ravel().tolist())
+    return image
+
+
+def part_of(affine: NDArray[np.float64], n: int) -> NDArray[np.float64] | None:
+    """Of an affine (4, 4) that of the first `n` axes; None of two that do not lie along the first two of the world."""
+    kept = [*range(n), 3]
+    out = affine[np.ix_(kept, kept)]
+    if n == 2 and not np.allclose(np.linalg.norm(out[:2, :2], axis=0), np.linalg.norm(affine[:3, :2], axis=0)):
+        return None
+    return out
 
 
 def grey(image: sitk.Image, path: Path) -> sitk.Image:

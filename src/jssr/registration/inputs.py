@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from jssr.core.grid import Grid, dims_in_words
+from jssr.core.notes import collected
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
@@ -93,6 +94,12 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
         GeometryError, PointsError: moving labels or landmarks of one scan only, or such as do not fit their scan.
         TransformError: an initial transform that cannot be used.
     """
+    with collected() as told:
+        found = _read_scans(fixed, moving, options, given)
+    return replace(found, warnings=(*told, *found.warnings))
+
+
+def _read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions, given: KnownDict) -> Scans:
     first, doubts = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
     second, more = decide_modality(image_of(moving, "moving"), options.moving_modality)
     check_dims_agree(first, second)
