@@ -152,16 +152,25 @@ def _tell_outside(grid: Grid, at: NDArray[np.float64], names: Sequence[str]) -> 
 def continued(transform: Displacement, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points (N, n) through a field; beyond its grid the map goes on from the border as the field does on the whole:
     by the linear part of the affine transform next to it, so that a turn stays one."""
-    grid, n = transform.grid, transform.ndim
+    grid = transform.grid
     out = transform(points)
     outside = grid.distance(points) > 0
     if outside.any():
         index = grid.index(points[outside])
         border = grid.world(index.clip(0, np.array(grid.shape) - 1))
-        steps = grid.affine[:n, :n]
-        linear = steps @ transform.nearest_linear()[:n, :n] @ np.linalg.inv(steps)
-        out[outside] = transform(border) + (points[outside] - border) @ linear.T
+        linear = _beyond(transform)
+        further = points[outside] - border
+        out[outside] = transform(border) + (further if linear is None else further @ linear.T)
     return out
+
+
+def _beyond(transform: Displacement) -> NDArray[np.float64] | None:
+    """The linear part (n, n), mm, by which a map goes on beyond its field; None of a field that folds."""
+    n, steps = transform.ndim, transform.grid.affine[: transform.ndim, : transform.ndim]
+    found = steps @ transform.nearest_linear()[:n, :n] @ np.linalg.inv(steps)
+    sizes = np.linalg.svd(found, compute_uv=False)
+    sane = 0.5 < sizes.min() and sizes.max() < 2 and np.linalg.det(found) > 0
+    return np.asarray(found, dtype=np.float64) if sane else None
 
 
 def brought_back(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
@@ -170,11 +179,9 @@ def brought_back(transform: Displacement, goal: NDArray[np.float64], iterations:
     at = torch.from_numpy(grid.index(goal).T).view(1, grid.ndim, -1, *[1] * (grid.ndim - 1))
     found_at = solved(transform, at, tolerance=1e-4 / float(grid.spacing.max()), allowed=0.0, iterations=iterations)
     found = grid.world(found_at.reshape(grid.ndim, -1).T.numpy())
-    if (grid.distance(found) > 0).any():
-        n = grid.ndim
-        steps = grid.affine[:n, :n]
-        back = np.linalg.inv(steps @ transform.nearest_linear()[:n, :n] @ np.linalg.inv(steps))
-        beyond = grid.distance(found) > 0
+    beyond = grid.distance(found) > 0
+    if beyond.any() and (linear := _beyond(transform)) is not None:
+        back = np.linalg.inv(linear)
         for _ in range(iterations):
             found[beyond] += 0.9 * (goal[beyond] - continued(transform, found[beyond])) @ back.T
     off = float(np.linalg.norm(goal - continued(transform, found), axis=-1).max(initial=0.0))
