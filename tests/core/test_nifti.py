@@ -183,7 +183,9 @@ def test_a_pair_of_files_and_an_analyze(tmp_path):
         grid, words = told(tmp_path / name)
         np.testing.assert_allclose(LPS @ grid.affine, oblique(), atol=1e-4)
         assert len(words) == 1
-    nib.save(nib.AnalyzeImage(np.arange(960, dtype=np.int16).reshape(SHAPE), np.diag([-2, 2, 3, 1.0])), tmp_path / "q.img")
+    nib.save(
+        nib.AnalyzeImage(np.arange(960, dtype=np.int16).reshape(SHAPE), np.diag([-2, 2, 3, 1.0])), tmp_path / "q.img"
+    )
     _, words = told(tmp_path / "q.hdr")
     assert len(words) == 1 and "Analyze" in words[0]
 

@@ -32,7 +32,7 @@ def write(path, *ones):
 
 def fcsv(path, system, rows=None):
     rows = rows or [
-        "vtkMRMLMarkupsFiducialNode_0,{},{},{},0,0,0,1,1,1,0,\"portal, left\",,",
+        'vtkMRMLMarkupsFiducialNode_0,{},{},{},0,0,0,1,1,1,0,"portal, left",,',
         "vtkMRMLMarkupsFiducialNode_1,{},{},{},0,0,0,1,1,1,0,dome,,",
     ]
     values = RAS if system in ("RAS", "0") else LPS

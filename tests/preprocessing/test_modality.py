@@ -80,7 +80,11 @@ CASES = {
     "ct": (body(), "ct", None),
     "ct clipped at -100": (body().clip(-100), "ct", None),
     "ct clipped at -160 to 240": (body().clip(-160, 240), "ct", None),
-    "ct with a fill of -3024": (np.where(np.indices((30, 30, 30))[0] < 9, -3024, body()).astype(np.float32), "ct", None),
+    "ct with a fill of -3024": (
+        np.where(np.indices((30, 30, 30))[0] < 9, -3024, body()).astype(np.float32),
+        "ct",
+        None,
+    ),
     "ct of the trunk with little air": (body(0.0), "ct", None),
     "ct without air or fat": (body(0.0).clip(20), "mr", None),
     "ct stored from 0": ((body() + 1024).clip(0), "mr", "1024"),

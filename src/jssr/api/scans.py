@@ -14,7 +14,7 @@ import numpy as np
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CohortError, JssrError, nearest
+from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.files import check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
@@ -83,9 +83,8 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures: name to label values, or a file of names (JSON, 3D Slicer's or FreeSurfer's table, ITK-SNAP's); None
-            takes those of the cohort beside the label map, else the names that the label maps or the JSON beside them
-            hold. A value without a name counts under its number.
+        structures: name to label values, or a file of names (`read_label_names`); None takes those of the cohort beside
+            the label map, else the label maps' own. A value without a name counts under its number.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:

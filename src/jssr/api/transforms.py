@@ -17,8 +17,8 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
-from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
+from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.label_names import own_names, read_label_names, write_label_names
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
 from jssr.io.transforms import Images, TransformLike, as_transform, read_any, write_any
@@ -71,15 +71,12 @@ def warp(
     check_path(out)
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
     if out is not None and points != holds_points(out):
-        expected = "points are written as .csv, .mrk.json, .fcsv or .txt" if points else "an image is written as .nii.gz"
-        raise OutputError(f"{out}: {expected}")
+        expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
+        raise OutputError(f"{out}: {expected[not points]}")
     found = as_transform(transform)
     if points:
-        known = as_points(source, grid=None if reference is None else as_grid(reference))
-        moved = move_points(known, found, to)
-        if out is not None:
-            write_points(moved, out, ants=_is_path(source) and is_ants(source))
-        return moved
+        return _warp_points(source, found, to, reference, out)
+    names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     if found.ndim != volume.grid.ndim:
         words = transform if _is_path(transform) else "the transform"
@@ -88,21 +85,28 @@ def warp(
     made = resample(volume, grid, found if to == "fixed" else found.inverse(grid))
     if out is not None:
         write_image(made, out, stored)
-        if made.kind == "labels":
-            _write_names(label_names, source, Path(out))
+        if names and made.kind == "labels":
+            write_label_names(names, Path(out))
     return made
 
 
-def _write_names(given: Mapping[int, str] | PathLike | None, source: object, out: Path) -> None:
-    """The names of a label map's values beside it, where there are any."""
+def _warp_points(
+    source: PointsLike, transform: Transform, to: Space, reference: ImageLike | Grid | None, out: PathLike | None
+) -> Points:
+    known = as_points(source, grid=None if reference is None else as_grid(reference))
+    moved = move_points(known, transform, to)
+    if out is not None:
+        write_points(moved, out, ants=_is_path(source) and is_ants(source))
+    return moved
+
+
+def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[int, str]:
+    """Value to name of a label map: as given, else as its file has them."""
     if isinstance(given, Mapping):
-        names = dict(given)
-    elif given is not None:
-        names = read_label_names(given)
-    else:
-        names = own_names(source) if _is_path(source) else {}
-    if names:
-        write_label_names(names, out)
+        return dict(given)
+    if given is not None:
+        return read_label_names(given)
+    return own_names(source) if _is_path(source) else {}
 
 
 def _is_path(source: object) -> TypeGuard[PathLike]:
@@ -130,9 +134,9 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
     if kind == "auto":
-        found = kind_of_file(path, image.array) if path.is_file() else kind_of(image.array, image.name)
-        if found != image.kind:
-            image = read_image(source, found)
+        judged = kind_of_file(path, image.array) if path.is_file() else kind_of(image.array, image.name)
+        if judged != image.kind:
+            image = read_image(source, judged)
     if not path.is_file() or image.kind == "labels":
         return image, None
     stored = stored_dtype(path)

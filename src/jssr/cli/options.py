@@ -63,7 +63,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         with collected() as told:
             try:
-                function(**{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()})
+                function(
+                    **{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()}
+                )
             finally:
                 for words in told:
                     echo(f"warning: {words}", err=True)

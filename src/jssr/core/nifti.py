@@ -100,22 +100,20 @@ def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str)
         if qform is not None:
             beside = f"; the qform is upright and lies up to {_apart(sform, qform, header):.1f} mm from it"
         raise ImageError(
-            f"{name}: its axes are not perpendicular: the sform (code {int(header['sform_code'])}) is sheared by "
-            f"{np.degrees(np.arcsin(min(1.0, cosine))):.1f} degrees, as of a tilted gantry{beside}. Resample it upright "
-            "first (dcm2niix does, in its _Tilt files), or set the sform's code to 0 where it is no place of the "
-            "patient"
+            f"{name}: its axes are not perpendicular: the sform (code {int(header['sform_code'])}) is sheared "
+            f"by {np.degrees(np.arcsin(min(1.0, cosine))):.1f} degrees, as of a tilted gantry{beside}. Resample it "
+            "upright first (dcm2niix does, in its _Tilt files), or set the sform's code to 0 where it is no place "
+            "of the patient"
         )
 
 
-def _differences(
-    sform: Matrix, qform: Matrix | None, spacing: Matrix, header: Nifti1Header, name: str
-) -> list[str]:
+def _differences(sform: Matrix, qform: Matrix | None, spacing: Matrix, header: Nifti1Header, name: str) -> list[str]:
     """Words on how the sform contradicts what else the header has."""
     steps = np.linalg.norm(sform[:3, :3], axis=0)
     if qform is not None and (apart := _apart(sform, qform, header)) > APART * float(steps.min()):
         return [
-            f"{name}: its sform (code {int(header['sform_code'])}) and its qform (code {int(header['qform_code'])}) put "
-            f"it in two places, up to {apart:.3g} mm apart; the sform is taken."
+            f"{name}: its sform (code {int(header['sform_code'])}) and its qform (code {int(header['qform_code'])}) "
+            f"put it in two places, up to {apart:.3g} mm apart; the sform is taken."
         ]
     if qform is None and (np.abs(steps - spacing) > _SPACINGS * steps).any():
         return [
@@ -144,8 +142,8 @@ def _scale(header: Nifti1Header, affine: Matrix, name: str) -> tuple[float, list
     voxel = np.linalg.norm(affine[:3, :3], axis=0) * scale
     if voxel.min() < _PLAUSIBLE[0] or voxel.max() > _PLAUSIBLE[1]:
         raise ImageError(
-            f"{name}: its header counts in {unit}, so that a voxel measures {_times(voxel)} mm: correct xyzt_units (2 is "
-            "mm)"
+            f"{name}: its header counts in {unit}, so that a voxel measures {_times(voxel)} mm: correct xyzt_units "
+            "(2 is mm)"
         )
     return scale, [f"{name}: its header counts in {unit}: a voxel is taken as {_times(voxel)} mm."]
 

@@ -144,8 +144,8 @@ def _tell_outside(grid: Grid, at: NDArray[np.float64], names: Sequence[str]) -> 
     if (outside := away > 0).any():
         first = ", ".join(name for name, out in zip(names, outside, strict=True) if out)
         tell(
-            f"{int(outside.sum())} of {len(names)} points lie outside the displacement field, up to {away.max():.1f} mm: it "
-            f"is continued there, less surely ({first[:120]})."
+            f"{int(outside.sum())} of {len(names)} points lie outside the displacement field, up to {away.max():.1f} "
+            f"mm: it is continued there, less surely ({first[:120]})."
         )
 
 
@@ -169,7 +169,7 @@ def _beyond(transform: Displacement) -> NDArray[np.float64] | None:
     n, steps = transform.ndim, transform.grid.affine[: transform.ndim, : transform.ndim]
     found = steps @ transform.nearest_linear()[:n, :n] @ np.linalg.inv(steps)
     sizes = np.linalg.svd(found, compute_uv=False)
-    sane = 0.5 < sizes.min() and sizes.max() < 2 and np.linalg.det(found) > 0
+    sane = sizes.min() > 0.5 and sizes.max() < 2 and np.linalg.det(found) > 0
     return np.asarray(found, dtype=np.float64) if sane else None
 
 

@@ -78,9 +78,9 @@ def nifti_affine(path: Path) -> NDArray[np.float64] | None:
         tell(f"{path}: is no NIfTI but an Analyze file, whose header has no place: only its spacing counts.")
         return None
     affine, words = place_of(header, str(path))
-    flat = not (header["dim"][3 : 1 + int(header["dim"][0])] > 1).any()
+    is_2d = not (header["dim"][3 : 1 + int(header["dim"][0])] > 1).any()
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    tell(*(() if flat and not coded else words))  # images of two axes start on one another, wherever they lie
+    tell(*(() if is_2d and not coded else words))  # images of two axes start on one another, wherever they lie
     return affine
 
 

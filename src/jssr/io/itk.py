@@ -83,7 +83,11 @@ def placed(image: sitk.Image, path: Path) -> sitk.Image:
     if affine is not None:
         n = image.GetDimension()
         m = min(n, 3)
-        steps, axes, origin = list(image.GetSpacing()), np.array(image.GetDirection()).reshape(n, n), list(image.GetOrigin())
+        steps, axes, origin = (
+            list(image.GetSpacing()),
+            np.array(image.GetDirection()).reshape(n, n),
+            list(image.GetOrigin()),
+        )
         found = part_of(affine, m)
         if found is None:  # a slice across the first two axes: its plane is its own
             return image

@@ -30,7 +30,7 @@ _EQUAL, _NO_ORDER, _LEAPS = 0.4, 0.5, 0.1
 that follow one another. Grey values of neighbours are alike, those of labels need not be. Real scans, also in 40 greys,
 have orders up to 0.21, and of the others 0.17 and more follow one another."""
 _SURE, _SMOOTH, _MANY = 0.9, 0.9, 16
-"""An image without noise can be as constant as labels: more than `_MANY` values, next to one another mostly in order."""
+"""An image without noise can be as constant as labels: more than `_MANY` values, neighbours mostly in order."""
 _SEEN = 8
 """Blocks that touch a value, for it to be counted."""
 _SPARSE = 0.9
@@ -98,10 +98,7 @@ def _cells(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], np.generic
     step = max(1, int(np.ceil((np.prod(ends) / _CELLS) ** (1 / values.ndim))))
     shifts = product(*[(0, 1) if size > 1 else (0,) for size in values.shape])
     corners = np.stack(
-        [
-            values[tuple(slice(a, a + end, step) for a, end in zip(shift, ends, strict=True))].ravel()
-            for shift in shifts
-        ]
+        [values[tuple(slice(a, a + end, step) for a, end in zip(shift, ends, strict=True))].ravel() for shift in shifts]
     )
     found, counts = np.unique(corners[0], return_counts=True)
     return corners, found[counts.argmax()]

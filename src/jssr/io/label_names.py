@@ -2,11 +2,11 @@
 
 | file | what |
 | --- | --- |
-| `.nii`, `.nii.gz` | an XML extension with `<Label Key="5">spleen</Label>` (caret's; TotalSegmentator, Connectome Workbench) |
+| `.nii`, `.nii.gz` | an XML extension with `<Label Key="5">spleen</Label>` (caret; TotalSegmentator) |
 | `.seg.nrrd`, `.nrrd` | `Segment0_Name`, `Segment0_LabelValue` (3D Slicer) |
 | `.json` | `{"5": "spleen"}`, `{"spleen": 5}`, `label_names` of `cohort.json`, `labels` of nnU-Net's `dataset.json` |
-| `.ctbl`, `.txt`, `.ctab`, `.label` | 3D Slicer's colour table, FreeSurfer's lookup table, ITK-SNAP's label descriptions |
-| `.csv`, `.tsv` | a header row with a column of values (`LabelValue`, `label`, `index`, `value`) and one of names (`name`) |
+| `.ctbl`, `.txt`, `.ctab`, `.label` | colour tables of 3D Slicer and FreeSurfer, ITK-SNAP's label descriptions |
+| `.csv`, `.tsv` | a header row, a column of values (`LabelValue`, `label`, `index`) and one of names (`name`) |
 
 The background, 0, has no name.
 """
@@ -129,7 +129,9 @@ def _from_json(path: Path) -> dict[int, str]:
             break
     if content and all(isinstance(v, (int, list)) and not isinstance(v, bool) for v in content.values()):
         # nnU-Net's regions are lists of values, and overlap: only what is one value is a label.
-        content = {k: v if isinstance(v, int) else v[0] for k, v in content.items() if isinstance(v, int) or len(v) == 1}
+        content = {
+            k: v if isinstance(v, int) else v[0] for k, v in content.items() if isinstance(v, int) or len(v) == 1
+        }
         return _unique((int(v), str(k)) for k, v in content.items())
     if not all(isinstance(v, str) for v in content.values()):
         raise ValueError("expected value to name, or name to value")

@@ -40,8 +40,8 @@ def read_markups(text: str, path: Path) -> Points:
         given = [point for one in markups for point in one["controlPoints"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PointsError(
-            f"{path}: is no markups file of 3D Slicer, or is damaged ({type(error).__name__}: {error}); expected markups "
-            "with controlPoints"
+            f"{path}: is no markups file of 3D Slicer, or is damaged ({type(error).__name__}: {error}); expected "
+            "markups with controlPoints"
         ) from None
     if len(systems) > 1:
         raise PointsError(f"{path}: its markups are in two frames, LPS and RAS: save each in a file of its own")
@@ -64,7 +64,9 @@ def _listed(value: Any) -> Sequence[Any]:
 
 def _system(given: str, path: Path) -> str:
     if given.upper() not in _SIGNS:
-        raise PointsError(f"{path}: does not say whether its points are LPS or RAS (coordinateSystem is {given}): set it")
+        raise PointsError(
+            f"{path}: does not say whether its points are LPS or RAS (coordinateSystem is {given}): set it"
+        )
     return given.upper()
 
 
@@ -78,7 +80,7 @@ def read_fcsv(text: str, path: Path) -> Points:
     system = _FCSV_SYSTEMS.get(said.get("coordinatesystem", "").upper())
     if system is None:
         raise PointsError(
-            f"{path}: does not say whether its points are LPS or RAS: add the line # CoordinateSystem = LPS (or RAS) above"
+            f"{path}: does not say whether its points are LPS or RAS: add the line # CoordinateSystem = LPS (or RAS)"
         )
     columns = [c.strip() for c in said.get("columns", _COLUMNS).split(",")]
     if not {"x", "y", "z"} <= set(columns):
@@ -106,8 +108,8 @@ def read_elastix_points(text: str, path: Path, grid: Grid | None) -> Points:
     words = text.split()
     if not words or words[0] not in ("point", "index"):
         raise PointsError(
-            f"{path}: expected a file of elastix, whose first line is point or index, or outputpoints.txt of transformix; "
-            "points in CSV end in .csv"
+            f"{path}: expected a file of elastix, whose first line is point or index, or outputpoints.txt of "
+            "transformix; points in CSV end in .csv"
         )
     lines = [line.split() for line in text.splitlines()[1:] if line.strip()]
     count = lines[0][0] if lines and len(lines[0]) == 1 else ""
@@ -116,7 +118,9 @@ def read_elastix_points(text: str, path: Path, grid: Grid | None) -> Points:
     xyz = _array(lines[1:], path)
     if words[0] == "index":
         if grid is None:
-            raise PointsError(f"{path}: holds voxel indices: name the image they belong to (--reference), or write points")
+            raise PointsError(
+                f"{path}: holds voxel indices: name the image they belong to (--reference), or write points"
+            )
         if grid.ndim != xyz.shape[1]:
             raise PointsError(f"{path}: holds {xyz.shape[1]} indices a point, and its image is {grid.ndim}D")
         xyz = grid.world(xyz)

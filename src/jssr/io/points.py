@@ -40,15 +40,15 @@ def read_points(path: str | os.PathLike[str], ndim: int | None = None, grid: Gri
     """Read points in LPS millimetres.
 
     Args:
-        path: CSV with a header row that names at least x, y (and z), LPS as jssr and ANTs write them, or 3D Slicer's r, a,
-            s or l, p, s; a column `name` (or `label`, `comment`) is optional, others are ignored. Or `.mrk.json`, `.fcsv`
-            of 3D Slicer, or a point file of elastix or transformix.
+        path: CSV with a header row that names at least x, y (and z), LPS as jssr and ANTs write them, or 3D Slicer's
+            r, a, s or l, p, s; a column `name` (or `label`, `comment`) is optional, others are ignored. Or `.mrk.json`,
+            `.fcsv` of 3D Slicer, or a point file of elastix or transformix.
         ndim: 3 or 2, where only that will do; None takes points without a column z as those of a 2D image.
         grid: of the image that the points belong to, for elastix's files of voxel indices.
 
     Raises:
-        PointsError: missing or empty file, missing columns, a frame that the file does not name, or a coordinate that is
-            not a finite number.
+        PointsError: missing or empty file, missing columns, a frame that the file does not name, or a coordinate that
+            is not a finite number.
     """
     path = Path(path)
     try:

@@ -12,7 +12,7 @@ _NEGATIVE = -50.0
 _BELOW_AIR = -1300.0
 """HU; of real CT noise in air ends above."""
 _FEW = 0.02
-"""Share of air that a CT of a body has at least; the thinnest of the sarcoma CTs (cropped to 5 cm round it) has 0.10."""
+"""Share of air that a CT of a body has at least; the sarcoma CTs (cropped to 5 cm round it) have 0.10 and more."""
 _SOME = 0.03
 """Share of fat and air, where there is less air; those CTs have 0.43 and more, MR after resampling 0.0001."""
 _CLEAR = 0.1
@@ -68,7 +68,7 @@ def guess_modality(volume: Volume) -> Modality:
     2D images are radiographs: they have no HU, whatever their intercept.
 
     Some voxels alone decide nothing: interpolation and bias correction leave MR with a few negative ones. Whether more
-    than that is CT's: its values end at air, above `_BELOW_AIR`, but for one fill value; a difference or a phase goes on.
+    than that is CT's: its values end at air, above `_BELOW_AIR`, but for one fill value; a phase goes on.
     """
     if volume.grid.ndim == 2:
         return "radiograph"
@@ -102,13 +102,13 @@ def doubt(volume: Volume, guess: Modality) -> tuple[str, ...]:
     if stored > _MOSTLY:
         low, high = _TISSUE_STORED
         return (
-            f"{begin}: {100 * stored:.0f} % of its tissue lies between {low} and {high}, as in a CT that is stored without "
-            "its intercept of -1024; it is taken for MR. If it is CT, subtract 1024 first.",
+            f"{begin}: {100 * stored:.0f} % of its tissue lies between {low} and {high}, as in a CT that is stored "
+            "without its intercept of -1024; it is taken for MR. If it is CT, subtract 1024 first.",
         )
     if share > _STRAY or (count and float(data.min()) < -500):
         return (
-            f"{begin}: {count} of {data.numel()} voxels ({100 * share:.2g} %) lie below {_NEGATIVE:.0f}, which is not as the "
-            f"air and fat of CT have it, and it is taken for MR; if it is CT, {option}.",
+            f"{begin}: {count} of {data.numel()} voxels ({100 * share:.2g} %) lie below {_NEGATIVE:.0f}, which is not "
+            f"as the air and fat of CT have it, and it is taken for MR; if it is CT, {option}.",
         )
     return ()
 

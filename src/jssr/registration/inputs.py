@@ -231,8 +231,9 @@ def _tell_outside(points: Points, image: Volume, name: str) -> None:
     """Say how many landmarks lie outside their scan: in another frame (RAS for LPS) most do."""
     away = image.grid.distance(points.xyz)
     if away.size and away.max() > OUTSIDE_MM:
+        count, most = int((away > 0).sum()), away.max()
         tell(
-            f"{name}: {int((away > 0).sum())} of {len(points)} landmarks lie outside {image.name}, up to {away.max():.0f} mm: "
+            f"{name}: {count} of {len(points)} landmarks lie outside {image.name}, up to {most:.0f} mm: "
             "check that they are this scan's, in LPS mm."
         )
 
@@ -250,8 +251,8 @@ def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Ma
         if differing and fixed is not None and moving is not None:
             value = differing[0]
             tell(
-                f"the label maps name {len(differing)} value(s) differently: {value} is {own[value]!r} in {fixed.name} and "
-                f"{other[value]!r} in {moving.name}; they are compared by value."
+                f"the label maps name {len(differing)} value(s) differently: {value} is {own[value]!r} in {fixed.name} "
+                f"and {other[value]!r} in {moving.name}; they are compared by value."
             )
         named = {**other, **own}
     elif isinstance(given, (str, os.PathLike)):
