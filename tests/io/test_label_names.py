@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from jssr.errors import ImageError
+from jssr.io.images import read_image
 from jssr.io.label_names import by_name, own_names, read_label_names, write_label_names
 
 XML = b"""<CaretExtension><VolumeInformation Index="0"><LabelTable><Label Key="0">background</Label>
@@ -160,3 +161,11 @@ def test_a_map_has_names_beside_it_or_in_it(tmp_path):
 
 def test_values_of_one_name_are_one_structure():
     assert by_name({1: "kidney", 2: "kidney", 5: "liver"}) == {"kidney": (1, 2), "liver": (5,)}
+
+
+def test_overlapping_segments_are_refused_as_an_image_too(tmp_path):
+    layered = sitk.GetImageFromArray(np.zeros((4, 4, 4, 2), np.uint8), isVector=True)
+    sitk.WriteImage(layered, str(tmp_path / "a.seg.nrrd"))
+    for kind in ("labels", "image"):
+        with pytest.raises(ImageError, match="2 layers"):
+            read_image(tmp_path / "a.seg.nrrd", kind)

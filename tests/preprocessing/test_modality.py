@@ -85,6 +85,11 @@ CASES = {
         "ct",
         None,
     ),
+    "ct with two fills": (
+        np.select([np.indices((30, 30, 30))[0] < k for k in (4, 9)], [-3024, -2000], body()).astype(np.float32),
+        "ct",
+        None,
+    ),
     "ct of the trunk with little air": (body(0.0), "ct", None),
     "ct without air or fat": (body(0.0).clip(20), "mr", None),
     "ct stored from 0": ((body() + 1024).clip(0), "mr", "1024"),

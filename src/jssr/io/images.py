@@ -180,6 +180,10 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
 
 def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     count, size = reader.GetNumberOfComponents(), reader.GetSize()
+    if count > 1 and path.name.lower().endswith(".seg.nrrd"):
+        raise ImageError(
+            f"{path}: its segments lie in {count} layers, as they overlap: export them from 3D Slicer as one label map"
+        )
     if count > 1 and (ndim == 3 or count not in (3, 4)):
         raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); expected one")
     part = "volume" if ndim == 3 else "slice"

@@ -68,7 +68,7 @@ def guess_modality(volume: Volume) -> Modality:
     2D images are radiographs: they have no HU, whatever their intercept.
 
     Some voxels alone decide nothing: interpolation and bias correction leave MR with a few negative ones. Whether more
-    than that is CT's: its values end at air, above `_BELOW_AIR`, but for one fill value; a phase goes on.
+    than that is CT's: its values end at air, above `_BELOW_AIR`, but for fill values; a phase goes on.
     """
     if volume.grid.ndim == 2:
         return "radiograph"
@@ -76,8 +76,8 @@ def guess_modality(volume: Volume) -> Modality:
     data = data[torch.isfinite(data) & (data > NO_DATA)]
     if data.numel() == 0 or float(data.max()) >= 2**15:
         return "mr"
-    strange = (data < _BELOW_AIR) & (data > data.min())
-    if float(strange.float().mean()) > _FEW:
+    low = data[(data < _BELOW_AIR) & (data > data.min())]
+    if low.numel() and low.numel() - int(low.unique(return_counts=True)[1].max()) > _FEW * data.numel():
         return "mr"
     air, negative = _share_below(data, -500), _share_below(data, _NEGATIVE)
     return "ct" if air >= _FEW or (negative >= _SOME and float(data.max()) < 5000) else "mr"

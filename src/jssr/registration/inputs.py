@@ -163,6 +163,8 @@ def modality_warnings(scans: Scans, model: Model) -> list[str]:
     out = []
     for scan, modality in zip((scans.fixed, scans.moving), scans.modalities, strict=True):
         name = Path(scan.name).name
+        if any(words.startswith(f"{scan.name}: its modality is a guess") for words in scans.warnings):
+            continue
         if modality != "ct" and scan.origins.get("modality", "guess") == "guess":
             low, high = float(scan.data.min()), float(scan.data.max())
             out.append(
