@@ -194,7 +194,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error
-    image = placed(grey(image, path) if count > 1 else image, path)
+    image = placed(grey(image, path) if count > 1 else image, nifti_affine(path))
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
 from jssr.io.files import atomic_path, pack_file
-from jssr.io.header import check_file, nifti_affine
+from jssr.io.header import check_file
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
@@ -73,30 +73,20 @@ def quiet() -> Iterator[None]:
             os.environ[_PERMISSIVE] = chosen
 
 
-def placed(image: sitk.Image, path: Path) -> sitk.Image:
-    """An image that ITK read, where its NIfTI header puts it by `jssr.core.nifti`; of other formats as it is.
-
-    Raises:
-        ImageError: the header has no place that a grid can have.
-    """
-    affine = nifti_affine(path)
-    if affine is not None:
-        n = image.GetDimension()
-        m = min(n, 3)
-        steps, axes, origin = (
-            list(image.GetSpacing()),
-            np.array(image.GetDirection()).reshape(n, n),
-            list(image.GetOrigin()),
-        )
-        found = part_of(affine, m)
-        if found is None:  # a slice across the first two axes: its plane is its own
-            return image
-        length = np.linalg.norm(found[:m, :m], axis=0)
-        steps[:m], origin[:m] = length.tolist(), found[:m, m].tolist()
-        axes[:m, :m] = found[:m, :m] / length
-        image.SetSpacing(steps)
-        image.SetOrigin(origin)
-        image.SetDirection(axes.ravel().tolist())
+def placed(image: sitk.Image, affine: NDArray[np.float64] | None) -> sitk.Image:
+    """An image that ITK read, where `nifti_affine` puts its file (4, 4, LPS mm); as it is without one, and a slice that
+    does not lie along the first two axes, whose plane is its own."""
+    n = image.GetDimension()
+    m = min(n, 3)
+    found = None if affine is None else part_of(affine, m)
+    if found is None:
+        return image
+    axes = np.array(image.GetDirection()).reshape(n, n)
+    length = np.linalg.norm(found[:m, :m], axis=0)
+    axes[:m, :m] = found[:m, :m] / length
+    image.SetSpacing([*length.tolist(), *image.GetSpacing()[m:]])
+    image.SetOrigin([*found[:m, m].tolist(), *image.GetOrigin()[m:]])
+    image.SetDirection(axes.ravel().tolist())
     return image
 
 
