@@ -83,8 +83,7 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures: name to label values, or a file of names (`read_label_names`); None takes those of the cohort beside
-            the label map, else the label maps' own. A value without a name counts under its number.
+        structures: name to label values, or a file of names; None takes the cohort's, else the label maps' own names.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
