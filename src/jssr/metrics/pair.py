@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jssr.core.resampling import background_of
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError
@@ -89,7 +90,7 @@ def _structures(
         raise GeometryError(f"{moved.name}: not on the grid of {fixed.name}; resample it before the comparison")
     if structures is None:
         values = torch.unique(torch.cat([fixed.data.unique(), moved.data.unique()])).tolist()
-        structures = {str(v): (v,) for v in values if v != 0}
+        structures = {str(v): (v,) for v in values if v not in (0, background_of(fixed.data))}
     a, b = fixed.array, moved.array
     for name, labels in structures.items():
         yield name, Structure(mask_of(a, labels), mask_of(b, labels), tuple(fixed.grid.spacing))

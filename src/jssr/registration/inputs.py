@@ -14,6 +14,7 @@ import torch
 
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.notes import collected, tell
+from jssr.core.resampling import background_of
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
@@ -265,7 +266,10 @@ def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Ma
         return found
     if not named or fixed is None:
         return None
-    held = {int(v) for one in (fixed, moving) if one is not None for v in np.unique(one.array)} - {0}
+    held = {int(v) for one in (fixed, moving) if one is not None for v in np.unique(one.array)} - {
+        0,
+        background_of(fixed.data),
+    }
     return by_name({value: named.get(value, str(value)) for value in sorted(held)})
 
 
