@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from tiny_jssr import ball, ball_labels, tiny_recipe
 
 import jssr
 from jssr.api.session import Steps
+from jssr.core.notes import collected
 from jssr.errors import ImageError, JssrError, OutputError, TransformError, check_options
+from jssr.registration.inputs import structures_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 
@@ -223,3 +227,41 @@ def test_an_output_is_a_path(out):
     ):
         with pytest.raises(OutputError, match="expected a path to write to"):
             make()
+
+
+def test_warp_keeps_names_of_labels_and_formats_of_points(tmp_path):
+    (tmp_path / "names.txt").write_text("1 liver 10 20 30 0\n2 spleen 1 2 3 0\n")
+    jssr.write_image(ball_labels(), tmp_path / "l.nii.gz")
+    out = tmp_path / "moved.nii.gz"
+    jssr.warp(tmp_path / "l.nii.gz", np.eye(4), reference=ball(), label_names=tmp_path / "names.txt", out=out)
+    assert json.loads((tmp_path / "moved.json").read_text()) == {"1": "liver", "2": "spleen"}
+    with pytest.raises(ImageError, match="bad.txt"):
+        (tmp_path / "bad.txt").write_text("liver")
+        out = tmp_path / "none.nii.gz"
+        jssr.warp(tmp_path / "l.nii.gz", np.eye(4), reference=ball(), label_names=tmp_path / "bad.txt", out=out)
+    assert not out.exists()
+    shift = np.eye(4)
+    shift[:3, 3] = [1.0, 2.0, 3.0]
+    head = "# CoordinateSystem = RAS\n# columns = id,x,y,z,label\n"
+    (tmp_path / "p.fcsv").write_text(head + "1,-10,-20,30,dome\n")
+    jssr.warp(tmp_path / "p.fcsv", shift, to="moving", out=tmp_path / "q.mrk.json")
+    found = jssr.read_points(tmp_path / "q.mrk.json")
+    np.testing.assert_allclose(found.xyz, [[11.0, 22.0, 33.0]])
+    assert found.names == ("dome",)
+    for given, name in (("p.fcsv", "x.nii.gz"), ("l.nii.gz", "x.mrk.json")):
+        with pytest.raises(OutputError):
+            jssr.warp(tmp_path / given, shift, to="moving", reference=ball(), out=tmp_path / name)
+
+
+def test_names_of_labels_become_structures(tmp_path):
+    a, b = (replace(ball_labels(), name=str(tmp_path / f"{n}.nii.gz")) for n in "ab")
+    for one in (a, b):
+        jssr.write_image(one, one.name)
+    (tmp_path / "a.json").write_text('{"1": "liver"}')
+    (tmp_path / "b.json").write_text('{"1": "spleen"}')
+    with collected() as told:
+        assert structures_of(None, a, b) == {"liver": (1,)}
+    assert len(told) == 1 and "'liver'" in told[0] and "'spleen'" in told[0]
+    (tmp_path / "c.json").write_text('{"7": "heart"}')
+    assert structures_of(tmp_path / "c.json", a, b) == {"1": (1,)}
+    assert structures_of({"x": [1]}, a, b) == {"x": [1]}

@@ -93,3 +93,9 @@ def test_impossible_geometry_is_refused(shape, affine, words):
 def test_negative_spacing_is_refused():
     with pytest.raises(GridError, match="spacing must be positive"):
         Grid.of((4, 4, 4), (1, -1, 1))
+
+
+def test_distance_from_the_outermost_voxels():
+    grid = Grid.of((5, 5, 5), (2.0, 3.0, 4.0), (10.0, 0.0, 0.0))
+    points = [[10.0, 0, 0], [18.0, 12.0, 16.0], [7.0, 0, -4.0], [14.0, 14.0, 8.0]]
+    np.testing.assert_allclose(grid.distance(points), [0.0, 0.0, 5.0, 2.0])

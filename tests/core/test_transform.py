@@ -15,9 +15,10 @@ from scipy.spatial.transform import Rotation
 from jssr.core import field as ff
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
+from jssr.core.notes import collected
 from jssr.core.resampling import coverage, move_points, resample
 from jssr.core.transform import Affine, Chain, Displacement
-from jssr.core.volume import Points, Volume
+from jssr.core.volume import Points, Volume, volume_of
 from jssr.errors import TransformError
 from jssr.io.transforms import write_displacement
 
@@ -210,6 +211,24 @@ def test_label_of_the_greatest_weight_wins():
     assert shifted.array[0].tolist() == [1, 5, 5]
 
 
+def test_labels_outside_take_the_background():
+    grid = Grid.of((6, 6, 6))
+    far = Affine(np.array([[1.0, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    values = np.full((6, 6, 6), -1, np.int16)
+    values[2:4, 2:4, 2:4] = 7
+    for background, given in ((-1, values), (0, np.where(values == 7, 7, 0).astype(np.int16))):
+        out = resample(volume_of(given, grid, "labels"), grid, far).array
+        assert (out[4:] == background).all() and set(np.unique(out)) == {background, 7}
+
+
+def test_labels_above_float32_stay_exact():
+    grid = Grid.of((6, 6, 6))
+    values = np.where(np.indices((6, 6, 6))[0] < 3, 2**24, 2**24 + 1).astype(np.int32)
+    for nearest in (False, True):
+        out = resample(volume_of(values, grid, "labels"), grid, Affine(np.eye(4)), nearest=nearest)
+        np.testing.assert_array_equal(out.array, values)
+
+
 def test_outside_is_filled_and_not_covered():
     volume = Volume(torch.arange(16.0).view(1, 4, 4) + 5, Grid.of((4, 4)))
     out = resample(volume, Grid.of((4, 4), 1.0, (2, 0)))
@@ -289,3 +308,34 @@ def test_the_inverse_of_a_chain_is_good_on_the_grid_it_is_given():
     assert np.abs(chain(inverse(q)) - q).max() < 0.05
     # Without a grid the inverse ends at the border of the field, and is off beyond it.
     assert np.abs(chain(chain.inverse()(q)) - q).max() > 0.4
+
+
+def turned_field(degrees=20.0):
+    """A turn and a shift as a field on an oblique grid, and the map itself."""
+    a, b = np.radians([degrees, 35.0])
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]
+    matrix[:3, 3] = [6.0, -4.0, 3.0]
+    axes = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1.0]])
+    grid = Grid.of((20, 22, 12), (2.0, 2.0, 4.0), (-20.0, -25.0, 0.0), axes)
+    return Affine(matrix).displacement(grid), Affine(matrix)
+
+
+@pytest.mark.parametrize("to", ["moving", "fixed"])
+def test_points_outside_a_field_go_on_as_the_field_does_and_are_told(to):
+    field, map_ = turned_field()
+    middle, above = field.grid.centre, field.grid.centre + [0.0, 0.0, 40.0]  # the last slice lies 22 mm above
+    aside = field.grid.centre + field.grid.direction[:, 0] * 49.0  # the border 19 mm from the middle
+    fixed = Points(np.stack([middle, above, aside]), ("middle", "above", "aside"))
+    moving = Points(map_(fixed.xyz), fixed.names)
+    with collected() as told:
+        found = move_points(fixed if to == "moving" else moving, field, to)
+    np.testing.assert_allclose(found.xyz, (moving if to == "moving" else fixed).xyz, atol=1e-3)
+    assert len(told) == 1 and "2 of 3 points" in told[0] and "30.0 mm" in told[0] and "above, aside" in told[0]
+
+
+def test_points_inside_a_field_are_told_nothing_of():
+    field, _ = turned_field()
+    with collected() as told:
+        move_points(Points(field.grid.centre[None]), field, "moving")
+    assert told == []

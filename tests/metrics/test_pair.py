@@ -37,6 +37,13 @@ def test_evaluate_pair_measures_what_it_is_given() -> None:
     assert out == {"tre": pytest.approx(4.0), "folds": 0.0, "log_jacobian_sd": pytest.approx(0.0, abs=1e-6)}
 
 
+def test_a_background_of_minus_one_is_no_structure() -> None:
+    values = np.full((6, 6, 6), -1, np.int16)
+    values[2:4, 2:4, 2:4] = 5
+    labels = volume_of(values, Grid.of((6, 6, 6)), "labels")
+    assert {key for key in evaluate_pair(labels, labels) if key.startswith("dice")} == {"dice/5"}
+
+
 def test_evaluate_pair_refuses_another_grid() -> None:
     a = volume_of(np.zeros((4, 4, 4), np.int16), Grid.of((4, 4, 4)), "labels")
     b = volume_of(np.zeros((4, 4, 4), np.int16), Grid.of((4, 4, 4), 2.0), "labels", "other.nii.gz")

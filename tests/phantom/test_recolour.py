@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import json
-import struct
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +8,7 @@ from scipy.ndimage import binary_erosion
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError, ImageError
-from jssr.phantom.atlas import label_of, mobility_of, read_label_names, tissue_of
+from jssr.phantom.atlas import label_of, mobility_of, tissue_of
 from jssr.phantom.motion import MotionRanges
 from jssr.phantom.organs import upright
 from jssr.phantom.recolour import make_recoloured_study
@@ -145,39 +140,6 @@ def test_names_are_understood(name: str, label: int, tissue: Tissue) -> None:
 def test_unknown_structures_take_their_neighbours_motion() -> None:
     assert mobility_of("brain") is None
     assert mobility_of("liver") == 1.0
-
-
-def nifti_with_names(path: Path, xml: bytes) -> None:
-    header = bytearray(348)
-    header[:4] = struct.pack("<i", 348)
-    size = -(-(len(xml) + 8) // 16) * 16
-    header[108:112] = struct.pack("<f", 352 + size)
-    path.write_bytes(
-        gzip.compress(bytes(header) + b"\1\0\0\0" + struct.pack("<ii", size, 0) + xml.ljust(size + 8, b"\0"))
-    )
-
-
-def test_names_from_the_header(tmp_path: Path) -> None:
-    xml = b"""<?xml version="1.0" encoding="UTF-8"?> <CaretExtension><VolumeInformation Index="0"><LabelTable>
-    <Label Key="0"><![CDATA[background]]></Label><Label Key="5" Red="0.0"><![CDATA[liver]]></Label>
-    <Label Key="52"><![CDATA[aorta]]></Label></LabelTable></VolumeInformation></CaretExtension>"""
-    nifti_with_names(tmp_path / "organs.nii.gz", xml)
-    assert read_label_names(tmp_path / "organs.nii.gz") == {5: "liver", 52: "aorta"}
-
-
-def test_names_from_json(tmp_path: Path) -> None:
-    file = tmp_path / "names.json"
-    for content in ({"0": "background", "5": "liver"}, {"background": 0, "liver": 5}):
-        file.write_text(json.dumps(content))
-        assert read_label_names(file) == {5: "liver"}
-
-
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8bjunk", gzip.compress(b"\0" * 20), gzip.compress(b"\0" * 400)])
-def test_no_names_is_said(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "organs.nii.gz"
-    file.write_bytes(content)
-    with pytest.raises(ImageError, match="organs.nii.gz"):
-        read_label_names(file)
 
 
 def test_labels_on_another_grid_are_refused(scan: tuple[Volume, Volume]) -> None:

@@ -10,10 +10,10 @@ from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
+from jssr.io.label_names import read_label_names
 from jssr.io.study import study_of
 from jssr.phantom import recolour, writer
 from jssr.phantom import study as phantoms
-from jssr.phantom.atlas import read_label_names
 from jssr.phantom.pelvic_study import PELVIC_PHASES
 from jssr.phantom.phases import CT_PHASES, MR_PHASES, REFERENCE_PHASE
 from jssr.phantom.thorax_study import VISITS

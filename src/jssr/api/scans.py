@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from jssr.api.session import OnProgress, PathLike, Steps, begin
+from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
-from jssr.io.files import check_output, check_path, write_json
+from jssr.io.files import check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
+from jssr.io.label_names import write_label_names
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
-from jssr.phantom.atlas import read_label_names
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
@@ -84,7 +84,7 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures: name to label values; None takes those of the cohort beside the label map, else each value.
+        structures: name to label values, or a file of names; None takes the cohort's, else the label maps' own names.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
@@ -111,23 +111,11 @@ def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
 
 
 def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
-    """With the structures of the cohort beside the fixed label map, where none are named. Where labels that stay rigid
-    are named and there is no cohort: as the label map itself or the JSON beside it (of `jssr segment`) names them."""
+    """With the structures of the cohort beside the fixed label map, where none are named."""
     labels = options.get("fixed_labels")
     if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
-        wanted = options.get("rigid_labels") or ()
-        by_name = not isinstance(wanted, (str, int)) and any(not str(one).isdigit() for one in wanted)
-        options["structures"] = named_in(Path(labels).parent) or (_own_names(Path(labels)) if by_name else None)
+        options["structures"] = named_in(Path(labels).parent)
     return options
-
-
-def _own_names(labels: Path) -> dict[str, tuple[int, ...]] | None:
-    """Name to values, as a label map or the JSON beside it has them; None where neither does."""
-    stem = next((labels.name[: -len(end)] for end in WRITABLE if labels.name.lower().endswith(end)), labels.stem)
-    for file in (labels.with_name(f"{stem}.json"), labels):
-        with suppress(ImageError):
-            return {name: (value,) for value, name in read_label_names(file).items()}
-    return None
 
 
 def align(
@@ -254,9 +242,7 @@ class Segmentation:
         path = image_path(Path(out), "segmentation.nii.gz")
         check_output(path.parent)
         write_image(self.labels, path)
-        ending = next(e for e in WRITABLE if path.name.lower().endswith(e))
-        names = {str(value): name for value, name in self.label_names.items()}
-        write_json(names, path.with_name(path.name[: -len(ending)] + ".json"))
+        write_label_names(self.label_names, path)
         return path
 
 
@@ -288,14 +274,15 @@ def segment(
         check_output(image_path(Path(out), "segmentation.nii.gz").parent)
     steps = Steps(3, on_progress)
     steps.begin("loading")
-    scan = image_of(image)
+    with collected() as told:
+        scan = image_of(image)
     model = segmenting_model(scan, **options)
     steps.begin("segmenting")
     labels, warnings = pipeline.segment(scan, model, moving)
     doubt = model.doubt(scan, moving)
     phase = phase_of(scan, labels, model.label_names)
-    told = (*((doubt,) if doubt else ()), *warnings, *implausible(labels, model.label_names))
-    found = Segmentation(labels, dict(model.label_names), told, phase=phase)
+    told += [*((doubt,) if doubt else ()), *warnings, *implausible(labels, model.label_names)]
+    found = Segmentation(labels, dict(model.label_names), tuple(told), phase=phase)
     if out is not None:
         steps.begin("writing")
         found = replace(found, written=found.save(out))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
@@ -18,7 +18,9 @@ from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
 from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
-from jssr.io.points import PointsLike, as_points, write_points
+from jssr.io.kinds import kind_of, kind_of_file
+from jssr.io.label_names import own_names, read_label_names, write_label_names
+from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
 from jssr.io.transforms import Images, TransformLike, as_transform, read_any, write_any
 
 __all__ = ["convert", "warp"]
@@ -34,6 +36,7 @@ def warp(
     *,
     reference: ImageLike | Grid | None = None,
     kind: Warped = "auto",
+    label_names: Mapping[int, str] | PathLike | None = None,
     out: PathLike | None = None,
 ) -> Any:
     """Apply a transform to an image, a label map or points: `jssr warp`.
@@ -43,13 +46,16 @@ def warp(
 
     Args:
         source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
-            (`Points`, or a CSV of name,x,y,z in LPS millimetres; with kind "points" also an array (N, 3)).
+            (`Points`, or a file that `read_points` reads; with kind "points" also an array (N, 3), LPS millimetres).
         transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
-        reference: whose grid the result takes; to "fixed" by default the grid of the displacement field.
-        kind: "labels" keep their values; "auto" takes whole numbers from 0, at most 128 of them, for labels. A
-            `Volume` knows what it is.
-        out: file to write; points need .csv.
+        reference: whose grid the result takes; to "fixed" by default the grid of the displacement field. Of points: the
+            image whose voxels elastix's indices are.
+        kind: "labels" keep their values; "auto" takes for labels what its header or a JSON beside it names as such, and
+            whole numbers that are constant in pieces; where that is not clear it asks. A `Volume` knows what it is.
+        label_names: of a label map: value to name, or a file of names; None takes those of the file or of the JSON
+            beside it. They are written beside `out`, as JSON.
+        out: file to write; of points .csv, .mrk.json, .fcsv or elastix's .txt.
 
     Returns:
         A `Volume`, of points `Points`.
@@ -63,16 +69,14 @@ def warp(
         if value not in known:
             raise JssrError(f"{option}: expected {', '.join(known)}, got {value!r}")
     check_path(out)
-    is_csv = _is_path(source) and Path(source).suffix.lower() == ".csv"
-    points = kind == "points" or isinstance(source, Points) or is_csv
-    if out is not None and points != (Path(out).suffix.lower() == ".csv"):
-        raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
+    points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
+    if out is not None and points != holds_points(out):
+        expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
+        raise OutputError(f"{out}: {expected[not points]}")
     found = as_transform(transform)
     if points:
-        moved = move_points(as_points(source), found, to)
-        if out is not None:
-            write_points(moved, out)
-        return moved
+        return _warp_points(source, found, to, reference, out)
+    names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     if found.ndim != volume.grid.ndim:
         words = transform if _is_path(transform) else "the transform"
@@ -81,7 +85,28 @@ def warp(
     made = resample(volume, grid, found if to == "fixed" else found.inverse(grid))
     if out is not None:
         write_image(made, out, stored)
+        if names and made.kind == "labels":
+            write_label_names(names, Path(out))
     return made
+
+
+def _warp_points(
+    source: PointsLike, transform: Transform, to: Space, reference: ImageLike | Grid | None, out: PathLike | None
+) -> Points:
+    known = as_points(source, grid=None if reference is None else as_grid(reference))
+    moved = move_points(known, transform, to)
+    if out is not None:
+        write_points(moved, out, ants=_is_path(source) and is_ants(source))
+    return moved
+
+
+def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[int, str]:
+    """Value to name of a label map: as given, else as its file has them."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    if given is not None:
+        return read_label_names(given)
+    return own_names(source) if _is_path(source) else {}
 
 
 def _is_path(source: object) -> TypeGuard[PathLike]:
@@ -109,10 +134,9 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
     if kind == "auto":
-        values = np.unique(image.array)
-        counted = values[0] >= 0 and len(values) <= 128 and bool((values == np.rint(values)).all())
-        if counted != (image.kind == "labels"):
-            image = read_image(source, "labels" if counted else "image")
+        judged = kind_of_file(path, image.array) if path.is_file() else kind_of(image.array, image.name)
+        if judged != image.kind:
+            image = read_image(source, judged)
     if not path.is_file() or image.kind == "labels":
         return image, None
     stored = stored_dtype(path)
@@ -127,8 +151,7 @@ def _in_memory(source: ImageLike, kind: str) -> Volume:
             found = as_volume(source, "labels")
         except ImageError:  # no whole numbers, or nothing that can be used: the words are those for an image
             return as_volume(source)
-        values = np.unique(found.array)
-        return found if values[0] >= 0 and len(values) <= 128 else as_volume(source)
+        return found if kind_of(found.array, found.name) == "labels" else as_volume(source)
     found = as_volume(source, "labels" if kind == "labels" else "image")
     if kind == "labels" and found.kind == "image":
         raise ImageError(f"{found.name}: expected labels, got an image: make the volume with kind labels")

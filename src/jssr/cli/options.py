@@ -10,8 +10,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from typer import Argument, Option
+from typer import Argument, Option, echo
 
+from jssr.core.notes import collected
 from jssr.losses.descriptors import DESCRIPTORS
 from jssr.registration.presets import PresetName
 from jssr.registration.settings import Similarity
@@ -60,7 +61,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
-        function(**{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()})
+        with collected() as told:
+            try:
+                function(
+                    **{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()}
+                )
+            finally:
+                for words in told:
+                    echo(f"warning: {words}", err=True)
 
     run.__signature__ = inspect.Signature(list(shown.values()))  # type: ignore[attr-defined]
     run.__annotations__ = {name: one.annotation for name, one in shown.items()}

@@ -12,10 +12,12 @@ import typer
 import jssr
 from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
+from jssr.core.notes import collected
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
 LABELS = "Its label map: Dice, HD95 and ASD before and after are measured."
-LANDMARKS = "Its landmarks, CSV name,x,y,z in LPS mm, matched by name."
+NAMES = "Names of the label values: JSON, a colour table (.ctbl, FreeSurfer's), ITK-SNAP's; default: the map's own."
+LANDMARKS = "Its landmarks (CSV name,x,y,z in LPS mm, .mrk.json, .fcsv, elastix's .txt), matched by name."
 
 
 INITIAL = "Start of the rigid step: the headers, or centre on centre."
@@ -50,8 +52,15 @@ class RegisterOptions(PairOptions):
     moving_mask: Path | None = opt(None, MASK)
     fixed_labels: Path | None = opt(None, LABELS)
     moving_labels: Path | None = opt(None, LABELS)
+    label_names: Path | None = opt(None, NAMES)
     fixed_landmarks: Path | None = opt(None, LANDMARKS)
     moving_landmarks: Path | None = opt(None, LANDMARKS)
+
+    def given(self) -> dict[str, Any]:
+        """The names of labels are structures."""
+        values = super().given()
+        names = values.pop("label_names", None)
+        return values | ({} if names is None else {"structures": names})
 
 
 @command
@@ -201,14 +210,15 @@ def synthesise(options: SynthesiseOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class WarpOptions(Options):
-    source: Path = arg("Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
+    source: Path = arg("Image, label map or points (CSV, .mrk.json, .fcsv, elastix's .txt).", metavar="INPUT")
     transform: Path = opt(MISSING, "displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
-    out: Path = opt(MISSING, "File to write; points need .csv.", "-o", "--out")
+    out: Path = opt(MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt.", "-o", "--out")
     reference: Path | None = opt(None, "Image whose grid the result takes. See above for the default.")
     to: Literal["fixed", "moving"] = opt("fixed", "The space in which the result lies.")
     kind: Literal["auto", "image", "labels"] = opt(
-        "auto", "Labels keep their numbers; auto: whole numbers from 0, at most 128 of them."
+        "auto", "Labels keep their numbers; auto tells by the header and by whether values are constant in pieces."
     )
+    label_names: Path | None = opt(None, NAMES + " They are written beside the result.")
 
 
 @command
@@ -225,9 +235,10 @@ def warp(options: WarpOptions, session: Session) -> None:
 
     Example: jssr warp arterial_labels.nii.gz --transform aligned/displacement.nii.gz -o moved_labels.nii.gz
     """
-    kind = getattr(jssr.warp(**options.given()), "kind", "points")
-    data = {"written": str(options.out), "kind": kind, "space": options.to}
-    session.finish(data, f"{kind} in {options.to} space written to {options.out}")
+    with collected() as told:
+        kind = getattr(jssr.warp(**options.given()), "kind", "points")
+    data = {"written": str(options.out), "kind": kind, "space": options.to, "warnings": told}
+    session.finish(data, f"{kind} in {options.to} space written to {options.out}", warnings=told)
 
 
 @dataclass(frozen=True, kw_only=True)

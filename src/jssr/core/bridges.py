@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jssr.core.grid import Grid, GridError
+from jssr.core.nifti import place_of
+from jssr.core.notes import tell
 from jssr.errors import ImageError
 
 if TYPE_CHECKING:
@@ -115,4 +117,17 @@ def from_nibabel(image: Any) -> tuple[NDArray[np.generic], NDArray[np.float64], 
     array = np.asanyarray(image.dataobj)
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
-    return array, np.asarray(image.affine, dtype=np.float64), str(image.get_filename() or "nibabel image")
+    name = str(image.get_filename() or "nibabel image")
+    return array, _nifti_affine(image, name), name
+
+
+def _nifti_affine(image: Any, name: str) -> NDArray[np.float64]:
+    """The affine (RAS) of a nibabel image: the one that was set, else by the rule for files."""
+    from nibabel.nifti1 import Nifti1Header
+
+    affine, header = np.asarray(image.affine, dtype=np.float64), image.header
+    if not isinstance(header, Nifti1Header) or not np.allclose(affine, header.get_best_affine(), atol=1e-4):
+        return affine
+    found, words = place_of(header, name)
+    tell(*words)
+    return affine_in(found, "RAS")

@@ -117,6 +117,12 @@ class Grid:
         at = self.index(points)
         return np.asarray(((at >= -1e-6) & (at <= np.array(self.shape) - 1 + 1e-6)).all(axis=-1))
 
+    def distance(self, points: ArrayLike) -> NDArray[np.float64]:
+        """How far (mm) each point (..., n) lies outside the outermost voxel centres; 0 inside."""
+        at = self.index(points)
+        off = at - at.clip(0, np.array(self.shape) - 1)
+        return np.where(self.contains(points), 0.0, np.linalg.norm(off * self.spacing, axis=-1))
+
     def corners(self) -> NDArray[np.float64]:
         """(2**n, n) the outermost voxel centres in LPS millimetres."""
         ends = [(0, s - 1) for s in self.shape]

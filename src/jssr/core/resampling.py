@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
+from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform, solved
 from jssr.core.volume import Points, Volume
 from jssr.errors import TransformError
@@ -34,18 +35,29 @@ def resample(
         volume: what to pull, on the moving grid.
         grid: the fixed grid.
         transform: fixed to moving space; None is the identity of physical space.
-        fill: value outside the moving grid; None takes the volume's minimum (0 for labels).
+        fill: value outside the moving grid; None takes the volume's minimum (of labels the background: 0, or where
+            there is no 0 but negative values, what most voxels of its faces have).
         nearest: read the nearest voxel.
     """
     at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
     outside = ~inside_grid(at, volume.grid)[0]
     if volume.kind != "image":
         out = sample_labels(volume.data, at, nearest)
-        out[:, outside] = int(fill or 0)
+        out[:, outside] = background_of(volume.data) if fill is None else int(fill)
         return volume.with_data(out, grid)
     data = ff.sample(volume.data[None].float(), at, "nearest" if nearest else "bilinear")[0]
     data[:, outside] = float(volume.data.min()) if fill is None else fill
     return volume.with_data(data, grid)
+
+
+def background_of(labels: Tensor) -> int:
+    """The value of a label map (1, *shape) beyond its border."""
+    if labels.dtype == torch.bool or int(labels.min()) >= 0 or bool((labels == 0).any()):
+        return 0
+    n = labels.ndim - 1
+    faces = [labels.select(axis + 1, end).flatten() for axis in range(n) for end in (0, -1)]
+    values, counts = torch.cat(faces).unique(return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def sample_labels(labels: Tensor, at: Tensor, nearest: bool) -> Tensor:
@@ -144,15 +156,52 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
     """
     if points.xyz.shape[1] != transform.ndim:
         raise TransformError(f"points of {points.xyz.shape[1]} coordinates, and a transform of {transform.ndim}D space")
-    if to == "moving":
-        return Points(transform(points.xyz), points.names)
-    if to != "fixed":
+    if to not in ("fixed", "moving"):
         raise ValueError(f'to must be "fixed" or "moving", got {to!r}')
     parts: Sequence[Transform] = transform.parts if isinstance(transform, Chain) else (transform,)
     out = points.xyz
-    for part in reversed(parts):
-        out = brought_back(part, out, iterations) if isinstance(part, Displacement) else part.inverse()(out)
+    for part in parts if to == "moving" else reversed(parts):
+        if isinstance(part, Displacement):
+            found = continued(part, out) if to == "moving" else brought_back(part, out, iterations)
+            _tell_outside(part.grid, out if to == "moving" else found, points.names)
+            out = found
+        else:
+            out = part(out) if to == "moving" else part.inverse()(out)
     return Points(out, points.names)
+
+
+def _tell_outside(grid: Grid, at: NDArray[np.float64], names: Sequence[str]) -> None:
+    away = grid.distance(at)
+    if (outside := away > 0).any():
+        first = ", ".join(name for name, out in zip(names, outside, strict=True) if out)
+        tell(
+            f"{int(outside.sum())} of {len(names)} points lie outside the displacement field, up to {away.max():.1f} "
+            f"mm: it is continued there, less surely ({first[:120]})."
+        )
+
+
+def continued(transform: Displacement, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, n) through a field; beyond its grid the map goes on from the border as the field does on the whole:
+    by the linear part of the affine transform next to it, so that a turn stays one."""
+    grid = transform.grid
+    out = transform(points)
+    outside = grid.distance(points) > 0
+    if outside.any():
+        index = grid.index(points[outside])
+        border = grid.world(index.clip(0, np.array(grid.shape) - 1))
+        linear = _beyond(transform)
+        further = points[outside] - border
+        out[outside] = transform(border) + (further if linear is None else further @ linear.T)
+    return out
+
+
+def _beyond(transform: Displacement) -> NDArray[np.float64] | None:
+    """The linear part (n, n), mm, by which a map goes on beyond its field; None of a field that folds."""
+    n, steps = transform.ndim, transform.grid.affine[: transform.ndim, : transform.ndim]
+    found = steps @ transform.nearest_linear()[:n, :n] @ np.linalg.inv(steps)
+    sizes = np.linalg.svd(found, compute_uv=False)
+    sane = sizes.min() > 0.5 and sizes.max() < 2 and np.linalg.det(found) > 0
+    return np.asarray(found, dtype=np.float64) if sane else None
 
 
 def brought_back(transform: Displacement, goal: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
@@ -161,7 +210,12 @@ def brought_back(transform: Displacement, goal: NDArray[np.float64], iterations:
     at = torch.from_numpy(grid.index(goal).T).view(1, grid.ndim, -1, *[1] * (grid.ndim - 1))
     found_at = solved(transform, at, tolerance=1e-4 / float(grid.spacing.max()), allowed=0.0, iterations=iterations)
     found = grid.world(found_at.reshape(grid.ndim, -1).T.numpy())
-    off = float(np.linalg.norm(goal - transform(found), axis=-1).max(initial=0.0))
+    beyond = grid.distance(found) > 0
+    if beyond.any() and (linear := _beyond(transform)) is not None:
+        back = np.linalg.inv(linear)
+        for _ in range(iterations):
+            found[beyond] += 0.9 * (goal[beyond] - continued(transform, found[beyond])) @ back.T
+    off = float(np.linalg.norm(goal - continued(transform, found), axis=-1).max(initial=0.0))
     if not off <= 1.0:  # nan too
         raise TransformError(f"the field folds: it has no inverse at some of the points (off by {off:.1f} mm)")
     return found

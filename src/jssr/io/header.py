@@ -14,7 +14,10 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from isal import igzip, isal_zlib
+from numpy.typing import NDArray
 
+from jssr.core.nifti import place_of
+from jssr.core.notes import tell
 from jssr.errors import ImageError
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ def check_file(path: Path, header_only: bool = False) -> None:
         ImageError: not what its ending promises, truncated, damaged, NaN, or a spacing that is not positive.
     """
     name = path.name.lower()
+    if name.endswith((".mnc", ".mnc.gz")):  # readers disagree by half a turn on where its voxels lie
+        raise ImageError(f"{path}: MINC files are not read: convert it to NIfTI first (mnc2nii, or mri_convert)")
     try:
         with path.open("rb") as file:
             if name.endswith((".nii", ".nii.gz")):
@@ -52,6 +57,31 @@ def nifti_header(path: Path) -> Nifti1Header:
             return _nifti_header(path, stream)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def nifti_affine(path: Path) -> NDArray[np.float64] | None:
+    """Where a NIfTI file lies, by the rule of `jssr.core.nifti`: (4, 4), voxel index to LPS millimetres; None of other
+    formats. What is doubtful is told.
+
+    Raises:
+        ImageError: a place that no grid can have.
+    """
+    name = path.name.lower()
+    pair = name.endswith((".hdr", ".img"))
+    if not pair and not name.endswith((".nii", ".nii.gz")):
+        return None
+    try:
+        header = nifti_header(path.with_suffix(".hdr") if pair else path)
+    except ImageError:
+        if not pair:
+            raise
+        tell(f"{path}: is no NIfTI but an Analyze file, whose header has no place: only its spacing counts.")
+        return None
+    affine, words = place_of(header, str(path))
+    is_2d = not (header["dim"][3 : 1 + int(header["dim"][0])] > 1).any()
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    tell(*(() if is_2d and not coded else words))  # images of two axes start on one another, wherever they lie
+    return affine
 
 
 @contextmanager

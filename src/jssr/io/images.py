@@ -16,8 +16,8 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
-from jssr.io.header import check_file
-from jssr.io.itk import DICOM_MODALITIES, flattened, grey, quiet, spaced, write_sitk
+from jssr.io.header import check_file, nifti_affine
+from jssr.io.itk import DICOM_MODALITIES, flattened, grey, placed, quiet, spaced, write_sitk
 
 _MODALITY = "0008|0060"
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
@@ -120,7 +120,10 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
     if n == 2:  # as reading has it
         return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", 2).grid
+    affine = nifti_affine(Path(path))
     try:
+        if affine is not None:
+            return Grid(reader.GetSize()[:n], affine)
         return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
     except GridError as error:
         raise ImageError(f"{path}: {error}") from error
@@ -177,6 +180,10 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
 
 def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     count, size = reader.GetNumberOfComponents(), reader.GetSize()
+    if count > 1 and path.name.lower().endswith(".seg.nrrd"):
+        raise ImageError(
+            f"{path}: its segments lie in {count} layers, as they overlap: export them from 3D Slicer as one label map"
+        )
     if count > 1 and (ndim == 3 or count not in (3, 4)):
         raise ImageError(f"{path}: has {count} values per voxel (colour or vectors); expected one")
     part = "volume" if ndim == 3 else "slice"
@@ -187,7 +194,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error
-    image = grey(image, path) if count > 1 else image
+    image = placed(grey(image, path) if count > 1 else image, nifti_affine(path))
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 

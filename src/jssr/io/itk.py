@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
@@ -18,6 +20,7 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _PIXEL_SPACING = "0028|0030"
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:
@@ -55,13 +58,45 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words. Its own choice
+    of a NIfTI file's place is not used (`placed`), so it need not refuse one."""
+    before, chosen = sitk.ProcessObject.GetGlobalWarningDisplay(), os.environ.get(_PERMISSIVE)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    os.environ[_PERMISSIVE] = "YES"
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+        if chosen is None:
+            os.environ.pop(_PERMISSIVE, None)
+        else:
+            os.environ[_PERMISSIVE] = chosen
+
+
+def placed(image: sitk.Image, affine: NDArray[np.float64] | None) -> sitk.Image:
+    """An image that ITK read, where `nifti_affine` puts its file (4, 4, LPS mm); as it is without one, and a slice that
+    does not lie along the first two axes, whose plane is its own."""
+    n = image.GetDimension()
+    m = min(n, 3)
+    found = None if affine is None else part_of(affine, m)
+    if found is None:
+        return image
+    axes = np.array(image.GetDirection()).reshape(n, n)
+    length = np.linalg.norm(found[:m, :m], axis=0)
+    axes[:m, :m] = found[:m, :m] / length
+    image.SetSpacing([*length.tolist(), *image.GetSpacing()[m:]])
+    image.SetOrigin([*found[:m, m].tolist(), *image.GetOrigin()[m:]])
+    image.SetDirection(axes.ravel().tolist())
+    return image
+
+
+def part_of(affine: NDArray[np.float64], n: int) -> NDArray[np.float64] | None:
+    """Of an affine (4, 4) that of the first `n` axes; None of two that do not lie along the first two of the world."""
+    kept = [*range(n), 3]
+    out = affine[np.ix_(kept, kept)]
+    if n == 2 and not np.allclose(np.linalg.norm(out[:2, :2], axis=0), np.linalg.norm(affine[:3, :2], axis=0)):
+        return None
+    return out
 
 
 def grey(image: sitk.Image, path: Path) -> sitk.Image:

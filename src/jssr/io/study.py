@@ -103,8 +103,8 @@ def read_study(
     """Find the scans of a patient in a folder.
 
     Either image files named by phase (`venous.nii.gz`, with `venous_labels.nii.gz`, `venous_mask.nii.gz` and
-    `venous_landmarks.csv` where known; a `cohort.json` in the folder above names the labels and modalities), or DICOM,
-    whose series `jssr.io.dicom.phases` names.
+    `venous_landmarks.csv` (`.mrk.json`, `.fcsv`) where known; a `cohort.json` in the folder above names the labels and
+    modalities), or DICOM, whose series `jssr.io.dicom.phases` names.
 
     Args:
         chosen: of DICOM, phase to series (number, UID or its beginning), instead of what is guessed.
@@ -144,8 +144,9 @@ def read_study(
             for found, what in ((labels, "labels"), (masks, "mask")):
                 if (folder / f"{phase}_{what}{ending}").is_file():
                     found[phase] = folder / f"{phase}_{what}{ending}"
-        if (folder / f"{phase}_landmarks.csv").is_file():
-            landmarks[phase] = folder / f"{phase}_landmarks.csv"
+        points = [folder / f"{phase}_landmarks{ending}" for ending in (".csv", ".mrk.json", ".fcsv")]
+        for file in (one for one in reversed(points) if one.is_file()):
+            landmarks[phase] = file
     cohort = _cohort_above(folder)
     structures, modalities = (cohort.structures() or None, cohort.modalities) if cohort else (None, {})
     return Study(folder.resolve().name, images, labels, landmarks, structures, series, modalities, masks)

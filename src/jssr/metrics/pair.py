@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from jssr.core.resampling import background_of
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import GeometryError
@@ -90,7 +91,7 @@ def _structures(
         raise GeometryError(f"{moved.name}: not on the grid of {fixed.name}; resample it before the comparison")
     if structures is None:
         values = torch.unique(torch.cat([fixed.data.unique(), moved.data.unique()])).tolist()
-        structures = {str(v): (v,) for v in values if v != 0}
+        structures = {str(v): (v,) for v in values if v not in (0, background_of(fixed.data))}
     a, b = fixed.array, moved.array
     boxes = _boxes(a, b)
     for name, labels in structures.items():

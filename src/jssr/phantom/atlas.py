@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import os
 import re
-import struct
-import zlib
-from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-
-from jssr.errors import ImageError
 from jssr.phantom.regions import LABELS, Tissue
 
-__all__ = ["label_of", "mobility_of", "read_label_names", "tissue_of"]
-
-_EXTENSIONS_AT = 348  # where the header of a NIfTI-1 file ends
-_LONGEST = 1 << 22
+__all__ = ["label_of", "mobility_of", "tissue_of"]
 
 # First match wins; patterns are matched from the start of the name.
 _MEANING: tuple[tuple[str, str | None, Tissue, float | None], ...] = (
@@ -75,64 +62,3 @@ def tissue_of(name: str) -> Tissue:
 def mobility_of(name: str) -> float | None:
     """The share of the breathing motion that the organ follows, 0 to 1; None where the name is unknown."""
     return _meaning(name)[2]
-
-
-def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Read value -> name from a JSON object, or from the label table that TotalSegmentator leaves in a NIfTI header.
-
-    Args:
-        path: `.json`, either `{"1": "spleen"}` or `{"spleen": 1}`; or `.nii`, `.nii.gz` with an XML extension.
-
-    Raises:
-        ImageError: missing or unreadable file, or no names in it.
-    """
-    path = Path(path)
-    try:
-        names = _from_json(path) if path.suffix.lower() == ".json" else _from_nifti(path)
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, EOFError, zlib.error, struct.error, ElementTree.ParseError) as error:
-        raise ImageError(f"{path}: the names of the labels cannot be read ({type(error).__name__}: {error})") from error
-    if not names:
-        raise ImageError(f"{path}: holds no label names; give them with --names FILE.json")
-    return names
-
-
-def _from_json(path: Path) -> dict[int, str]:
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    if all(isinstance(v, int) for v in content.values()):
-        content = {v: k for k, v in content.items()}
-    return {int(k): str(v) for k, v in content.items() if int(k) != 0}
-
-
-def _from_nifti(path: Path) -> dict[int, str]:
-    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-        header = file.read(_EXTENSIONS_AT + 4)
-        if len(header) < _EXTENSIONS_AT + 4:
-            raise ValueError("shorter than a NIfTI header")
-        order = "<" if struct.unpack("<i", header[:4])[0] == _EXTENSIONS_AT else ">"
-        data_at = struct.unpack(f"{order}f", header[108:112])[0]
-        if header[_EXTENSIONS_AT] == 0:
-            return {}
-        block = file.read(int(np.clip(data_at - len(header), 0, _LONGEST)))
-    names: dict[int, str] = {}
-    at = 0
-    while at + 8 <= len(block):
-        size, _ = struct.unpack(f"{order}ii", block[at : at + 8])
-        if size < 8:
-            break
-        names.update(_from_xml(block[at + 8 : at + size]))
-        at += size
-    return names
-
-
-def _from_xml(text: bytes) -> dict[int, str]:
-    text = text.rstrip(b"\0 \n")
-    # No entities: a label table needs none, and they are how XML bombs are built.
-    if b"<Label" not in text or b"<!ENTITY" in text:
-        return {}
-    table = ElementTree.fromstring(text)
-    found = {int(e.get("Key", "0")): (e.text or "").strip() for e in table.iter("Label")}
-    return {value: name for value, name in found.items() if value != 0 and name}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 
 from jssr.core.grid import Grid, dims_in_words
+from jssr.core.notes import collected, tell
+from jssr.core.resampling import background_of
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
 from jssr.io.images import ImageLike, as_volume
+from jssr.io.label_names import by_name, own_names, read_label_names
 from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
 from jssr.preprocessing.known_start import Masks
@@ -30,6 +34,8 @@ from jssr.registration.schema import GridInfo, ScanInfo
 
 THINNEST = 3
 """Voxels along an axis of a volume: means of two are compared, and there must be two of them."""
+OUTSIDE_MM = 5.0
+"""Landmarks nearer to their scan's border are told nothing of."""
 ONE_SCAN = "labels of one scan only: give those of the fixed and of the moving image, or neither"
 _KINDS = {"labels": "label map", "mask": "mask"}
 
@@ -93,6 +99,12 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
         GeometryError, PointsError: moving labels or landmarks of one scan only, or such as do not fit their scan.
         TransformError: an initial transform that cannot be used.
     """
+    with collected() as told:
+        found = _read_scans(fixed, moving, options, given)
+    return replace(found, warnings=(*told, *found.warnings))
+
+
+def _read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions, given: KnownDict) -> Scans:
     first, doubts = decide_modality(image_of(fixed, "fixed"), options.fixed_modality)
     second, more = decide_modality(image_of(moving, "moving"), options.moving_modality)
     check_dims_agree(first, second)
@@ -108,10 +120,9 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
     points = points_of(landmarks[0], first), points_of(landmarks[1], second)
     if points[0] is not None and points[1] is not None:
         tre(points[0], points[1])  # what is wrong with them is refused before the work
-    structures = given.get("structures")
-    _check_structures(structures)
     masks = _masks(given, first, second, start)
-    known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, structures, *masks)
+    maps = labels_of(labels[0], first), labels_of(labels[1], second)
+    known = Known(*maps, *points, structures_of(given.get("structures"), *maps), *masks)
     return Scans(first, second, known, (*doubts, *more), start)
 
 
@@ -153,6 +164,8 @@ def modality_warnings(scans: Scans, model: Model) -> list[str]:
     out = []
     for scan, modality in zip((scans.fixed, scans.moving), scans.modalities, strict=True):
         name = Path(scan.name).name
+        if any(words.startswith(f"{scan.name}: its modality is a guess") for words in scans.warnings):
+            continue
         if modality != "ct" and scan.origins.get("modality", "guess") == "guess":
             low, high = float(scan.data.min()), float(scan.data.max())
             out.append(
@@ -209,10 +222,55 @@ def points_of(points: PointsLike | None, image: Volume) -> Points | None:
     Raises:
         PointsError: they cannot be read, or are of another dimension.
     """
-    found = None if points is None else as_points(points, f"{image.name} landmarks")
+    found = None if points is None else as_points(points, f"{image.name} landmarks", image.grid)
     if found is not None and found.xyz.shape[1] != image.grid.ndim:
         raise PointsError(f"{image.name}: is {image.grid.ndim}D, its landmarks have {found.xyz.shape[1]} coordinates")
+    if found is not None and image.grid.ndim == 3:
+        _tell_outside(found, image, str(points) if isinstance(points, (str, os.PathLike)) else "landmarks")
     return found
+
+
+def _tell_outside(points: Points, image: Volume, name: str) -> None:
+    """Say how many landmarks lie outside their scan: in another frame (RAS for LPS) most do."""
+    away = image.grid.distance(points.xyz)
+    if away.size and away.max() > OUTSIDE_MM:
+        count, most = int((away > 0).sum()), away.max()
+        tell(
+            f"{name}: {count} of {len(points)} landmarks lie outside {image.name}, up to {most:.0f} mm: "
+            "check that they are this scan's, in LPS mm."
+        )
+
+
+def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Mapping[str, Sequence[int]] | None:
+    """Name to label values of a pair's label maps: those that were given (also as a file of names), else the names that
+    the maps have of their own; values without a name under their number. None where there are no names.
+
+    Raises:
+        JssrError: structures that are none. ImageError: a file of names that cannot be read.
+    """
+    if given is None:
+        own, other = ({} if one is None else own_names(one.name) for one in (fixed, moving))
+        differing = [v for v in own if v in other and own[v].lower() != other[v].lower()]
+        if differing and fixed is not None and moving is not None:
+            value = differing[0]
+            tell(
+                f"the label maps name {len(differing)} value(s) differently: {value} is {own[value]!r} in {fixed.name} "
+                f"and {other[value]!r} in {moving.name}; they are compared by value."
+            )
+        named = {**other, **own}
+    elif isinstance(given, (str, os.PathLike)):
+        named = read_label_names(given)
+    else:
+        _check_structures(given)
+        found: Mapping[str, Sequence[int]] = given
+        return found
+    if not named or fixed is None:
+        return None
+    held = {int(v) for one in (fixed, moving) if one is not None for v in np.unique(one.array)} - {
+        0,
+        background_of(fixed.data),
+    }
+    return by_name({value: named.get(value, str(value)) for value in sorted(held)})
 
 
 def _check_structures(structures: object) -> None:

@@ -67,7 +67,7 @@ class KnownDict(TypedDict, total=False):
     moving_labels: ImageLike | None
     fixed_landmarks: PointsLike | None
     moving_landmarks: PointsLike | None
-    structures: Mapping[str, Sequence[int]] | None
+    structures: Mapping[str, Sequence[int]] | str | os.PathLike[str] | None
     fixed_mask: ImageLike | None
     moving_mask: ImageLike | None
 

@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from jssr.core.notes import collected
 from jssr.errors import OptionError
 from jssr.io.files import output_folder, write_json
 from jssr.io.study import Study
@@ -111,7 +112,8 @@ def align(
         model = load_model(chosen.system, chosen.checkpoint, *how)
         options = {**options, "system": None, "checkpoint": model}
     reads = bool(chosen.rigid_labels) or (named and model.system.reads_structure)
-    fixed = study.volume(reference_phase)
+    with collected() as told:
+        fixed = study.volume(reference_phase)
     done: dict[str, Registration] = {}
     for phase in study.images:
         if phase == reference_phase:
@@ -122,7 +124,10 @@ def align(
                 on_stage(f"{phase}: {name}")
 
         beside = known_of(study, reference_phase, phase, reads)
-        done[phase] = register(fixed, study.volume(phase), on_stage=stage, **options, **beside)
+        with collected() as more:
+            moving = study.volume(phase)
+        done[phase] = register(fixed, moving, on_stage=stage, **options, **beside)
+        done[phase].result["warnings"][:0] = [*told, *more]
     return StudyAlignment(study.name, reference_phase, done)
 
 

@@ -22,8 +22,8 @@ from jssr.core.bridges import to_sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.files import atomic_path
-from jssr.io.header import check_file
-from jssr.io.itk import WRITABLE, quiet, write_sitk
+from jssr.io.header import check_file, nifti_affine
+from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
 from jssr.io.transforms.base import Images
 
 STEPS = np.float32(1024)  # a millimetre
@@ -82,7 +82,7 @@ def _read_field(path: Path) -> Displacement:
     try:
         check_file(path)
         with quiet():
-            image = sitk.ReadImage(str(path))
+            image = placed(sitk.ReadImage(str(path)), nifti_affine(path))
     except (ImageError, RuntimeError) as error:
         detail = str(error) if isinstance(error, ImageError) else f"{path}: is not a readable image, or is truncated"
         raise TransformError(detail) from error
