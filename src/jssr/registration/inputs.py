@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.series import SeriesInfo
 
 THINNEST = 3
 """Voxels along an axis of a volume: means of two are compared, and there must be two of them."""
@@ -112,7 +115,8 @@ def read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOptions
     _check_structures(structures)
     masks = _masks(given, first, second, start)
     known = Known(labels_of(labels[0], first), labels_of(labels[1], second), *points, structures, *masks)
-    return Scans(first, second, known, (*doubts, *more), start)
+    frames = () if options.rigid or start != "geometry" else _frames(first.name, second.name)
+    return Scans(first, second, known, (*doubts, *more, *frames), start)
 
 
 def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Masks:
@@ -267,13 +271,30 @@ def check_dims_agree(fixed: Volume, moving: Volume) -> None:
         )
 
 
-def _title(name: str) -> str:
-    """What people call a scan: the name of its file, or the description of its DICOM series."""
+def _frames(fixed: str, moving: str) -> tuple[str, ...]:
+    """A warning where two DICOM series lie in different frames of reference: nothing brings them together then, if no
+    rigid step does."""
+    frames = [series.frame if series is not None else "" for series in (_series_of(fixed), _series_of(moving))]
+    if "" in frames or frames[0] == frames[1]:
+        return ()
+    return (
+        f"{Path(moving).name}: its DICOM headers name another frame of reference than those of {Path(fixed).name}, so "
+        "their places may not be comparable, and no rigid step was made: leave out --no-rigid (rigid=False).",
+    )
+
+
+def _series_of(name: str) -> SeriesInfo | None:
+    """The DICOM series that a scan is named by."""
     path = Path(name)
     try:
         from jssr.io.dicom.read import series_at
 
-        series = None if path.is_file() else series_at(path)
+        return None if path.is_file() else series_at(path)
     except JssrError:
-        series = None
-    return (series.description.strip() if series is not None else "") or path.name
+        return None
+
+
+def _title(name: str) -> str:
+    """What people call a scan: the name of its file, or the description of its DICOM series."""
+    series = _series_of(name)
+    return (series.description.strip() if series is not None else "") or Path(name).name
