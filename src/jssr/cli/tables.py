@@ -112,7 +112,7 @@ def series_table(found: Sequence[Named]) -> Table:
     for row in series_rows(found):
         phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
         first = (row["series"], row["description"], row["modality"], str(row["slices"]))
-        told = [f"told from the other parts by {row['split_by']}"] if row["split_by"] else []
+        told = [f"split by {row['split_by']}"] if row["split_by"] else []
         words = (*first, _clock(row["taken"]), phase, "; ".join([row["why"], *told, *row["notes"]]))
         table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
     return table

@@ -41,6 +41,10 @@ class _Stack:
     def even(self, group: Group) -> bool:
         return is_even(np.sort(self.heights[group]), self.decimals)
 
+    def places(self, group: Group) -> NDArray[np.int64]:
+        """A number for each place, as far as 0.01 mm tell them apart."""
+        return np.round(self.heights[group] / 0.01).astype(np.int64)
+
     def repeats(self, group: Group) -> bool:
         return bool((np.diff(np.sort(self.heights[group])) < SAME).any())
 
@@ -108,7 +112,10 @@ def _by_value(stack: _Stack, among: Group, name: str) -> list[tuple[Group, str]]
     valued = [(name, value, group) for value, group in _values(stack, among, name)]
     if len(valued) < 2 or len(valued) * FEWEST > len(among) + len(valued):
         return []
-    return _merged(stack, valued)
+    found = _merged(stack, valued)
+    most = int(np.unique(stack.places(among), return_counts=True)[1].max())
+    # Slices taken by turns have times of their own: then the order at each place tells more.
+    return [] if name in _TIMES and 1 < most != len(found) else found
 
 
 def _by_rank(stack: _Stack, among: Group, name: str) -> list[tuple[Group, str]]:
@@ -116,7 +123,7 @@ def _by_rank(stack: _Stack, among: Group, name: str) -> list[tuple[Group, str]]:
     if name not in _IN_ORDER:
         return []
     key = _key(name)
-    places = np.round(stack.heights[among] / 0.01).astype(np.int64)
+    places = stack.places(among)
     at = {place: [i for i, p in zip(among, places, strict=True) if p == place] for place in np.unique(places).tolist()}
     count = len(at[int(places[0])])
     if count < 2 or any(len(group) != count for group in at.values()):

@@ -75,9 +75,12 @@ class Stack:
         out = np.full((*shape, self.size[2]), fill, dtype=np.float32)
         steps = self.drift / (self.pixel[1], self.pixel[0])
         for k in range(self.size[2]):
-            padded = np.full(shape, fill, dtype=np.float32)
-            padded[: self.size[0], : self.size[1]] = array[..., k]
-            ndimage.shift(padded, low + k * steps, out[..., k], order=1, mode="constant", cval=fill)
+            off = low + k * steps
+            moved = ndimage.affine_transform(array[..., k], np.eye(2), -off, shape, order=1, mode="nearest")
+            # As ITK has it: half a pixel beyond the outermost ones counts as theirs.
+            at = [np.arange(n) - start for n, start in zip(shape, off, strict=True)]
+            held = [(x >= -0.5) & (x <= n - 0.5) for x, n in zip(at, self.size[:2], strict=True)]
+            out[..., k] = np.where(np.outer(*held), moved, fill)
         return out
 
     def _margins(self) -> tuple[NDArray[np.int64], tuple[int, int]]:

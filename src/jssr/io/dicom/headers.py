@@ -64,7 +64,7 @@ class Sources:
         tilt = stack_of(fixed.slices, str(fixed.paths[0].parent)).angle
         if tilt:
             raise ImageError(
-                f"{fixed.paths[0].parent}: was taken with a tilted gantry ({tilt:.1f} degrees); results as DICOM lie on "
+                f"{fixed.paths[0].parent}: was taken with a tilted gantry ({tilt:.1f} degrees); DICOM results lie on "
                 "the fixed series' slices, which are not upright: leave DICOM out, or take another fixed series"
             )
         if headers[1][0].SOPClassUID not in KINDS:
@@ -84,8 +84,8 @@ def headers_of(series: SeriesInfo) -> list[Dataset]:
     instances = {str(header.get("SOPInstanceUID")) for header in found}
     if len(instances) < len(found) and all(header.get("SOPInstanceUID") for header in found):
         raise ImageError(
-            f"{series.paths[0]}: shares its SOP Instance UID with other slices of the series, and DICOM results refer to "
-            "slices by it: export the series again"
+            f"{series.paths[0].parent}: slices of this series share a SOP Instance UID, by which results refer to "
+            "them: export it again"
         )
     for header, path in zip(found, series.paths, strict=True):
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"):
@@ -105,6 +105,8 @@ def _completed(header: Dataset) -> None:
     for element in header:
         if element.VR == "PN" and element.value:
             element.value = str(element.value)
+    if any("CodingSchemeDesignator" not in item for item in header.get("ProcedureCodeSequence") or ()):
+        del header.ProcedureCodeSequence  # a code without its scheme, as some archives have it, is none
     for name in _PATIENT_AND_STUDY:
         value = str(header.get(name) or "")
         form = {"Date": r"\d{8}", "Time": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"}.get(name[-4:])

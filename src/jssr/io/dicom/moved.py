@@ -57,7 +57,9 @@ class _MovedSlice(hd.base.SOPClass):
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"):
             self[name] = place[name]
         for name in ("SliceThickness", "PatientPosition", "PositionReferenceIndicator", "Laterality"):
-            setattr(self, name, place.get(name))
+            # Of a part of the body that is named and is no paired one, a side must not be there.
+            if name != "Laterality" or name in place or "BodyPartExamined" not in self:
+                setattr(self, name, place.get(name))
         self.Rows, self.Columns = pixels.shape
         self.SamplesPerPixel, self.PhotometricInterpretation = 1, "MONOCHROME2"
         self.BitsAllocated, self.BitsStored, self.HighBit, self.PixelRepresentation = 16, 16, 15, 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -60,8 +61,8 @@ def _mask(header: Dataset, values: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.zeros(values.shape, dtype=np.bool_)
     last = first if ends[1] is None else ends[1]
     low, high = min(first, last), max(first, last)
-    stored = _stored(header, values, bits, signed)
-    return (stored >= low) & (stored <= high)
+    stored: NDArray[np.integer[Any]] = _stored(header, values, bits, signed)
+    return np.asarray((stored >= low) & (stored <= high))
 
 
 def _as_stored(value: object, bits: int, signed: bool) -> int | None:
@@ -73,7 +74,7 @@ def _as_stored(value: object, bits: int, signed: bool) -> int | None:
     return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
 
 
-def _stored(header: Dataset, values: NDArray[np.float32], bits: int, signed: bool) -> NDArray[np.generic]:
+def _stored(header: Dataset, values: NDArray[np.float32], bits: int, signed: bool) -> NDArray[np.integer[Any]]:
     """Pixels as the file holds them, with the bits above the stored ones, where a padding value may lie; those of a
     compressed file by slope and intercept from what was read."""
     meta = getattr(header, "file_meta", None)

@@ -21,8 +21,8 @@ ORDER = ("non-contrast", "arterial", "venous", "delay")
 """Phases of a contrast-enhanced study, as they are taken."""
 _WORDS = {
     "non-contrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|\bplain\b|\bwithout\b|\bw/?o\b|pre-?contrast|"
-    r"ncct|\bnc\b|\bc-(?!\w)|\bpre(?!\w)(?![-_ /]*(op|rt|tx|therap|treat|tace|tare|sirt|surg|chemo|biops|interv|transpl|"
-    r"ablat|proced|med|nat))",
+    r"ncct|\bnc\b|\bc-(?!\w)|\bpre(?!\w)(?![-_ /]*(op|rt|tx|therap|treat|tace|tare|sirt|surg|chemo|biops|interv|"
+    r"transpl|ablat|proced|med))",
     "arterial": r"arteri\w*|\bart\b",
     "venous": r"(?<!intra)(?<!intra[- ])(venous|venoes|venös)|\bport(al|o)\w*|\bpv\b|\bpvp\b|\bven\b",
     "delay": r"\bdelay\w*|equilibrium|\blate\b(?! art)|excret\w*|nephro\w*|sp(ä|ae)t\w*",

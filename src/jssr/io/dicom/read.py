@@ -120,20 +120,19 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
     proper = [s for s in found if not s.localizer]
     if series is not None:
         chosen = matching(found, series, numbers=False)
-        many = [s for s in chosen if not s.localizer]
-        chosen = many if len({s.uid for s in chosen}) == 1 and len(many) == 1 else chosen
+        if len({s.uid for s in chosen}) == 1 and len(chosen) > 1:
+            chosen = [s for s in chosen if not s.localizer] or chosen
+            if len(chosen) > 1:
+                how = f"pick one as {folder}/{chosen[0].uid}:{chosen[0].part}"
+                raise ImageError(f"{folder}: this series holds {len(chosen)} acquisitions; {how}: {listed(chosen)}")
         if len(chosen) != 1:
-            parts = len({s.uid for s in chosen}) == 1 and len(chosen)
-            if parts:
-                how = f"pick one as {folder}/{chosen[0].uid}:1"
-                raise ImageError(f"{folder}: series {series} holds {parts} acquisitions; {how}: {listed(chosen)}")
             raise ImageError(f"{folder}: {len(chosen) or 'no'} series begin with {series}; it holds {listed(found)}")
         return chosen[0]
     if not proper:
         raise ImageError(f"{folder}: holds only scouts and single slices: {listed(found)}")
     if len(proper) > 1:
-        parts = "SERIES_UID:1" if any(s.part for s in proper) else "SERIES_UID"
-        several = "acquisitions" if len({s.uid for s in proper}) == 1 else "series"
-        how = f"pick one as {folder}/{parts} or with series="
+        name = "SERIES_UID:PART" if any(s.part for s in proper) else "SERIES_UID"
+        several = "acquisitions in one series" if len({s.uid for s in proper}) == 1 else "series"
+        how = f"pick one as {folder}/{name} or with series="
         raise ImageError(f"{folder}: holds {len(proper)} {several}; {how}: {listed(proper)}")
     return proper[0]

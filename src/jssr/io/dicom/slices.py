@@ -23,7 +23,7 @@ MARKS = (
 """Attributes that may tell acquisitions of one series apart, in the order in which they are tried."""
 _B_VALUES = ((0x0019, 0x100C), (0x2001, 0x1003), (0x0043, 0x1039))
 """Private elements with the b-value: Siemens, Philips, GE."""
-_TAGS = [
+_TAGS: list[Any] = [
     "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "SeriesDescription", "ProtocolName",
     "SeriesNumber", "InstanceNumber", "Modality", "PatientID", "PatientName", "PatientBirthDate", "AcquisitionDate",
     "SeriesTime", "SeriesDate", "StudyDate", "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusVolume",
