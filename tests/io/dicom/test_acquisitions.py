@@ -15,7 +15,9 @@ def parts(marks, heights, modality="CT"):
     """The heights of each part, and what tells it; `marks` has a dictionary for each height."""
     order = np.argsort(np.array(heights, float), kind="stable")
     slices = [
-        Slice(Path(f"{i}"), np.array([0, 0, float(heights[i])]), np.eye(3)[:2], (1.0, 1.0), (8, 8), 1, 1, marks=marks[i])
+        Slice(
+            Path(f"{i}"), np.array([0, 0, float(heights[i])]), np.eye(3)[:2], (1.0, 1.0), (8, 8), 1, 1, marks=marks[i]
+        )
         for i in order
     ]
     sorted_heights = np.array(heights, float)[order]
@@ -102,9 +104,7 @@ def test_cine_with_another_trigger_time_in_each_place():
 
 
 def test_two_attributes_together():
-    marks = [
-        {"AcquisitionNumber": str(a), "EchoTime": e} for a in (1, 2) for e in ("2.3", "4.6") for _ in range(6)
-    ]
+    marks = [{"AcquisitionNumber": str(a), "EchoTime": e} for a in (1, 2) for e in ("2.3", "4.6") for _ in range(6)]
     found = parts(marks, [*np.arange(6) * 3.0] * 4, "MR")
     assert [told for _, told in found] == [
         "AcquisitionNumber 1, EchoTime 2.3", "AcquisitionNumber 1, EchoTime 4.6",

@@ -44,7 +44,10 @@ def padded(folder, stored, where=np.s_[:3], modality="CT", coding=None, signed=T
         (-2000, {"PixelPaddingValue": -2000}),
         (-32768, {"PixelPaddingValue": -32768}),
         (63536, {"PixelPaddingValue": 63536, "signed": False, "intercept": -1024}),
-        (63536, {"PixelPaddingValue": 63536, "signed": False, "intercept": -1024, "bits": 12}),  # beyond the stored bits
+        (
+            63536,
+            {"PixelPaddingValue": 63536, "signed": False, "intercept": -1024, "bits": 12},
+        ),  # beyond the stored bits
         (0xF830, {"PixelPaddingValue": 0xF830, "bits": 12}),
         (3000, {"PixelPaddingValue": 2990, "PixelPaddingRangeLimit": 3071}),
         (3000, {"PixelPaddingValue": 3071, "PixelPaddingRangeLimit": 2990}),

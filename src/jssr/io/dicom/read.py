@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk
@@ -65,11 +66,11 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
     if every > 1:
         stack = stack_of(slices, where)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(s.path) for s in slices])
     # Each slice may have its own slope (PET): whole numbers of the first one must not decide the type.
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
-        with quiet():
+        with quiet(), TemporaryDirectory() as folder:
+            reader.SetFileNames([str(_with_preamble(s.path, Path(folder) / str(k))) for k, s in enumerate(slices)])
             array = sitk.GetArrayFromImage(reader.Execute()).T
     except RuntimeError as error:
         raise ImageError(f"{where}: its pixels cannot be read; a file is truncated or of an unknown coding") from error
@@ -81,6 +82,16 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
         array = stack.upright(array, fill=float(np.clip(lowest, *AIR)) if series.modality == "CT" else lowest)
         tell(f"{where}: was taken with a tilted gantry ({stack.angle:.1f} degrees); its slices were moved upright.")
     return array, stack.grid()
+
+
+def _with_preamble(path: Path, copy: Path) -> Path:
+    """A file that GDCM reads: it wants the preamble where there is a group 2."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start[128:] == b"DICM" or start[:2] != b"\x02\x00":
+        return path
+    copy.write_bytes(bytes(128) + b"DICM" + path.read_bytes())
+    return copy
 
 
 def _read_enhanced(path: Path, where: str, name: str) -> Volume:
