@@ -1,4 +1,4 @@
-"""What a user should know of a file that was read, in words: collected by whoever shows it, else logged as a warning."""
+"""What a user should know of a file that was read, in words: collected by whoever shows it, else logged."""
 
 from __future__ import annotations
 

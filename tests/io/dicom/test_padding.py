@@ -28,7 +28,7 @@ def padded(folder, stored, where=np.s_[:3], modality="CT", coding=None, signed=T
         ds.PixelRepresentation, ds.RescaleIntercept, ds.RescaleSlope = int(signed), str(intercept), "1"
         ds.BitsStored, ds.HighBit = bits, bits - 1
         for name, value in tags.items():
-            ds.add_new(getattr(pydicom.datadict, "tag_for_keyword")(name), "US" if value >= 0 else "SS", value)
+            ds.add_new(pydicom.datadict.tag_for_keyword(name), "US" if value >= 0 else "SS", value)
         plane = np.ascontiguousarray(words[..., int(ds.InstanceNumber) - 1].T).astype("<u2")
         ds.PixelData = plane.tobytes()
         if coding:

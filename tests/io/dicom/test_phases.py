@@ -252,7 +252,8 @@ def test_a_scan_of_less_dose_stands_beside_one_of_the_same_phase():
     ("sharp", "soft"),
     [
         ("B70f", "B31f"), ("Br59f\\3", "Br40f\\3"), ("Bl57", "Br36"), ("Hr64", "Hc40"), ("LUNG", "STANDARD"),
-        ("BONEPLUS", "SOFT"), ("YC", "YA"), ("D", "B"), ("L", "C"), ("FC51", "FC08"), ("FC30", "FC13"), ("B_SHARP_C", "B_SOFT_B"),
+        ("BONEPLUS", "SOFT"), ("YC", "YA"), ("D", "B"), ("L", "C"), ("FC51", "FC08"), ("FC30", "FC13"),
+        ("B_SHARP_C", "B_SOFT_B"),
     ],
 )  # fmt: skip
 def test_kernels_for_bone_and_lung_serve_less(sharp, soft):
