@@ -19,7 +19,7 @@ import jssr
 from jssr.api.session import Steps
 from jssr.core.notes import collected
 from jssr.errors import ImageError, JssrError, OutputError, TransformError, check_options
-from jssr.registration.inputs import structures_of
+from jssr.registration.structures import structures_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "python.md"
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jssr.api.learning import train
     from jssr.api.phantoms import demo, make_phantom
     from jssr.api.results import info, load_result
-    from jssr.api.scans import align, register, segment, series, synthesise
+    from jssr.api.scans import align, register, segment, synthesise
+    from jssr.api.studies import read_study, series
     from jssr.api.transforms import convert, warp
     from jssr.core.grid import Grid
     from jssr.core.resampling import move_points, resample
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from jssr.io.cohort import Case, Cohort
     from jssr.io.images import read_image, write_image
     from jssr.io.points import read_points, write_points
-    from jssr.io.study import Study, read_study
+    from jssr.io.study import Study
     from jssr.io.transforms import read_transform, write_displacement
     from jssr.registration.model import Model, load_model
     from jssr.registration.result import Registration
@@ -47,7 +48,8 @@ _NAMES = {
     "api.learning": ("train",),
     "api.phantoms": ("demo", "make_phantom"),
     "api.results": ("info", "load_result"),
-    "api.scans": ("align", "register", "segment", "series", "synthesise"),
+    "api.scans": ("align", "register", "segment", "synthesise"),
+    "api.studies": ("read_study", "series"),
     "api.transforms": ("convert", "warp"),
     "core.grid": ("Grid",),
     "core.resampling": ("move_points", "resample"),
@@ -57,7 +59,7 @@ _NAMES = {
     "io.cohort": ("Case", "Cohort"),
     "io.images": ("read_image", "write_image"),
     "io.points": ("read_points", "write_points"),
-    "io.study": ("Study", "read_study"),
+    "io.study": ("Study",),
     "io.transforms": ("read_transform", "write_displacement"),
     "registration.model": ("Model", "load_model"),
     "registration.result": ("Registration",),

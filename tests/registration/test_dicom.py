@@ -199,3 +199,34 @@ def test_dicom_scans_go_by_their_descriptions(study, weights, tmp_path):
     run("register", study / "ST1" / "SE3", study / "ST1" / "SE2", "-o", tmp_path, "--checkpoint", weights, "--no-rigid")
     page = (tmp_path / "report.html").read_text()
     assert "arterial 3 aligned to venous 3" in page and "not between known organs" in page
+
+
+def test_two_frames_of_reference_without_the_rigid_step(tmp_path):
+    """Whose places are not comparable, by their headers: the user is warned where nothing else brings them together."""
+    write_volume(tmp_path / "a", ball())
+    write_volume(tmp_path / "b", ball((2, 0, 0)), FrameOfReferenceUID="1.2.3.77")
+    write_volume(tmp_path / "c", ball((2, 0, 0)))
+    options = {"system": "rigid", "refine": 0, "rigid": False}
+    found = jssr.register(tmp_path / "a", tmp_path / "b", **options)
+    assert any("another frame of reference" in words for words in found.result["warnings"])
+    for moving, rigid in (("c", False), ("b", True)):
+        found = jssr.register(tmp_path / "a", tmp_path / moving, **options | {"rigid": rigid})
+        assert not any("frame of reference" in words for words in found.result["warnings"])
+
+
+def test_a_part_of_a_series_is_aligned_and_written(tmp_path):
+    """Two acquisitions of one series, a reference of its own, and results as DICOM."""
+    for number, at in ((1, (0, 0, 0)), (2, (3, 0, 0))):
+        write_volume(
+            tmp_path / "s" / str(number), ball(at), SeriesInstanceUID="1.2.3.9", AcquisitionNumber=number,
+            AcquisitionTime=None, SeriesNumber=4, SeriesDescription="2 PHASE",
+        )  # fmt: skip
+    done = jssr.align(
+        jssr.read_study(tmp_path / "s", {"venous": "4:1", "arterial": "4:2"}), out=tmp_path / "o", dicom=True,
+        report=False, system="rigid", refine=0,
+    )  # fmt: skip
+    assert list(done.registrations) == ["arterial"]
+    moved = read_image(tmp_path / "o" / "arterial" / "jssr_dicom" / "moved")
+    assert moved.grid.same_as(ball().grid)
+    (written,) = find_series(tmp_path / "o" / "arterial" / "jssr_dicom" / "moved")
+    assert (written.acquisition, written.n_slices) == (2, 24)

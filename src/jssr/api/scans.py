@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from jssr.api.session import OnProgress, PathLike, Steps, begin
+from jssr.api.studies import read_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CohortError, ImageError, JssrError, nearest
+from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.files import check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
 from jssr.io.label_names import write_label_names
-from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in, read_study
+from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
@@ -33,9 +34,8 @@ from jssr.registration.study import StudyAlignment
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
-    from jssr.io.dicom.phases import Named
 
-__all__ = ["Segmentation", "align", "register", "segment", "series", "synthesise"]
+__all__ = ["Segmentation", "align", "register", "segment", "synthesise"]
 
 log = logging.getLogger(__name__)
 STAGES = 8
@@ -189,23 +189,6 @@ def _wants_dicom(dicom: bool, out: PathLike | None) -> bool:
     elif dicom:
         raise JssrError("dicom=True writes files: name their folder with out=")
     return dicom
-
-
-def series(study: PathLike, phases: Mapping[str, str] | None = None, leave: Collection[str] = ()) -> tuple[Named, ...]:
-    """The series of a DICOM study, and which phase each is taken for and why: `jssr series`.
-
-    Args:
-        study: folder of one patient.
-        phases: phase to series (number or UID), instead of what is inferred.
-        leave: series to leave out.
-
-    Raises:
-        ImageError: no DICOM there, or no such series.
-    """
-    found = read_study(study, phases, leave)
-    if not found.series:
-        raise ImageError(f"{study}: holds no DICOM; its scans are {', '.join(found.images)}")
-    return found.series
 
 
 @dataclass(frozen=True)

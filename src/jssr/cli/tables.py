@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,9 +136,11 @@ def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
             "slices": one.series.n_slices,
             "taken": one.series.acquisition_time,
             "contrast": one.series.contrast,
+            "split_by": one.series.split_by or None,
             "phase": one.phase or None,
             "sure": one.sure,
             "why": one.why,
+            "notes": list(one.series.notes),
         }
         for one in found
     ]
@@ -151,17 +154,19 @@ def series_table(found: Sequence[Named]) -> Table:
     for row in series_rows(found):
         phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
         first = (row["series"], row["description"], row["modality"], str(row["slices"]))
-        words = (*first, _clock(row["taken"]), phase, row["why"])
+        told = [f"split by {row['split_by']}"] if row["split_by"] else []
+        words = (*first, _clock(row["taken"]), phase, "; ".join([row["why"], *told, *row["notes"]]))
         table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
     return table
 
 
 def _clock(moment: str) -> str:
-    """`YYYYMMDD HHMMSS` as people write it, "2020-01-02 10:14:00"; anything else as it is."""
-    try:
+    """`YYYYMMDD HHMMSS` as people write it, "2020-01-02 10:14:00", or the date alone; anything else as it is."""
+    with suppress(ValueError):
         return str(datetime.strptime(moment, "%Y%m%d %H%M%S"))
-    except ValueError:
-        return moment
+    with suppress(ValueError):
+        return str(datetime.strptime(moment, "%Y%m%d").date())
+    return moment
 
 
 def summary_tables(found: Measured) -> list[RenderableType]:

@@ -134,9 +134,11 @@ def output_folder(out: str | os.PathLike[str], names: tuple[str, ...] = ()) -> I
 
 
 def names_series(path: Path) -> bool:
-    """Whether a path that is no file means a DICOM series of its folder: `folder/SERIES_UID`, or the UID's start."""
-    numbers = path.name.rstrip(".").split(".")
-    uid = "." in path.name and all(number.isdigit() for number in numbers)
+    """Whether a path that is no file means a DICOM series of its folder: `folder/SERIES_UID`, or the UID's start, with
+    `:2` for the second of several acquisitions in it."""
+    name, colon, part = path.name.partition(":")
+    numbers = name.rstrip(".").split(".")
+    uid = "." in name and all(number.isdigit() for number in numbers) and (part.isdigit() or not colon)
     return uid and not path.exists() and path.parent.is_dir()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jssr.core.notes import tell
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from jssr.io.dicom.phases import Named
 
 Image = ImageLike
+Look = Callable[[Sequence["Named"]], Mapping[str, tuple[str, str]]]
+"""Looks at the scans whose phase the headers leave in doubt: id of a series to its phase and why."""
 _KNOWN = ("_labels", "_landmarks", "_mask", "_displacement", "_segmentation")
 _NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
 """Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
@@ -99,6 +102,7 @@ def read_study(
     chosen: Mapping[str, str] | None = None,
     left: Collection[str] = (),
     by_folder: bool = True,
+    look: Look | None = None,
 ) -> Study:
     """Find the scans of a patient in a folder.
 
@@ -107,9 +111,11 @@ def read_study(
     modalities), or DICOM, whose series `jssr.io.dicom.phases` names.
 
     Args:
-        chosen: of DICOM, phase to series (number, UID or its beginning), instead of what is guessed.
+        chosen: of DICOM, phase to series (number, UID or its beginning; `4:2` is part 2 of series 4, where it holds
+            several acquisitions), instead of what is guessed.
         left: of DICOM, series to leave out.
         by_folder: of DICOM, the names of folders may be those of phases.
+        look: of DICOM, tells the phases that the headers leave in doubt from the pictures.
 
     Raises:
         ImageError: no such folder, no scans in it, scans of several patients, or no such series.
@@ -130,10 +136,10 @@ def read_study(
             if stem in images:
                 raise ImageError(f"{folder}: holds two scans named {stem!r} ({images[stem].name} and {path.name})")
             images[stem] = path
-    series = () if images else _dicom(folder, chosen or {}, left, by_folder)
+    series = () if images else _dicom(folder, chosen or {}, left, by_folder, look)
     if (chosen or left) and not series:
         raise ImageError(f"{folder}: holds no DICOM series to name or leave out")
-    images |= {one.phase: folder / one.series.uid for one in series if one.phase}
+    images |= {one.phase: folder / one.series.id for one in series if one.phase}
     if not images and not series:
         raise ImageError(f"{folder}: holds no scans; name them by phase (venous.nii.gz, arterial.nii.gz ...)")
     labels: dict[str, Image] = {}
@@ -171,17 +177,23 @@ def _cohort_above(folder: Path) -> Cohort | None:
         return None
 
 
-def _dicom(folder: Path, chosen: Mapping[str, str], left: Collection[str], by_folder: bool) -> tuple[Named, ...]:
+def _dicom(
+    folder: Path, chosen: Mapping[str, str], left: Collection[str], by_folder: bool, look: Look | None
+) -> tuple[Named, ...]:
     """The series of a DICOM study by phase."""
     if not any(p.is_file() for p in folder.rglob("*")):
         return ()
     from jssr.io.dicom.phases import name_phases
-    from jssr.io.dicom.series import find_series
+    from jssr.io.dicom.series import find_series, passed_over
 
     found = [s for s in find_series(folder, localizers=True) if DICOM_FOLDER not in s.paths[0].parts]
-    homes = {s.uid: s.paths[0].relative_to(folder).parts for s in found}
-    told = {uid: p[0].lower() for uid, p in homes.items() if by_folder and len(p) > 1 and _NAME.fullmatch(p[0])}
+    homes = {s.id: s.paths[0].relative_to(folder).parts for s in found}
+    told = {key: p[0].lower() for key, p in homes.items() if by_folder and len(p) > 1 and _NAME.fullmatch(p[0])}
+    if found:
+        tell(*filter(None, [passed_over(folder)]))
     try:
-        return tuple(name_phases(found, chosen, left, told))
+        named = name_phases(found, chosen, left, told)
+        seen = look(named) if look is not None else {}
+        return tuple(name_phases(found, chosen, left, told, seen) if seen else named)
     except ImageError as error:
         raise ImageError(f"{folder}: {error}") from None

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.notes import collected, tell
-from jssr.core.resampling import background_of
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
 from jssr.io.images import ImageLike, as_volume
-from jssr.io.label_names import by_name, own_names, read_label_names
 from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
 from jssr.preprocessing.known_start import Masks
@@ -31,6 +27,10 @@ from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
 from jssr.registration.schema import GridInfo, ScanInfo
+from jssr.registration.structures import structures_of
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.series import SeriesInfo
 
 THINNEST = 3
 """Voxels along an axis of a volume: means of two are compared, and there must be two of them."""
@@ -123,7 +123,8 @@ def _read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOption
     masks = _masks(given, first, second, start)
     maps = labels_of(labels[0], first), labels_of(labels[1], second)
     known = Known(*maps, *points, structures_of(given.get("structures"), *maps), *masks)
-    return Scans(first, second, known, (*doubts, *more), start)
+    frames = () if options.rigid or start != "geometry" else _frames(first.name, second.name)
+    return Scans(first, second, known, (*doubts, *more, *frames), start)
 
 
 def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Masks:
@@ -241,47 +242,6 @@ def _tell_outside(points: Points, image: Volume, name: str) -> None:
         )
 
 
-def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Mapping[str, Sequence[int]] | None:
-    """Name to label values of a pair's label maps: those that were given (also as a file of names), else the names that
-    the maps have of their own; values without a name under their number. None where there are no names.
-
-    Raises:
-        JssrError: structures that are none. ImageError: a file of names that cannot be read.
-    """
-    if given is None:
-        own, other = ({} if one is None else own_names(one.name) for one in (fixed, moving))
-        differing = [v for v in own if v in other and own[v].lower() != other[v].lower()]
-        if differing and fixed is not None and moving is not None:
-            value = differing[0]
-            tell(
-                f"the label maps name {len(differing)} value(s) differently: {value} is {own[value]!r} in {fixed.name} "
-                f"and {other[value]!r} in {moving.name}; they are compared by value."
-            )
-        named = {**other, **own}
-    elif isinstance(given, (str, os.PathLike)):
-        named = read_label_names(given)
-    else:
-        _check_structures(given)
-        found: Mapping[str, Sequence[int]] = given
-        return found
-    if not named or fixed is None:
-        return None
-    held = {int(v) for one in (fixed, moving) if one is not None for v in np.unique(one.array)} - {
-        0,
-        background_of(fixed.data),
-    }
-    return by_name({value: named.get(value, str(value)) for value in sorted(held)})
-
-
-def _check_structures(structures: object) -> None:
-    known = structures is None or isinstance(structures, Mapping)
-    for values in structures.values() if isinstance(structures, Mapping) else ():
-        listed = isinstance(values, Iterable) and not isinstance(values, str)
-        known = known and listed and all(isinstance(value, Integral) for value in values)
-    if not known:
-        raise JssrError(f'structures: expected label values by name, as {{"liver": [1, 2]}}, got {structures!r}')
-
-
 def check_dims(model: Model, grid: Grid, name: str) -> None:
     """Make sure that a model takes images of a grid's axes.
 
@@ -325,13 +285,30 @@ def check_dims_agree(fixed: Volume, moving: Volume) -> None:
         )
 
 
-def _title(name: str) -> str:
-    """What people call a scan: the name of its file, or the description of its DICOM series."""
+def _frames(fixed: str, moving: str) -> tuple[str, ...]:
+    """A warning where two DICOM series lie in different frames of reference: nothing brings them together then, if no
+    rigid step does."""
+    frames = [series.frame if series is not None else "" for series in (_series_of(fixed), _series_of(moving))]
+    if "" in frames or frames[0] == frames[1]:
+        return ()
+    return (
+        f"{Path(moving).name}: its DICOM headers name another frame of reference than those of {Path(fixed).name}, so "
+        "their places may not be comparable, and no rigid step was made: leave out --no-rigid (rigid=False).",
+    )
+
+
+def _series_of(name: str) -> SeriesInfo | None:
+    """The DICOM series that a scan is named by."""
     path = Path(name)
     try:
         from jssr.io.dicom.read import series_at
 
-        series = None if path.is_file() else series_at(path)
+        return None if path.is_file() else series_at(path)
     except JssrError:
-        series = None
-    return (series.description.strip() if series is not None else "") or path.name
+        return None
+
+
+def _title(name: str) -> str:
+    """What people call a scan: the name of its file, or the description of its DICOM series."""
+    series = _series_of(name)
+    return (series.description.strip() if series is not None else "") or Path(name).name

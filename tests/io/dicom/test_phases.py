@@ -53,6 +53,15 @@ def phases(*found, **how):
         ("late arterial", "arterial"),
         ("spaet", "delay"),
         ("arterial and venous", "series2"),
+        ("PRE LIVER", "non-contrast"),
+        ("t+c pre", "non-contrast"),
+        ("PRE-OP PLANNING", "series2"),
+        ("pre TACE 3.0", "series2"),
+        ("Recon 2: LIVER 3 PHASE (AP)", "series2"),
+        ("A/P LIVER PRT W/WO", "series2"),
+        ("4 PHASE LIVER PV", "venous"),
+        ("Abdomen portal (half dose)", "venous"),
+        ("CT LOW DOSE native", "non-contrast"),
     ],
 )
 def test_descriptions(description, phase):
@@ -180,6 +189,88 @@ def test_no_phase_twice():
 def test_zeroed_times_are_no_acquisition():
     found = [one(n, d, acquisition_time="20200101 000000") for n, d in ((2, "arterial"), (3, "venous"), (4, "native"))]
     assert phases(*found) == {2: "arterial", 3: "venous", 4: "non-contrast"}
+
+
+def parts(number, *acquisitions, **given):
+    """The parts of one series, told apart by the numbers of their acquisitions."""
+    return [
+        one(number, part=k, split_by=f"AcquisitionNumber {n}", acquisition=n, **given)
+        for k, n in enumerate(acquisitions, start=1)
+    ]
+
+
+def test_order_of_the_acquisitions_numbers():
+    """Without times, of a series whose description is that of the examination."""
+    found = [one(2, "PRE LIVER", acquisition=1), *parts(4, 2, 3, description="LIVER 3 PHASE (AP)")]
+    named = name_phases(found)
+    assert [n.phase for n in named] == ["non-contrast", "arterial", "venous"]
+    assert [n.sure for n in named] == [True, False, False] and "numbers" in named[1].why
+    # One number for all says nothing.
+    assert phases(one(2, "PRE LIVER", acquisition=1), one(3, acquisition=1), one(4, acquisition=1)) == {
+        2: "non-contrast", 3: "series3", 4: "series4",
+    }  # fmt: skip
+
+
+def test_a_description_that_names_the_phase_of_each_part():
+    named = name_phases(parts(4, 2, 3, description="LIVER art/pv"))
+    assert [(n.phase, n.sure) for n in named] == [("arterial", False), ("venous", False)]
+    assert "part 2 of 2" in named[1].why
+    assert [n.phase for n in name_phases(parts(4, 2, 3, 4, description="LIVER art/pv"))] == [
+        "series4_1", "series4_2", "series4_3",
+    ]  # fmt: skip
+
+
+def test_what_the_picture_shows_counts_where_headers_are_silent():
+    found = [one(2, "venous", "10"), one(3, "recon", "11"), one(4, "other", "12")]
+    named = name_phases(found, seen={"1.2.3.2": ("delay", "as seen"), "1.2.3.3": ("delay", "as seen")})
+    assert [(n.phase, n.why, n.sure) for n in named[:2]] == [
+        ("venous", '"venous"', True), ("delay", "as seen", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", ["DOSE REPORT", "Dose Info", "Patient Protocol", "Dosisbericht", "dose summary 1", "Exam Summary", "DOSE"]
+)
+def test_reports_of_the_dose_are_left_out(words):
+    named = name_phases([one(2, "venous", "10"), one(3, words, "11")])
+    assert named[1].phase == "" and "dose" in named[1].why
+
+
+@pytest.mark.parametrize(
+    "words", ["CT LOW DOSE", "Thorax Low-Dose 1.5", "half dose", "Abdomen 50% dose", "Niedrigdosis"]
+)
+def test_a_low_dose_is_no_report(words):
+    assert phases(one(2, "venous", "10"), one(3, words, "11"))[3]
+
+
+def test_a_scan_of_less_dose_stands_beside_one_of_the_same_phase():
+    found = one(2, "venous", "10"), one(3, "portal (half dose)", "11")
+    assert phases(*found) == {2: "venous", 3: "venous_low_dose"}
+
+
+@pytest.mark.parametrize(
+    ("sharp", "soft"),
+    [
+        ("B70f", "B31f"), ("Br59f\\3", "Br40f\\3"), ("Bl57", "Br36"), ("Hr64", "Hc40"), ("LUNG", "STANDARD"),
+        ("BONEPLUS", "SOFT"), ("YC", "YA"), ("D", "B"), ("L", "C"), ("FC51", "FC08"), ("FC30", "FC13"),
+        ("B_SHARP_C", "B_SOFT_B"),
+    ],
+)  # fmt: skip
+def test_kernels_for_bone_and_lung_serve_less(sharp, soft):
+    named = name_phases([one(2, "a", "10", kernel=sharp, n_slices=300), one(3, "b", "10", kernel=soft)])
+    assert [bool(n.phase) for n in named] == [False, True]
+
+
+def test_two_reconstructions_of_two_acquisitions_without_times():
+    first = parts(4, 2, 3, uid="1.5.1", description="Recon 1", kernel="BONE")
+    second = parts(5, 2, 3, uid="1.5.2", description="Recon 2", kernel="STANDARD")
+    assert [bool(n.phase) for n in name_phases([*first, *second])] == [False, False, True, True]
+
+
+def test_contrast_is_no_order_of_nothing():
+    """No times at all are no 0 s between injection and scan."""
+    named = name_phases([one(2, contrast="Oral & IV", delay=None)])
+    assert not named[0].sure
 
 
 def test_bolus_monitoring_is_left_out():

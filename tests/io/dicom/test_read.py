@@ -148,12 +148,6 @@ def test_repeated_slices(tmp_path):
     refused(write_stack(tmp_path / "ct", (0, 3, 3, 6)), "1 slices repeat a position")
 
 
-def test_gantry_tilt(tmp_path):
-    folder = write_stack(tmp_path / "ct", shear=np.tan(np.radians(15)))
-    refused(folder, "tilted gantry .15.0 degrees")
-    assert read_series(write_stack(tmp_path / "rounding", shear=0.001)).grid.shape == SHAPE
-
-
 def test_colour(tmp_path):
     def colour(_):
         return {

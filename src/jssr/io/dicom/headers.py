@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage
 
 from jssr.errors import ImageError
+from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
 _PATIENT_AND_STUDY = (
@@ -60,6 +61,12 @@ class Sources:
         """Read both headers."""
         check_one_patient((fixed, moving))
         headers = headers_of(fixed), headers_of(moving)
+        tilt = stack_of(fixed.slices, str(fixed.paths[0].parent)).angle
+        if tilt:
+            raise ImageError(
+                f"{fixed.paths[0].parent}: was taken with a tilted gantry ({tilt:.1f} degrees); DICOM results lie on "
+                "the fixed series' slices, which are not upright: leave DICOM out, or take another fixed series"
+            )
         if headers[1][0].SOPClassUID not in KINDS:
             kind = headers[1][0].get("Modality", "?")
             raise ImageError(f"{moving.paths[0]}: a moved {kind} scan cannot be written as DICOM; CT and MR can")
@@ -73,7 +80,13 @@ def headers_of(series: SeriesInfo) -> list[Dataset]:
     if it is nothing."""
     if series.enhanced:
         raise ImageError(f"{series.paths[0]}: is a multi-frame file; DICOM results belong to series of single slices")
-    found: list[Dataset] = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.paths]
+    found: list[Dataset] = [pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in series.paths]
+    instances = {str(header.get("SOPInstanceUID")) for header in found}
+    if len(instances) < len(found) and all(header.get("SOPInstanceUID") for header in found):
+        raise ImageError(
+            f"{series.paths[0].parent}: slices of this series share a SOP Instance UID, by which results refer to "
+            "them: export it again"
+        )
     for header, path in zip(found, series.paths, strict=True):
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID"):
             if not header.get(name):
@@ -92,6 +105,8 @@ def _completed(header: Dataset) -> None:
     for element in header:
         if element.VR == "PN" and element.value:
             element.value = str(element.value)
+    if any("CodingSchemeDesignator" not in item for item in header.get("ProcedureCodeSequence") or ()):
+        del header.ProcedureCodeSequence  # a code without its scheme, as some archives have it, is none
     for name in _PATIENT_AND_STUDY:
         value = str(header.get(name) or "")
         form = {"Date": r"\d{8}", "Time": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"}.get(name[-4:])

@@ -13,7 +13,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from jssr._version import __version__
 from jssr.core.volume import Volume
@@ -57,7 +57,9 @@ class _MovedSlice(hd.base.SOPClass):
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"):
             self[name] = place[name]
         for name in ("SliceThickness", "PatientPosition", "PositionReferenceIndicator", "Laterality"):
-            setattr(self, name, place.get(name))
+            # Of a part of the body that is named and is no paired one, a side must not be there.
+            if name != "Laterality" or name in place or "BodyPartExamined" not in self:
+                setattr(self, name, place.get(name))
         self.Rows, self.Columns = pixels.shape
         self.SamplesPerPixel, self.PhotometricInterpretation = 1, "MONOCHROME2"
         self.BitsAllocated, self.BitsStored, self.HighBit, self.PixelRepresentation = 16, 16, 15, 1
@@ -135,9 +137,10 @@ def _shared(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
 def copy_series(series: SeriesInfo, headers: Sequence[Dataset], folder: Path) -> None:
     """Write a series' pixels, as they are, under other headers of the same slices."""
     for index, (path, header) in enumerate(zip(series.paths, headers, strict=True)):
-        source = pydicom.dcmread(path)
+        source = pydicom.dcmread(path, force=True)
         header = Dataset(header)
         header[0x7FE00010] = source[0x7FE00010]
         header.file_meta = pydicom.dataset.FileMetaDataset()
-        header.file_meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+        implied = ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian
+        header.file_meta.TransferSyntaxUID = source.file_meta.get("TransferSyntaxUID") or implied
         header.save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)

@@ -1,40 +1,45 @@
 """A DICOM series in: its geometry checked with pydicom, its voxels read by GDCM through SimpleITK.
 
 GDCM and ITK read a stack with a missing slice or a tilted gantry as if it were even and upright, so the geometry is
-taken from each slice's own position (DICOM PS3.3 C.7.6.2) and anything that is no plain grid is refused in words.
+taken from each slice's own position (DICOM PS3.3 C.7.6.2). What is no plain grid is refused in words, but for a tilted
+gantry: its slices are moved upright, each in its own plane.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from jssr.core.grid import Grid, GridError
+from jssr.core.grid import Grid
+from jssr.core.notes import tell
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
-from jssr.io.dicom.series import SeriesInfo, find_series, listed
+from jssr.io.dicom.geometry import stack_of
+from jssr.io.dicom.padding import AIR, without_padding
+from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
 from jssr.io.files import names_series
 from jssr.io.itk import DICOM_MODALITIES, quiet
-
-UNEVEN = 0.01  # share of the slice distance
-SKEW = 0.5  # pixels of sideways drift over the stack
 
 
 def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Volume:
     """Read one DICOM series as a float32 volume, slope and intercept applied (CT: Hounsfield units), with its modality.
 
+    Padding becomes air. The slices of a tilted gantry are moved upright, and the user is told.
+
     Args:
         folder: a folder with DICOM files.
-        series: UID, or how it begins; needed where the folder holds several (scouts do not count).
+        series: UID, or how it begins; needed where the folder holds several (scouts do not count). `UID:2` is the
+            second acquisition of a series that holds several.
 
     Raises:
         ImageError: no series, several and none chosen, colour, multi-frame files, slices that miss, repeat, differ in
-            size or orientation or are unevenly spaced (more than 1 %), or a tilted gantry. Enhanced CT, MR and PET of
-            one stack are the multi-frame files that are read.
+            size or orientation or are unevenly spaced (off the line by more than 1 % or their rounding). Enhanced CT,
+            MR and PET of one stack are the multi-frame files that are read.
     """
     folder = Path(folder)
     chosen = _choose(folder, series)
@@ -42,19 +47,51 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
     known = DICOM_MODALITIES.get(chosen.modality)
     if chosen.enhanced:
         return _read_enhanced(chosen.paths[0], where, str(folder)).known_as("header", modality=known)
-    grid = _grid(chosen, where)
+    array, grid = read_stack(chosen, where)
+    tell(*(f"{where}: {note}." for note in chosen.notes))
+    return volume_of(array, grid, "image", str(folder)).known_as("header", modality=known)
+
+
+def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[np.float32], Grid]:
+    """Voxels (columns, rows, slices) and grid of a series of single slices.
+
+    Args:
+        every: reads so many slices once, for a look at the scan.
+
+    Raises:
+        ImageError: as `read_series`.
+    """
+    stack = stack_of(series.slices, where)
+    slices = series.slices[::every]
+    if every > 1:
+        stack = stack_of(slices, where)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(p) for p in chosen.paths])
     # Each slice may have its own slope (PET): whole numbers of the first one must not decide the type.
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
-        with quiet():
+        with quiet(), TemporaryDirectory() as folder:
+            reader.SetFileNames([str(_with_preamble(s.path, Path(folder) / str(k))) for k, s in enumerate(slices)])
             array = sitk.GetArrayFromImage(reader.Execute()).T
     except RuntimeError as error:
         raise ImageError(f"{where}: its pixels cannot be read; a file is truncated or of an unknown coding") from error
-    if array.shape != grid.shape:
-        raise ImageError(f"{where}: its pixels do not fill its {grid.shape} grid; a file is damaged")
-    return volume_of(array, grid, "image", str(folder)).known_as("header", modality=known)
+    if array.shape != stack.size:
+        raise ImageError(f"{where}: its pixels do not fill its {stack.size} grid; a file is damaged")
+    without_padding(array, slices, series.modality, where)
+    if stack.drift.any():
+        lowest = float(array.min())
+        array = stack.upright(array, fill=float(np.clip(lowest, *AIR)) if series.modality == "CT" else lowest)
+        tell(f"{where}: was taken with a tilted gantry ({stack.angle:.1f} degrees); its slices were moved upright.")
+    return array, stack.grid()
+
+
+def _with_preamble(path: Path, copy: Path) -> Path:
+    """A file that GDCM reads: it wants the preamble where there is a group 2."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    if start[128:] == b"DICM" or start[:2] != b"\x02\x00":
+        return path
+    copy.write_bytes(bytes(128) + b"DICM" + path.read_bytes())
+    return copy
 
 
 def _read_enhanced(path: Path, where: str, name: str) -> Volume:
@@ -91,74 +128,22 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
     if not found:
         inside = "is empty" if not any(folder.iterdir()) else "holds no DICOM images"
         raise ImageError(f"{folder}: this folder {inside}; name an image file or a folder of one DICOM series")
+    proper = [s for s in found if not s.localizer]
     if series is not None:
-        chosen = [s for s in found if s.uid == series] or [s for s in found if s.uid.startswith(series)]
+        chosen = matching(found, series, numbers=False)
+        if len({s.uid for s in chosen}) == 1 and len(chosen) > 1:
+            chosen = [s for s in chosen if not s.localizer] or chosen
+            if len(chosen) > 1:
+                how = f"pick one as {folder}/{chosen[0].uid}:{chosen[0].part}"
+                raise ImageError(f"{folder}: this series holds {len(chosen)} acquisitions; {how}: {listed(chosen)}")
         if len(chosen) != 1:
             raise ImageError(f"{folder}: {len(chosen) or 'no'} series begin with {series}; it holds {listed(found)}")
         return chosen[0]
-    proper = [s for s in found if not s.localizer]
     if not proper:
         raise ImageError(f"{folder}: holds only scouts and single slices: {listed(found)}")
     if len(proper) > 1:
-        how = f"pick one as {folder}/SERIES_UID or with series="
-        raise ImageError(f"{folder}: holds {len(proper)} series; {how}: {listed(proper)}")
+        name = "SERIES_UID:PART" if any(s.part for s in proper) else "SERIES_UID"
+        several = "acquisitions in one series" if len({s.uid for s in proper}) == 1 else "series"
+        how = f"pick one as {folder}/{name} or with series="
+        raise ImageError(f"{folder}: holds {len(proper)} {several}; {how}: {listed(proper)}")
     return proper[0]
-
-
-def _grid(series: SeriesInfo, where: str) -> Grid:
-    """The grid of a stack, from each slice's own position."""
-    first = series.slices[0]
-    if any(s.frames > 1 for s in series.slices):
-        raise ImageError(f"{where}: is a multi-frame file; convert it to NIfTI first, for example with dcm2niix")
-    if any(s.samples != 1 for s in series.slices):
-        raise ImageError(f"{where}: is in colour; expected one value per voxel")
-    if len(series.slices) < 2:
-        raise ImageError(f"{where}: is a single 2D slice; expected a 3D image")
-    if any(s.size != first.size or s.pixel != first.pixel for s in series.slices):
-        raise ImageError(f"{where}: its slices differ in size or pixel spacing; split the series")
-    if first.axes is None or len(first.pixel) != 2 or any(s.position is None for s in series.slices):
-        raise ImageError(f"{where}: slices without position, orientation or pixel spacing; their place is not known")
-    axes = first.axes
-    if any(s.axes is None or not np.allclose(s.axes, axes, atol=1e-3) for s in series.slices):
-        raise ImageError(f"{where}: its slices point in different directions (a scout, or several stacks); split it")
-    normal = np.cross(axes[0], axes[1])
-    positions = np.stack([s.position for s in series.slices if s.position is not None])
-    step = _slice_step(positions @ normal, series, where)
-    _check_tilt(positions, axes, first.pixel, where)
-    row_step, column_step = first.pixel
-    try:
-        # The column index runs along the first axis, its step is the distance of columns: DICOM stores rows first.
-        return Grid.of(
-            (*first.size, len(positions)), (column_step, row_step, step), positions[0].tolist(), np.c_[axes.T, normal]
-        )
-    except GridError as error:
-        raise ImageError(f"{where}: {error}") from error
-
-
-def _slice_step(heights: NDArray[np.float64], series: SeriesInfo, where: str) -> float:
-    gaps = np.diff(heights)
-    usual = float(np.median(gaps))
-    repeated = int((gaps < 1e-3).sum())
-    if repeated:
-        raise ImageError(f"{where}: {repeated} slices repeat a position (time points or copies?); split the series")
-    # Positions are written with a few decimals: a hundredth of a millimetre is no unevenness.
-    odd = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, 0.01))
-    if odd.size:
-        worst = int(odd[np.argmax(gaps[odd])])
-        missing = gaps[worst] / usual - 1
-        between = f"between {series.paths[worst].name} and {series.paths[worst + 1].name}"
-        if missing > 0.5 and abs(missing - round(missing)) < 0.05:
-            raise ImageError(f"{where}: {round(missing)} slice(s) are missing {between}; export the series again")
-        apart = f"{gaps.min():.2f} to {gaps.max():.2f} mm apart"
-        raise ImageError(f"{where}: its slices are unevenly spaced, {apart}: resample it first")
-    return float((heights[-1] - heights[0]) / len(gaps))
-
-
-def _check_tilt(
-    positions: NDArray[np.float64], axes: NDArray[np.float64], pixel: tuple[float, ...], where: str
-) -> None:
-    drift = axes @ (positions[-1] - positions[0])
-    if np.abs(drift).max() > SKEW * min(pixel):
-        rise = np.cross(axes[0], axes[1]) @ (positions[-1] - positions[0])
-        angle = np.degrees(np.arctan2(np.linalg.norm(drift), rise))
-        raise ImageError(f"{where}: was taken with a tilted gantry ({angle:.1f} degrees); correct the tilt first")

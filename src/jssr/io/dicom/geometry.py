@@ -1,0 +1,182 @@
+"""Where the slices of a stack lie: on a straight line, at even distances, upright or sheared by a tilted gantry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jssr.core.grid import Grid, GridError
+from jssr.errors import ImageError
+from jssr.io.dicom.slices import MARKS, Slice
+
+UNEVEN = 0.01
+"""Share of the slice distance by which a slice may lie beside the line."""
+ROUNDED = 0.15
+"""The same, at most, where positions are rounded: a missing slice is further off, if there are few slices."""
+SKEW = 0.5
+"""Pixels of sideways drift over the stack."""
+SAME = 1e-3
+"""mm: nearer than this two slices lie at one place."""
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slice k begins at `origin + k * step`.
+
+    Attributes:
+        axes: (2, 3) direction of the columns' and of the rows' index.
+        pixel: distance of neighbouring rows, of neighbouring columns (mm).
+        size: columns, rows, slices.
+    """
+
+    origin: Vector
+    step: Vector
+    axes: Vector
+    pixel: tuple[float, ...]
+    size: tuple[int, int, int]
+
+    @property
+    def drift(self) -> Vector:
+        """How far each slice lies beside the one before it, along the axes (mm): of a tilted gantry."""
+        drift = self.axes @ self.step
+        far = np.abs(drift).max() * (self.size[2] - 1) > SKEW * min(self.pixel)
+        return drift if far else np.zeros(2)
+
+    @property
+    def angle(self) -> float:
+        """The tilt of the gantry in degrees; 0 of an upright stack."""
+        rise = np.cross(self.axes[0], self.axes[1]) @ self.step
+        return float(np.degrees(np.arctan2(np.linalg.norm(self.drift), rise)))
+
+    def grid(self) -> Grid:
+        """The grid of the slices, as they are or once they are upright (`upright`)."""
+        low, shape = self._margins()
+        row_step, column_step = self.pixel
+        # The column index runs along the first axis, its step is the distance of columns: DICOM stores rows first.
+        spacing = np.array([column_step, row_step])
+        normal = np.cross(self.axes[0], self.axes[1])
+        origin = self.origin - (low * spacing) @ self.axes
+        return Grid.of(
+            (*shape, self.size[2]), (*spacing.tolist(), float(normal @ self.step)), origin.tolist(),
+            np.c_[self.axes.T, normal],
+        )  # fmt: skip
+
+    def upright(self, array: NDArray[np.float32], fill: float) -> NDArray[np.float32]:
+        """The voxels of a tilted stack on `grid()`: every slice is moved in its own plane, where it lies anyway, by
+        linear interpolation; `fill` beside it."""
+        if not self.drift.any():
+            return array
+        low, shape = self._margins()
+        out = np.full((*shape, self.size[2]), fill, dtype=np.float32)
+        steps = self.drift / (self.pixel[1], self.pixel[0])
+        for k in range(self.size[2]):
+            off = low + k * steps
+            moved = ndimage.affine_transform(array[..., k], np.eye(2), -off, shape, order=1, mode="nearest")
+            # As ITK has it: half a pixel beyond the outermost ones counts as theirs.
+            at = [np.arange(n) - start for n, start in zip(shape, off, strict=True)]
+            held = [(x >= -0.5) & (x <= n - 0.5) for x, n in zip(at, self.size[:2], strict=True)]
+            out[..., k] = np.where(np.outer(*held), moved, fill)
+        return out
+
+    def _margins(self) -> tuple[NDArray[np.int64], tuple[int, int]]:
+        """Pixels that the upright grid has before slice 0's first ones, and its columns and rows."""
+        reach = self.drift / (self.pixel[1], self.pixel[0]) * (self.size[2] - 1)
+        low = np.ceil(np.maximum(0, -reach) - 1e-6).astype(np.int64)
+        high = np.ceil(np.maximum(0, reach) - 1e-6).astype(np.int64)
+        shape = low + high + self.size[:2]
+        return low, (int(shape[0]), int(shape[1]))
+
+
+def stack_of(slices: Sequence[Slice], where: str) -> Stack:
+    """The stack that slices, sorted along the patient, make.
+
+    Raises:
+        ImageError: several frames in a file, colour, slices without a place, or that differ in size or direction, that
+            repeat, miss, are uneven or shifted sideways.
+    """
+    first = slices[0]
+    if any(s.frames > 1 for s in slices):
+        raise ImageError(f"{where}: is a multi-frame file; convert it to NIfTI first, for example with dcm2niix")
+    if any(s.samples != 1 for s in slices):
+        raise ImageError(f"{where}: is in colour; expected one value per voxel")
+    if len(slices) < 2:
+        raise ImageError(f"{where}: is a single 2D slice; expected a 3D image")
+    if any(s.size != first.size or s.pixel != first.pixel for s in slices):
+        raise ImageError(f"{where}: its slices differ in size or pixel spacing; split the series")
+    if first.axes is None or len(first.pixel) != 2 or any(s.position is None for s in slices):
+        raise ImageError(f"{where}: slices without position, orientation or pixel spacing; their place is not known")
+    if any(s.axes is None or not np.allclose(s.axes, first.axes, atol=1e-3) for s in slices):
+        raise ImageError(f"{where}: its slices point in different directions (a scout, or several stacks); split it")
+    positions = np.stack([s.position for s in slices if s.position is not None])
+    origin, step = line_through(positions)
+    normal = np.cross(first.axes[0], first.axes[1])
+    beside = positions - origin - np.arange(len(positions))[:, None] * step
+    written = np.array([s.decimals for s in slices]).max(axis=0)
+    along = abs(float(normal @ step))
+    far = np.abs(beside @ normal)
+    if far.max() > _tolerance(along, np.abs(normal), written) or (np.diff(positions @ normal) < SAME).any():
+        raise ImageError(f"{where}: {_uneven(positions @ normal, slices)}")
+    sideways = float(np.abs(beside @ first.axes.T).max())
+    if sideways > max(SKEW * min(first.pixel), 1.5 * float(_rounding(np.abs(first.axes).max(axis=0), written))):
+        raise ImageError(
+            f"{where}: its slices are shifted sideways against each other, up to {sideways:.2f} mm; resample it first"
+        )
+    if np.abs(beside).max() <= max(UNEVEN * along, 0.01):  # no rounding to even out: as ITK has it
+        origin, step = positions[0], (positions[-1] - positions[0]) / (len(positions) - 1)
+    stack = Stack(origin, step, first.axes, first.pixel, (*first.size, len(slices)))
+    try:
+        stack.grid()
+    except GridError as error:
+        raise ImageError(f"{where}: {error}") from error
+    return stack
+
+
+def line_through(positions: Vector) -> tuple[Vector, Vector]:
+    """The straight line nearest to all points (N, 3) in their order, by least squares: its point 0 and its step."""
+    index = np.arange(len(positions)) - (len(positions) - 1) / 2
+    step = index @ positions / (index @ index)
+    return positions.mean(axis=0) + index[0] * step, step
+
+
+def is_even(heights: Vector, decimals: int = 6) -> bool:
+    """Whether sorted heights lie at even distances, none twice."""
+    if len(heights) < 2 or (np.diff(heights) < SAME).any():
+        return len(heights) == 1
+    origin, step = line_through(heights[:, None])
+    beside = np.abs(heights - origin[0] - np.arange(len(heights)) * step[0])
+    return float(beside.max()) <= _tolerance(float(step[0]), np.ones(1), np.array([decimals]))
+
+
+def _rounding(weights: Vector, decimals: Vector) -> Vector:
+    """How far a position may be off, once it is written with so many decimals."""
+    return weights @ (0.5 * 10.0 ** -decimals.astype(np.float64))
+
+
+def _tolerance(step: float, weights: Vector, decimals: Vector) -> float:
+    # The line itself takes part in the error: half more than a position's own rounding.
+    rounded = min(1.5 * float(_rounding(weights, decimals)), ROUNDED * step)
+    return max(UNEVEN * step, 0.01, rounded)
+
+
+def _uneven(heights: Vector, slices: Sequence[Slice]) -> str:
+    """What is wrong with heights that are not even."""
+    gaps = np.diff(heights)
+    repeated = int((gaps < SAME).sum())
+    if repeated:
+        looked = ", ".join(MARKS)
+        return (
+            f"{repeated} slices repeat a position (time points or copies?), and nothing that was looked at tells the "
+            f"acquisitions apart ({looked}); split the series"
+        )
+    usual = float(np.median(gaps))
+    worst = int(np.argmax(gaps))
+    missing = gaps[worst] / usual - 1
+    if missing > 0.5 and abs(missing - round(missing)) < 0.1:
+        between = f"between {slices[worst].path.name} and {slices[worst + 1].path.name}"
+        return f"{round(missing)} slice(s) are missing {between}; export the series again"
+    return f"its slices are unevenly spaced, {gaps.min():.2f} to {gaps.max():.2f} mm apart: resample it first"
