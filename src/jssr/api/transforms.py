@@ -17,7 +17,7 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
-from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
+from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.points import PointsLike, as_points, write_points
 from jssr.io.transforms import Images, TransformLike, as_transform, read_any, write_any
 
@@ -105,6 +105,8 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
         found = _in_memory(source, kind)
         return found, None if found.kind != "image" else "float32"
     path = Path(source)
+    if is_object(path):
+        return _read_known(path, kind)
     # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
@@ -118,6 +120,14 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     stored = stored_dtype(path)
     spread = float(image.data.max()) - float(image.data.min())
     return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
+
+
+def _read_known(path: Path, kind: str) -> tuple[Volume, str | None]:
+    """A DICOM object, which knows what it is; `kind` must agree."""
+    from jssr.io.dicom.objects import kind_of
+
+    found = read_image(path, kind_of(path) if kind == "auto" else "labels" if kind == "labels" else "image")
+    return found, None if found.kind == "labels" else "float32"
 
 
 def _in_memory(source: ImageLike, kind: str) -> Volume:

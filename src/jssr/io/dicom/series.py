@@ -26,7 +26,7 @@ _TAGS = [
     "ContrastBolusStartTime", "ConvolutionKernel", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
-_ENHANCED = (
+ENHANCED = (
     uids.EnhancedCTImageStorage, uids.EnhancedMRImageStorage, uids.EnhancedPETImageStorage,
     uids.LegacyConvertedEnhancedCTImageStorage, uids.LegacyConvertedEnhancedMRImageStorage,
     uids.LegacyConvertedEnhancedPETImageStorage,
@@ -196,7 +196,7 @@ def _series(uid: str, members: list[tuple[pydicom.Dataset, Path]]) -> SeriesInfo
         kernel=" ".join(_words(first.get("ConvolutionKernel"))),
         image_type=image_type,
         study=text("StudyInstanceUID"),
-        enhanced=len(members) == 1 and first.get("SOPClassUID") in _ENHANCED,
+        enhanced=len(members) == 1 and first.get("SOPClassUID") in ENHANCED,
         patient=tuple(text(name).strip() for name in _PATIENT),
     )
 
