@@ -121,6 +121,12 @@ def structure_set(path, structures, series, frame=FRAME, **tags):
     """An RT Structure Set: name to a list of (geometric type, (N, 3) points), drawn on the series of the headers
     `series`."""
     images = [item(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in series]
+
+    def image_of(points):
+        normal = np.cross(series[0].ImageOrientationPatient[:3], series[0].ImageOrientationPatient[3:])
+        apart = [abs(float((points[0] - np.array(s.ImagePositionPatient, float)) @ normal)) for s in series]
+        return images[int(np.argmin(apart))]
+
     out = new(RTStructureSetStorage, "RTSTRUCT", StructureSetLabel="PLAN", StructureSetDate="", StructureSetTime="",
               OperatorsName="")  # fmt: skip
     out.ReferencedFrameOfReferenceSequence = [item(
@@ -137,7 +143,8 @@ def structure_set(path, structures, series, frame=FRAME, **tags):
     ]
     out.ROIContourSequence = [
         item(ReferencedROINumber=n, ROIDisplayColor=[255, 10 * n, 0], ContourSequence=[
-            item(ContourGeometricType=kind, NumberOfContourPoints=len(points), ContourData=numbers(points))
+            item(ContourGeometricType=kind, NumberOfContourPoints=len(points), ContourData=numbers(points),
+                 ContourImageSequence=[image_of(points)])
             for kind, points in contours
         ])
         for n, contours in enumerate(structures.values(), start=1)

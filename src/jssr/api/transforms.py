@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
+from jssr.api.objects import Carried, Job, carry
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.resampling import move_points, resample
@@ -25,6 +26,7 @@ __all__ = ["convert", "warp"]
 
 Space = Literal["fixed", "moving"]
 Warped = Literal["auto", "image", "labels", "points"]
+Contours = Literal["shape", "points"]
 
 
 def warp(
@@ -35,34 +37,43 @@ def warp(
     reference: ImageLike | Grid | None = None,
     kind: Warped = "auto",
     out: PathLike | None = None,
+    dose: PathLike | None = None,
+    contours: Contours = "shape",
 ) -> Any:
-    """Apply a transform to an image, a label map or points: `jssr warp`.
+    """Apply a transform to an image, a label map, points, or a DICOM segmentation, structure set or dose: `jssr warp`.
 
     A transform takes points of the fixed space to the moving space; `to` is the space of the RESULT. To "fixed" an
     image is pulled through the transform, and points go through its inverse. To "moving" it is the other way round.
 
     Args:
         source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
-            (`Points`, or a CSV of name,x,y,z in LPS millimetres; with kind "points" also an array (N, 3)).
+            (`Points`, or a CSV of name,x,y,z in LPS millimetres; with kind "points" also an array (N, 3)), or a DICOM
+            file: Segmentation, RT Structure Set or RT Dose.
         transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
         reference: whose grid the result takes; to "fixed" by default the grid of the displacement field.
         kind: "labels" keep their values; "auto" takes whole numbers from 0, at most 128 of them, for labels. A
             `Volume` knows what it is.
-        out: file to write; points need .csv.
+        out: file to write; points need .csv. Of a DICOM object also .dcm: an object of the series `reference`.
+        dose: of a structure set, an RT Dose in its space: the structures' mean dose is told.
+        contours: of a structure set, "shape" (the inside is carried and cut on the slices of the result) or "points"
+            (the points of the contours are carried, and lie on no slice any more).
 
     Returns:
-        A `Volume`, of points `Points`.
+        A `Volume`, of points `Points`, of a DICOM object `jssr.api.objects.Carried`.
 
     Raises:
         TransformError: no such transform, one of other dimensions, or a `reference` is needed.
         ImageError, PointsError, OutputError: a file that cannot be read or written.
-        JssrError: another `to` or `kind`.
+        GeometryError: nothing of a DICOM object reaches the result.
+        JssrError: another `to`, `kind` or `contours`.
     """
-    for option, value, known in (("to", to, get_args(Space)), ("kind", kind, get_args(Warped))):
-        if value not in known:
-            raise JssrError(f"{option}: expected {', '.join(known)}, got {value!r}")
+    _check_choices(to, kind, contours)
     check_path(out)
+    if _is_path(source) and _is_carried(source):
+        return _carry(Path(source), as_transform(transform), to, reference, kind, out, dose, contours)
+    if dose is not None:
+        raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     is_csv = _is_path(source) and Path(source).suffix.lower() == ".csv"
     points = kind == "points" or isinstance(source, Points) or is_csv
     if out is not None and points != (Path(out).suffix.lower() == ".csv"):
@@ -82,6 +93,41 @@ def warp(
     if out is not None:
         write_image(made, out, stored)
     return made
+
+
+def _check_choices(to: str, kind: str, contours: str) -> None:
+    chosen = (("to", to, Space), ("kind", kind, Warped), ("contours", contours, Contours))
+    for option, value, kinds in chosen:
+        if value not in get_args(kinds):
+            raise JssrError(f"{option}: expected {', '.join(get_args(kinds))}, got {value!r}")
+
+
+def _is_carried(source: PathLike) -> bool:
+    """Whether a file is a DICOM object that is carried as what it is."""
+    if not is_object(source):
+        return False
+    from jssr.io.dicom.objects import is_carried
+
+    return is_carried(source)
+
+
+def _carry(
+    source: Path, transform: Transform, to: Space, reference: Any, kind: str, out: PathLike | None,
+    dose: PathLike | None, contours: str,
+) -> Carried:  # fmt: skip
+    """A DICOM object carried as what it is; `kind` must agree."""
+    from jssr.io.dicom.objects import kind_of
+
+    own = kind_of(source)
+    if kind not in ("auto", own):
+        raise ImageError(f"{source}: holds {own}, expected {kind}: drop the kind")
+    if transform.ndim != 3:
+        raise TransformError(f"expected a 3D transform, as {source} is, got a {transform.ndim}D one")
+    grid = _result_grid(transform, reference, to)
+    file, doses = (None if path is None else Path(path) for path in (out, dose))
+    if file is not None and file.suffix.lower() == ".csv":
+        raise OutputError(f"{file}: expected .dcm, or an image as .nii.gz, for {source}")
+    return carry(Job(source, transform, to, grid, reference, file, doses, contours))
 
 
 def _is_path(source: object) -> TypeGuard[PathLike]:

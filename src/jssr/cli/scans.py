@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import typer
 
 import jssr
+from jssr.api.objects import Carried
 from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
@@ -201,13 +202,20 @@ def synthesise(options: SynthesiseOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class WarpOptions(Options):
-    source: Path = arg("Image, label map or CSV of points (name,x,y,z; LPS mm).", metavar="INPUT")
-    transform: Path = opt(MISSING, "displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
-    out: Path = opt(MISSING, "File to write; points need .csv.", "-o", "--out")
+    source: Path = arg(
+        "Image, label map, CSV of points (name,x,y,z; LPS mm), or DICOM Segmentation, RT Structure Set or RT Dose.",
+        metavar="INPUT",
+    )
+    transform: Path = opt(MISSING, "displacement.nii.gz, ITK's .tfm .txt .mat .h5, a registration of DICOM (.dcm).")
+    out: Path = opt(MISSING, "File to write; points need .csv. Of a DICOM object also .dcm.", "-o", "--out")
     reference: Path | None = opt(None, "Image whose grid the result takes. See above for the default.")
     to: Literal["fixed", "moving"] = opt("fixed", "The space in which the result lies.")
     kind: Literal["auto", "image", "labels"] = opt(
         "auto", "Labels keep their numbers; auto: whole numbers from 0, at most 128 of them."
+    )
+    dose: Path | None = opt(None, "RT Dose in the space of an RT Structure Set: tells the structures' mean dose.")
+    contours: Literal["shape", "points"] = opt(
+        "shape", "Of an RT Structure Set: its inside is carried and cut on the slices, or its points are carried."
     )
 
 
@@ -223,11 +231,23 @@ def warp(options: WarpOptions, session: Session) -> None:
     --to moving: INPUT belongs to the fixed scan. An image is pulled through the inverse of T onto the moving scan's
     grid (--reference is needed); points are carried by T itself.
 
+    A DICOM Segmentation, RT Structure Set or RT Dose written as .dcm belongs to the series that --reference names.
+
     Example: jssr warp arterial_labels.nii.gz --transform aligned/displacement.nii.gz -o moved_labels.nii.gz
+
+    Example: jssr warp RS.dcm --transform aligned/displacement.nii.gz --reference fixed/ -o carried.dcm
     """
-    kind = getattr(jssr.warp(**options.given()), "kind", "points")
+    found = jssr.warp(**options.given())
+    kind = getattr(found, "kind", "points")
     data = {"written": str(options.out), "kind": kind, "space": options.to}
-    session.finish(data, f"{kind} in {options.to} space written to {options.out}")
+    line = f"{kind} in {options.to} space written to {options.out}"
+    if isinstance(found, Carried):
+        from jssr.cli.tables import carried_table
+
+        data |= {"structures": found.structures, "dose": found.dose}
+        session.finish(data, line, *carried_table(found), warnings=found.warnings)
+    else:
+        session.finish(data, line)
 
 
 @dataclass(frozen=True, kw_only=True)

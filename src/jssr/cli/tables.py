@@ -21,6 +21,7 @@ from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
     from jssr.api.evaluation import Measured
+    from jssr.api.objects import Carried
     from jssr.api.results import WeightsInfo
     from jssr.cohorts.check_report import CheckReport
     from jssr.cohorts.paired import Made
@@ -55,6 +56,27 @@ def study_warnings(done: StudyAlignment) -> Iterator[str]:
     """The warnings of every registration of a study."""
     for phase, one in done.registrations.items():
         yield from (f"{phase}: {warning}" for warning in one.result["warnings"])
+
+
+def carried_table(found: Carried) -> list[RenderableType]:
+    """What a DICOM object was before and after it was carried."""
+    if found.dose is not None:
+        told = found.dose
+        return [
+            f"largest dose {told['most_before_gy']:.4g} → {told['most_after_gy']:.4g} Gy, "
+            f"integral {told['integral_before_gy_ml']:.4g} → {told['integral_after_gy_ml']:.4g} Gy ml"
+        ]
+    with_dose = any("mean_after_gy" in row for row in found.structures)
+    table = Table(caption="before → after", caption_justify="left")
+    for title in ("number", "structure", "volume (ml)", *(("mean dose (Gy)",) if with_dose else ())):
+        table.add_column(title)
+    for row in found.structures:
+        cells = [str(row["number"]), escape(row["name"]), f"{row['ml_before']:.1f} → {row['ml_after']:.1f}"]
+        if with_dose:
+            means = (row.get("mean_before_gy"), row.get("mean_after_gy"))
+            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in means))
+        table.add_row(*cells)
+    return [table]
 
 
 def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:

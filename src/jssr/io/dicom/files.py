@@ -11,7 +11,7 @@ import pydicom
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
-from jssr.errors import ImageError
+from jssr.errors import ImageError, JssrError
 
 
 def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
@@ -36,11 +36,11 @@ def readable(path: str | os.PathLike[str], what: str = "its DICOM data") -> Iter
     """Turn whatever a damaged file makes a library raise into one line; what is refused in words stays as it is."""
     try:
         yield
-    except (ImageError, MemoryError):
+    except (JssrError, MemoryError):
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}"[:160]
-        raise ImageError(f"{path}: {what} are truncated or damaged ({said}); export it again") from error
+        raise ImageError(f"{path}: {what} cannot be read, truncated or damaged ({said}); export it again") from error
 
 
 def class_name(found: Dataset) -> str:

@@ -76,6 +76,12 @@ def read_object(path: str | os.PathLike[str], kind: Kind = "image") -> Volume:
     raise ImageError(f"{path}: is a {class_name(found)} of DICOM, expected an image: {_instead(found)}")
 
 
+def is_carried(path: str | os.PathLike[str]) -> bool:
+    """Whether a DICOM file is carried as an object of its own: a segmentation, a structure set or a dose."""
+    found = opened(path, pixels=False)
+    return is_segmentation(found) or is_structures(found) or is_dose(found)
+
+
 def kind_of(path: str | os.PathLike[str]) -> Kind:
     """What a DICOM file is read as: "labels" (a segmentation, a structure set) or "image"."""
     found = opened(path, pixels=False)

@@ -67,7 +67,7 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
         raise ImageError(f"{path}: holds no voxel of any segment")
     grid = next(iter(masks.values()))[1]
     fractional = kind == hd.seg.SegmentationTypeValues.FRACTIONAL
-    made, overlaps = _combined({n: np.asarray(array >= HALF) for n, (array, _) in masks.items()})
+    made, overlaps = _combined({n: np.greater_equal(array, HALF) for n, (array, _) in masks.items()})
     warnings = []
     if fractional:
         warnings.append(f"{path}: its segments are fractional; voxels of at least one half are taken")
