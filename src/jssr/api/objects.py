@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.resampling import resample
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
-from jssr.errors import ImageError, OutputError
+from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.images import write_image
+from jssr.io.study import DICOM_FOLDER
 from jssr.io.transforms import as_affine
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from jssr.io.dicom.carried import CarriedStructure, Route
+    from jssr.io.dicom.headers import Sources
+    from jssr.registration.result import Registration
 
-__all__ = ["Carried", "Job", "carry"]
+__all__ = ["Carried", "Job", "carry", "carry_study"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,45 @@ def carry(job: Job) -> Carried:
     return _dose(job, route, fixed) if is_dose(found) else _segments(job, route, fixed)
 
 
+def carry_study(
+    fixed: Any, sources: Mapping[str, Sources], registrations: Mapping[str, Registration], out: PathLike
+) -> tuple[dict[str, Any], ...]:
+    """Carry the structure sets, segmentations and doses of a study that refer to an aligned series, each into
+    `PHASE/jssr_dicom/`; what cannot be carried is told, and the rest is kept.
+
+    Args:
+        fixed: the fixed series, `folder/SERIES_UID` of the study's folder.
+        sources: headers of each phase's series and of the fixed one.
+        registrations: what was found of each phase.
+        out: folder of the alignment.
+
+    Returns:
+        For each object `phase`, `source`, `kind`, `written` (None where it could not be carried), `structures`, `dose`
+        and `warnings`.
+    """
+    from jssr.io.dicom.referring import find_referring
+
+    heads = [one.moving[0] for one in sources.values()] + [next(iter(sources.values())).fixed[0]]
+    frames = {str(h.SeriesInstanceUID): str(h.FrameOfReferenceUID) for h in heads}
+    made: list[dict[str, Any]] = []
+    for one in find_referring(Path(fixed).parent, frames, DICOM_FOLDER):
+        for phase, headers in sources.items():
+            if str(headers.moving[0].SeriesInstanceUID) not in one.series:
+                continue
+            count = 1 + sum(row["phase"] == phase and row["kind"] == one.kind for row in made)
+            target = Path(out) / phase / DICOM_FOLDER / f"carried_{one.kind}_{count}.dcm"
+            found = registrations[phase]
+            job = Job(one.path, found.displacement, "fixed", found.fixed.grid, fixed, target)
+            row: dict[str, Any] = {"phase": phase, "source": one.path.name, "kind": one.kind, "written": None}
+            try:
+                moved = carry(job)
+                row |= {"written": str(target), "structures": moved.structures, "dose": moved.dose}
+                made.append({**row, "warnings": moved.warnings})
+            except JssrError as error:
+                made.append({**row, "structures": (), "dose": None, "warnings": (str(error),)})
+    return tuple(made)
+
+
 def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
     """The headers of the series that a written object belongs to."""
     from jssr.io.dicom.headers import headers_of
@@ -141,12 +184,14 @@ def _structures(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
         write_structure_set(drawn, found.header, fixed, job.out, _number(fixed, 5000))
     elif job.out is not None:
         warnings += told
-        warnings += [f"{one.structure.name}: holds points alone; a label map has none" for one in carried if _flat(one)]
+        warnings += [
+            f"{one.structure.name}: holds points alone; a label map has none" for one in carried if _of_points(one)
+        ]
         write_image(labels, job.out)
     return Carried(labels, "structures", tuple(_row(one) for one in carried), None, tuple(warnings))
 
 
-def _flat(one: CarriedStructure) -> bool:
+def _of_points(one: CarriedStructure) -> bool:
     return bool(one.contours) and one.inside is None
 
 

@@ -80,10 +80,7 @@ def warp(
         raise OutputError(f"{out}: {'points are written as .csv' if points else 'an image is written as .nii.gz'}")
     found = as_transform(transform)
     if points:
-        moved = move_points(as_points(source), found, to)
-        if out is not None:
-            write_points(moved, out)
-        return moved
+        return _move_points(source, found, to, out)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     if found.ndim != volume.grid.ndim:
         words = transform if _is_path(transform) else "the transform"
@@ -93,6 +90,13 @@ def warp(
     if out is not None:
         write_image(made, out, stored)
     return made
+
+
+def _move_points(source: PointsLike, transform: Transform, to: Space, out: PathLike | None) -> Points:
+    moved = move_points(as_points(source), transform, to)
+    if out is not None:
+        write_points(moved, out)
+    return moved
 
 
 def _check_choices(to: str, kind: str, contours: str) -> None:

@@ -139,13 +139,15 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
-    from jssr.cli.tables import series_table, study_table, study_warnings
+    from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
 
     if study.series:
         session.show(series_table(study.series))
     done = session.run(jssr.align, **options.given() | {"study": study})
     words = f"written to {options.out}"
-    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
+    carried, warnings = carried_rows(done.carried), [said for one in done.carried for said in one["warnings"]]
+    data = {**read_json(options.out), **({"carried": done.carried} if done.carried else {})}
+    session.finish(data, *study_table(done), *carried, words, warnings=[*study_warnings(done), *warnings])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +247,7 @@ def warp(options: WarpOptions, session: Session) -> None:
         from jssr.cli.tables import carried_table
 
         data |= {"structures": found.structures, "dose": found.dose}
-        session.finish(data, line, *carried_table(found), warnings=found.warnings)
+        session.finish(data, line, *carried_table(found.structures, found.dose), warnings=found.warnings)
     else:
         session.finish(data, line)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
     from jssr.api.evaluation import Measured
-    from jssr.api.objects import Carried
     from jssr.api.results import WeightsInfo
     from jssr.cohorts.check_report import CheckReport
     from jssr.cohorts.paired import Made
@@ -58,19 +57,28 @@ def study_warnings(done: StudyAlignment) -> Iterator[str]:
         yield from (f"{phase}: {warning}" for warning in one.result["warnings"])
 
 
-def carried_table(found: Carried) -> list[RenderableType]:
+def carried_rows(carried: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """What became of the DICOM objects of a study: a line and a table each."""
+    shown: list[RenderableType] = []
+    for one in carried:
+        if one["written"] is not None:
+            shown.append(f"{one['phase']}: {one['kind']} {one['source']} written to {one['written']}")
+            shown += carried_table(one["structures"], one["dose"])
+    return shown
+
+
+def carried_table(structures: Sequence[Mapping[str, Any]], told: Mapping[str, float] | None) -> list[RenderableType]:
     """What a DICOM object was before and after it was carried."""
-    if found.dose is not None:
-        told = found.dose
+    if told is not None:
         return [
             f"largest dose {told['most_before_gy']:.4g} → {told['most_after_gy']:.4g} Gy, "
             f"integral {told['integral_before_gy_ml']:.4g} → {told['integral_after_gy_ml']:.4g} Gy ml"
         ]
-    with_dose = any("mean_after_gy" in row for row in found.structures)
+    with_dose = any("mean_after_gy" in row for row in structures)
     table = Table(caption="before → after", caption_justify="left")
     for title in ("number", "structure", "volume (ml)", *(("mean dose (Gy)",) if with_dose else ())):
         table.add_column(title)
-    for row in found.structures:
+    for row in structures:
         cells = [str(row["number"]), escape(row["name"]), f"{row['ml_before']:.1f} → {row['ml_after']:.1f}"]
         if with_dose:
             means = (row.get("mean_before_gy"), row.get("mean_after_gy"))

@@ -16,7 +16,7 @@ from jssr.core.transform import Transform
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.errors import GeometryError
 from jssr.io.dicom.contours import Structure, StructureSet
-from jssr.io.dicom.shapes import FAR, FLAT, Shape, contours_of, shape_of
+from jssr.io.dicom.shapes import FAR, OFF_PLANE, Shape, contours_of, shape_of
 from jssr.io.dicom.structures import Contour
 
 Array = NDArray[np.float64]
@@ -113,7 +113,7 @@ def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume
     drawn: Sequence[Contour] = [(k + start[2], "CLOSED_PLANAR", xyz) for k, xyz in rings]
     if by == "points":
         drawn = [_closed(route.points(xyz), route.grid) for xyz in one.closed]
-    mask = np.asarray(distance.array > 0)
+    mask = (distance.data[0] > 0).numpy()
     if not rings:
         warnings.append(f"{one.name}: is smaller than the voxels of the result; no contour is left")
     return replace(
@@ -144,7 +144,7 @@ def _pulled(shape: Shape, route: Route, pull: Transform, there: Array) -> tuple[
         high = np.clip(np.ceil(at.max(axis=0)).astype(int) + margin, 0, last)
         crop = grid.cropped(low.tolist(), (high - low + 1).tolist())
         distance = resample(shape.distance, crop, pull, fill=FAR)
-        inside = distance.array > 0
+        inside = (distance.data[0] > 0).numpy()
         cut = any(
             inside.take(end, axis=axis).any() and edge != limit
             for axis in range(3)
@@ -165,9 +165,9 @@ def _closed(xyz: Array, grid: Grid) -> Contour:
     begins, the only contour of DICOM that need not be planar."""
     height = grid.index(xyz)[:, 2]
     k = int(np.rint(height.mean()))
-    if np.abs(height - k).max() * grid.spacing[2] <= FLAT and 0 <= k < grid.shape[2]:
+    if np.abs(height - k).max() * grid.spacing[2] <= OFF_PLANE and 0 <= k < grid.shape[2]:
         return k, "CLOSED_PLANAR", xyz
-    if np.ptp(xyz @ grid.direction[:, 2]) <= FLAT:
+    if np.ptp(xyz @ grid.direction[:, 2]) <= OFF_PLANE:
         return None, "CLOSED_PLANAR", xyz
     return None, "OPEN_NONPLANAR", np.concatenate([xyz, xyz[:1]])
 

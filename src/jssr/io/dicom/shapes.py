@@ -20,7 +20,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 
 Array = NDArray[np.float64]
-FLAT = 0.1  # mm that the points of one planar contour may lie off their plane; contours nearer than that share one
+OFF_PLANE = 0.1  # mm that the points of one planar contour may lie off their plane; contours nearer than that share one
 LEAST = 1e-3  # mm2 that a contour encloses, or it encloses nothing
 BAND = 2.5  # pixels on both sides of a contour in which distances are exact
 MARGIN = 4  # pixels around the contours
@@ -72,14 +72,14 @@ def shape_of(contours: Sequence[Array], like: Grid) -> Shape | None:
     if filled:
         warnings.append(f"contours are missing on {filled} planes between others; they were filled in")
     us, vs = _pixels(np.concatenate([p for h in heights for p in planes[h]]), like)
-    flat = [_distances(planes[h], us, vs) for h in heights]
-    ml = _volume(flat, gaps, joined, usual, us[1] - us[0])
+    distances = [_distances(planes[h], us, vs) for h in heights]
+    ml = _volume(distances, gaps, joined, usual, us[1] - us[0])
     if not ml:
         return None
     even = bool(len(gaps) == 0 or np.abs(gaps / usual - np.rint(gaps / usual)).max() < 0.02)
     step = usual if even else usual / 3
     levels = heights[0] + step * np.arange(-round(usual / step), round((heights[-1] - heights[0] + usual) / step) + 1)
-    stack = np.stack([_between(level, heights, flat, joined, usual) for level in levels], axis=2)
+    stack = np.stack([_between(level, heights, distances, joined, usual) for level in levels], axis=2)
     origin = axes @ np.array([us[0], vs[0], levels[0]])
     spacing = (us[1] - us[0], vs[1] - vs[0], step)
     grid = Grid.of(stack.shape, spacing, origin.tolist(), axes)
@@ -96,8 +96,8 @@ def _axes(contours: Sequence[Array], like: Grid) -> Array:
     that lies in a plane."""
     normals = [_normal(contour) for contour in contours]
     sizes = [float(np.linalg.norm(n)) for n in normals]
-    flat = [s > 0 and np.ptp(c @ n) <= 2 * FLAT * s for c, n, s in zip(contours, normals, sizes, strict=True)]
-    largest = max(range(len(contours)), key=lambda k: (flat[k], sizes[k]))
+    planar = [s > 0 and np.ptp(c @ n) <= 2 * OFF_PLANE * s for c, n, s in zip(contours, normals, sizes, strict=True)]
+    largest = max(range(len(contours)), key=lambda k: (planar[k], sizes[k]))
     normal = normals[largest] / max(sizes[largest], 1e-12)
     own = int(np.argmax(np.abs(like.direction.T @ normal)))
     if abs(float(like.direction[:, own] @ normal)) > 0.9999 or not normal.any():
@@ -128,11 +128,11 @@ def _planes(contours: Sequence[Array], axes: Array) -> tuple[dict[float, list[Ar
         local = contour @ axes
         if abs(_area(local[:, :2])) < LEAST:
             continue
-        if np.ptp(local[:, 2]) > 2 * FLAT:
+        if np.ptp(local[:, 2]) > 2 * OFF_PLANE:
             skew += 1
             continue
         height = float(local[:, 2].mean())
-        near = next((h for h in planes if abs(h - height) <= FLAT), height)
+        near = next((h for h in planes if abs(h - height) <= OFF_PLANE), height)
         planes.setdefault(near, []).append(local[:, :2])
     return planes, skew
 
@@ -190,26 +190,28 @@ def _sampled(edges: Array, step: float) -> Array:
     return np.asarray(edges[which, 0] + place[:, None] * (edges[which, 1] - edges[which, 0]))
 
 
-def _volume(flat: Sequence[Array], gaps: Array, joined: NDArray[np.bool_], usual: float, size: float) -> float:
+def _volume(distances: Sequence[Array], gaps: Array, joined: NDArray[np.bool_], usual: float, size: float) -> float:
     """Millilitres: each plane's area as far as half the way to its neighbours, or half the usual distance at an end."""
     half = np.where(joined, gaps, usual) / 2
     thick = np.r_[usual / 2, half] + np.r_[half, usual / 2]
-    areas = [float(np.clip(d / size + 0.5, 0, 1).sum()) * size**2 if (d > 0).any() else 0.0 for d in flat]
+    areas = [float(np.clip(d / size + 0.5, 0, 1).sum()) * size**2 if (d > 0).any() else 0.0 for d in distances]
     return float(np.dot(areas, thick)) / 1000
 
 
-def _between(level: float, heights: Array, flat: Sequence[Array], joined: NDArray[np.bool_], usual: float) -> Array:
+def _between(
+    level: float, heights: Array, distances: Sequence[Array], joined: NDArray[np.bool_], usual: float
+) -> Array:
     """The distances at one level from those of the planes below and above it."""
     k = int(np.searchsorted(heights, level + 1e-6, side="right")) - 1
     if 0 <= k < len(heights) - 1 and joined[k]:
         t = (level - heights[k]) / (heights[k + 1] - heights[k])
-        return np.asarray((1 - t) * flat[k] + t * flat[k + 1])
-    out = np.full(flat[0].shape, FAR)
+        return np.asarray((1 - t) * distances[k] + t * distances[k + 1])
+    out = np.full(distances[0].shape, FAR)
     for at in (k, k + 1):
         if 0 <= at < len(heights) and abs(level - heights[at]) <= usual + 1e-6:
             # An end is flat: half the usual distance beyond the last contour everything is outside.
             fade = 1 - 2 * abs(level - heights[at]) / usual
-            out = np.maximum(out, np.where(flat[at] > 0, fade * flat[at], flat[at]))
+            out = np.maximum(out, np.where(distances[at] > 0, fade * distances[at], distances[at]))
     return out
 
 
@@ -226,7 +228,8 @@ def contours_of(distance: Volume, least: float = 0.0) -> list[tuple[int, Array]]
         padded = np.pad(values[..., k], 1, mode="edge")
         for side in (padded[0], padded[-1], padded[:, 0], padded[:, -1]):
             side[:] = -np.abs(side)
-        rings = [r[:-1] - 1 for r in contour_generator(z=padded.T).lines(0.0) if len(r) > 3]
+        lines = [np.asarray(line, dtype=np.float64) for line in contour_generator(z=padded.T).lines(0.0)]
+        rings = [line[:-1] - 1 for line in lines if len(line) > 3]
         rings = [r for r in rings if abs(_area(r)) * area > least]
         for ring in _keyholed(rings):
             found.append((k, grid.world(np.c_[ring, np.full(len(ring), float(k))])))

