@@ -36,8 +36,8 @@ def body(centre):
 def study(tmp_path):
     home = tmp_path / "study"
     write_volume(home / "venous", body(np.zeros(3)), SeriesInstanceUID="1.2.3.1", SeriesNumber=1)
-    write_volume(home / "arterial", body(SHIFT), SeriesInstanceUID="1.2.3.2", SeriesNumber=2, FrameOfReferenceUID="1.2.3.99",
-                 SeriesDescription="arterial", AcquisitionTime="101400")  # fmt: skip
+    write_volume(home / "arterial", body(SHIFT), SeriesInstanceUID="1.2.3.2", SeriesNumber=2,
+                 FrameOfReferenceUID="1.2.3.99", SeriesDescription="arterial", AcquisitionTime="101400")  # fmt: skip
     arterial = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((home / "arterial").iterdir())]
     venous = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((home / "venous").iterdir())]
     heights = [GRID.origin[2] + 6.0 * k for k in range(24)]

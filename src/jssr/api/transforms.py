@@ -56,8 +56,7 @@ def warp(
             `Volume` knows what it is.
         out: file to write; points need .csv. Of a DICOM object also .dcm: an object of the series `reference`.
         dose: of a structure set, an RT Dose in its space: the structures' mean dose is told.
-        contours: of a structure set, "shape" (the inside is carried and cut on the slices of the result) or "points"
-            (the points of the contours are carried, and lie on no slice any more).
+        contours: of a structure set, "shape" (its inside is carried) or "points" (points are carried).
 
     Returns:
         A `Volume`, of points `Points`, of a DICOM object `jssr.api.objects.Carried`.

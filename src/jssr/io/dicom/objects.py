@@ -71,7 +71,7 @@ def read_object(path: str | os.PathLike[str], kind: Kind = "image") -> Volume:
     if is_structures(found):
         _expect(kind, ("labels", "mask"), path, "a structure set")
         raise ImageError(
-            f"{path}: holds contours; their label map lies on the scan they were drawn on: name it with --reference"
+            f"{path}: holds contours, expected a label map: make one with jssr warp, and --reference for its scan"
         )
     raise ImageError(f"{path}: is a {class_name(found)} of DICOM, expected an image: {_instead(found)}")
 
