@@ -261,3 +261,11 @@ def test_a_truncated_dose(tmp_path):
     path = dose(tmp_path / "d.dcm", GRAY, UPRIGHT)
     path.write_bytes(path.read_bytes()[:-8])
     refused(path, "truncated")
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_data_set_without_the_header_of_a_file(tmp_path, implicit):
+    made = pydicom.dcmread(dose(tmp_path / "d.dcm", GRAY, UPRIGHT))
+    bare = pydicom.Dataset({e.tag: e for e in made})
+    bare.save_as(tmp_path / "bare", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert np.allclose(read_image(tmp_path / "bare").array, GRAY, atol=1e-4)

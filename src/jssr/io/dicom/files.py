@@ -27,6 +27,9 @@ def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
         found = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         if not found.get("SOPClassUID"):
             raise ImageError(f"{path}: expected a DICOM file with a SOP class, got none; export it again")
+        if "TransferSyntaxUID" not in found.file_meta:  # a data set without the header of a file, as some archives send
+            implicit = found.original_encoding[0] is not False
+            found.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
         return found
     raise AssertionError  # `readable` never passes an exception over
 
