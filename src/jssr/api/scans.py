@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from jssr.api.objects import carry_study
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.api.studies import read_study
 from jssr.core.notes import collected
@@ -160,13 +161,15 @@ def align(
         from jssr.registration.dicom import study_sources
 
         headers = study_sources(study, reference_phase, anonymise)
-    study = anonymous_study(study) if anonymise else study
+    scans, study = study, anonymous_study(study) if anonymise else study
     study = _with_modalities(study, modalities or {})
     steps = Steps(STAGES * max(1, len(study.images) - 1) + 1, on_progress)
     done = studies.align(study, reference_phase, on_stage=steps.begin, **options)
     if out is not None:
         steps.begin("writing")
         done.save(out, report, headers, anonymise)
+        if headers and scans.series and not anonymise:
+            done = replace(done, carried=carry_study(scans.images[reference_phase], headers, done.registrations, out))
     return done
 
 

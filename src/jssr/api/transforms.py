@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
+from jssr.api.objects import Carried, Job, carry
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.resampling import move_points, resample
@@ -17,7 +18,7 @@ from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
-from jssr.io.images import ImageLike, as_grid, as_volume, read_image, stored_dtype, write_image
+from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.label_names import own_names, read_label_names, write_label_names
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
@@ -27,6 +28,7 @@ __all__ = ["convert", "warp"]
 
 Space = Literal["fixed", "moving"]
 Warped = Literal["auto", "image", "labels", "points"]
+Contours = Literal["shape", "points"]
 
 
 def warp(
@@ -38,15 +40,18 @@ def warp(
     kind: Warped = "auto",
     label_names: Mapping[int, str] | PathLike | None = None,
     out: PathLike | None = None,
+    dose: PathLike | None = None,
+    contours: Contours = "shape",
 ) -> Any:
-    """Apply a transform to an image, a label map or points: `jssr warp`.
+    """Apply a transform to an image, a label map, points, or a DICOM segmentation, structure set or dose: `jssr warp`.
 
     A transform takes points of the fixed space to the moving space; `to` is the space of the RESULT. To "fixed" an
     image is pulled through the transform, and points go through its inverse. To "moving" it is the other way round.
 
     Args:
         source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
-            (`Points`, or a file that `read_points` reads; with kind "points" also an array (N, 3), LPS millimetres).
+            (`Points`, or a file that `read_points` reads; with kind "points" also an array (N, 3), LPS millimetres),
+            or a DICOM file: Segmentation, RT Structure Set or RT Dose.
         transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
         reference: whose grid the result takes; to "fixed" by default the grid of the displacement field. Of points: the
@@ -55,20 +60,26 @@ def warp(
             whole numbers that are constant in pieces; where that is not clear it asks. A `Volume` knows what it is.
         label_names: of a label map: value to name, or a file of names; None takes those of the file or of the JSON
             beside it. They are written beside `out`, as JSON.
-        out: file to write; of points .csv, .mrk.json, .fcsv or elastix's .txt.
+        out: file to write; of points .csv, .mrk.json, .fcsv or elastix's .txt. Of a DICOM object also .dcm: an object
+            of the series `reference`.
+        dose: of a structure set, an RT Dose in its space: the structures' mean dose is told.
+        contours: of a structure set, "shape" (its inside is carried) or "points" (points are carried).
 
     Returns:
-        A `Volume`, of points `Points`.
+        A `Volume`, of points `Points`, of a DICOM object `jssr.api.objects.Carried`.
 
     Raises:
         TransformError: no such transform, one of other dimensions, or a `reference` is needed.
         ImageError, PointsError, OutputError: a file that cannot be read or written.
-        JssrError: another `to` or `kind`.
+        GeometryError: nothing of a DICOM object reaches the result.
+        JssrError: another `to`, `kind` or `contours`.
     """
-    for option, value, known in (("to", to, get_args(Space)), ("kind", kind, get_args(Warped))):
-        if value not in known:
-            raise JssrError(f"{option}: expected {', '.join(known)}, got {value!r}")
+    _check_choices(to, kind, contours)
     check_path(out)
+    if _is_path(source) and _is_carried(source):
+        return _carry(Path(source), as_transform(transform), to, reference, kind, out, dose, contours)
+    if dose is not None:
+        raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
     if out is not None and points != holds_points(out):
         expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
@@ -109,6 +120,41 @@ def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[i
     return own_names(source) if _is_path(source) else {}
 
 
+def _check_choices(to: str, kind: str, contours: str) -> None:
+    chosen = (("to", to, Space), ("kind", kind, Warped), ("contours", contours, Contours))
+    for option, value, kinds in chosen:
+        if value not in get_args(kinds):
+            raise JssrError(f"{option}: expected {', '.join(get_args(kinds))}, got {value!r}")
+
+
+def _is_carried(source: PathLike) -> bool:
+    """Whether a file is a DICOM object that is carried as what it is."""
+    if not is_object(source):
+        return False
+    from jssr.io.dicom.objects import is_carried
+
+    return is_carried(source)
+
+
+def _carry(
+    source: Path, transform: Transform, to: Space, reference: Any, kind: str, out: PathLike | None,
+    dose: PathLike | None, contours: str,
+) -> Carried:  # fmt: skip
+    """A DICOM object carried as what it is; `kind` must agree."""
+    from jssr.io.dicom.objects import kind_of
+
+    own = kind_of(source)
+    if kind not in ("auto", own):
+        raise ImageError(f"{source}: holds {own}, expected {kind}: drop the kind")
+    if transform.ndim != 3:
+        raise TransformError(f"expected a 3D transform, as {source} is, got a {transform.ndim}D one")
+    grid = _result_grid(transform, reference, to)
+    file, doses = (None if path is None else Path(path) for path in (out, dose))
+    if file is not None and file.suffix.lower() == ".csv":
+        raise OutputError(f"{file}: expected .dcm, or an image as .nii.gz, for {source}")
+    return carry(Job(source, transform, to, grid, reference, file, doses, contours))
+
+
 def _is_path(source: object) -> TypeGuard[PathLike]:
     return isinstance(source, (str, os.PathLike))
 
@@ -130,6 +176,8 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
         found = _in_memory(source, kind)
         return found, None if found.kind != "image" else "float32"
     path = Path(source)
+    if is_object(path):
+        return _read_known(path, kind)
     # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
@@ -142,6 +190,14 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     stored = stored_dtype(path)
     spread = float(image.data.max()) - float(image.data.min())
     return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
+
+
+def _read_known(path: Path, kind: str) -> tuple[Volume, str | None]:
+    """A DICOM object, which knows what it is; `kind` must agree."""
+    from jssr.io.dicom.objects import kind_of
+
+    found = read_image(path, kind_of(path) if kind == "auto" else "labels" if kind == "labels" else "image")
+    return found, None if found.kind == "labels" else "float32"
 
 
 def _in_memory(source: ImageLike, kind: str) -> Volume:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import typer
 
 import jssr
+from jssr.api.objects import Carried
 from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.core.notes import collected
@@ -147,13 +148,15 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
-    from jssr.cli.tables import series_table, study_table, study_warnings
+    from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
 
     if study.series:
         session.show(series_table(study.series))
     done = session.run(jssr.align, **options.given() | {"study": study})
     words = f"written to {options.out}"
-    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
+    carried, warnings = carried_rows(done.carried), [said for one in done.carried for said in one["warnings"]]
+    data = {**read_json(options.out), **({"carried": done.carried} if done.carried else {})}
+    session.finish(data, *study_table(done), *carried, words, warnings=[*study_warnings(done), *warnings])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,15 +213,25 @@ def synthesise(options: SynthesiseOptions, session: Session) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class WarpOptions(Options):
-    source: Path = arg("Image, label map or points (CSV, .mrk.json, .fcsv, elastix's .txt).", metavar="INPUT")
-    transform: Path = opt(MISSING, "displacement.nii.gz, deformation.dcm, ITK's .tfm .txt .mat .h5.")
-    out: Path = opt(MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt.", "-o", "--out")
+    source: Path = arg(
+        "Image, label map, points (CSV, .mrk.json, .fcsv, elastix's .txt), or DICOM Segmentation, RT Structure Set or "
+        "RT Dose.",
+        metavar="INPUT",
+    )
+    transform: Path = opt(MISSING, "displacement.nii.gz, ITK's .tfm .txt .mat .h5, a registration of DICOM (.dcm).")
+    out: Path = opt(
+        MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt; a DICOM object also as .dcm.", "-o", "--out"
+    )
     reference: Path | None = opt(None, "Image whose grid the result takes. See above for the default.")
     to: Literal["fixed", "moving"] = opt("fixed", "The space in which the result lies.")
     kind: Literal["auto", "image", "labels"] = opt(
         "auto", "Labels keep their numbers; auto tells by the header and by whether values are constant in pieces."
     )
     label_names: Path | None = opt(None, NAMES + " They are written beside the result.")
+    dose: Path | None = opt(None, "RT Dose in the space of an RT Structure Set: tells the structures' mean dose.")
+    contours: Literal["shape", "points"] = opt(
+        "shape", "Of an RT Structure Set: its inside is carried and cut on the slices, or its points are carried."
+    )
 
 
 @command
@@ -233,12 +246,25 @@ def warp(options: WarpOptions, session: Session) -> None:
     --to moving: INPUT belongs to the fixed scan. An image is pulled through the inverse of T onto the moving scan's
     grid (--reference is needed); points are carried by T itself.
 
+    A DICOM Segmentation, RT Structure Set or RT Dose written as .dcm belongs to the series that --reference names.
+
     Example: jssr warp arterial_labels.nii.gz --transform aligned/displacement.nii.gz -o moved_labels.nii.gz
+
+    Example: jssr warp RS.dcm --transform aligned/displacement.nii.gz --reference fixed/ -o carried.dcm
     """
     with collected() as told:
-        kind = getattr(jssr.warp(**options.given()), "kind", "points")
-    data = {"written": str(options.out), "kind": kind, "space": options.to, "warnings": told}
-    session.finish(data, f"{kind} in {options.to} space written to {options.out}", warnings=told)
+        found = jssr.warp(**options.given())
+    kind = getattr(found, "kind", "points")
+    data: dict[str, Any] = {"written": str(options.out), "kind": kind, "space": options.to}
+    line = f"{kind} in {options.to} space written to {options.out}"
+    if isinstance(found, Carried):
+        from jssr.cli.tables import carried_table
+
+        told += found.warnings
+        data |= {"structures": found.structures, "dose": found.dose, "warnings": told}
+        session.finish(data, line, *carried_table(found.structures, found.dose), warnings=told)
+    else:
+        session.finish(data | {"warnings": told}, line, warnings=told)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,36 @@ def study_warnings(done: StudyAlignment) -> Iterator[str]:
         yield from (f"{phase}: {warning}" for warning in one.result["warnings"])
 
 
+def carried_rows(carried: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """What became of the DICOM objects of a study: a line and a table each."""
+    shown: list[RenderableType] = []
+    for one in carried:
+        if one["written"] is not None:
+            shown.append(f"{one['phase']}: {one['kind']} {one['source']} written to {one['written']}")
+            shown += carried_table(one["structures"], one["dose"])
+    return shown
+
+
+def carried_table(structures: Sequence[Mapping[str, Any]], told: Mapping[str, float] | None) -> list[RenderableType]:
+    """What a DICOM object was before and after it was carried."""
+    if told is not None:
+        return [
+            f"largest dose {told['most_before_gy']:.4g} → {told['most_after_gy']:.4g} Gy, "
+            f"integral {told['integral_before_gy_ml']:.4g} → {told['integral_after_gy_ml']:.4g} Gy ml"
+        ]
+    with_dose = any("mean_after_gy" in row for row in structures)
+    table = Table(caption="before → after", caption_justify="left")
+    for title in ("number", "structure", "volume (ml)", *(("mean dose (Gy)",) if with_dose else ())):
+        table.add_column(title)
+    for row in structures:
+        cells = [str(row["number"]), escape(row["name"]), f"{row['ml_before']:.1f} → {row['ml_after']:.1f}"]
+        if with_dose:
+            means = (row.get("mean_before_gy"), row.get("mean_after_gy"))
+            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in means))
+        table.add_row(*cells)
+    return [table]
+
+
 def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
     """One row for each scan and measure: before, after the rigid step, and in the end. The end is bold where it is
     better than both."""

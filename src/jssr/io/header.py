@@ -186,3 +186,25 @@ def _check_spacing(path: Path, spacing: list[float]) -> None:
     if not all(math.isfinite(s) and s > 0 for s in spacing):
         shown = " x ".join(f"{s:g}" for s in spacing)
         raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
+
+
+def sop_class(path: Path) -> str | None:
+    """The SOP class UID of a DICOM file, None of any other file; read without a library, so that a core without the
+    extra `dicom` knows which files need it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2048)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with_preamble = start[128:132] == b"DICM"
+    if not with_preamble and start[:4] not in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00"):
+        return None
+    for tag in (b"\x02\x00\x02\x00UI", b"\x08\x00\x16\x00UI", b"\x08\x00\x16\x00"):
+        at = start.find(tag)
+        if at >= 0:
+            # Two bytes of length where the type is named, four where it is implied.
+            width = 2 if tag.endswith(b"UI") else 4
+            value = at + len(tag) + width
+            length = int.from_bytes(start[at + len(tag) : value], "little")
+            return start[value : value + min(length, 64)].rstrip(b"\0 ").decode("ascii", "replace")
+    return None

@@ -16,10 +16,20 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
-from jssr.io.header import check_file, nifti_affine
+from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, placed, quiet, spaced, write_sitk
 
-_MODALITY = "0008|0060"
+_MODALITY, _SOP_CLASS, _FRAMES = "0008|0060", "0008|0016", "0028|0008"
+_DICOM_CLASSES = "1.2.840.10008."
+_PIXELS_ONLY = {
+    f"{_DICOM_CLASSES}5.1.4.1.1.{n}"
+    for n in (
+        *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "2", "3.1", "4", "6", "6.1", "7", "7.1", "7.2", "7.3"),
+        *("7.4", "12.1", "12.2", "20", "77.1.1", "77.1.4", "128", "481.1"),
+    )
+}
+"""DICOM's classes of one image, which ITK reads rightly as long as it is one frame: radiographs, slices of CT, MR and
+PET, ultrasound, screenshots. All other classes go by what they are (`jssr.io.dicom.objects`)."""
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
 """A path (file, DICOM folder), a `Volume`, a SimpleITK image, a nibabel image, or (array, RAS affine)."""
 
@@ -78,7 +88,8 @@ def read_image(
         ndim: 3, or 2 for radiographs and slices, where only that will do; None takes the file as it is. One frame of a
             4D file, or one slice of a 3D file, is taken as the image itself. Of colour files whose channels are all
             the same (grey pictures saved as RGB) one is taken; radiographs stored inverted (MONOCHROME1) come turned
-            back.
+            back. Of DICOM files, enhanced CT, MR and PET are read by the place of each frame, a segmentation as a label
+            map of its segments, a dose in gray.
         series: which DICOM series of a folder to read (its UID, or the beginning of it).
 
     Returns:
@@ -86,9 +97,14 @@ def read_image(
 
     Raises:
         ImageError: missing, unreadable or truncated file; empty folder; other dimension; several channels; NaN or
-            infinity; an image of one value; spacing that is not positive; labels that are not whole numbers.
+            infinity; an image of one value; spacing that is not positive; labels that are not whole numbers; a DICOM
+            file that is no image, or whose frames have no place of their own.
     """
     path = Path(path)
+    if is_object(path):
+        from jssr.io.dicom.objects import read_object
+
+        return _of_ndim(read_object(path, kind), path, ndim)
     if path.is_dir() or (not path.is_file() and names_series(path)):
         from jssr.io.dicom.read import read_series
         from jssr.io.dicom.series import single_image
@@ -115,6 +131,10 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     Raises:
         ImageError: missing or unreadable file, or a geometry that cannot be an image's.
     """
+    if is_object(path):
+        from jssr.io.dicom.objects import grid_of_object
+
+        return grid_of_object(path)
     reader = _open(Path(path))
     n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
@@ -131,12 +151,21 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
 
 def stored_dtype(path: str | os.PathLike[str]) -> np.dtype[np.generic]:
     """The number type a file holds (after its slope and intercept), from its header alone: int16 for most CT."""
+    if is_object(path):
+        return np.dtype(np.float32)  # each frame may have its own slope
     name = sitk.GetPixelIDValueAsString(_open(Path(path)).GetPixelID())
     words = name.removeprefix("vector of ").split()
     if words[-1] == "float":
         return np.dtype("float64" if words[0].startswith("64") else "float32")
     sign = "u" if "unsigned" in words else ""
     return np.dtype(f"{sign}int{words[0].partition('-')[0]}")
+
+
+def is_object(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a DICOM file that is more, or other, than the pixels of one image."""
+    path = Path(path)
+    found = sop_class(path) if path.is_file() else None
+    return found is not None and found.startswith(_DICOM_CLASSES) and found not in _PIXELS_ONLY
 
 
 def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeLike | None = None) -> None:
@@ -175,7 +204,25 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise _translated(path, error) from error
+    _check_frames(reader, path)
     return reader
+
+
+def _check_frames(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse several frames of a DICOM file: their places, slopes and order are not in the header that ITK reads."""
+    if reader.HasMetaDataKey(_SOP_CLASS) and reader.HasMetaDataKey(_FRAMES):
+        frames = reader.GetMetaData(_FRAMES).strip()
+        if frames not in ("", "0", "1"):
+            raise ImageError(
+                f"{path}: is a DICOM file of {frames} frames without a place of their own, expected one image: name "
+                "the folder of its series, or convert it with a program of its maker"
+            )
+
+
+def _of_ndim(volume: Volume, path: Path, ndim: int | None) -> Volume:
+    if ndim not in (None, 3):
+        raise ImageError(f"{path}: is 3D ({_times(volume.grid.shape)}); expected a {ndim}D image")
+    return volume
 
 
 def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:

@@ -33,7 +33,7 @@ KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
 """Where a scan is kept with the result."""
 DICOM_OUTPUTS = (
     "jssr_dicom/moved/????.dcm", "jssr_dicom/fixed/????.dcm", "jssr_dicom/deformation.dcm",
-    "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm",
+    "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm", "jssr_dicom/carried_*.dcm",
 )  # fmt: skip
 OUTPUTS = (
     "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",

@@ -19,6 +19,8 @@ from jssr.core.grid import Grid
 from jssr.core.notes import tell
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
+from jssr.io.dicom.files import opened
+from jssr.io.dicom.frames import read_frames
 from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.padding import AIR, without_padding
 from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
@@ -46,7 +48,7 @@ def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Vo
     where = f"{folder} (series {chosen.description or chosen.uid})"
     known = DICOM_MODALITIES.get(chosen.modality)
     if chosen.enhanced:
-        return _read_enhanced(chosen.paths[0], where, str(folder)).known_as("header", modality=known)
+        return read_frames(opened(chosen.paths[0]), folder, where=where)
     array, grid = read_stack(chosen, where)
     tell(*(f"{where}: {note}." for note in chosen.notes))
     return volume_of(array, grid, "image", str(folder)).known_as("header", modality=known)
@@ -92,27 +94,6 @@ def _with_preamble(path: Path, copy: Path) -> Path:
         return path
     copy.write_bytes(bytes(128) + b"DICM" + path.read_bytes())
     return copy
-
-
-def _read_enhanced(path: Path, where: str, name: str) -> Volume:
-    """A multi-frame file with a position for each frame, by highdicom."""
-    import highdicom as hd
-
-    try:
-        found = hd.imread(path).get_volume(
-            dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=False, apply_voi_transform=False
-        )
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ImageError(f"{where}: its frames are no one evenly spaced stack ({error})") from error
-    if found.number_of_channel_dimensions:
-        raise ImageError(f"{where}: is in colour; expected one value per voxel")
-    array = found.array.transpose(2, 1, 0)  # from slices, rows, columns
-    affine = found.affine[:, [2, 1, 0, 3]]
-    if np.linalg.det(affine[:3, :3]) < 0:  # slices counted downwards
-        array, affine = array[..., ::-1].copy(), affine.copy()
-        affine[:3, 3] += (array.shape[2] - 1) * affine[:3, 2]
-        affine[:3, 2] *= -1
-    return volume_of(array, Grid(array.shape, affine), "image", name)
 
 
 def series_at(path: str | os.PathLike[str]) -> SeriesInfo | None:

@@ -8,18 +8,15 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import DeformableSpatialRegistrationStorage, ExplicitVRLittleEndian, generate_uid
 
 from jssr._version import __version__
-from jssr.core.grid import Grid, GridError
+from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
-from jssr.errors import TransformError
 from jssr.io.dicom.moved import MAKER
 
 FIELD_MM = 3.0
@@ -51,13 +48,13 @@ def write_segmentation(
         pixel_array=np.ascontiguousarray(numbered.transpose(2, 1, 0)),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(i, names[value], system) for i, value in enumerate(here, start=1)],
-        **_made(number),
+        **made(number),
         content_label="ORGANS",
         series_description=f"Segmentation by {system}",
     ).save_as(path, enforce_file_format=True)
 
 
-def _made(number: int) -> dict[str, Any]:
+def made(number: int) -> dict[str, Any]:
     """What every new object says of its series and its maker."""
     new = {"series_instance_uid": generate_uid(), "sop_instance_uid": generate_uid(), "series_number": number}
     maker = {"manufacturer": MAKER, "manufacturer_model_name": MAKER, "software_versions": __version__}
@@ -103,44 +100,6 @@ def write_deformation(
     return coarse
 
 
-def read_deformation(path: Path) -> Displacement:
-    """The field of a Deformable Spatial Registration that has one grid and no matrices beside it, as ours have.
-
-    Raises:
-        TransformError: another kind of object, several grids, a matrix that is not the identity, or vectors that are
-            not defined.
-    """
-    try:
-        found = pydicom.dcmread(path)
-    except (InvalidDicomError, OSError) as error:
-        raise TransformError(f"{path}: is no readable DICOM file") from error
-    items = [i for i in found.get("DeformableRegistrationSequence", ()) if "DeformableRegistrationGridSequence" in i]
-    if len(items) != 1:
-        there = len(items) or "no"
-        raise TransformError(f"{path}: {there} deformation grids; expected a Deformable Spatial Registration with one")
-    try:
-        return _read_grid(items[0], path)
-    except (AttributeError, GridError, KeyError, TypeError, ValueError) as error:
-        raise TransformError(f"{path}: its deformation is damaged ({error})") from error
-
-
-def _read_grid(item: Dataset, path: Path) -> Displacement:
-    for name in ("PreDeformationMatrixRegistrationSequence", "PostDeformationMatrixRegistrationSequence"):
-        for matrix in item.get(name, ()):
-            values = np.array(matrix.FrameOfReferenceTransformationMatrix, float).reshape(4, 4)
-            if not np.allclose(values, np.eye(4), atol=1e-6):
-                raise TransformError(f"{path}: has a matrix beside its deformation; only the deformation alone is read")
-    grid = item.DeformableRegistrationGridSequence[0]
-    shape = tuple(int(n) for n in grid.GridDimensions)
-    row, column = np.array(grid.ImageOrientationPatient, float).reshape(2, 3)
-    axes = np.stack([row, column, np.cross(row, column)], axis=1)
-    vectors = np.frombuffer(grid.VectorGridData, "<f4")
-    if vectors.size != 3 * int(np.prod(shape)) or not np.isfinite(vectors).all():
-        raise TransformError(f"{path}: its vectors do not fill its grid, or are not defined everywhere")
-    place = Grid.of(shape, list(map(float, grid.GridResolution)), list(map(float, grid.ImagePositionPatient)), axes)
-    return Displacement.from_millimetres(vectors.reshape(*shape[::-1], 3).transpose(2, 1, 0, 3), place)
-
-
 class _Deformation(hd.base.SOPClass):
     """PS3.3 A.39.2."""
 
@@ -150,7 +109,7 @@ class _Deformation(hd.base.SOPClass):
             study_instance_uid=place.StudyInstanceUID,
             sop_class_uid=DeformableSpatialRegistrationStorage,
             modality="REG",
-            **_made(number),
+            **made(number),
             transfer_syntax_uid=ExplicitVRLittleEndian,
             specific_character_set="ISO_IR 192",
             series_description="Deformation from the fixed to the moving series",
@@ -161,7 +120,7 @@ class _Deformation(hd.base.SOPClass):
         self.ContentLabel, self.ContentDescription, self.ContentCreatorName = "DEFORMATION", None, None
         item = Dataset()
         item.SourceFrameOfReferenceUID = moving[0].FrameOfReferenceUID
-        item.ReferencedImageSequence = [_reference(header) for header in moving]
+        item.ReferencedImageSequence = [reference(header) for header in moving]
         item.RegistrationTypeCodeSequence = [hd.sr.CodedConcept.from_code(codes.DCM.ImageContentBasedAlignment)]
         item.DeformableRegistrationGridSequence = [_vectors(u)]
         self.DeformableRegistrationSequence = [item]
@@ -171,7 +130,7 @@ class _Deformation(hd.base.SOPClass):
         """Common Instance Reference (C.12.2): the moving series, in this study or another."""
         series = Dataset()
         series.SeriesInstanceUID = moving[0].SeriesInstanceUID
-        series.ReferencedInstanceSequence = [_reference(header) for header in moving]
+        series.ReferencedInstanceSequence = [reference(header) for header in moving]
         if moving[0].StudyInstanceUID == self.StudyInstanceUID:
             self.ReferencedSeriesSequence = [series]
             return
@@ -193,7 +152,8 @@ def _vectors(u: Displacement) -> Dataset:
     return out
 
 
-def _reference(header: Dataset) -> Dataset:
+def reference(header: Dataset) -> Dataset:
+    """An item that refers to one object."""
     out = Dataset()
     out.ReferencedSOPClassUID, out.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     return out

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import OutputError, TransformError
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN, check_format
+from jssr.io.header import sop_class
 from jssr.io.images import expected_kind
 from jssr.io.itk import WRITABLE
 from jssr.io.transforms import elastix, fsl, niftyreg
@@ -26,10 +27,10 @@ TransformLike = Transform | str | os.PathLike[str] | sitk.Transform | Any
 """A path, a `Transform`, a SimpleITK transform or vector image (mm), or a homogeneous LPS matrix."""
 
 
-def _read_dicom(path: Path, images: Images) -> Displacement:
-    from jssr.io.dicom.results import read_deformation
+def _read_dicom(path: Path, images: Images) -> Transform:
+    from jssr.io.dicom.spatial import read_registration
 
-    return read_deformation(path)
+    return read_registration(path)
 
 
 READERS: dict[str, Callable[[Path, Images], Transform]] = {
@@ -72,7 +73,7 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
     if of == "auto":
-        ending = "dicom" if path.suffix.lower() == ".dcm" else "itk"
+        ending = "dicom" if path.suffix.lower() == ".dcm" or sop_class(path) else "itk"
         of = next((name for name, recognises in RECOGNISED.items() if recognises(path)), ending)
     return READERS[of](path, images or Images())
 

@@ -1,0 +1,278 @@
+"""DICOM objects carried along a transform: segmentations, structure sets and doses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jssr.api.session import PathLike
+from jssr.core.grid import Grid
+from jssr.core.resampling import resample
+from jssr.core.transform import Transform
+from jssr.core.volume import Volume
+from jssr.errors import ImageError, JssrError, OutputError
+from jssr.io.images import write_image
+from jssr.io.study import DICOM_FOLDER
+from jssr.io.transforms import as_affine
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from jssr.io.dicom.carried import CarriedStructure, Route
+    from jssr.io.dicom.headers import Sources
+    from jssr.registration.result import Registration
+
+__all__ = ["Carried", "Job", "carry", "carry_study"]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A DICOM object in its new place.
+
+    Attributes:
+        volume: its label map, or its dose in gray, on the grid of the result.
+        kind: "segmentation", "structures" or "dose".
+        structures: of a segmentation or a structure set: number, name, `ml_before`, `ml_after`, of structures also
+            `mean_before_gy`, `mean_after_gy` and the contours drawn.
+        dose: of a dose: `integral_before_gy_ml`, `integral_after_gy_ml`, `most_before_gy`, `most_after_gy` and
+            `covered_percent`, how much of the result's grid the dose reaches.
+        warnings: what was lost, or decided.
+    """
+
+    volume: Volume
+    kind: str
+    structures: tuple[dict[str, Any], ...] = ()
+    dose: dict[str, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is carried where.
+
+    Attributes:
+        source: the DICOM file.
+        transform, to, grid: as in `warp`; the grid of the result.
+        reference: the image or the series of the result; a DICOM series where DICOM is written.
+        out: the file to write, None for none; .dcm for an object of the reference's series.
+        dose: an RT Dose of the source, for the mean dose of structures.
+        contours: "shape" or "points".
+    """
+
+    source: Path
+    transform: Transform
+    to: Any
+    grid: Grid
+    reference: Any = None
+    out: Path | None = None
+    dose: Path | None = None
+    contours: Any = "shape"
+
+    @property
+    def as_dicom(self) -> bool:
+        return self.out is not None and self.out.suffix.lower() == ".dcm"
+
+    @property
+    def rigid(self) -> bool:
+        """Whether distances stay."""
+        found = as_affine(self.transform)
+        return found is not None and bool(
+            np.allclose(found.matrix[:3, :3].T @ found.matrix[:3, :3], np.eye(3), atol=1e-4)
+        )
+
+
+def carry(job: Job) -> Carried:
+    """Carry a segmentation, a structure set or a dose, and write it.
+
+    Raises:
+        ImageError: the object or the reference cannot be used, or they are of two patients.
+        GeometryError: nothing of it reaches the result. OutputError: the file cannot be written.
+    """
+    from jssr.io.dicom.carried import Route
+    from jssr.io.dicom.files import opened
+    from jssr.io.dicom.objects import is_dose, is_structures
+
+    found = opened(job.source, pixels=False)
+    fixed = _series(job, found) if job.as_dicom else []
+    route = Route(job.transform, job.to, job.grid)
+    if is_structures(found):
+        return _structures(job, route, fixed)
+    if job.dose is not None:
+        raise ImageError(f"{job.source}: expected a structure set beside a dose, got another object")
+    return _dose(job, route, fixed) if is_dose(found) else _segments(job, route, fixed)
+
+
+def carry_study(
+    fixed: Any, sources: Mapping[str, Sources], registrations: Mapping[str, Registration], out: PathLike
+) -> tuple[dict[str, Any], ...]:
+    """Carry the structure sets, segmentations and doses of a study that refer to an aligned series, each into
+    `PHASE/jssr_dicom/`; what cannot be carried is told, and the rest is kept.
+
+    Args:
+        fixed: the fixed series, `folder/SERIES_UID` of the study's folder.
+        sources: headers of each phase's series and of the fixed one.
+        registrations: what was found of each phase.
+        out: folder of the alignment.
+
+    Returns:
+        For each object `phase`, `source`, `kind`, `written` (None where it could not be carried), `structures`, `dose`
+        and `warnings`.
+    """
+    from jssr.io.dicom.referring import find_referring
+
+    heads = [one.moving[0] for one in sources.values()] + [next(iter(sources.values())).fixed[0]]
+    frames = {str(h.SeriesInstanceUID): str(h.FrameOfReferenceUID) for h in heads}
+    made: list[dict[str, Any]] = []
+    for one in find_referring(Path(fixed).parent, frames, DICOM_FOLDER):
+        for phase, headers in sources.items():
+            if str(headers.moving[0].SeriesInstanceUID) not in one.series:
+                continue
+            count = 1 + sum(row["phase"] == phase and row["kind"] == one.kind for row in made)
+            target = Path(out) / phase / DICOM_FOLDER / f"carried_{one.kind}_{count}.dcm"
+            found = registrations[phase]
+            job = Job(one.path, found.displacement, "fixed", found.fixed.grid, fixed, target)
+            row: dict[str, Any] = {"phase": phase, "source": one.path.name, "kind": one.kind, "written": None}
+            try:
+                moved = carry(job)
+                row |= {"written": str(target), "structures": moved.structures, "dose": moved.dose}
+                made.append({**row, "warnings": moved.warnings})
+            except JssrError as error:
+                made.append({**row, "structures": (), "dose": None, "warnings": (str(error),)})
+    return tuple(made)
+
+
+def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
+    """The headers of the series that a written object belongs to."""
+    from jssr.io.dicom.headers import headers_of
+    from jssr.io.dicom.read import series_at
+
+    known = isinstance(job.reference, (str, Path))
+    series = series_at(job.reference) if known else None
+    if series is None:
+        raise OutputError(f"{job.out}: a DICOM object belongs to a series: name its folder with --reference")
+    headers = headers_of(series)
+    own, other = (str(h.get("PatientID") or "").strip().casefold() for h in (source, headers[0]))
+    if own and other and own != other:
+        raise ImageError(f"{job.source}: is of another patient than {job.reference}; expected one patient")
+    return headers
+
+
+def _number(fixed: Sequence[Dataset], more: int) -> int:
+    from jssr.io.dicom.moved import series_number
+
+    return series_number(fixed[0], more)
+
+
+def _structures(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
+    from jssr.io.dicom.carried import carry_structures, label_map
+    from jssr.io.dicom.contours import read_structures
+    from jssr.io.dicom.structures import write_structure_set
+
+    found = read_structures(job.source)
+    warnings = list(found.warnings)
+    if fixed and str(fixed[0].SeriesInstanceUID) in found.series:
+        warnings.append(f"{job.source}: was drawn on the series of the result itself")
+    carried = carry_structures(found, route, job.contours, _dose_of(job.dose))
+    labels, told = label_map(carried, job.grid, str(job.source))
+    warnings += [said for one in carried for said in one.warnings]
+    if job.as_dicom and job.out is not None:
+        drawn = [(one.structure, one.contours) for one in carried]
+        write_structure_set(drawn, found.header, fixed, job.out, _number(fixed, 5000))
+    elif job.out is not None:
+        warnings += told
+        warnings += [
+            f"{one.structure.name}: holds points alone; a label map has none" for one in carried if _of_points(one)
+        ]
+        write_image(labels, job.out)
+    return Carried(labels, "structures", tuple(_row(one) for one in carried), None, tuple(warnings))
+
+
+def _of_points(one: CarriedStructure) -> bool:
+    return bool(one.contours) and one.inside is None
+
+
+def _row(one: CarriedStructure) -> dict[str, Any]:
+    row = {
+        "number": one.structure.number,
+        "name": one.structure.name,
+        "ml_before": round(one.ml_before, 3),
+        "ml_after": round(one.ml_after, 3),
+        "contours": len(one.contours),
+    }
+    if one.mean_before is not None or one.mean_after is not None:
+        row |= {"mean_before_gy": one.mean_before, "mean_after_gy": one.mean_after}
+    return row
+
+
+def _dose_of(path: Path | None) -> Volume | None:
+    if path is None:
+        return None
+    from jssr.io.dicom.dose import dose_of
+    from jssr.io.dicom.files import class_name, opened
+    from jssr.io.dicom.objects import is_dose
+
+    found = opened(path)
+    if not is_dose(found):
+        raise ImageError(f"{path}: is a {class_name(found)} of DICOM, expected an RT Dose")
+    return dose_of(found, path).volume
+
+
+def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
+    from jssr.io.dicom.carried import Route, carry_dose, dose_grid
+    from jssr.io.dicom.dose import dose_of
+    from jssr.io.dicom.files import opened
+    from jssr.io.dicom.structures import write_dose
+
+    found = dose_of(opened(job.source), job.source)
+    if job.as_dicom:
+        route = Route(route.transform, route.to, dose_grid(found.volume.grid, job.grid))
+    made = carry_dose(found.volume, route)
+    warnings = list(found.warnings)
+    if made.covered_percent < 99.5:
+        warnings.append(
+            f"{job.source}: its dose grid reaches {made.covered_percent:.0f} % of the result; the rest is written as 0"
+        )
+    if job.as_dicom and job.out is not None:
+        write_dose(made.volume, found.header, fixed, job.out, _number(fixed, 6000), job.rigid)
+    elif job.out is not None:
+        write_image(made.volume, job.out, "float32")
+    told = {
+        "integral_before_gy_ml": made.integral_before,
+        "integral_after_gy_ml": made.integral_after,
+        "most_before_gy": made.most_before,
+        "most_after_gy": made.most_after,
+        "covered_percent": made.covered_percent,
+    }
+    return Carried(made.volume, "dose", (), told, tuple(warnings))
+
+
+def _segments(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
+    from jssr.io.dicom.results import write_segmentation
+    from jssr.io.dicom.segments import read_segments
+
+    found = read_segments(job.source)
+    labels = resample(found.volume, job.grid, route.pull)
+    before, after = (_millilitres(v) for v in (found.volume, labels))
+    rows = tuple(
+        {"number": n, "name": name, "ml_before": before.get(n, 0.0), "ml_after": after.get(n, 0.0)}
+        for n, name in found.names.items()
+    )
+    warnings = list(found.warnings)
+    warnings += [f"{r['name']}: nothing of it reaches the result" for r in rows if r["ml_before"] and not r["ml_after"]]
+    if not after:
+        raise ImageError(f"{job.source}: none of its segments reaches the scan of the result")
+    if job.as_dicom and job.out is not None:
+        write_segmentation(labels, found.names, fixed, job.out, "jssr", _number(fixed, 3000))
+    elif job.out is not None:
+        write_image(labels, job.out)
+    return Carried(labels, "segmentation", rows, None, tuple(warnings))
+
+
+def _millilitres(labels: Volume) -> dict[int, float]:
+    voxel = float(np.prod(labels.grid.spacing)) / 1000
+    values, counts = np.unique(labels.array, return_counts=True)
+    return {int(v): round(voxel * int(n), 3) for v, n in zip(values, counts, strict=True) if v}

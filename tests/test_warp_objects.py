@@ -1,0 +1,324 @@
+"""Structure sets, doses and segmentations carried by `warp` along a known transform, against formulas, and read back by
+other libraries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from dicom_objects import dose, numbers, structure_set
+from dicom_series import FRAME, write_volume
+from scipy.spatial.transform import Rotation
+from skimage.draw import polygon2mask
+from typer.testing import CliRunner
+
+import jssr
+from jssr.cli import app
+from jssr.core.grid import Grid
+from jssr.core.transform import Affine, Displacement
+from jssr.core.volume import volume_of
+from jssr.errors import GeometryError, ImageError, JssrError, OutputError
+from jssr.io.dicom.contours import read_structures
+from jssr.io.images import read_image
+
+MOVING = Grid.of((84, 80, 34), (1.0, 1.0, 3.0), (-42.0, -41.0, -51.0))
+FIXED = Grid.of(
+    (72, 76, 44), (1.2, 1.1, 2.5), (-40.0, -45.0, -56.0), Rotation.from_euler("z", 7, degrees=True).as_matrix()
+)
+COARSE = Grid.of((40, 38, 40), 2.5, (-48.0, -47.0, -48.0))
+"""Of the dose."""
+TURN = Rotation.from_euler("xyz", (3, -4, 6), degrees=True).as_matrix() * 1.04
+SHIFT = np.array([2.0, -3.0, 1.5])
+CENTRE, RADIUS = np.array([1.5, -0.5, 2.0]), 21.0
+ANGLES = np.linspace(0, 2 * np.pi, 181)[:-1]
+HEIGHTS = MOVING.origin[2] + 3.0 * np.arange(34)
+
+
+def known(p):
+    """From the fixed to the moving space: turned, 4 % larger, and sheared by a wave, which keeps volumes."""
+    q = p @ TURN.T + SHIFT
+    return q + np.stack([1.5 * np.sin(q[..., 1] / 18), np.zeros(q.shape[:-1]), np.zeros(q.shape[:-1])], axis=-1)
+
+
+SMALLER = 1 / 1.04**3  # of a volume, seen in the fixed space
+
+
+def sphere(radius, centre=CENTRE):
+    around = [(z, radius**2 - (z - centre[2]) ** 2) for z in HEIGHTS]
+    return [
+        ("CLOSED_PLANAR", np.c_[centre[0] + np.sqrt(r) * np.cos(ANGLES), centre[1] + np.sqrt(r) * np.sin(ANGLES),
+                                np.full(180, z)])
+        for z, r in around if r > 0
+    ]  # fmt: skip
+
+
+def gray(points):
+    return 60 * np.exp(-((points - CENTRE) ** 2).sum(axis=-1) / (2 * 25.0**2))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two scans, the transform between them, and the objects of the moving one."""
+    home = tmp_path_factory.mktemp("study")
+    random = np.random.default_rng(0)
+    for name, grid, more in (("moving", MOVING, {"FrameOfReferenceUID": "1.2.3.99"}), ("fixed", FIXED, {})):
+        scan = volume_of(random.integers(-100, 100, grid.shape).astype(np.float32), grid)
+        write_volume(home / name, scan, SeriesInstanceUID=f"1.2.3.{len(name)}", **more)
+    places = FIXED.world(np.moveaxis(np.indices(FIXED.shape), 0, -1))
+    field = Displacement.from_millimetres(known(places) - places, FIXED)
+    headers = [pydicom.dcmread(p) for p in sorted((home / "moving").iterdir())]
+    structure_set(
+        home / "rs.dcm",
+        {
+            "PTV": sphere(RADIUS), "Cord": sphere(6.0, np.array([18.0, 10.0, 2.0])), "Nothing": [],
+            "Iso": [("POINT", CENTRE[None])], "Away": sphere(5.0, np.array([400.0, 0.0, 0.0])),
+        },
+        headers, frame="1.2.3.99",
+    )  # fmt: skip
+    dose(home / "dose.dcm", gray(COARSE.world(np.moveaxis(np.indices(COARSE.shape), 0, -1))), COARSE, 1e-5,
+         FrameOfReferenceUID="1.2.3.99")  # fmt: skip
+    return home, field
+
+
+def valid(path):
+    """dciodvfy finds no error, where it is installed."""
+    if shutil.which("dciodvfy"):
+        said = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True).stderr
+        assert "Error" not in said, said
+    return pydicom.dcmread(path)
+
+
+@pytest.fixture(scope="module")
+def carried(study):
+    home, field = study
+    out = home / "out" / "rs.dcm"
+    found = jssr.warp(home / "rs.dcm", field, reference=home / "fixed", out=out, dose=home / "dose.dcm")
+    return found, out
+
+
+def test_contours_lie_where_the_transform_takes_them(carried):
+    """95 of 100 points within half a voxel of the true border."""
+    found = {s.name: s for s in read_structures(carried[1]).structures}
+    points = np.concatenate(found["PTV"].closed)
+    off = np.abs(np.linalg.norm(known(points) - CENTRE, axis=1) - RADIUS) / 1.04
+    assert len(points) > 1500 and np.percentile(off, 95) < FIXED.spacing.min() / 2
+    heights = FIXED.index(points)[:, 2]
+    assert np.abs(heights - np.rint(heights)).max() < 1e-3
+    (isocentre,) = found["Iso"].points
+    assert np.linalg.norm(known(isocentre[1]) - CENTRE) < 0.02
+
+
+def test_volumes_and_doses_are_told(carried):
+    rows = {row["name"]: row for row in carried[0].structures}
+    true = 4 / 3 * np.pi * RADIUS**3 / 1000
+    assert rows["PTV"]["ml_before"] == pytest.approx(true, rel=0.01)
+    assert rows["PTV"]["ml_after"] == pytest.approx(true * SMALLER, rel=0.02)
+    assert rows["Cord"]["ml_after"] == pytest.approx(4 / 3 * np.pi * 0.216 * SMALLER, rel=0.02)
+    # The mean of the Gaussian over the ball, by the shells' own sum.
+    r = np.linspace(0, RADIUS, 4001)
+    mean = float((60 * np.exp(-(r**2) / 1250) * r**2).sum() / (r**2).sum())
+    assert rows["PTV"]["mean_before_gy"] == pytest.approx(mean, rel=0.01)
+    assert rows["PTV"]["mean_after_gy"] == pytest.approx(mean, rel=0.01)
+    said = " ".join(carried[0].warnings)
+    assert "Nothing: has no contours" in said and "Away: lies outside" in said
+
+
+def test_the_structure_set_is_valid_and_belongs_to_the_fixed_series(carried, study):
+    made = valid(carried[1])
+    fixed = [pydicom.dcmread(p) for p in sorted((study[0] / "fixed").iterdir())]
+    (frame,) = made.ReferencedFrameOfReferenceSequence
+    assert frame.FrameOfReferenceUID == FRAME
+    series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == fixed[0].SeriesInstanceUID
+    slices = {s.SOPInstanceUID: s for s in fixed}
+    assert {i.ReferencedSOPInstanceUID for i in series.ContourImageSequence} == set(slices)
+    for contour in made.ROIContourSequence[0].ContourSequence[::5]:
+        at = slices[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+        first = np.array(contour.ContourData[:3], float)
+        assert abs((first - np.array(at.ImagePositionPatient, float)) @ FIXED.direction[:, 2]) < 1e-2
+    assert [r.ROIName for r in made.StructureSetROISequence] == ["PTV", "Cord", "Nothing", "Iso", "Away"]
+    assert list(made.ROIContourSequence[0].ROIDisplayColor) == [255, 10, 0]
+    assert made.RTROIObservationsSequence[0].RTROIInterpretedType == "ORGAN"
+    assert (
+        made.PredecessorStructureSetSequence[0].ReferencedSOPInstanceUID
+        == pydicom.dcmread(study[0] / "rs.dcm").SOPInstanceUID
+    )
+
+
+def test_scikit_image_fills_the_contours_to_the_same_volume(carried):
+    made = pydicom.dcmread(carried[1])
+    mask = np.zeros(FIXED.shape, bool)
+    for contour in made.ROIContourSequence[0].ContourSequence:
+        at = FIXED.index(np.array(contour.ContourData, float).reshape(-1, 3))
+        mask[..., round(at[0, 2])] ^= polygon2mask(FIXED.shape[:2], at[:, :2])
+    assert mask.sum() * np.prod(FIXED.spacing) == pytest.approx(4 / 3 * np.pi * RADIUS**3 * SMALLER, rel=0.02)
+
+
+@pytest.mark.skipif(not shutil.which("plastimatch"), reason="plastimatch is not installed")
+def test_plastimatch_reads_the_same_volume(carried, study, tmp_path):
+    command = ["plastimatch", "convert", "--input", str(carried[1]), "--referenced-ct", str(study[0] / "fixed")]
+    subprocess.run(
+        [*command, "--output-prefix", str(tmp_path), "--prefix-format", "nrrd"], check=True, capture_output=True
+    )
+    image = sitk.ReadImage(str(tmp_path / "PTV.nrrd"))
+    millilitres = (sitk.GetArrayFromImage(image) > 0).sum() * np.prod(image.GetSpacing()) / 1000
+    assert millilitres == pytest.approx(4 / 3 * np.pi * RADIUS**3 * SMALLER / 1000, rel=0.02)
+
+
+def test_structures_as_a_label_map(study, tmp_path):
+    home, field = study
+    found = jssr.warp(home / "rs.dcm", field, out=tmp_path / "labels.nii.gz")
+    labels = read_image(tmp_path / "labels.nii.gz", "labels")
+    places = known(FIXED.world(np.moveaxis(np.indices(FIXED.shape), 0, -1)))
+    inside = np.linalg.norm(places - CENTRE, axis=-1) < RADIUS
+    cord = np.linalg.norm(places - (18.0, 10.0, 2.0), axis=-1) < 6
+    ours = labels.array == 1
+    assert 2 * (ours & inside).sum() / (ours.sum() + (inside & ~cord).sum()) > 0.985
+    assert set(np.unique(labels.array)) == {0, 1, 2}
+    assert any("overlap" in said for said in found.warnings)
+
+
+def test_to_the_moving_space_and_by_points(study, tmp_path):
+    home, field = study
+    there = jssr.warp(home / "rs.dcm", field, reference=home / "fixed", out=tmp_path / "a.dcm", contours="points")
+    points = {s.name: s for s in read_structures(tmp_path / "a.dcm").structures}["PTV"]
+    xyz = np.concatenate([p for _, p in points.points])
+    assert np.abs(np.linalg.norm(known(xyz) - CENTRE, axis=1) - RADIUS).max() < 0.05
+    valid(tmp_path / "a.dcm")
+    assert there.structures[0]["ml_after"] == pytest.approx(4 / 3 * np.pi * RADIUS**3 * SMALLER / 1000, rel=0.02)
+    # Back again, by the shape.
+    first = tmp_path / "b.dcm"
+    jssr.warp(home / "rs.dcm", field, reference=home / "fixed", out=first)
+    jssr.warp(first, field, to="moving", reference=home / "moving", out=tmp_path / "c.dcm")
+    back = np.concatenate({s.name: s for s in read_structures(tmp_path / "c.dcm").structures}["PTV"].closed)
+    assert np.percentile(np.abs(np.linalg.norm(back - CENTRE, axis=1) - RADIUS), 95) < 0.6
+
+
+@pytest.fixture(scope="module")
+def carried_dose(study):
+    home, field = study
+    out = home / "out" / "dose.dcm"
+    return jssr.warp(home / "dose.dcm", field, reference=home / "fixed", out=out), out
+
+
+def test_dose_is_that_of_the_formula_within_one_per_cent(carried_dose, study):
+    found, out = carried_dose
+    for back in (found.volume, read_image(out)):
+        places = back.grid.world(np.moveaxis(np.indices(back.grid.shape), 0, -1))
+        inside = np.linalg.norm(known(places) - CENTRE, axis=-1) < 35
+        assert np.abs(back.array - gray(known(places)))[inside].max() < 0.01 * 60
+        assert np.allclose(back.grid.spacing, 2.5, atol=0.06)
+    assert found.dose["most_after_gy"] == pytest.approx(60, rel=0.01)
+    known_there = gray(known(places)) * COARSE.contains(known(places))
+    true = float(known_there.sum() * np.prod(back.grid.spacing)) / 1000
+    assert found.dose["integral_after_gy_ml"] == pytest.approx(true, rel=0.02)
+
+
+def test_the_dose_is_valid_and_others_read_it(carried_dose):
+    made = valid(carried_dose[1])
+    assert (made.FrameOfReferenceUID, made.DoseUnits, made.SpatialTransformOfDose) == (FRAME, "GY", "NON_RIGID")
+    values = made.pixel_array * float(made.DoseGridScaling)
+    assert np.allclose(values.T, carried_dose[0].volume.array, atol=1e-4)
+    image = sitk.ReadImage(str(carried_dose[1]))
+    grid = carried_dose[0].volume.grid
+    assert np.allclose(image.TransformIndexToPhysicalPoint((3, 4, 0)), grid.world((3, 4, 0)), atol=1e-2)
+    assert np.allclose([float(o) for o in made.GridFrameOffsetVector], grid.spacing[2] * np.arange(grid.shape[2]))
+
+
+def test_dose_as_an_image_lies_on_the_reference(study, tmp_path):
+    home, field = study
+    jssr.warp(home / "dose.dcm", field, reference=home / "fixed", out=tmp_path / "d.nii.gz")
+    assert read_image(tmp_path / "d.nii.gz").grid.same_as(FIXED)
+
+
+def test_a_segmentation_is_carried_with_its_numbers(study, tmp_path):
+    home, _ = study
+    from jssr.io.dicom.results import write_segmentation
+
+    labels = np.zeros(MOVING.shape, np.uint8)
+    labels[20:40, 20:50, 8:20], labels[50:60, 20:50, 8:20] = 1, 2
+    headers = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((home / "moving").iterdir())]
+    write_segmentation(
+        volume_of(labels, MOVING, "labels"), {1: "liver", 2: "spleen"}, headers, tmp_path / "seg.dcm", "jssr", 7
+    )
+    shift = np.eye(4)
+    shift[:3, 3] = (0.0, 0.0, 6.0)  # a fixed point lies 6 mm higher in the moving scan
+    found = jssr.warp(tmp_path / "seg.dcm", Affine(shift), reference=home / "moving", out=tmp_path / "out.dcm")
+    expected = np.zeros_like(labels)
+    expected[..., :-2] = labels[..., 2:]
+    assert np.array_equal(found.volume.array, expected)
+    assert [(r["name"], r["ml_before"], r["ml_after"]) for r in found.structures] == [
+        ("liver", 21.6, 21.6), ("spleen", 10.8, 10.8)
+    ]  # fmt: skip
+    seg = hd.seg.segread(tmp_path / "out.dcm")
+    assert [d.segment_label for d in map(seg.get_segment_description, (1, 2))] == ["liver", "spleen"]
+    assert seg.get_volume(combine_segments=True).array.sum() == expected.sum()
+
+
+def test_what_cannot_be_carried(study, tmp_path):
+    home, field = study
+    out, fixed = tmp_path / "out.dcm", home / "fixed"
+    far = np.eye(4)
+    far[0, 3] = 900.0
+    cases = [
+        (GeometryError, "does not overlap", (home / "dose.dcm", Affine(far)), {}),
+        (GeometryError, "none of its 5 structures", (home / "rs.dcm", Affine(far)), {}),
+        (OutputError, "belongs to a series", (home / "rs.dcm", field), {"reference": FIXED}),
+        (ImageError, "expected an RT Dose", (home / "rs.dcm", field), {"dose": home / "rs.dcm"}),
+        (JssrError, "contours: expected", (home / "rs.dcm", field), {"contours": "lines"}),
+        (ImageError, "holds labels, expected image", (home / "rs.dcm", field), {"kind": "image"}),
+    ]
+    for error, words, given, more in cases:
+        with pytest.raises(error, match=words) as caught:
+            jssr.warp(*given, **{"reference": fixed, "out": out, **more})
+        assert "\n" not in str(caught.value) and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["rs.dcm", "dose.dcm"])
+def test_damaged_objects_and_another_patient(study, tmp_path, name):
+    home, field = study
+    given, out = tmp_path / name, tmp_path / "out.dcm"
+    made = pydicom.dcmread(home / name)
+    made.PatientID = "somebody else"
+    made.save_as(given)
+    with pytest.raises(ImageError, match="another patient"):
+        jssr.warp(given, field, reference=home / "fixed", out=out)
+    given.write_bytes((home / name).read_bytes()[:-3000])
+    with pytest.raises(JssrError, match=name):
+        jssr.warp(given, field, reference=home / "fixed", out=out)
+    assert not out.exists()
+
+
+def test_damaged_contours(study, tmp_path):
+    home, field = study
+    for change, words in (
+        ({"ContourData": numbers([1, 2, 3, 4])}, "4 numbers"), ({"NumberOfContourPoints": 7}, "its header says 7"),
+    ):  # fmt: skip
+        made = pydicom.dcmread(home / "rs.dcm")
+        for name, value in change.items():
+            setattr(made.ROIContourSequence[0].ContourSequence[2], name, value)
+        made.save_as(tmp_path / "rs.dcm")
+        with pytest.raises(ImageError, match=words) as caught:
+            jssr.warp(tmp_path / "rs.dcm", field, reference=home / "fixed")
+        assert "'PTV'" in str(caught.value)
+
+
+def test_the_command_tells_it(study, tmp_path):
+    home, _ = study
+    sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "same.tfm"))
+    command = ["warp", str(home / "rs.dcm"), "--transform", str(tmp_path / "same.tfm"), "--reference",
+               str(home / "moving"), "-o", str(tmp_path / "out.dcm"), "--dose", str(home / "dose.dcm")]  # fmt: skip
+    said = CliRunner().invoke(app, [*command, "--json"])
+    assert said.exit_code == 0, said.output
+    told = json.loads(said.stdout)
+    row = told["structures"][0]
+    assert (told["kind"], row["name"]) == ("structures", "PTV")
+    assert row["ml_after"] == pytest.approx(row["ml_before"], rel=0.01)
+    plain = CliRunner().invoke(app, command)
+    assert "PTV" in plain.stdout and "mean dose" in plain.stdout and "Away: lies outside" in plain.output
