@@ -17,7 +17,7 @@ from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.header import check_file
-from jssr.io.itk import DICOM_MODALITIES, flattened, grey, quiet, spaced, write_sitk
+from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, quiet, spaced, upright_minc, write_sitk
 
 _MODALITY = "0008|0060"
 ImageLike = Volume | str | os.PathLike[str] | sitk.Image | tuple[Any, Any] | Any
@@ -118,8 +118,8 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     reader = _open(Path(path))
     n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
-    if n == 2:  # as reading has it
-        return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", 2).grid
+    if n == 2 or is_minc(Path(path)):  # as reading has it
+        return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", n).grid
     try:
         return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
     except GridError as error:
@@ -188,6 +188,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     except RuntimeError as error:
         raise _translated(path, error) from error
     image = grey(image, path) if count > 1 else image
+    image = upright_minc(image) if is_minc(path) else image
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 
