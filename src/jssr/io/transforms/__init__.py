@@ -24,9 +24,13 @@ from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import (
     read_itk,
     transform_of,
-    write_affine as write_affine,
-    write_displacement as write_displacement,
     write_itk,
+)
+from jssr.io.transforms.itk import (
+    write_affine as write_affine,
+)
+from jssr.io.transforms.itk import (
+    write_displacement as write_displacement,
 )
 from jssr.io.transforms.recognise import format_of
 
