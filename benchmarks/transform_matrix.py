@@ -4,7 +4,7 @@ Prints a Markdown table: tool, version, file, direction (read: the tool's file b
 and the largest distance in mm between where jssr and the tool put the voxel centres of the fixed image, inside the
 field. Fixed and moving image are oblique, anisotropic and of different shapes; AFNI takes upright ones. A tool maps
 points itself, or pulls three images whose values are the moving space's coordinates. Tools that are not installed are
-named and left out; SPM and NiftyReg are files made by their documented definition.
+named and left out; SPM's and NiftyReg's files are also made by their documented definition.
 
 Tools: pip install antspyx picsl-greedy picsl-c3d itk-elastix nitransforms fslpy, and Debian's minc-tools, plastimatch.
 """
@@ -12,6 +12,7 @@ Tools: pip install antspyx picsl-greedy picsl-c3d itk-elastix nitransforms fslpy
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -431,6 +432,28 @@ def plastimatch(lab: Lab) -> Iterator[Row]:
     yield "field, .mha", "read", "points", AFFINE(AT), lab.read(lab.path("theirs.mha"))
 
 
+def niftyreg(lab: Lab) -> Iterator[Row]:
+    """NiftyReg's reg_resample: its fields and our matrix."""
+    package = importlib.util.find_spec("niftyreg")
+    assert package is not None and package.origin is not None
+    program = Path(package.origin).parent / "bin" / "reg_resample"
+
+    def run(file: Path) -> Array:
+        words = ("-ref", lab.fixed, "-trans", file, "-inter", "1")
+        return lab.pulled(lambda m, o: _quietly(program, *words, "-flo", m, "-res", o))
+
+    for name, kind in (("-def", 0), ("-disp", 1)):
+        vectors = (BENT(AT) - AT * kind) * FLIP
+        made = nib.Nifti1Image(vectors.astype(np.float32)[:, :, :, None], RAS @ FIXED.affine)
+        made.header["intent_code"], made.header["intent_name"], made.header["intent_p1"] = 1007, b"NREG_TRANS", kind
+        nib.save(made, lab.path("field.nii.gz"))
+        yield f"field, {name}", "read", "images", run(lab.path("field.nii.gz")), lab.read(lab.path("field.nii.gz"))
+    ours = lab.write(AFFINE, "reg.txt", "niftyreg")
+    theirs = run(ours)
+    yield "matrix", "written", "images", theirs, AFFINE(AT)
+    yield "matrix", "read", "images", theirs, lab.read(ours, of="niftyreg")
+
+
 def definitions(lab: Lab) -> Iterator[Row]:
     """SPM (spm_deformations.m, save_def) and NiftyReg (_reg_tools.h): their files by definition."""
     there = BENT(AT) * FLIP
@@ -465,6 +488,7 @@ TOOLS: dict[str, tuple[Callable[[Lab], Iterator[Row]], str]] = {
     "nitransforms": (nitransforms, "nitransforms"),
     "MINC": (minc, "mincresample"),
     "plastimatch": (plastimatch, "plastimatch"),
+    "NiftyReg": (niftyreg, "niftyreg"),
     "definition": (definitions, "numpy"),
 }
 """What checks a tool, and its package or its command."""
