@@ -97,7 +97,7 @@ def test_coefficients_of_other_kinds_and_images(tmp_path: Path) -> None:
         read_any(coefficients(tmp_path / "b.nii.gz", values, np.eye(4), shape=(9, 7, 6)), images=PAIR)
     with pytest.raises(TransformError, match="invertible 4 x 4"):
         read_any(coefficients(tmp_path / "c.nii.gz", values, np.diag([1.0, 1, 0, 1])), images=PAIR)
-    with pytest.raises(TransformError, match="knots do not cover"):
+    with pytest.raises(TransformError, match="control points do not cover"):
         read_any(coefficients(tmp_path / "d.nii.gz", np.zeros((3, 5, 5, 3)), np.eye(4)), images=PAIR)
     with pytest.raises(TransformError, match="no field: name --from fnirt"):
         read_any(tmp_path / "d.nii.gz", "fnirt-relative", PAIR)

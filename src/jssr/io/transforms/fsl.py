@@ -121,7 +121,7 @@ def _displacement(shifts: Matrix, images: Images, before: Matrix | None = None) 
 
 
 def _read_coefficients(path: Path, images: Images) -> Displacement:
-    """Cubic B-splines: knots every few voxels of the fixed image, shifts in FSL's millimetres."""
+    """Cubic B-splines: control points every few voxels of the fixed image, shifts in FSL's millimetres."""
     fixed, _ = images.both("FNIRT's coefficients")
     header = header_of(path)
     coefficients = nifti_vectors(path)
@@ -130,7 +130,9 @@ def _read_coefficients(path: Path, images: Images) -> Displacement:
     every = [_weights(n, s, c) for n, s, c in zip(fixed.shape, step, coefficients.shape, strict=False)]
     weights = [w for w in every if w is not None]
     if len(weights) < len(every):
-        raise TransformError(f"{path}: its {coefficients.shape[:3]} knots do not cover the fixed image {fixed.shape}")
+        raise TransformError(
+            f"{path}: its {coefficients.shape[:3]} control points do not cover the fixed image {fixed.shape}"
+        )
     x, y, z = weights
     shifts = np.einsum("ia,jb,kc,abcd->ijkd", x, y, z, coefficients, optimize=True)
     return _displacement(shifts, images, checked_matrix(np.asarray(header.get_sform(), dtype=np.float64), path))
@@ -145,18 +147,18 @@ def _check_fixed(path: Path, header: Nifti1Header, fixed: Grid) -> None:
         raise TransformError(f"{path}: is of a fixed image of {tuple(shape)} voxels of {shown} mm, got {fixed}")
 
 
-def _weights(voxels: int, step: float, knots: int) -> Matrix | None:
-    """What each knot adds to each voxel along one axis, (voxels, knots); None where knots are missing."""
+def _weights(voxels: int, step: float, control_points: int) -> Matrix | None:
+    """What each control point adds to each voxel along one axis, (voxels, control points); None where some are missing."""
     at = np.arange(voxels) / step
     first = np.floor(at + 1e-9).astype(int)
     t = at - first
-    out = np.zeros((voxels, knots + 4))
+    out = np.zeros((voxels, control_points + 4))
     basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-    if first[-1] + 2 >= knots:
+    if first[-1] + 2 >= control_points:
         return None
     for offset, values in enumerate(basis):
         out[np.arange(voxels), first + offset] += values / 6
-    return out[:, :knots]
+    return out[:, :control_points]
 
 
 def _millimetres(grid: Grid) -> Matrix:
