@@ -148,7 +148,7 @@ def _check_fixed(path: Path, header: Nifti1Header, fixed: Grid) -> None:
 
 
 def _weights(voxels: int, step: float, control_points: int) -> Matrix | None:
-    """What each control point adds to each voxel along one axis, (voxels, control points); None where some are missing."""
+    """What each control point adds to each voxel along one axis, (voxels, control points); None if some are missing."""
     at = np.arange(voxels) / step
     first = np.floor(at + 1e-9).astype(int)
     t = at - first
