@@ -31,8 +31,8 @@ LIVE = [page for page in PAGES if ARCHIVE not in page.parents]
 README_LINES = 120
 NEW_FILES = {"add-a-system.md", "add-a-metric.md", "add-a-descriptor.md"}
 """Pages that tell the reader to write a file."""
-FOREIGN = {"--fout"}
-"""Options of other programs (FSL's fnirt)."""
+FOREIGN = {"--absout", "--cout", "--fout"}
+"""Options of other programs (FSL's fnirt and convertwarp)."""
 
 
 def name_of(page: Path) -> str:

@@ -190,12 +190,6 @@ def test_a_pair_of_files_and_an_analyze(tmp_path):
     assert len(words) == 1 and "Analyze" in words[0]
 
 
-def test_minc_is_refused(tmp_path):
-    (tmp_path / "a.mnc").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
-    with pytest.raises(ImageError, match="NIfTI"):
-        read_image(tmp_path / "a.mnc")
-
-
 def test_nifti_2_headers():
     header = nib.Nifti2Header()
     header.set_data_shape(SHAPE)

@@ -22,7 +22,7 @@ from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image,
 from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.label_names import own_names, read_label_names, write_label_names
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
-from jssr.io.transforms import Images, TransformLike, as_transform, read_any, write_any
+from jssr.io.transforms import Images, TransformLike, as_transform, read_named, write_any
 
 __all__ = ["convert", "warp"]
 
@@ -52,7 +52,8 @@ def warp(
         source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
             (`Points`, or a file that `read_points` reads; with kind "points" also an array (N, 3), LPS millimetres),
             or a DICOM file: Segmentation, RT Structure Set or RT Dose.
-        transform: a path, a `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
+        transform: a path ("flirt:start.mat" names its format, one of `jssr.io.formats.FORMATS_READ`), a `Transform`, a
+            SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
         reference: whose grid the result takes; to "fixed" by default the grid of the displacement field. Of points: the
             image whose voxels elastix's indices are.
@@ -77,18 +78,20 @@ def warp(
     _check_choices(to, kind, contours)
     check_path(out)
     if _is_path(source) and _is_carried(source):
-        return _carry(Path(source), as_transform(transform), to, reference, kind, out, dose, contours)
+        found = as_transform(transform, images=_images(None, reference, to))
+        return _carry(Path(source), found, to, reference, kind, out, dose, contours)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
     if out is not None and points != holds_points(out):
         expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
         raise OutputError(f"{out}: {expected[not points]}")
-    found = as_transform(transform)
     if points:
+        found = as_transform(transform, images=_images(None, reference, to))
         return _warp_points(source, found, to, reference, out)
     names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
+    found = as_transform(transform, images=_images(volume.grid, reference, to))
     if found.ndim != volume.grid.ndim:
         words = transform if _is_path(transform) else "the transform"
         raise TransformError(f"{words}: is a {found.ndim}D transform, and {volume.name} is {volume.grid.ndim}D")
@@ -153,6 +156,12 @@ def _carry(
     if file is not None and file.suffix.lower() == ".csv":
         raise OutputError(f"{file}: expected .dcm, or an image as .nii.gz, for {source}")
     return carry(Job(source, transform, to, grid, reference, file, doses, contours))
+
+
+def _images(source: Grid | None, reference: ImageLike | Grid | None, to: Space) -> Images:
+    """The grids of fixed and moving image, as far as a result in the space `to` names them."""
+    result = None if reference is None else as_grid(reference)
+    return Images(result, source) if to == "fixed" else Images(source, result)
 
 
 def _is_path(source: object) -> TypeGuard[PathLike]:
@@ -244,12 +253,14 @@ def convert(
 
     Args:
         transforms: one or a list; a point of the fixed space goes through the first one first. ANTs writes a warp and
-            an affine: in this order.
+            an affine: in this order. "flirt:start.mat" names the format of one file.
         written_by: format of the files, one of `jssr.io.formats.FORMATS_READ`: "auto", "itk", "elastix", "flirt", ...
-        to: format of `out`, one of `jssr.io.formats.FORMATS_WRITTEN`: "itk", "flirt", "niftyreg".
-        fixed, moving: the images: for FSL, and as the grid of a field.
+        to: format of `out`, one of `jssr.io.formats.FORMATS_WRITTEN`: "itk", "elastix", "flirt", ...; a name in .xfm
+            or .x5 chooses MINC or X5.
+        fixed, moving: the images: for FSL and AFNI, as the grid of a field, and for ITK's B-splines to be sampled on.
         inverse: invert it; a field then lies on the moving grid.
-        out: file to write: a field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).
+        out: file to write: a field (.nii.gz .nrrd .mha), ITK's transform (.h5 .tfm .txt; .mat for matrices alone), or
+            what `to` names.
 
     Returns:
         The transform from the fixed to the moving space (inverted, the other way round), LPS millimetres.
@@ -266,7 +277,9 @@ def convert(
     if not named:
         raise TransformError("expected one transform or a list of them, got an empty list")
     images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
-    parts = [read_any(one, written_by, images) if _is_path(one) else as_transform(one) for one in named]
+    parts = [
+        read_named(one, written_by, images) if _is_path(one) else as_transform(one, images=images) for one in named
+    ]
     if len({part.ndim for part in parts}) > 1:
         raise TransformError(f"{', '.join(str(one) for one in named)}: are of 2D and of 3D")
     found = parts[0] if len(parts) == 1 else Chain(*parts)

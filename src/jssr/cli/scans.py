@@ -218,7 +218,9 @@ class WarpOptions(Options):
         "RT Dose.",
         metavar="INPUT",
     )
-    transform: Path = opt(MISSING, "displacement.nii.gz, ITK's .tfm .txt .mat .h5, a registration of DICOM (.dcm).")
+    transform: Path = opt(
+        MISSING, "displacement.nii.gz, or any that jssr convert reads; flirt:FILE names its format.", metavar="FILE"
+    )
     out: Path = opt(
         MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt; a DICOM object also as .dcm.", "-o", "--out"
     )
@@ -270,15 +272,20 @@ def warp(options: WarpOptions, session: Session) -> None:
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions(Options):
     transforms: list[Path] = arg("Transforms; a point of the fixed space goes through the first one first.")
-    out: Path = opt(MISSING, "A field (.nii.gz .nrrd .mha) or a matrix (.tfm .txt .mat .h5).", "-o", "--out")
+    out: Path = opt(
+        MISSING, "A field (.nii.gz .nrrd .mha), ITK's transform (.h5 .tfm .mat), or what --to names.", "-o", "--out"
+    )
     written_by: str = opt(
-        "auto", f"One of {', '.join(FORMATS_READ)}; auto goes by content and ending.", "--from", metavar="FORMAT"
+        "auto",
+        f"One of {', '.join(FORMATS_READ)}; auto goes by content. FORMAT:FILE is of one file.",
+        "--from",
+        metavar="FORMAT",
     )
     to: str = opt(
         "itk", f"One of {', '.join(FORMATS_WRITTEN)}; itk is read by ITK, ANTs, 3D Slicer and jssr.", metavar="FORMAT"
     )
-    fixed: Path | None = opt(None, "The fixed image: for FSL, and as the grid of a field.")
-    moving: Path | None = opt(None, "The moving image: for FSL.")
+    fixed: Path | None = opt(None, "The fixed image: for FSL and AFNI, and as the grid of a field.")
+    moving: Path | None = opt(None, "The moving image: for FSL and AFNI.")
     inverse: bool = opt(False, "Invert the transform; a field then lies on --moving's grid.")
 
 
@@ -292,6 +299,8 @@ def convert(options: ConvertOptions, session: Session) -> None:
     Example: jssr convert out1Warp.nii.gz out0GenericAffine.mat -o displacement.nii.gz
 
     Example: jssr convert TransformParameters.1.txt -o displacement.nii.gz
+
+    Example: jssr convert y_subject.nii -o displacement.h5
 
     Example: jssr convert flirt.mat --from flirt --fixed fixed.nii.gz --moving moving.nii.gz -o affine.tfm
     """

@@ -6,9 +6,12 @@ from collections.abc import Collection
 
 from jssr.errors import TransformError, nearest
 
-FORMATS_READ = ("auto", "itk", "elastix", "flirt", "fnirt", "niftyreg", "dicom")
+FORMATS_READ = (
+    "auto", "itk", "nifti", "elastix", "flirt", "fnirt", "fnirt-relative", "fnirt-absolute", "niftyreg", "spm",
+    "greedy", "afni", "minc", "x5", "dicom",
+)  # fmt: skip
 """As `--from` has them; "auto" goes by content and ending."""
-FORMATS_WRITTEN = ("itk", "flirt", "niftyreg")
+FORMATS_WRITTEN = ("itk", "elastix", "flirt", "niftyreg", "greedy", "afni", "minc", "x5")
 """As `--to` has them."""
 
 

@@ -38,8 +38,6 @@ def check_file(path: Path, header_only: bool = False) -> None:
         ImageError: not what its ending promises, truncated, damaged, NaN, or a spacing that is not positive.
     """
     name = path.name.lower()
-    if name.endswith((".mnc", ".mnc.gz")):  # readers disagree by half a turn on where its voxels lie
-        raise ImageError(f"{path}: MINC files are not read: convert it to NIfTI first (mnc2nii, or mri_convert)")
     try:
         with path.open("rb") as file:
             if name.endswith((".nii", ".nii.gz")):

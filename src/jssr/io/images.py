@@ -17,7 +17,7 @@ from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.header import check_file, nifti_affine, sop_class
-from jssr.io.itk import DICOM_MODALITIES, flattened, grey, placed, quiet, spaced, write_sitk
+from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 
 _MODALITY, _SOP_CLASS, _FRAMES = "0008|0060", "0008|0016", "0028|0008"
 _DICOM_CLASSES = "1.2.840.10008."
@@ -138,8 +138,8 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     reader = _open(Path(path))
     n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
-    if n == 2:  # as reading has it
-        return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", 2).grid
+    if n == 2 or is_minc(Path(path)):  # as reading has it
+        return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", n).grid
     affine = nifti_affine(Path(path))
     try:
         if affine is not None:
@@ -242,6 +242,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     except RuntimeError as error:
         raise _translated(path, error) from error
     image = placed(grey(image, path) if count > 1 else image, nifti_affine(path))
+    image = upright_minc(image) if is_minc(path) else image
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 

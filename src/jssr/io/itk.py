@@ -126,6 +126,20 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     return image
 
 
+def is_minc(path: Path) -> bool:
+    """Whether a file's name is MINC's."""
+    return path.suffix.lower() == ".mnc"
+
+
+def upright_minc(image: sitk.Image) -> sitk.Image:
+    """A MINC image in LPS: SimpleITK gives MINC's RAS numbers as they are, which turns the patient by 180 degrees."""
+    n = image.GetDimension()
+    flip = np.diag([-1.0, -1.0, *[1.0] * (n - 2)])
+    image.SetOrigin((flip @ np.array(image.GetOrigin())).tolist())
+    image.SetDirection((flip @ np.array(image.GetDirection()).reshape(n, n)).ravel().tolist())
+    return image
+
+
 def flattened(image: sitk.Image, name: str, ndim: int) -> sitk.Image:
     """Take off axes of one voxel until `ndim` are left."""
     while image.GetDimension() > ndim:

@@ -20,6 +20,7 @@ from jssr.io import formats
 from jssr.io.images import write_image
 from jssr.io.itk_elastix import itk_image, modules
 from jssr.io.transforms import (
+    MATRIX_WRITERS,
     READERS,
     WRITERS,
     Images,
@@ -32,6 +33,7 @@ from jssr.io.transforms import (
     write_displacement,
 )
 from jssr.io.transforms.base import write_matrix
+from jssr.io.transforms.recognise import format_of
 
 TILT = np.array([[0.0, -1.0, 0.0], [0.96, 0.0, -0.28], [0.28, 0.0, 0.96]])
 FIXED = Grid.of((9, 8, 7), (2.0, 2.5, 3.0), (-7, 5, 11), TILT)
@@ -101,7 +103,7 @@ def test_niftyreg_fields_are_positions_or_shifts_in_ras(kind: int, tmp_path: Pat
     made = nib.Nifti1Image((vectors * [-1, -1, 1]).astype(np.float32)[:, :, :, None], RAS @ FIXED.affine)
     made.header["intent_code"], made.header["intent_name"], made.header["intent_p1"] = 1007, b"NREG_TRANS", kind
     nib.save(made, tmp_path / "field.nii.gz")
-    assert niftyreg.recognises(tmp_path / "field.nii.gz")
+    assert format_of(tmp_path / "field.nii.gz") == "niftyreg"
     run("convert", tmp_path / "field.nii.gz", "-o", tmp_path / "ours.nii.gz")
     np.testing.assert_allclose(read_transform(tmp_path / "ours.nii.gz")(points()), some_affine()(points()), atol=2e-3)
 
@@ -195,7 +197,9 @@ def test_antss_warp_and_affine_become_one_field(tmp_path: Path) -> None:
     run("convert", tmp_path / "1Warp.nii.gz", tmp_path / "0GenericAffine.mat", "-o", tmp_path / "whole.nii.gz")
     at = FIXED.world(np.random.default_rng(0).integers(0, 7, (30, 3)))
     np.testing.assert_allclose(read_transform(tmp_path / "whole.nii.gz")(at), Chain(warp, some_affine())(at), atol=2e-3)
-    said = run("convert", tmp_path / "1Warp.nii.gz", "-o", tmp_path / "no.tfm", code=1)
+    run("convert", tmp_path / "1Warp.nii.gz", tmp_path / "0GenericAffine.mat", "-o", tmp_path / "whole.h5")
+    np.testing.assert_allclose(read_transform(tmp_path / "whole.h5")(at), Chain(warp, some_affine())(at), atol=2e-3)
+    said = run("convert", tmp_path / "1Warp.nii.gz", "-o", tmp_path / "no.mat", code=1)
     assert "this transform bends" in said
 
 
@@ -229,28 +233,52 @@ def test_what_is_no_transform_is_refused(tmp_path: Path) -> None:
     assert "starts from a file that is not there" in said
 
 
+UPRIGHT = Grid.of((9, 8, 7), (2.0, 2.5, 3.0), (-7, 5, 11), np.diag([-1.0, 1.0, 1.0]))
+
+
 @pytest.mark.parametrize("name", formats.FORMATS_WRITTEN)
 def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
     """Every format that is written, by its entry alone."""
-    path = tmp_path / ("a.txt" if name == "niftyreg" else "a.tfm")
-    images = Images(FIXED, MOVING)
+    path = tmp_path / ("a.txt" if name in ("niftyreg", "elastix") else "a.mat")
+    images = Images(UPRIGHT, UPRIGHT) if name == "afni" else Images(FIXED, MOVING)
+    at = images.fixed.world(np.random.default_rng(0).uniform(0.5, 5.5, (40, 3)))
     write_any(some_affine(), path, name, images)
-    np.testing.assert_allclose(read_any(path, name, images)(points()), some_affine()(points()), atol=1e-5)
-    with pytest.raises((TransformError, OutputError), match="transform bends"):
-        bent = np.random.default_rng(3).normal(0, 1.0, (*FIXED.shape, 3))
-        write_any(Displacement.from_millimetres(bent, FIXED), path, name, images)
-    write_any(some_affine().displacement(FIXED), path, name, images)  # a field that does not bend is a matrix
-    np.testing.assert_allclose(read_any(path, name, images)(points()), some_affine()(points()), atol=2e-3)
+    np.testing.assert_allclose(read_any(path, name, images)(at), some_affine()(at), atol=1e-5)
+    bent = np.random.default_rng(3).normal(0, 1.0, (*FIXED.shape, 3))
+    if name in MATRIX_WRITERS or name == "itk":
+        with pytest.raises((TransformError, OutputError), match="transform bends"):
+            write_any(Displacement.from_millimetres(bent, FIXED), path, name, images)
+        np.testing.assert_allclose(read_any(path, name, images)(at), some_affine()(at), atol=1e-5)  # untouched
+    write_any(some_affine().displacement(images.fixed), path, name, images)  # a field that does not bend is a matrix
+    np.testing.assert_allclose(read_any(path, name, images)(at), some_affine()(at), atol=2e-3)
+
+
+def test_one_file_names_its_format(tmp_path: Path) -> None:
+    """Files of several programs in one chain, and in warp."""
+    y, x = image(FIXED, tmp_path / "y.nii.gz"), image(MOVING, tmp_path / "x.nii.gz")
+    write_any(some_affine(), tmp_path / "g.mat", "greedy")
+    write_any(some_affine(), tmp_path / "n.txt", "niftyreg")
+    chain = [f"greedy:{tmp_path / 'g.mat'}", f"niftyreg:{tmp_path / 'n.txt'}"]
+    run("convert", *chain, "--inverse", "-o", tmp_path / "two.tfm")
+    there = some_affine()(some_affine()(points()))
+    np.testing.assert_allclose(read_transform(tmp_path / "two.tfm")(there), points(), atol=1e-5)
+    write_any(some_affine(), tmp_path / "f.mat", "flirt", Images(FIXED, MOVING))
+    for name, given in (("a", f"flirt:{tmp_path / 'f.mat'}"), ("b", chain[0])):
+        run("warp", x, "--transform", given, "--reference", y, "-o", tmp_path / f"{name}.nii.gz")
+    a, b = (nib.load(tmp_path / f"{name}.nii.gz").get_fdata() for name in "ab")
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    assert a.std() > 0.01
 
 
 def test_formats_and_their_words_are_one_registry(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs/conventions.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/reference/transforms.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines()]
-    documented = {row[1].strip("`"): row for row in rows if len(row) == 7 and row[1].startswith("`")}
-    help_text = CliRunner().invoke(app, ["convert", "--help"]).output
+    documented = {row[1].strip("`"): row for row in rows if len(row) == 10 and row[1].startswith("`")}
+    help_text = "".join(CliRunner().invoke(app, ["convert", "--help"]).output.split())  # lines break at a hyphen
     for name in formats.FORMATS_READ[1:]:
         assert name in READERS and name in help_text
-        assert (name in WRITERS or name == "itk") == bool(documented[name][4]) == (name in formats.FORMATS_WRITTEN)
+        written = name == "itk" or name in MATRIX_WRITERS or name in WRITERS
+        assert written == bool(documented[name][4]) == (name in formats.FORMATS_WRITTEN)
     (tmp_path / "a.txt").write_text("1")
     assert "did you mean 'flirt'" in run("convert", tmp_path / "a.txt", "--from", "flrt", "-o", "b.tfm", code=1)
     assert "did you mean 'niftyreg'" in run("convert", tmp_path / "a.txt", "--to", "niftireg", "-o", "b.tfm", code=1)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Chain, Displacement
 from jssr.errors import OutputError, TransformError
-from jssr.io.transforms import read_transform, write_affine, write_displacement
+from jssr.io.transforms import Images, read_any, read_transform, write_affine, write_any, write_displacement
 
 AXES = Rotation.from_euler("xyz", (25, -10, 40), degrees=True).as_matrix()
 GRID = Grid.of((9, 8, 7), (1.0, 2.0, 3.0), (-20, 5, 100), AXES)
@@ -152,18 +152,40 @@ def test_missing_truncated_and_foreign(tmp_path):
     (tmp_path / "t.nii.gz").write_bytes((tmp_path / "u.nii.gz").read_bytes()[:-500])
     refused(tmp_path / "t.nii.gz", "truncated")
     (tmp_path / "t.txt").write_text("(Transform EulerTransform)\n(NumberOfParameters 6)\n")
-    refused(tmp_path / "t.txt", "is not a transform of elastix")
+    refused(tmp_path / "t.txt", "is not a transform of elastix, or is truncated")
     (tmp_path / "t.h5").write_bytes(b"nothing")
     refused(tmp_path / "t.h5", "not a readable transform")
 
 
-def test_splines_are_refused_with_advice(tmp_path):
-    sitk.WriteTransform(sitk.BSplineTransform(3), str(tmp_path / "b.tfm"))
-    refused(tmp_path / "b.tfm", "TransformToDisplacementField")
+def test_splines_are_sampled_on_the_fixed_grid(tmp_path):
+    """Alone and in a composite; without the fixed image they are refused."""
+    spline = sitk.BSplineTransformInitializer(itk_field(), [3, 3, 3])
+    spline.SetParameters(np.random.default_rng(3).uniform(-3, 3, len(spline.GetParameters())).tolist())
+    at = GRID.world(np.random.default_rng(4).integers(0, 7, (20, 3)))
+    for transform in (spline, sitk.CompositeTransform([euler(), spline])):
+        sitk.WriteTransform(transform, str(tmp_path / "b.h5"))
+        found = read_any(tmp_path / "b.h5", images=Images(fixed=GRID))
+        assert np.abs(found(at) - by_itk(transform, at)).max() < 1e-4
+        refused(tmp_path / "b.h5", "--fixed")
+    with pytest.raises(TransformError, match="3D transform, and the fixed image is 2D"):
+        read_any(tmp_path / "b.h5", images=Images(fixed=Grid.of((4, 4))))
+
+
+@pytest.mark.parametrize("ending", ["h5", "tfm", "txt", "hdf5"])
+def test_what_bends_is_written_for_itk(tmp_path, ending):
+    """A field, and a field before a matrix: the same points by SimpleITK."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = AXES * 1.1
+    for transform in (FIELD, Chain(FIELD, Affine(matrix))):
+        write_any(transform, tmp_path / f"t.{ending}")
+        assert np.abs(by_itk(sitk.ReadTransform(str(tmp_path / f"t.{ending}"))) - transform(POINTS)).max() < 1e-3
+        assert np.abs(read_transform(tmp_path / f"t.{ending}")(POINTS) - transform(POINTS)).max() < 1e-4
 
 
 def test_unknown_endings(tmp_path):
     with pytest.raises(OutputError, match="end its name in"):
         write_displacement(FIELD, tmp_path / "u.tfm")
+    with pytest.raises(OutputError, match=".mat holds matrices"):
+        write_any(FIELD, tmp_path / "u.mat")
     with pytest.raises(OutputError, match=".tfm"):
         write_affine(Affine.identity(), tmp_path / "a.nii.gz")

@@ -13,15 +13,26 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from jssr.core.grid import GridError
 from jssr.core.transform import Affine, Chain, Displacement, Transform
-from jssr.errors import OutputError, TransformError
-from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN, check_format
-from jssr.io.header import sop_class
+from jssr.errors import TransformError
+from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN, check_format, split_format
 from jssr.io.images import expected_kind
 from jssr.io.itk import WRITABLE
-from jssr.io.transforms import elastix, fsl, niftyreg
+from jssr.io.transforms import elastix, fsl, matrices, minc, niftyreg, spm, x5
 from jssr.io.transforms.base import Images
-from jssr.io.transforms.itk import read_itk, transform_of, write_affine, write_displacement
+from jssr.io.transforms.itk import (
+    read_itk,
+    transform_of,
+    write_itk,
+)
+from jssr.io.transforms.itk import (
+    write_affine as write_affine,
+)
+from jssr.io.transforms.itk import (
+    write_displacement as write_displacement,
+)
+from jssr.io.transforms.recognise import format_of
 
 TransformLike = Transform | str | os.PathLike[str] | sitk.Transform | Any
 """A path, a `Transform`, a SimpleITK transform or vector image (mm), or a homogeneous LPS matrix."""
@@ -35,26 +46,53 @@ def _read_dicom(path: Path, images: Images) -> Transform:
 
 READERS: dict[str, Callable[[Path, Images], Transform]] = {
     "itk": read_itk,
+    "nifti": spm.read_nifti,
     "elastix": elastix.read_elastix,
     "flirt": fsl.read_flirt,
     "fnirt": fsl.read_fnirt,
+    "fnirt-relative": fsl.read_fnirt_relative,
+    "fnirt-absolute": fsl.read_fnirt_absolute,
     "niftyreg": niftyreg.read_niftyreg,
+    "spm": spm.read_spm,
+    "greedy": matrices.read_greedy,
+    "afni": matrices.read_afni,
+    "minc": minc.read_minc,
+    "x5": x5.read_x5,
     "dicom": _read_dicom,
 }
-Writer = Callable[[Affine, Path, Images], None]
-WRITERS: dict[str, Writer] = {"flirt": fsl.write_flirt, "niftyreg": niftyreg.write_niftyreg}
-RECOGNISED = {"elastix": elastix.recognises, "niftyreg": niftyreg.recognises}
-"""Formats whose files are known by their content."""
+MATRIX_WRITERS: dict[str, Callable[[Affine, Path, Images], None]] = {
+    "flirt": fsl.write_flirt,
+    "niftyreg": niftyreg.write_niftyreg,
+    "greedy": matrices.write_greedy,
+    "afni": matrices.write_afni,
+    "minc": minc.write_minc,
+}
+"""Formats in which matrices are written."""
+WRITERS: dict[str, Callable[[Transform, Path, Images], None]] = {
+    "elastix": elastix.write_elastix,
+    "x5": x5.write_x5,
+}
+"""Formats in which fields are written as well."""
+ENDINGS = {".xfm": "minc", x5.ENDING: "x5"}
+"""Endings that mean one format, whatever `--to` is by default."""
 
 
-def read_transform(path: str | os.PathLike[str]) -> Transform:
-    """Read a transform: of elastix or NiftyReg, known by its content; else of ITK, ANTs, 3D Slicer, DICOM or `jssr`.
+def read_transform(path: str | os.PathLike[str], images: Images | None = None) -> Transform:
+    """Read a transform whose format its content tells: of ITK, ANTs, 3D Slicer, elastix, DICOM, `jssr` and others.
 
     Raises:
-        TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a kind of ITK
-            transform that has no counterpart here (B-spline, kernel).
+        TransformError: missing, unreadable or truncated file, an image instead of a field, NaN, or a format that its
+            content does not tell.
     """
-    return read_any(path)
+    return read_any(path, images=images)
+
+
+def read_named(given: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
+    """Read a transform; "flirt:start.mat" names its format in place of `of`."""
+    found, file = split_format(os.fspath(given))
+    if found == "auto" or Path(given).is_file():
+        return read_any(given, of, images)
+    return read_any(file, found, images)
 
 
 def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
@@ -63,7 +101,8 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     Args:
         path: a file.
         of: name of its format; "auto" is as `read_transform`.
-        images: grids of the two images, which FSL's formats depend on.
+        images: grids of the two images, which FSL's and AFNI's formats depend on; the fixed one is that on which
+            ITK's B-splines are sampled.
 
     Raises:
         TransformError: no such file or format, not of this format, or an image is not known.
@@ -72,22 +111,24 @@ def read_any(path: str | os.PathLike[str], of: str = "auto", images: Images | No
     path = Path(path)
     if not path.is_file():
         raise TransformError(f"{path}: no such file")
-    if of == "auto":
-        ending = "dicom" if path.suffix.lower() == ".dcm" or sop_class(path) else "itk"
-        of = next((name for name, recognises in RECOGNISED.items() if recognises(path)), ending)
-    return READERS[of](path, images or Images())
+    try:
+        return READERS[format_of(path) if of == "auto" else of](path, images or Images())
+    except GridError as error:
+        raise TransformError(f"{path}: {error}") from error
+    except (OSError, UnicodeError) as error:
+        raise TransformError(f"{path}: cannot be read ({error})") from error
 
 
 def write_any(
     transform: Transform, path: str | os.PathLike[str], to: str = "itk", images: Images | None = None
 ) -> None:
-    """Write a transform: a field where the name's ending is an image's, else a matrix.
+    """Write a transform: a field where the name's ending is an image's, else a file of transforms.
 
     Args:
         transform: what to write.
         path: the file.
-        to: name of the format, one of those that are written.
-        images: the fixed grid is that of the field (by default the displacement's own); FSL needs both.
+        to: name of the format, one of those that are written; a name in .xfm or .x5 chooses MINC or X5.
+        images: the fixed grid is that of the field (by default the displacement's own); FSL and AFNI need both.
 
     Raises:
         TransformError: no such format, a field as a matrix, or a grid that is not known.
@@ -95,21 +136,33 @@ def write_any(
     """
     check_format(to, FORMATS_WRITTEN)
     images, path = images or Images(), Path(path)
+    to = ENDINGS.get(path.suffix.lower(), to) if to == "itk" else to
+    if to != "itk" and transform.ndim != 3 and to != "elastix":
+        raise TransformError(f"{path}: {to} holds 3D transforms, and this one is {transform.ndim}D")
     linear = as_affine(transform)
-    if to != "itk":
+    if to in MATRIX_WRITERS:
         if linear is None:
             raise TransformError(f"{path}: only matrices are written for {to}, and this transform bends")
-        WRITERS[to](linear, path, images)
+        MATRIX_WRITERS[to](linear, path, images)
+    elif to in WRITERS:
+        WRITERS[to](linear or _on_grid(transform, path, images), path, images)
     elif path.name.lower().endswith(WRITABLE):
-        first = transform.parts[0] if isinstance(transform, Chain) else transform
-        grid = images.fixed or (first.grid if isinstance(first, Displacement) else None)
-        if grid is None:
-            raise TransformError(f"{path}: a field needs a grid: name the image on whose grid it lies with --fixed")
-        write_displacement(transform.displacement(grid), path)
-    elif linear is None:
-        raise OutputError(f"{path}: this transform bends; write it as a field, with a name that ends in .nii.gz")
+        write_displacement(_on_grid(transform, path, images), path)
     else:
-        write_affine(linear, path)
+        write_itk(linear or transform, path)
+
+
+def _on_grid(transform: Transform, path: Path, images: Images) -> Displacement:
+    """A transform as one displacement: on the fixed grid, else on its own."""
+    first = transform.parts[0] if isinstance(transform, Chain) else transform
+    grid = images.fixed or (first.grid if isinstance(first, Displacement) else None)
+    if grid is None:
+        raise TransformError(f"{path}: a field needs a grid: name the image on whose grid it lies with --fixed")
+    return (
+        transform
+        if isinstance(transform, Displacement) and transform.grid.same_as(grid)
+        else transform.displacement(grid)
+    )
 
 
 def as_affine(transform: Transform) -> Affine | None:
@@ -132,14 +185,14 @@ def _linear(field: Displacement) -> Affine | None:
     return found if np.abs(off).max() < 1e-3 else None
 
 
-def as_transform(transform: TransformLike, name: str = "transform") -> Transform:
-    """A transform from fixed to moving space."""
+def as_transform(transform: TransformLike, name: str = "transform", images: Images | None = None) -> Transform:
+    """A transform from fixed to moving space; `images` as for `read_any`."""
     if isinstance(transform, Transform):
         return transform
     if isinstance(transform, (str, os.PathLike)):
-        return read_transform(transform)
+        return read_named(transform, images=images)
     if isinstance(transform, sitk.Transform):
-        return transform_of(transform, name)
+        return transform_of(transform, name, images)
     if isinstance(transform, sitk.Image):
         return Displacement.from_sitk(transform, name=name)
     try:

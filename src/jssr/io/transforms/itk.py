@@ -1,10 +1,11 @@
-"""ITK's transforms and displacement fields, which ANTs and 3D Slicer share: fixed to moving space, LPS millimetres.
+"""ITK's transforms and displacement fields, which ANTs, greedy and 3D Slicer share: fixed to moving, LPS millimetres.
 
 | file | what | in memory |
 | --- | --- | --- |
 | `.nii.gz .nii .nrrd .mha` | vector image on the fixed grid, LPS millimetres (NIfTI intent 1007) | `Displacement` |
-| `.tfm .txt .mat .xfm .h5` | ITK: rigid, similarity, affine, translation | `Affine` |
+| `.tfm .txt .mat .h5` | ITK: rigid, similarity, affine, translation | `Affine` |
 | the same | ITK: displacement field (`.h5` as a rule) | `Displacement` |
+| the same | ITK: B-spline or kernel | `Displacement` on the fixed grid |
 | the same | ITK: composite. ITK applies the LAST one added first | `Chain`, first applied first |
 
 ITK keeps the vectors of intent 1007 as they are (no flip to RAS), so the numbers in the file are LPS.
@@ -18,16 +19,22 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from jssr.core.bridges import to_sitk
+from jssr.core.bridges import grid_of, to_sitk
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.files import atomic_path
 from jssr.io.header import check_file, nifti_affine
 from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
-from jssr.io.transforms.base import Images
+from jssr.io.transforms import nrrd
+from jssr.io.transforms.base import Images, field_grid, header_of, is_nifti, millimetres_of
+from jssr.io.transforms.spm import read_nifti
 
+NOTE = "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))"
+"""Lands in NIfTI's `descrip`, at most 79 characters."""
+DISPVECT = 1006
 STEPS = np.float32(1024)  # a millimetre
-AFFINE_FILES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
+TRANSFORM_FILES = (".tfm", ".txt", ".mat", ".h5", ".hdf5")
+BENDING_FILES = (".tfm", ".txt", ".h5", ".hdf5")
 
 
 def write_displacement(displacement: Displacement, path: str | os.PathLike[str]) -> None:
@@ -46,63 +53,110 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
     vectors /= STEPS
     image = to_sitk(np.moveaxis(vectors, -1, 0), displacement.grid)
     del vectors
-    # Lands in NIfTI's `descrip`, at most 79 characters.
-    image.SetMetaData("ITK_FileNotes", "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))")
+    image.SetMetaData("ITK_FileNotes", NOTE)
     write_sitk(image, Path(path))
 
 
 def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
     """Write an affine (or rigid) transform as ITK's `AffineTransform`, atomically."""
+    write_itk(affine, path)
+
+
+def write_itk(transform: Transform, path: str | os.PathLike[str]) -> None:
+    """Write a transform as ITK's own file, atomically: affine, displacement field, or a composite of these.
+
+    Raises:
+        OutputError: unknown ending, one that holds no fields, unwritable folder or full disk; what was at `path` stays.
+    """
     path = Path(path)
-    if not path.name.lower().endswith(AFFINE_FILES):
+    if not path.name.lower().endswith(TRANSFORM_FILES):
         raise OutputError(f"{path}: unknown kind of transform file; end its name in .tfm")
+    if not isinstance(transform, Affine) and not path.name.lower().endswith(BENDING_FILES):
+        raise OutputError(f"{path}: this transform bends, and .mat holds matrices: end its name in .h5 or .nii.gz")
     try:
         with atomic_path(path) as temporary, quiet():
-            sitk.WriteTransform(affine.sitk(), str(temporary))
+            sitk.WriteTransform(transform.sitk(), str(temporary))
             sitk.ReadTransform(str(temporary))
     except RuntimeError as error:
         raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
 
 
 def read_itk(path: Path, images: Images) -> Transform:
-    """Read a transform or a displacement field that ITK reads."""
-    if path.name.lower().endswith(WRITABLE):
+    """Read a transform or a displacement field that ITK reads.
+
+    Args:
+        path: the file.
+        images: the fixed grid is that on which what is neither linear nor a field is sampled.
+    """
+    if path.name.lower().endswith((*WRITABLE, *nrrd.ENDINGS)):
         return _read_field(path)
     try:
         with quiet():
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5, elastix's and NiftyReg's files"
-        others = "jssr convert --from reads FSL's"
+        kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5"
+        others = "jssr convert --from names other programs"
         raise TransformError(f"{path}: is not a readable transform; expected {kinds}; {others}") from error
-    return transform_of(found, path)
+    return transform_of(found, path, images)
 
 
 def _read_field(path: Path) -> Displacement:
+    """A vector image: its own grid, its vectors in LPS millimetres."""
+    if is_nifti(path) and int(header_of(path)["intent_code"]) == DISPVECT and int(header_of(path)["dim"][5]) == 3:
+        return read_nifti(path, Images())  # as ITK reads it; before 5.4 it took the vectors for LPS
     try:
         check_file(path)
+        frame = nrrd.to_lps(path) if path.name.lower().endswith(nrrd.ENDINGS) else None
         with quiet():
             image = placed(sitk.ReadImage(str(path)), nifti_affine(path))
-    except (ImageError, RuntimeError) as error:
+    except (ImageError, OSError, RuntimeError) as error:
         detail = str(error) if isinstance(error, ImageError) else f"{path}: is not a readable image, or is truncated"
         raise TransformError(detail) from error
-    return Displacement.from_sitk(image, name=str(path))
+    n = image.GetDimension()
+    unit = millimetres_of(path, header_of(path)) if is_nifti(path) else 1.0
+    found = Displacement.from_sitk(image, name=str(path))
+    if not (is_nifti(path) and n == 3) and frame is None and unit == 1.0:
+        return found
+    vectors = sitk.GetArrayViewFromImage(image).transpose(*range(n)[::-1], n)
+    grid = field_grid(path) if is_nifti(path) and n == 3 else grid_of(image, path)
+    if unit == 1.0 and frame is None and grid.same_as(found.grid, 1e-6):
+        return found
+    return Displacement.from_millimetres(nrrd.turned(vectors * unit, frame), grid)
 
 
-def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transform") -> Transform:
+def _sampled(found: sitk.Transform, name: str | os.PathLike[str], images: Images) -> Displacement:
+    """What is neither linear nor a field, as a displacement on the fixed grid."""
+    grid = images.fixed
+    if grid is None:
+        raise TransformError(
+            f"{name}: ITK's {found.GetName()} is sampled on the fixed grid: name the fixed image with --fixed "
+            "(jssr warp: --reference)"
+        )
+    if grid.ndim != found.GetDimension():
+        raise TransformError(f"{name}: is a {found.GetDimension()}D transform, and the fixed image is {grid.ndim}D")
+    place = grid.origin.tolist(), grid.spacing.tolist(), grid.direction.ravel().tolist()
+    field = sitk.TransformToDisplacementField(found, sitk.sitkVectorFloat64, list(grid.shape), *place)
+    return Displacement.from_sitk(field, name=str(name))
+
+
+def transform_of(
+    found: sitk.Transform, name: str | os.PathLike[str] = "transform", images: Images | None = None
+) -> Transform:
     """A SimpleITK transform as one of ours."""
     kind = found.GetTransformEnum()
     if kind == sitk.sitkComposite:
         composite = sitk.CompositeTransform(found)
         count = composite.GetNumberOfTransforms()
+        every = [composite.GetNthTransform(i) for i in range(count)]
+        if any(_is_sampled(one) for one in every):
+            return _sampled(found, name, images or Images())
         # ITK runs the last one added first.
-        parts = [transform_of(composite.GetNthTransform(i), name) for i in reversed(range(count))]
+        parts = [transform_of(one, name) for one in reversed(every)]
         return parts[0] if count == 1 else Chain(*parts)
     if kind == sitk.sitkDisplacementField:
         return Displacement.from_sitk(sitk.DisplacementFieldTransform(found).GetDisplacementField(), name=str(name))
     if not found.IsLinear():
-        kind_name = found.GetName()
-        raise TransformError(f"{name}: ITK's {kind_name} is not read; use sitk.TransformToDisplacementField first")
+        return _sampled(found, name, images or Images())
     # The images of the origin and of the unit points give the matrix of any linear ITK transform, centre included.
     n = found.GetDimension()
     matrix = np.eye(n + 1)
@@ -113,3 +167,11 @@ def transform_of(found: sitk.Transform, name: str | os.PathLike[str] = "transfor
         return Affine(matrix)
     except ValueError as error:
         raise TransformError(f"{name}: {error}") from error
+
+
+def _is_sampled(found: sitk.Transform) -> bool:
+    """Whether a transform, or a part of it, is neither linear nor a displacement field."""
+    if found.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(found)
+        return any(_is_sampled(composite.GetNthTransform(i)) for i in range(composite.GetNumberOfTransforms()))
+    return found.GetTransformEnum() != sitk.sitkDisplacementField and not found.IsLinear()

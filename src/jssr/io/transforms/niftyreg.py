@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+from jssr.core.transform import Affine, Transform
+from jssr.errors import TransformError
+from jssr.io.transforms.base import (
+    RAS,
+    Images,
+    from_ras,
+    header_of,
+    is_nifti,
+    read_matrix,
+    write_matrix,
+)
 
-from jssr.core.transform import Affine, Displacement, Transform
-from jssr.errors import ImageError, TransformError
-from jssr.io.header import nifti_header
-from jssr.io.images import read_grid
-from jssr.io.transforms.base import RAS, Images, indices, read_matrix, vectors_of, write_matrix
-
-
-def recognises(path: Path) -> bool:
-    """Whether a file is a NIfTI whose header names NiftyReg."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return False
-    try:
-        return bool(nifti_header(path)["intent_name"].item().startswith(b"NREG_TRANS"))
-    except ImageError:
-        return False
+NAME = b"NREG_TRANS"
+KINDS = {
+    2: "cubic spline control points",
+    3: "velocity",
+    4: "velocity",
+    5: "spline velocity",
+    6: "spline control points",
+}
+"""Values of `intent_p1` beside 0, positions, and 1, shifts (NiftyReg, `_reg_maths.h`)."""
 
 
 def read_niftyreg(path: Path, images: Images) -> Transform:
     """NiftyReg's matrix (`reg_aladin -aff`) or field (`reg_transform -def`, `-disp`)."""
-    if not recognises(path):
+    if not is_nifti(path):
         return Affine(RAS @ read_matrix(path) @ RAS)
-    kind = float(nifti_header(path)["intent_p1"])
-    if kind not in (0.0, 1.0):
-        raise TransformError(f"{path}: is NiftyReg's control points or velocity; make a field with reg_transform -def")
-    grid = read_grid(path)
-    vectors = vectors_of(path, grid) * np.diag(RAS)[:3]
-    return Displacement.from_millimetres(vectors if kind == 1.0 else vectors - grid.world(indices(grid)), grid)
+    header = header_of(path)
+    if not header["intent_name"].item().startswith(NAME):
+        raise TransformError(
+            f"{path}: does not name NiftyReg in its header (intent_name NREG_TRANS): name another --from"
+        )
+    kind = int(header["intent_p1"])
+    if kind not in (0, 1):
+        raise TransformError(
+            f"{path}: is NiftyReg's {KINDS.get(kind, f'kind {kind}')}; make a field with reg_transform -def"
+        )
+    return from_ras(path, absolute=kind == 0)
 
 
 def write_niftyreg(affine: Affine, path: Path, images: Images) -> None:
