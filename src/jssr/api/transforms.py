@@ -89,6 +89,13 @@ def warp(
     if points:
         found = as_transform(transform, images=_images(None, reference, to))
         return _warp_points(source, found, to, reference, out)
+    return _warp_volume(source, transform, to, reference, kind, label_names, out)
+
+
+def _warp_volume(
+    source: Any, transform: TransformLike, to: Space, reference: ImageLike | Grid | None, kind: Warped,
+    label_names: Mapping[int, str] | PathLike | None, out: PathLike | None,
+) -> Volume:  # fmt: skip
     names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     found = as_transform(transform, images=_images(volume.grid, reference, to))

@@ -213,7 +213,9 @@ class ResultModel(_Numbers):
     inverse_error_mm: InverseError
     dice: DiceInfo
     tre_mm: dict[str, Number] | None = Field(None, description="Mean target registration error by state.")
-    volumes: dict[str, VolumeInfo] | None = Field(None, description="By structure, of 3D label maps of both scans.")
+    volumes: dict[str, VolumeInfo] = Field(
+        default_factory=dict, description="By structure, of 3D label maps of both scans."
+    )
     metrics: States | None = Field(
         None,
         description="Every metric by state, of the labels and landmarks that were given: dice (0 to 1), hd95, asd and "
