@@ -230,3 +230,18 @@ def test_a_part_of_a_series_is_aligned_and_written(tmp_path):
     assert moved.grid.same_as(ball().grid)
     (written,) = find_series(tmp_path / "o" / "arterial" / "jssr_dicom" / "moved")
     assert (written.acquisition, written.n_slices) == (2, 24)
+
+
+def test_the_report_names_patient_time_and_series_unless_anonymous(study, tmp_path):
+    for anonymise in (False, True):
+        out = tmp_path / f"a{anonymise}"
+        found = jssr.align(study, out=out, system="rigid", refine=0, anonymise=anonymise).registrations["arterial"]
+        moving = found.result["moving"]
+        told = {key: moving.get(key) for key in ("patient", "taken", "series")}
+        page = " ".join((out / "report.html").read_text().split())
+        if anonymise:
+            assert set(told.values()) == {None} and PATIENT["PatientID"] not in page
+        else:
+            assert told == {"patient": PATIENT["PatientID"], "taken": "2020-01-02 10:14:00", "series": "2"}
+            assert all(f"{word}</td>" in page for word in (PATIENT["PatientID"], "2020-01-02 10:14:00"))
+            assert "series 2: arterial 3</td>" in page

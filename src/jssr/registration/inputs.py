@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jssr.core.grid import Grid, dims_in_words
 from jssr.core.notes import collected, tell
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
-from jssr.errors import GeometryError, ImageError, JssrError, OptionError, PointsError
+from jssr.errors import GeometryError, ImageError, OptionError, PointsError
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
@@ -26,11 +26,9 @@ from jssr.registration.initial import Start, read_initial
 from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
+from jssr.registration.origin import frames_apart, told_by_header
 from jssr.registration.schema import GridInfo, ScanInfo
 from jssr.registration.structures import structures_of
-
-if TYPE_CHECKING:
-    from jssr.io.dicom.series import SeriesInfo
 
 THINNEST = 3
 """Voxels along an axis of a volume: means of two are compared, and there must be two of them."""
@@ -83,8 +81,8 @@ class Scans:
         """What `result.json` says of the fixed and of the moving scan."""
         found = [
             ScanInfo(
-                name=scan.name, title=_title(scan.name), grid=GridInfo.of(scan.grid), modality=modality_of(scan),
-                modality_from=scan.origins.get("modality", "guess"), phase=scan.phase,
+                name=scan.name, grid=GridInfo.of(scan.grid), modality=modality_of(scan),
+                modality_from=scan.origins.get("modality", "guess"), phase=scan.phase, **told_by_header(scan.name),
             )
             for scan in (self.fixed, self.moving)
         ]  # fmt: skip
@@ -123,7 +121,7 @@ def _read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOption
     masks = _masks(given, first, second, start)
     maps = labels_of(labels[0], first), labels_of(labels[1], second)
     known = Known(*maps, *points, structures_of(given.get("structures"), *maps), *masks)
-    frames = () if options.rigid or start != "geometry" else _frames(first.name, second.name)
+    frames = () if options.rigid or start != "geometry" else frames_apart(first.name, second.name)
     return Scans(first, second, known, (*doubts, *more, *frames), start)
 
 
@@ -283,32 +281,3 @@ def check_dims_agree(fixed: Volume, moving: Volume) -> None:
         raise ImageError(
             f"expected two images of one dimension, got {fixed.name} ({dims[0]}D) and {moving.name} ({dims[1]}D)"
         )
-
-
-def _frames(fixed: str, moving: str) -> tuple[str, ...]:
-    """A warning where two DICOM series lie in different frames of reference: nothing brings them together then, if no
-    rigid step does."""
-    frames = [series.frame if series is not None else "" for series in (_series_of(fixed), _series_of(moving))]
-    if "" in frames or frames[0] == frames[1]:
-        return ()
-    return (
-        f"{Path(moving).name}: its DICOM headers name another frame of reference than those of {Path(fixed).name}, so "
-        "their places may not be comparable, and no rigid step was made: leave out --no-rigid (rigid=False).",
-    )
-
-
-def _series_of(name: str) -> SeriesInfo | None:
-    """The DICOM series that a scan is named by."""
-    path = Path(name)
-    try:
-        from jssr.io.dicom.read import series_at
-
-        return None if path.is_file() else series_at(path)
-    except JssrError:
-        return None
-
-
-def _title(name: str) -> str:
-    """What people call a scan: the name of its file, or the description of its DICOM series."""
-    series = _series_of(name)
-    return (series.description.strip() if series is not None else "") or Path(name).name

@@ -242,7 +242,8 @@ def view_of_result(
         metrics=after, metrics_before=before, metrics_rigid=rigid, warnings=result["warnings"],
         name=name or result["moving"].get("title", Path(moving.name).name), covered=result["covered_percent"] / 100,
         verdict=None if (told := verdict_of(result)) is None else (told.name, told.line),
-        volumes=result.get("volumes") or {}, own="labels" not in result["dice"] and "segmentations" in result["dice"],
+        volumes=result.get("volumes") or {}, scans={key: result[key] for key in ("fixed", "moving")},
+        own="labels" not in result["dice"] and "segmentations" in result["dice"],
     )  # fmt: skip
 
 

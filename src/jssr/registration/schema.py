@@ -60,6 +60,9 @@ class ScanInfo(_Model):
     modality: Modality
     modality_from: Origin = Field(description="Where the modality came from.")
     phase: str | None = None
+    patient: str | None = Field(None, description="Of a DICOM series: its patient's ID, else name.")
+    taken: str | None = Field(None, description="Of a DICOM series: when it was taken.")
+    series: str | None = Field(None, description="Of a DICOM series: its number and part, else its UID.")
     path: str | None = Field(None, description="From the result's folder to the scan.")
     labels_path: str | None = Field(None, description="From the result's folder to its label map.")
 

@@ -76,6 +76,7 @@ def _scan(view: AlignmentView, width: int) -> dict[str, Any]:
         "own": view.own,
         "overall": overall,
         "volumes": volume_rows(view.volumes),
+        "about": scan_rows(view.scans),
         "solid": planes.grid.ndim == 3,
         "point": _place(planes.point),
         "strips": strips(view, cuts),
@@ -155,6 +156,19 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], dict[str, Any]]:
     overall = [(entry(m).title, cells(m, m), entry(m).meaning) for m, s in named if not s]
     names = [name for name, _ in stages]
     return {"metrics": about, "lines": lines, "stages": names}, {"lines": overall, "stages": names}
+
+
+def scan_rows(scans: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Of the fixed and of the moving scan: which it is, its file or series, patient, time, modality, voxels."""
+    rows = []
+    for role, scan in scans.items():
+        grid = scan["grid"]
+        size, steps = (" x ".join(f"{v:.4g}" for v in grid[key]) for key in ("shape", "spacing_mm"))
+        series = f"series {scan['series']}: " if scan.get("series") else ""
+        kind = "/".join(filter(None, (scan.get("modality"), scan.get("phase"))))
+        given = [scan.get("patient") or "–", scan.get("taken") or "–", kind]
+        rows.append([role, f"{series}{scan['title']}", *given, f"{size} of {steps} mm"])
+    return rows
 
 
 def volume_rows(volumes: Mapping[str, Mapping[str, float | None]]) -> list[list[str]]:

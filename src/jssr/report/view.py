@@ -34,7 +34,8 @@ class AlignmentView:
     fixed image for which the moving scan has data, `at` the point (LPS mm) that the planes run through (default: the
     middle of the segmentation, else of the body).
 
-    `verdict` is PASS, CHECK or FAIL and what is said of it; `volumes` are by structure, as `result.json` has them.
+    `verdict` is PASS, CHECK or FAIL and what is said of it; `volumes` are by structure and `scans` are "fixed" and
+    "moving", as `result.json` has them.
 
     Where the moving scan has no data the overlays show the fixed image, dimmed: its grid and the displacement tell.
     """
@@ -57,6 +58,7 @@ class AlignmentView:
     own: bool = False
     verdict: tuple[str, str] | None = None
     volumes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    scans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""What the DICOM series says that a scan came from: whose it is, when it was taken, in which frame it lies."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jssr.errors import JssrError
+
+if TYPE_CHECKING:
+    from jssr.io.dicom.series import SeriesInfo
+
+
+def told_by_header(name: str) -> dict[str, Any]:
+    """Title, patient, time and series of a scan, as `jssr.registration.schema.ScanInfo` takes them: of a DICOM series
+    by its header, of anything else the name of its file alone.
+
+    Args:
+        name: of the volume: its path. An anonymous one has none, and nothing is told of the patient.
+    """
+    series = series_of(name)
+    if series is None:
+        return {"title": Path(name).name}
+    found = {"patient": next((text for text in series.patient[::2] if text), None), "taken": _moment(series)}
+    number = "" if series.number is None else str(series.number) + (f":{series.part}" if series.part else "")
+    title = series.description.strip() or Path(name).name
+    return {"title": title, "series": number or series.uid, **{k: v for k, v in found.items() if v}}
+
+
+def _moment(series: SeriesInfo) -> str:
+    """`YYYY-MM-DD HH:MM:SS`, or the date alone; anything else as the header has it."""
+    for given, wanted in (("%Y%m%d %H%M%S", "%Y-%m-%d %H:%M:%S"), ("%Y%m%d", "%Y-%m-%d")):
+        with suppress(ValueError):
+            return datetime.strptime(series.acquisition_time, given).strftime(wanted)
+    return series.acquisition_time
+
+
+def frames_apart(fixed: str, moving: str) -> tuple[str, ...]:
+    """A warning where two DICOM series lie in different frames of reference: nothing brings them together then, if no
+    rigid step does."""
+    frames = [series.frame if series is not None else "" for series in (series_of(fixed), series_of(moving))]
+    if "" in frames or frames[0] == frames[1]:
+        return ()
+    return (
+        f"{Path(moving).name}: its DICOM headers name another frame of reference than those of {Path(fixed).name}, so "
+        "their places may not be comparable, and no rigid step was made: leave out --no-rigid (rigid=False).",
+    )
+
+
+def series_of(name: str) -> SeriesInfo | None:
+    """The DICOM series that a scan is named by."""
+    path = Path(name)
+    try:
+        from jssr.io.dicom.read import series_at
+
+        return None if path.is_file() else series_at(path)
+    except JssrError:
+        return None
