@@ -51,6 +51,15 @@ class Images:
         return Images(self.moving, self.fixed)
 
 
+def is_number(word: str) -> bool:
+    """Whether a word of a text file is one."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def read_numbers(path: Path) -> Matrix:
     """The numbers of a text file, one row a line; what follows a # is left out."""
     try:

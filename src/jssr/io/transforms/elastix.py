@@ -15,7 +15,7 @@ from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import TransformError
 from jssr.io.files import atomic_path
 from jssr.io.itk_elastix import field_of, itk_image, modules
-from jssr.io.transforms.base import Images
+from jssr.io.transforms.base import Images, is_number
 from jssr.io.transforms.itk import read_itk, write_displacement
 
 Map = dict[str, tuple[str, ...]]
@@ -180,17 +180,9 @@ def _removed_if_failed(image: Path) -> Iterator[None]:
 def _write_map(values: Map, path: Path) -> None:
     lines = []
     for key, words in values.items():
-        shown = [word if _is_number(word) else f'"{word}"' for word in words]
+        shown = [word if is_number(word) else f'"{word}"' for word in words]
         lines.append(f"({key} {' '.join(shown)})")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _kind(one: Map) -> str:

@@ -19,7 +19,7 @@ from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, TransformError
 from jssr.io.files import atomic_path
 from jssr.io.itk import quiet, upright_minc
-from jssr.io.transforms.base import FLIP, RAS, Images, checked_matrix
+from jssr.io.transforms.base import FLIP, RAS, Images, checked_matrix, is_number
 
 HEAD = "MNI Transform File"
 
@@ -65,7 +65,7 @@ def _inverse(transform: Transform, images: Images, path: Path) -> Transform:
 def _part(block: dict[str, str], path: Path) -> _Part:
     kind, inverted = block["Transform_Type"], block.get("Invert_Flag", "False").lower() == "true"
     if kind == "Linear":
-        numbers = [float(v) for v in re.findall(r"[-+.\deE]+", block.get("Linear_Transform", "")) if _is_number(v)]
+        numbers = [float(v) for v in re.findall(r"[-+.\deE]+", block.get("Linear_Transform", "")) if is_number(v)]
         if len(numbers) != 12:
             raise TransformError(f"{path}: expected 12 numbers of Linear_Transform, got {len(numbers)}")
         matrix = checked_matrix(np.vstack([np.reshape(numbers, (3, 4)), [0, 0, 0, 1]]), path)
@@ -73,14 +73,6 @@ def _part(block: dict[str, str], path: Path) -> _Part:
     if kind == "Grid_Transform":
         return _Part(_grid(block.get("Displacement_Volume", ""), path), inverted)
     raise TransformError(f"{path}: is MINC's {kind}; linear and grid transforms are read: resample it to a grid first")
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _grid(name: str, path: Path) -> Displacement:
