@@ -7,11 +7,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from dicom_objects import dose
 from dicom_series import write_volume
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
+from jssr.core.notes import collected
 from jssr.core.volume import volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.headers import headers_of
@@ -236,3 +238,17 @@ def test_pixels_of_a_coding_that_nothing_here_knows(tmp_path):
         ds["PixelData"].VR = "OB"
         ds.save_as(path)
     refused(folder, "truncated or of an unknown coding")
+
+
+def test_an_export_for_radiotherapy_is_its_scan(tmp_path):
+    grid = Grid.of((8, 8, 6), (2.0, 2.0, 3.0))
+    scan = volume_of(np.random.default_rng(1).integers(-500, 500, grid.shape).astype(np.float32), grid)
+    write_volume(tmp_path, scan)
+    dose(tmp_path / "RD.dcm", np.full(grid.shape, 2.0, np.float32), grid)
+    with collected() as told:
+        found = read_image(tmp_path)
+    assert found.modality == "ct" and np.abs(found.array - scan.array).max() <= 0.5
+    assert len(told) == 1 and "RTDOSE" in told[0]
+    write_volume(tmp_path / "b", scan, SeriesInstanceUID="1.2.3.4")
+    with pytest.raises(ImageError, match="holds 3 series"):
+        read_image(tmp_path)

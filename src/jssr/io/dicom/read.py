@@ -27,6 +27,9 @@ from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
 from jssr.io.files import names_series
 from jssr.io.itk import DICOM_MODALITIES, quiet
 
+OBJECTS = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
+"""Modalities of what refers to a scan: an export for radiotherapy holds them beside it."""
+
 
 def read_series(folder: str | os.PathLike[str], series: str | None = None) -> Volume:
     """Read one DICOM series as a float32 volume, slope and intercept applied (CT: Hounsfield units), with its modality.
@@ -120,6 +123,11 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
         if len(chosen) != 1:
             raise ImageError(f"{folder}: {len(chosen) or 'no'} series begin with {series}; it holds {listed(found)}")
         return chosen[0]
+    scans = [s for s in proper if s.modality not in OBJECTS]
+    if len(scans) == 1 and len(proper) > 1:
+        beside = ", ".join(sorted({s.modality for s in proper} - {scans[0].modality}))
+        tell(f"{folder}: its {scans[0].modality} series is read; beside it lies {beside}.")
+        return scans[0]
     if not proper:
         raise ImageError(f"{folder}: holds only scouts and single slices: {listed(found)}")
     if len(proper) > 1:
