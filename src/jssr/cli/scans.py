@@ -120,7 +120,7 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
     found = jssr.series(options.study, *series.chosen())
     from jssr.cli.tables import series_rows, series_table
 
-    session.finish(series_rows(found), series_table(found))
+    session.finish(series_rows(found), *series_table(found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
 
     if study.series:
-        session.show(series_table(study.series))
+        session.show(*series_table(study.series))
     done = session.run(jssr.align, **options.given() | {"study": study})
     words = f"written to {options.out}"
     carried, warnings = carried_rows(done.carried), [said for one in done.carried for said in one["warnings"]]

@@ -127,7 +127,7 @@ def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
     wanted += [("hd95", "mean"), ("folds", "")]
     if not any(math.isfinite(value_of(r, *w)) for r in results for w in wanted):
         return []
-    table = Table(caption=OWN if own else None, caption_justify="left")
+    table = Table(caption=OWN if own and structures else None, caption_justify="left")
     table.add_column("scan")
     table.add_column("measured")
     for name in ("before", "rigid", "after"):
@@ -176,18 +176,21 @@ def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
     ]
 
 
-def series_table(found: Sequence[Named]) -> Table:
-    """Which series is taken for which phase, and why."""
-    table = Table(caption="? = inferred. Others: --phase PHASE=SERIES, --leave SERIES", caption_justify="left")
-    for name in ("series", "description", "kind", "slices", "taken at", "phase", "because"):
-        table.add_column(name)
+def series_table(found: Sequence[Named]) -> list[RenderableType]:
+    """Which series is taken for which phase, and below the table why."""
+    table = Table()
+    for name in ("series", "description", "kind", "slices", "taken at", "phase"):
+        table.add_column(name, overflow="fold")
+    reasons = []
     for row in series_rows(found):
         phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
         first = (row["series"], row["description"], row["modality"], str(row["slices"]))
         told = [f"split by {row['split_by']}"] if row["split_by"] else []
-        words = (*first, _clock(row["taken"]), phase, "; ".join([row["why"], *told, *row["notes"]]))
-        table.add_row(*map(escape, words), style="dim" if row["phase"] is None else None)
-    return table
+        table.add_row(
+            *map(escape, (*first, _clock(row["taken"]), phase)), style="dim" if row["phase"] is None else None
+        )
+        reasons.append(escape(f"{row['series']}, {phase}: {'; '.join([row['why'], *told, *row['notes']])}"))
+    return [table, *reasons, "? = inferred. Others: --phase PHASE=SERIES, --leave SERIES"]
 
 
 def _clock(moment: str) -> str:
