@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from jssr import register, segment, warp
 from jssr.io.cohort import Cohort
 from jssr.io.images import read_image
-from jssr.phantom.atlas import read_label_names
+from jssr.io.label_names import read_label_names
 from jssr.phantom.regions import BODY_LABELS
 from jssr.registration.model import load_model
 
