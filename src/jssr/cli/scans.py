@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import typer
 
 import jssr
-from jssr.api.objects import Carried
 from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.core.notes import collected
@@ -254,6 +253,8 @@ def warp(options: WarpOptions, session: Session) -> None:
 
     Example: jssr warp RS.dcm --transform aligned/displacement.nii.gz --reference fixed/ -o carried.dcm
     """
+    from jssr.api.objects import Carried  # loads torch
+
     with collected() as told:
         found = jssr.warp(**options.given())
     kind = getattr(found, "kind", "points")

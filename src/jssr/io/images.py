@@ -138,7 +138,7 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     reader = _open(Path(path))
     n = 2 if all(s == 1 for s in reader.GetSize()[2:]) else 3
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
-    if n == 2 or is_minc(Path(path)):  # as reading has it
+    if n == 2 or is_minc(Path(path).name):  # as reading has it
         return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", n).grid
     affine = nifti_affine(Path(path))
     try:
@@ -242,7 +242,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     except RuntimeError as error:
         raise _translated(path, error) from error
     image = placed(grey(image, path) if count > 1 else image, nifti_affine(path))
-    image = upright_minc(image) if is_minc(path) else image
+    image = upright_minc(image) if is_minc(path.name) else image
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 
 

@@ -126,9 +126,9 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     return image
 
 
-def is_minc(path: Path) -> bool:
+def is_minc(name: str) -> bool:
     """Whether a file's name is MINC's."""
-    return path.suffix.lower() == ".mnc"
+    return name.lower().endswith(".mnc")
 
 
 def upright_minc(image: sitk.Image) -> sitk.Image:
