@@ -80,9 +80,11 @@ def carry_structures(
         dose: of the source, in gray.
 
     Raises:
-        GeometryError: no structure reaches the grid of the result.
+        GeometryError: no structure has a contour, none reaches the grid of the result, or one needs too large a grid.
         TransformError: the transform has no inverse at the structures.
     """
+    if all(one.empty for one in found.structures):
+        raise GeometryError(f"{found.name}: its {len(found.structures)} structures hold no contours")
     pull = route.pull
     carried = [_carried(one, route, pull, by, dose) for one in found.structures]
     if not any(one.contours for one in carried):
@@ -100,9 +102,9 @@ def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume
         return replace(out, warnings=(f"{one.name}: lies outside the scan of the result",))
     warnings = []
     if lost:
-        warnings.append(f"{one.name}: {100 * lost:.0f} % of its points lie outside the scan of the result")
+        warnings.append(f"{one.name}: {100 * lost:.2g} % of its points lie outside the scan of the result")
     lines = [(None, _carried_kind(kind), route.points(xyz)) for kind, xyz in one.points]
-    shape = shape_of(one.closed, route.grid) if one.closed else None
+    shape = shape_of(one.closed, route.grid, one.name) if one.closed else None
     if shape is None:
         warnings += [f"{one.name}: encloses no volume"] if one.closed else []
         return replace(out, contours=tuple(lines), warnings=tuple(warnings))
