@@ -171,7 +171,10 @@ def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
 
 
 def _check_patient(one: Dataset, name: Path, other: Dataset, than: Any) -> None:
-    first, second = (str(h.get("PatientID") or "").strip().casefold() for h in (one, other))
+    from jssr.io.dicom.files import quietly
+
+    with quietly():
+        first, second = (str(h.get("PatientID") or "").strip().casefold() for h in (one, other))
     if first and second and first != second:
         raise ImageError(f"{name}: is of another patient than {than}; expected one patient")
 

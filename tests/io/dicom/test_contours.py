@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pydicom
 import pytest
@@ -12,7 +14,9 @@ from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.errors import GeometryError, ImageError
 from jssr.io.dicom.contours import read_structures
+from jssr.io.dicom.files import in_words
 from jssr.io.dicom.shapes import shape_of
+from jssr.io.dicom.structures import write_structure_set
 
 GRID = Grid.of((10, 9, 8), (2.0, 2.0, 3.0), (-9.0, -8.0, -12.0))
 ANGLES = np.linspace(0, 2 * np.pi, 13)[:-1]
@@ -77,3 +81,52 @@ def test_two_structures_of_one_number(plain, tmp_path):
 
     refused(plain, tmp_path, same, "'Bladder' and 'Rectum'", "number 2")
     refused(plain, tmp_path, twice, "'Rectum'", "2 sets of contours")
+
+
+def test_what_is_missing_is_said_by_its_keyword(plain, tmp_path):
+    def unnumbered(made):
+        del made.StructureSetROISequence[0].ROINumber
+
+    def unreferred(made):
+        del made.ROIContourSequence[1].ReferencedROINumber
+
+    refused(plain, tmp_path, unnumbered, "ROINumber is missing")
+    refused(plain, tmp_path, unreferred, "ReferencedROINumber is missing")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("(0062,000A)"), "SegmentIdentificationSequence is missing"),
+        (KeyError(pydicom.tag.Tag("PixelSpacing")), "PixelSpacing is missing"),
+        (AttributeError("'FileDataset' object has no attribute 'Rows'"), "Rows is missing"),
+        (AttributeError("'NoneType' object has no attribute 'get'"), "an attribute is missing"),
+        (TypeError("'NoneType' object is not iterable"), "an attribute has no value, or too few"),
+        (ValueError("could not convert string to float: b'x'"), "an attribute holds text in place of a number"),
+        (ValueError("The length of the pixel data\n is odd"), "The length of the pixel data is odd"),
+    ],
+)
+def test_errors_of_libraries_in_words(error, words):
+    assert in_words(error) == words
+
+
+def test_remarks_of_libraries_stay_away(plain, tmp_path):
+    """pydicom warns of an escape sequence that it does not know, highdicom of a name without a caret."""
+    made = pydicom.dcmread(plain)
+    made.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    made.PatientName = "Single"
+    made.StructureSetLabel = "PLAN"
+    made.save_as(tmp_path / "odd.dcm")
+    data = (tmp_path / "odd.dcm").read_bytes()
+    (tmp_path / "odd.dcm").write_bytes(data.replace(b"Bladder", b"\x1b$9Bla1"[:7]))
+    series = [pydicom.dcmread(p) for p in sorted((plain.parent / "ct").iterdir())]
+    for header in series:
+        header.PatientName = "Single"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_structures(tmp_path / "odd.dcm")
+        drawn = [(one, [(None, "CLOSED_PLANAR", xyz) for xyz in one.closed]) for one in found.structures]
+        write_structure_set(drawn, found.header, series, tmp_path / "out.dcm", 7)
+    assert [one.name for one in read_structures(tmp_path / "out.dcm").structures][1] == "Rectum"
+    with pytest.warns(UserWarning):  # or there is nothing to keep away
+        print(pydicom.dcmread(tmp_path / "odd.dcm").StructureSetROISequence[0].ROIName)
