@@ -182,7 +182,9 @@ def _check_patient(one: Dataset, name: Path, other: Dataset, than: Any) -> None:
 def _frame_warnings(job: Job, own: str) -> list[str]:
     """That the frame of reference of the object, `own`, is not the one that the transform starts from."""
     if not own:
-        return [f"{job.source}: names no frame of reference; whether it lies in the space of the transform is not known"]
+        return [
+            f"{job.source}: names no frame of reference; whether it lies in the space of the transform is not known"
+        ]
     expected = "" if job.frames is None else job.frames[1 if job.to == "fixed" else 0]
     said = f"{job.source}: lies in the frame of reference {own}, and the transform starts from {expected}"
     return [f"{said}; check that they belong together"] if expected and expected != own else []

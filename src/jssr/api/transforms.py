@@ -79,7 +79,8 @@ def warp(
     check_path(out)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=_images(None, reference, to))
-        grid, files = _result_grid_3d(found, source, reference, to), [None if f is None else Path(f) for f in (out, dose)]
+        grid = _result_grid_3d(found, source, reference, to)
+        files = [None if file is None else Path(file) for file in (out, dose)]
         names = None if label_names is None else _names(label_names, source)
         job = Job(Path(source), found, to, grid, reference, *files, contours, names, _frames(transform))
         return _carry(job, kind)

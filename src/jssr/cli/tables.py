@@ -111,13 +111,14 @@ def carried_table(structures: Sequence[Mapping[str, Any]], told: Mapping[str, fl
         return [f"largest dose {most}, integral {integral} times ml; its unit is {unit}, not gray"]
     unit = next((found for row in structures if (found := _dose_unit(row, "mean_after_"))), "")
     table = Table(caption="before → after", caption_justify="left")
-    for title in ("number", "structure", "volume (ml)", *((f"mean dose ({'Gy' if unit == 'gy' else unit})",) if unit else ())):
+    means = [f"mean dose ({'Gy' if unit == 'gy' else unit})"] if unit else []
+    for title in ("number", "structure", "volume (ml)", *means):
         table.add_column(title)
     for row in structures:
         cells = [str(row["number"]), escape(row["name"]), f"{row['ml_before']:.1f} → {row['ml_after']:.1f}"]
         if unit:
-            means = (row.get(f"mean_before_{unit}"), row.get(f"mean_after_{unit}"))
-            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in means))
+            both = (row.get(f"mean_before_{unit}"), row.get(f"mean_after_{unit}"))
+            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in both))
         table.add_row(*cells)
     return [table]
 

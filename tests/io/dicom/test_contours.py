@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_what_is_missing_is_said_by_its_keyword(plain, tmp_path):
         (AttributeError("'NoneType' object has no attribute 'get'"), "an attribute is missing"),
         (TypeError("'NoneType' object is not iterable"), "an attribute has no value, or too few"),
         (ValueError("could not convert string to float: b'x'"), "an attribute holds text in place of a number"),
+        (ValueError("cannot reshape array of size 5 into shape (2,4)"), "its pixels do not fill its frames"),
         (ValueError("The length of the pixel data\n is odd"), "The length of the pixel data is odd"),
     ],
 )
@@ -110,7 +112,7 @@ def test_errors_of_libraries_in_words(error, words):
     assert in_words(error) == words
 
 
-def test_remarks_of_libraries_stay_away(plain, tmp_path):
+def test_remarks_of_libraries_stay_away(plain, tmp_path, caplog):
     """pydicom warns of an escape sequence that it does not know, highdicom of a name without a caret."""
     made = pydicom.dcmread(plain)
     made.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
@@ -122,11 +124,14 @@ def test_remarks_of_libraries_stay_away(plain, tmp_path):
     series = [pydicom.dcmread(p) for p in sorted((plain.parent / "ct").iterdir())]
     for header in series:
         header.PatientName = "Single"
+    caplog.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = read_structures(tmp_path / "odd.dcm")
         drawn = [(one, [(None, "CLOSED_PLANAR", xyz) for xyz in one.closed]) for one in found.structures]
         write_structure_set(drawn, found.header, series, tmp_path / "out.dcm", 7)
+    assert not caplog.records
+    assert not re.search(r"[\x00-\x1f]", found.structures[0].name)
     assert [one.name for one in read_structures(tmp_path / "out.dcm").structures][1] == "Rectum"
     with pytest.warns(UserWarning):  # or there is nothing to keep away
-        print(pydicom.dcmread(tmp_path / "odd.dcm").StructureSetROISequence[0].ROIName)
+        assert pydicom.dcmread(tmp_path / "odd.dcm").StructureSetROISequence[0].ROIName

@@ -189,10 +189,8 @@ def _millilitres(rings: Sequence[tuple[int, Array]], grid: Grid) -> float:
     return doubled / 2 * float(grid.spacing[2]) / 1000
 
 
-def _mean(
-    dose: Volume | None, grid: Grid, pull: Transform | None, distance: Volume
-) -> tuple[float | None, float]:
-    """The mean dose within the part of a shape that the dose's grid reaches, and the share of the shape that this is."""
+def _mean(dose: Volume | None, grid: Grid, pull: Transform | None, distance: Volume) -> tuple[float | None, float]:
+    """The mean dose within the part of a shape that the dose's grid reaches, and this part's share of the shape."""
     inside = distance.data > 0
     if dose is None or not bool(inside.any()):
         return None, 1.0

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from jssr.errors import ImageError
 from jssr.io.dicom.files import class_name, opened, readable
 from jssr.io.dicom.objects import is_structures
+from jssr.io.dicom.slices import words
 
 Array = NDArray[np.float64]
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -101,15 +102,23 @@ def read_structures(path: str | os.PathLike[str]) -> StructureSet:
     raise AssertionError
 
 
+def _name(roi: Dataset) -> str:
+    """The name of a structure; a backslash parts no values in it, and signs that steer a terminal are left out."""
+    name = "\\".join(words(roi.get("ROIName")))
+    return "".join(sign for sign in name if sign.isprintable()).strip()
+
+
 def _check_numbers(rois: Sequence[Dataset], found: Dataset, path: Path) -> None:
     """Refuse numbers that are there twice: what belongs to which structure cannot be told."""
     names: dict[int, list[str]] = {}
     for roi in rois:
-        names.setdefault(int(roi.ROINumber), []).append(str(roi.get("ROIName") or ""))
+        names.setdefault(int(roi.ROINumber), []).append(_name(roi))
     number, same = next(((n, found) for n, found in names.items() if len(found) > 1), (0, []))
     if same:
         shown = " and ".join(repr(name) for name in same)
-        raise ImageError(f"{path}: structures {shown} share the number {number}; expected one number each: export again")
+        raise ImageError(
+            f"{path}: structures {shown} share the number {number}; expected one number each: export again"
+        )
     times = Counter(int(c.ReferencedROINumber) for c in found.get("ROIContourSequence") or ())
     number = next((n for n, count in times.items() if count > 1), 0)
     if times[number] > 1:
@@ -127,7 +136,7 @@ def _series(found: Dataset) -> tuple[str, ...]:
 
 
 def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: Path, warnings: list[str]) -> Structure:
-    number, name = int(roi.ROINumber), str(roi.get("ROIName") or f"ROI {roi.ROINumber}")
+    number, name = int(roi.ROINumber), _name(roi) or f"ROI {roi.ROINumber}"
     closed: list[Array] = []
     points: list[tuple[str, Array]] = []
     short = repeated = 0

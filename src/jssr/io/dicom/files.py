@@ -3,6 +3,7 @@ odd values is kept from the user."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import warnings
@@ -55,13 +56,21 @@ def readable(path: str | os.PathLike[str], what: str = "its DICOM data") -> Iter
 def quietly() -> Iterator[None]:
     """Without the remarks of pydicom and highdicom on names of one word, unknown escape sequences and the like: they
     name a library's lines, and no file."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [one.level for one in logs]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        yield
+        try:
+            for one in logs:
+                one.setLevel(logging.ERROR)
+            yield
+        finally:
+            for one, level in zip(logs, levels, strict=True):
+                one.setLevel(level)
 
 
 def in_words(error: Exception) -> str:
-    """What a library's error says of a file, without the words of Python: which attribute is missing, where it is one."""
+    """What a library's error says of a file, without the words of Python; an attribute that is missing is named."""
     said = " ".join(str(error).split())
     if isinstance(error, AttributeError):
         name = re.search(r"(?:no attribute|attribute named) '?(\w+)", said)
@@ -74,7 +83,9 @@ def in_words(error: Exception) -> str:
         return "an attribute has no value, or too few"
     if "convert" in said or "invalid literal" in said:
         return "an attribute holds text in place of a number"
-    return said[:160]
+    if "reshape" in said:
+        return "its pixels do not fill its frames"
+    return said.partition(" - ")[0][:160]
 
 
 def class_name(found: Dataset) -> str:

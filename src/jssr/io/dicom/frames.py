@@ -77,4 +77,6 @@ def clean_bits(found: Dataset, where: str) -> None:
         found.PixelData = np.right_shift(raised, unused[1].astype(values.dtype)).tobytes()
         found.HighBit, found.BitsStored = allocated - 1, allocated
     except Exception as error:
-        raise ImageError(f"{where}: its pixels cannot be read; truncated, or of an unknown coding ({in_words(error)})") from error
+        raise ImageError(
+            f"{where}: its pixels cannot be read; truncated, or of an unknown coding ({in_words(error)})"
+        ) from error

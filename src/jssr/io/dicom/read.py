@@ -81,7 +81,8 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
             array = sitk.GetArrayFromImage(reader.Execute()).T
     except RuntimeError as error:
         raise ImageError(
-            f"{where}: the pixels of {_unreadable(slices)} cannot be read, truncated or of an unknown coding; export again"
+            f"{where}: the pixels of {_unreadable(slices)} cannot be read, truncated or of an unknown coding; export "
+            "again"
         ) from error
     if array.shape != stack.size:
         raise ImageError(f"{where}: its pixels do not fill its {stack.size} grid; a file is damaged")

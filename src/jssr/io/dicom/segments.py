@@ -50,8 +50,8 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
     counts those voxels. Of a fractional segment the voxels of one half and more are taken.
 
     Raises:
-        ImageError: no segmentation, frames that are no evenly spaced stack, tiles of a slide, two segments of one number,
-            or a damaged file.
+        ImageError: no segmentation, frames that are no evenly spaced stack, tiles of a slide, two segments of one
+            number, or a damaged file.
     """
     path = Path(path)
     found = opened(path)
@@ -91,7 +91,9 @@ def _check_numbers(found: Dataset, path: Path) -> None:
     for number, same in names.items():
         if len(same) > 1:
             shown = " and ".join(repr(name) for name in same)
-            raise ImageError(f"{path}: segments {shown} share the number {number}; expected one number each: export again")
+            raise ImageError(
+                f"{path}: segments {shown} share the number {number}; expected one number each: export again"
+            )
 
 
 def _numbers(seg: hd.seg.Segmentation) -> list[int]:

@@ -96,8 +96,8 @@ def shape_of(contours: Sequence[Array], like: Grid, name: str = "structure") -> 
 def _check_voxels(columns: int, rows: int, levels: float, name: str) -> None:
     if columns * rows * levels > MOST:
         raise GeometryError(
-            f"{name}: its contours need a grid of {columns} x {rows} x {levels:.0f} voxels, expected at most {MOST:.0e}: "
-            "check them for damage, or take a coarser --reference"
+            f"{name}: its contours need a grid of {columns} x {rows} x {levels:.0f} voxels, expected at most {MOST:.0e}"
+            ": check them for damage, or take a coarser --reference"
         )
 
 

@@ -92,7 +92,9 @@ def _decoded(header: pydicom.Dataset, path: Path) -> list[pydicom.DataElement]:
             int(header.get("Rows") or 0), int(header.get("Columns") or 0), int(header.get("SamplesPerPixel") or 1)
             int(header.get("NumberOfFrames") or 1)
     except Exception as error:  # whatever a damaged file makes pydicom raise
-        raise ImageError(f"{path}: its DICOM header is damaged ({in_words(error)}); export it again or take it out") from error
+        raise ImageError(
+            f"{path}: its DICOM header is damaged ({in_words(error)}); export it again or take it out"
+        ) from error
     return elements
 
 

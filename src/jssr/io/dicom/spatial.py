@@ -42,14 +42,16 @@ def read_registration(path: Path) -> Transform:
 
 
 def frames_of(path: Path) -> tuple[str, str] | None:
-    """The UIDs of the frames of reference of the fixed and the moving space, "" where several could be meant; None where
-    the file is no registration."""
+    """The UIDs of the frames of reference of the fixed and the moving space, "" where several could be meant; None
+    where the file is no registration."""
     try:
         found = opened(path)
     except ImageError:
         return None
-    names = {SpatialRegistrationStorage: ("RegistrationSequence", "FrameOfReferenceUID"),
-             DeformableSpatialRegistrationStorage: ("DeformableRegistrationSequence", "SourceFrameOfReferenceUID")}  # fmt: skip
+    names = {
+        SpatialRegistrationStorage: ("RegistrationSequence", "FrameOfReferenceUID"),
+        DeformableSpatialRegistrationStorage: ("DeformableRegistrationSequence", "SourceFrameOfReferenceUID"),
+    }
     if found.SOPClassUID not in names:
         return None
     sequence, name = names[found.SOPClassUID]
