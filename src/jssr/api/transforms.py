@@ -72,18 +72,15 @@ def warp(
     Raises:
         TransformError: no such transform, one of other dimensions, or a `reference` is needed.
         ImageError, PointsError, OutputError: a file that cannot be read or written.
-        GeometryError: nothing of a DICOM object reaches the result.
-        JssrError: another `to`, `kind` or `contours`.
+        GeometryError: nothing of a DICOM object reaches the result. JssrError: another `to`, `kind` or `contours`.
     """
     _check_choices(to, kind, contours)
     check_path(out)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=_images(None, reference, to))
         grid = _result_grid_3d(found, source, reference, to)
-        files = [None if file is None else Path(file) for file in (out, dose)]
-        names = None if label_names is None else _names(label_names, source)
-        job = Job(Path(source), found, to, grid, reference, *files, contours, names, _frames(transform))
-        return _carry(job, kind)
+        files, names = _paths(out, dose), None if label_names is None else _names(label_names, source)
+        return _carry(Job(Path(source), found, to, grid, reference, *files, contours, names, _frames(transform)), kind)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
@@ -160,6 +157,10 @@ def _carry(job: Job, kind: str) -> Carried:
     if job.out is not None and job.out.suffix.lower() == ".csv":
         raise OutputError(f"{job.out}: expected .dcm, or an image as .nii.gz, for {job.source}")
     return carry(job)
+
+
+def _paths(*given: PathLike | None) -> list[Path | None]:
+    return [None if one is None else Path(one) for one in given]
 
 
 def _result_grid_3d(transform: Transform, source: PathLike, reference: Any, to: Space) -> Grid:
