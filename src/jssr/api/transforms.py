@@ -159,8 +159,8 @@ def _carry(job: Job, kind: str) -> Carried:
     return carry(job)
 
 
-def _paths(*given: PathLike | None) -> list[Path | None]:
-    return [None if one is None else Path(one) for one in given]
+def _paths(out: PathLike | None, dose: PathLike | None) -> tuple[Path | None, Path | None]:
+    return None if out is None else Path(out), None if dose is None else Path(dose)
 
 
 def _result_grid_3d(transform: Transform, source: PathLike, reference: Any, to: Space) -> Grid:
