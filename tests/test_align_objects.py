@@ -62,10 +62,13 @@ def test_the_objects_of_an_aligned_series(study, tmp_path):
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 0, said.output
     assert set(json.loads(said.stdout)["phases"]) == {"arterial"}
+    assert not any("frame of reference" in w for row in json.loads(said.stdout)["carried"] for w in row["warnings"])
     told = {row["source"]: row for row in json.loads(said.stdout)["carried"]}
     assert set(told) == {"rs.dcm", "dose.dcm", "broken.dcm"}  # own.dcm lies on the reference phase already
     assert told["broken.dcm"]["written"] is None and "its header says 3" in told["broken.dcm"]["warnings"][0]
     assert "its header says 3" in said.stderr
+    assert "passed over" not in said.stderr and "NIfTI" not in said.stderr  # they lie beside the scans as they should
+    assert "UserWarning" not in said.stderr
     found = tmp_path / "out" / "arterial" / "jssr_dicom"
     assert {p.name for p in found.glob("carried_*")} == {"carried_structures_1.dcm", "carried_dose_1.dcm"} or {
         p.name for p in found.glob("carried_*")

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_objects import dose, numbers, structure_set
+from dicom_objects import dose, numbers, spatial, structure_set
 from dicom_series import FRAME, write_volume
 from scipy.spatial.transform import Rotation
 from skimage.draw import polygon2mask
@@ -20,12 +20,15 @@ from typer.testing import CliRunner
 
 import jssr
 from jssr.cli import app
+from jssr.cli.tables import carried_table
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import volume_of
 from jssr.errors import GeometryError, ImageError, JssrError, OutputError
 from jssr.io.dicom.contours import read_structures
+from jssr.io.dicom.results import write_segmentation
 from jssr.io.images import read_image
+from jssr.io.label_names import read_label_names
 
 MOVING = Grid.of((84, 80, 34), (1.0, 1.0, 3.0), (-42.0, -41.0, -51.0))
 FIXED = Grid.of(
@@ -239,8 +242,6 @@ def test_dose_as_an_image_lies_on_the_reference(study, tmp_path):
 
 def test_a_segmentation_is_carried_with_its_numbers(study, tmp_path):
     home, _ = study
-    from jssr.io.dicom.results import write_segmentation
-
     labels = np.zeros(MOVING.shape, np.uint8)
     labels[20:40, 20:50, 8:20], labels[50:60, 20:50, 8:20] = 1, 2
     headers = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((home / "moving").iterdir())]
@@ -322,3 +323,94 @@ def test_the_command_tells_it(study, tmp_path):
     assert row["ml_after"] == pytest.approx(row["ml_before"], rel=0.01)
     plain = CliRunner().invoke(app, command)
     assert "PTV" in plain.stdout and "mean dose" in plain.stdout and "Away: lies outside" in plain.output
+
+
+def changed(path, to, **tags):
+    """A copy of an object with these attributes."""
+    made = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(made, name, value)
+    made.save_as(to)
+    return to
+
+
+def flat(shape):
+    """8 Gy, but in a corner: a dose of one value is refused."""
+    out = np.full(shape, 8.0)
+    out[-1, -1, -1] = 9
+    return out
+
+
+def test_a_dose_that_reaches_a_part_of_a_structure(study, tmp_path):
+    """The dose begins at the centre of a ball of 21 mm: half of it, and all of what it says is of that half."""
+    home, _ = study
+    half = Grid.of((30, 38, 40), 2.5, (CENTRE[0] + 1.25, -47.0, -48.0))
+    same = Affine(np.eye(4))
+    dose(tmp_path / "half.dcm", flat(half.shape), half, FrameOfReferenceUID="1.2.3.99")
+    found = jssr.warp(home / "rs.dcm", same, reference=home / "moving", dose=tmp_path / "half.dcm")
+    rows = {row["name"]: row for row in found.structures}
+    assert rows["PTV"]["mean_before_gy"] == pytest.approx(8, rel=1e-3) == rows["PTV"]["mean_after_gy"]
+    assert any("PTV: the dose grid covers 50 %" in said for said in found.warnings)
+    far = Grid.of((9, 9, 9), 2.5, (700.0, 0.0, 0.0))
+    dose(tmp_path / "far.dcm", flat(far.shape), far, FrameOfReferenceUID="1.2.3.98")
+    found = jssr.warp(home / "rs.dcm", same, reference=home / "moving", dose=tmp_path / "far.dcm")
+    assert found.structures[0]["mean_before_gy"] is None
+    said = " ".join(found.warnings)
+    assert "PTV: the dose grid covers 0 % of it; there is no mean dose" in said and "another frame of reference" in said
+    changed(home / "dose.dcm", tmp_path / "other.dcm", PatientID="OTHER")
+    with pytest.raises(ImageError, match=r"other\.dcm: is of another patient"):
+        jssr.warp(home / "rs.dcm", same, reference=home / "moving", dose=tmp_path / "other.dcm")
+
+
+def test_a_relative_dose_is_no_gray(study, tmp_path):
+    home, _ = study
+    relative = changed(home / "dose.dcm", tmp_path / "relative.dcm", DoseUnits="RELATIVE")
+    same = Affine(np.eye(4))
+    found = jssr.warp(home / "rs.dcm", same, reference=home / "moving", dose=relative)
+    alone = jssr.warp(relative, same, reference=home / "moving")
+    assert found.structures[0]["mean_before_relative"] > 20 and alone.dose["most_before_relative"] > 50
+    assert any("relative" in said for said in found.warnings) and any("relative" in said for said in alone.warnings)
+    keys = " ".join([*found.structures[0], *alone.dose])
+    assert "gy" not in keys
+    (table,), (line,) = carried_table(found.structures, None), carried_table((), alone.dose)
+    assert "Gy" not in line and "relative" in line
+    assert [column.header for column in table.columns][-1] == "mean dose (relative)"
+
+
+def test_the_names_are_written_beside_a_label_map(study, tmp_path):
+    home, field = study
+    jssr.warp(home / "rs.dcm", field, out=tmp_path / "labels.nii.gz")
+    assert read_label_names(tmp_path / "labels.json") == {1: "PTV", 2: "Cord"}
+    jssr.warp(home / "rs.dcm", field, out=tmp_path / "own.nii.gz", label_names={2: "spinal cord"})
+    assert read_label_names(tmp_path / "own.json") == {1: "PTV", 2: "spinal cord"}
+    headers = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((home / "moving").iterdir())]
+    labels = np.zeros(MOVING.shape, np.uint8)
+    labels[20:40, 20:50, 8:20] = 1
+    write_segmentation(volume_of(labels, MOVING, "labels"), {1: "spleen"}, headers, tmp_path / "seg.dcm", "jssr", 7)
+    jssr.warp(tmp_path / "seg.dcm", Affine(np.eye(4)), reference=home / "moving", out=tmp_path / "seg.nii.gz")
+    assert read_label_names(tmp_path / "seg.json") == {1: "spleen"}
+
+
+def test_the_frame_of_reference_of_the_transform(study, tmp_path):
+    home, _ = study
+    known = spatial(tmp_path / "reg.dcm", [(FRAME, [np.eye(4)]), ("1.2.3.99", [np.eye(4)])])
+    fits = jssr.warp(home / "rs.dcm", known, reference=home / "fixed")
+    assert not any("frame of reference" in said for said in fits.warnings)
+    other = spatial(tmp_path / "other.dcm", [(FRAME, [np.eye(4)]), ("1.2.3.55", [np.eye(4)])])
+    for source in ("rs.dcm", "dose.dcm"):
+        found = jssr.warp(home / source, other, reference=home / "fixed")
+        assert any("1.2.3.99" in said and "1.2.3.55" in said for said in found.warnings)
+    made = pydicom.dcmread(home / "rs.dcm")
+    del made.ReferencedFrameOfReferenceSequence, made.FrameOfReferenceUID
+    for roi in made.StructureSetROISequence:
+        del roi.ReferencedFrameOfReferenceUID
+    made.save_as(tmp_path / "none.dcm")
+    found = jssr.warp(tmp_path / "none.dcm", known, reference=home / "fixed")
+    assert any("names no frame of reference" in said for said in found.warnings)
+
+
+def test_no_contours_at_all(study, tmp_path):
+    home, field = study
+    changed(home / "rs.dcm", tmp_path / "rs.dcm", ROIContourSequence=[])
+    with pytest.raises(GeometryError, match="its 5 structures hold no contours"):
+        jssr.warp(tmp_path / "rs.dcm", field, reference=home / "fixed")

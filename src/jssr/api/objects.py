@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from jssr.core.transform import Transform
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError, OutputError
 from jssr.io.images import write_image
+from jssr.io.label_names import write_label_names
 from jssr.io.study import DICOM_FOLDER
 from jssr.io.transforms import as_affine
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from jssr.io.dicom.carried import CarriedStructure, Route
+    from jssr.io.dicom.contours import StructureSet
+    from jssr.io.dicom.dose import Dose
     from jssr.io.dicom.headers import Sources
     from jssr.registration.result import Registration
 
@@ -37,9 +40,10 @@ class Carried:
         volume: its label map, or its dose in gray, on the grid of the result.
         kind: "segmentation", "structures" or "dose".
         structures: of a segmentation or a structure set: number, name, `ml_before`, `ml_after`, of structures also
-            `mean_before_gy`, `mean_after_gy` and the contours drawn.
+            `mean_before_gy`, `mean_after_gy` (None where the dose reaches nothing of it) and the contours drawn.
         dose: of a dose: `integral_before_gy_ml`, `integral_after_gy_ml`, `most_before_gy`, `most_after_gy` and
-            `covered_percent`, how much of the result's grid the dose reaches.
+            `covered_percent`, how much of the result's grid the dose reaches. Where a dose is not in gray, `relative`
+            or `unknown` stands in place of `gy` in all these names.
         warnings: what was lost, or decided.
     """
 
@@ -61,6 +65,8 @@ class Job:
         out: the file to write, None for none; .dcm for an object of the reference's series.
         dose: an RT Dose of the source, for the mean dose of structures.
         contours: "shape" or "points".
+        names: number to name, in place of the object's own.
+        frames: UIDs of the frames of reference of the fixed and the moving space, as far as they are known.
     """
 
     source: Path
@@ -71,6 +77,8 @@ class Job:
     out: Path | None = None
     dose: Path | None = None
     contours: Any = "shape"
+    names: Mapping[int, str] | None = None
+    frames: tuple[str, str] | None = None
 
     @property
     def as_dicom(self) -> bool:
@@ -103,7 +111,9 @@ def carry(job: Job) -> Carried:
         return _structures(job, route, fixed)
     if job.dose is not None:
         raise ImageError(f"{job.source}: expected a structure set beside a dose, got another object")
-    return _dose(job, route, fixed) if is_dose(found) else _segments(job, route, fixed)
+    if is_dose(found):
+        return _dose(job, route, fixed)
+    return _segments(job, route, fixed, str(found.get("FrameOfReferenceUID") or ""))
 
 
 def carry_study(
@@ -134,7 +144,8 @@ def carry_study(
             count = 1 + sum(row["phase"] == phase and row["kind"] == one.kind for row in made)
             target = Path(out) / phase / DICOM_FOLDER / f"carried_{one.kind}_{count}.dcm"
             found = registrations[phase]
-            job = Job(one.path, found.displacement, "fixed", found.fixed.grid, fixed, target)
+            known = str(headers.fixed[0].FrameOfReferenceUID), str(headers.moving[0].FrameOfReferenceUID)
+            job = Job(one.path, found.displacement, "fixed", found.fixed.grid, fixed, target, frames=known)
             row: dict[str, Any] = {"phase": phase, "source": one.path.name, "kind": one.kind, "written": None}
             try:
                 moved = carry(job)
@@ -155,10 +166,28 @@ def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
     if series is None:
         raise OutputError(f"{job.out}: a DICOM object belongs to a series: name its folder with --reference")
     headers = headers_of(series)
-    own, other = (str(h.get("PatientID") or "").strip().casefold() for h in (source, headers[0]))
-    if own and other and own != other:
-        raise ImageError(f"{job.source}: is of another patient than {job.reference}; expected one patient")
+    _check_patient(source, job.source, headers[0], job.reference)
     return headers
+
+
+def _check_patient(one: Dataset, name: Path, other: Dataset, than: Any) -> None:
+    from jssr.io.dicom.files import quietly
+
+    with quietly():
+        first, second = (str(h.get("PatientID") or "").strip().casefold() for h in (one, other))
+    if first and second and first != second:
+        raise ImageError(f"{name}: is of another patient than {than}; expected one patient")
+
+
+def _frame_warnings(job: Job, own: str) -> list[str]:
+    """That the frame of reference of the object, `own`, is not the one that the transform starts from."""
+    if not own:
+        return [
+            f"{job.source}: names no frame of reference; whether it lies in the space of the transform is not known"
+        ]
+    expected = "" if job.frames is None else job.frames[1 if job.to == "fixed" else 0]
+    said = f"{job.source}: lies in the frame of reference {own}, and the transform starts from {expected}"
+    return [f"{said}; check that they belong together"] if expected and expected != own else []
 
 
 def _number(fixed: Sequence[Dataset], more: int) -> int:
@@ -173,10 +202,14 @@ def _structures(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
     from jssr.io.dicom.structures import write_structure_set
 
     found = read_structures(job.source)
-    warnings = list(found.warnings)
+    structures = tuple(replace(s, name=(job.names or {}).get(s.number, s.name)) for s in found.structures)
+    found = replace(found, structures=structures)
+    warnings = [*found.warnings, *_frame_warnings(job, found.frame)]
+    dose, unit, told_dose = _dose_of(job.dose, found, job.source)
+    warnings += told_dose
     if fixed and str(fixed[0].SeriesInstanceUID) in found.series:
         warnings.append(f"{job.source}: was drawn on the series of the result itself")
-    carried = carry_structures(found, route, job.contours, _dose_of(job.dose))
+    carried = carry_structures(found, route, job.contours, dose)
     labels, told = label_map(carried, job.grid, str(job.source))
     warnings += [said for one in carried for said in one.warnings]
     if job.as_dicom and job.out is not None:
@@ -188,14 +221,15 @@ def _structures(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
             f"{one.structure.name}: holds points alone; a label map has none" for one in carried if _of_points(one)
         ]
         write_image(labels, job.out)
-    return Carried(labels, "structures", tuple(_row(one) for one in carried), None, tuple(warnings))
+        write_label_names({one.structure.number: one.structure.name for one in carried if one.inside}, job.out)
+    return Carried(labels, "structures", tuple(_row(one, unit) for one in carried), None, tuple(warnings))
 
 
 def _of_points(one: CarriedStructure) -> bool:
     return bool(one.contours) and one.inside is None
 
 
-def _row(one: CarriedStructure) -> dict[str, Any]:
+def _row(one: CarriedStructure, unit: str | None) -> dict[str, Any]:
     row = {
         "number": one.structure.number,
         "name": one.structure.name,
@@ -203,22 +237,33 @@ def _row(one: CarriedStructure) -> dict[str, Any]:
         "ml_after": round(one.ml_after, 3),
         "contours": len(one.contours),
     }
-    if one.mean_before is not None or one.mean_after is not None:
-        row |= {"mean_before_gy": one.mean_before, "mean_after_gy": one.mean_after}
+    if unit is not None:
+        row |= {f"mean_before_{unit}": one.mean_before, f"mean_after_{unit}": one.mean_after}
     return row
 
 
-def _dose_of(path: Path | None) -> Volume | None:
+def _unit(dose: Dose) -> str:
+    """The unit of a dose in the names of numbers."""
+    return {"GY": "gy", "RELATIVE": "relative"}.get(dose.units, "unknown")
+
+
+def _dose_of(path: Path | None, found: StructureSet, source: Path) -> tuple[Volume | None, str | None, list[str]]:
+    """The dose beside a structure set, its unit, and what must be known of it."""
     if path is None:
-        return None
+        return None, None, []
     from jssr.io.dicom.dose import dose_of
     from jssr.io.dicom.files import class_name, opened
     from jssr.io.dicom.objects import is_dose
 
-    found = opened(path)
-    if not is_dose(found):
-        raise ImageError(f"{path}: is a {class_name(found)} of DICOM, expected an RT Dose")
-    return dose_of(found, path).volume
+    header = opened(path)
+    if not is_dose(header):
+        raise ImageError(f"{path}: is a {class_name(header)} of DICOM, expected an RT Dose")
+    _check_patient(header, path, found.header, source)
+    made = dose_of(header, path)
+    warnings, frame = list(made.warnings), str(header.get("FrameOfReferenceUID") or "")
+    if frame and found.frame and frame != found.frame:
+        warnings.append(f"{path}: lies in another frame of reference than {source}; check that they belong together")
+    return made.volume, _unit(made), warnings
 
 
 def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
@@ -231,7 +276,7 @@ def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
     if job.as_dicom:
         route = Route(route.transform, route.to, dose_grid(found.volume.grid, job.grid))
     made = carry_dose(found.volume, route)
-    warnings = list(found.warnings)
+    warnings = [*found.warnings, *_frame_warnings(job, str(found.header.get("FrameOfReferenceUID") or ""))]
     if made.covered_percent < 99.5:
         warnings.append(
             f"{job.source}: its dose grid reaches {made.covered_percent:.0f} % of the result; the rest is written as 0"
@@ -240,35 +285,38 @@ def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
         write_dose(made.volume, found.header, fixed, job.out, _number(fixed, 6000), job.rigid)
     elif job.out is not None:
         write_image(made.volume, job.out, "float32")
+    unit = _unit(found)
     told = {
-        "integral_before_gy_ml": made.integral_before,
-        "integral_after_gy_ml": made.integral_after,
-        "most_before_gy": made.most_before,
-        "most_after_gy": made.most_after,
+        f"integral_before_{unit}_ml": made.integral_before,
+        f"integral_after_{unit}_ml": made.integral_after,
+        f"most_before_{unit}": made.most_before,
+        f"most_after_{unit}": made.most_after,
         "covered_percent": made.covered_percent,
     }
     return Carried(made.volume, "dose", (), told, tuple(warnings))
 
 
-def _segments(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
+def _segments(job: Job, route: Route, fixed: Sequence[Dataset], frame: str) -> Carried:
     from jssr.io.dicom.results import write_segmentation
     from jssr.io.dicom.segments import read_segments
 
     found = read_segments(job.source)
+    names = {n: (job.names or {}).get(n, name) for n, name in found.names.items()}
     labels = resample(found.volume, job.grid, route.pull)
     before, after = (_millilitres(v) for v in (found.volume, labels))
     rows = tuple(
         {"number": n, "name": name, "ml_before": before.get(n, 0.0), "ml_after": after.get(n, 0.0)}
-        for n, name in found.names.items()
+        for n, name in names.items()
     )
-    warnings = list(found.warnings)
+    warnings = [*found.warnings, *_frame_warnings(job, frame)]
     warnings += [f"{r['name']}: nothing of it reaches the result" for r in rows if r["ml_before"] and not r["ml_after"]]
     if not after:
         raise ImageError(f"{job.source}: none of its segments reaches the scan of the result")
     if job.as_dicom and job.out is not None:
-        write_segmentation(labels, found.names, fixed, job.out, "jssr", _number(fixed, 3000))
+        write_segmentation(labels, names, fixed, job.out, "jssr", _number(fixed, 3000))
     elif job.out is not None:
         write_image(labels, job.out)
+        write_label_names({n: name for n, name in names.items() if n in after}, job.out)
     return Carried(labels, "segmentation", rows, None, tuple(warnings))
 
 

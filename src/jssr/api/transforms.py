@@ -17,7 +17,7 @@ from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
-from jssr.io.formats import FORMATS_WRITTEN, check_format
+from jssr.io.formats import FORMATS_WRITTEN, check_format, split_format
 from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.label_names import own_names, read_label_names, write_label_names
@@ -72,14 +72,15 @@ def warp(
     Raises:
         TransformError: no such transform, one of other dimensions, or a `reference` is needed.
         ImageError, PointsError, OutputError: a file that cannot be read or written.
-        GeometryError: nothing of a DICOM object reaches the result.
-        JssrError: another `to`, `kind` or `contours`.
+        GeometryError: nothing of a DICOM object reaches the result. JssrError: another `to`, `kind` or `contours`.
     """
     _check_choices(to, kind, contours)
     check_path(out)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=_images(None, reference, to))
-        return _carry(Path(source), found, to, reference, kind, out, dose, contours)
+        grid = _result_grid_3d(found, source, reference, to)
+        files, names = _paths(out, dose), None if label_names is None else _names(label_names, source)
+        return _carry(Job(Path(source), found, to, grid, reference, *files, contours, names, _frames(transform)), kind)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
@@ -146,23 +147,35 @@ def _is_carried(source: PathLike) -> bool:
     return is_carried(source)
 
 
-def _carry(
-    source: Path, transform: Transform, to: Space, reference: Any, kind: str, out: PathLike | None,
-    dose: PathLike | None, contours: str,
-) -> Carried:  # fmt: skip
+def _carry(job: Job, kind: str) -> Carried:
     """A DICOM object carried as what it is; `kind` must agree."""
     from jssr.io.dicom.objects import kind_of
 
-    own = kind_of(source)
+    own = kind_of(job.source)
     if kind not in ("auto", own):
-        raise ImageError(f"{source}: holds {own}, expected {kind}: drop the kind")
+        raise ImageError(f"{job.source}: holds {own}, expected {kind}: drop the kind")
+    if job.out is not None and job.out.suffix.lower() == ".csv":
+        raise OutputError(f"{job.out}: expected .dcm, or an image as .nii.gz, for {job.source}")
+    return carry(job)
+
+
+def _paths(out: PathLike | None, dose: PathLike | None) -> tuple[Path | None, Path | None]:
+    return None if out is None else Path(out), None if dose is None else Path(dose)
+
+
+def _result_grid_3d(transform: Transform, source: PathLike, reference: Any, to: Space) -> Grid:
     if transform.ndim != 3:
         raise TransformError(f"expected a 3D transform, as {source} is, got a {transform.ndim}D one")
-    grid = _result_grid(transform, reference, to)
-    file, doses = (None if path is None else Path(path) for path in (out, dose))
-    if file is not None and file.suffix.lower() == ".csv":
-        raise OutputError(f"{file}: expected .dcm, or an image as .nii.gz, for {source}")
-    return carry(Job(source, transform, to, grid, reference, file, doses, contours))
+    return _result_grid(transform, reference, to)
+
+
+def _frames(transform: object) -> tuple[str, str] | None:
+    """The frames of reference that a DICOM registration names: of the fixed and of the moving space."""
+    if not _is_path(transform) or not is_object(split_format(str(transform))[1]):
+        return None
+    from jssr.io.dicom.spatial import frames_of
+
+    return frames_of(Path(split_format(str(transform))[1]))
 
 
 def _images(source: Grid | None, reference: ImageLike | Grid | None, to: Space) -> Images:

@@ -101,21 +101,31 @@ def carried_rows(carried: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 def carried_table(structures: Sequence[Mapping[str, Any]], told: Mapping[str, float] | None) -> list[RenderableType]:
     """What a DICOM object was before and after it was carried."""
     if told is not None:
-        return [
-            f"largest dose {told['most_before_gy']:.4g} → {told['most_after_gy']:.4g} Gy, "
-            f"integral {told['integral_before_gy_ml']:.4g} → {told['integral_after_gy_ml']:.4g} Gy ml"
-        ]
-    with_dose = any("mean_after_gy" in row for row in structures)
+        unit = _dose_unit(told, "most_after_")
+        most, integral = (
+            " → ".join(f"{told[key.format(when, unit)]:.4g}" for when in ("before", "after"))
+            for key in ("most_{}_{}", "integral_{}_{}_ml")
+        )
+        if unit == "gy":
+            return [f"largest dose {most} Gy, integral {integral} Gy ml"]
+        return [f"largest dose {most}, integral {integral} times ml; its unit is {unit}, not gray"]
+    unit = next((found for row in structures if (found := _dose_unit(row, "mean_after_"))), "")
     table = Table(caption="before → after", caption_justify="left")
-    for title in ("number", "structure", "volume (ml)", *(("mean dose (Gy)",) if with_dose else ())):
+    means = [f"mean dose ({'Gy' if unit == 'gy' else unit})"] if unit else []
+    for title in ("number", "structure", "volume (ml)", *means):
         table.add_column(title)
     for row in structures:
         cells = [str(row["number"]), escape(row["name"]), f"{row['ml_before']:.1f} → {row['ml_after']:.1f}"]
-        if with_dose:
-            means = (row.get("mean_before_gy"), row.get("mean_after_gy"))
-            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in means))
+        if unit:
+            both = (row.get(f"mean_before_{unit}"), row.get(f"mean_after_{unit}"))
+            cells.append(" → ".join("-" if one is None else f"{one:.2f}" for one in both))
         table.add_row(*cells)
     return [table]
+
+
+def _dose_unit(told: Mapping[str, Any], start: str) -> str:
+    """The unit of a dose, from the name of a number: "gy", "relative" or "unknown"; "" where there is none."""
+    return next((key.removeprefix(start) for key in told if key.startswith(start)), "")
 
 
 def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:

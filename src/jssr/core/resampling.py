@@ -173,7 +173,7 @@ def move_points(points: Points, transform: Transform, to: Literal["fixed", "movi
 def _tell_outside(grid: Grid, at: NDArray[np.float64], names: Sequence[str]) -> None:
     away = grid.distance(at)
     if (outside := away > 0).any():
-        first = ", ".join(name for name, out in zip(names, outside, strict=True) if out)
+        first = ", ".join(dict.fromkeys(name for name, out in zip(names, outside, strict=True) if out))
         tell(
             f"{int(outside.sum())} of {len(names)} points lie outside the displacement field, up to {away.max():.1f} "
             f"mm: it is continued there, less surely ({first[:120]})."

@@ -199,6 +199,17 @@ def test_a_damaged_segmentation(tmp_path):
     refused(path, kind="labels")
 
 
+def test_segments_of_one_number(tmp_path):
+    path = segmentation(tmp_path / "seg.dcm", boxes(((0, 0, 0), (3, 4, 2)), ((4, 1, 1), (7, 3, 5))))
+    made = pydicom.dcmread(path)
+    made.SegmentSequence[0].SegmentNumber = 2
+    made.save_as(path)
+    refused(path, "'S1' and 'S2'", "number 2", kind="labels")
+    del made.SegmentSequence
+    made.save_as(path)
+    refused(path, "SegmentSequence", kind="labels")
+
+
 # Doses
 
 

@@ -128,6 +128,8 @@ def test_one_reconstruction_of_each_acquisition():
         ({"samples": 3}, "in colour"),
         ({"frames": 9}, "multi-frame"),
         ({"position": None}, "without a place"),
+        ({"frames": 9, "modality": "RTDOSE"}, "a dose, which refers to a series"),
+        ({"frames": 1, "modality": "SEG", "localizer": True}, "a segmentation, which refers to a series"),
         ({"image_type": frozenset({"DERIVED", "MIP"})}, "reformat"),
     ],
 )

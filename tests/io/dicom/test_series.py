@@ -109,6 +109,9 @@ def test_files_passed_over_are_counted(tmp_path):
     report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     report.save_as(folder / "report.dcm", enforce_file_format=True)
     said = passed_over(folder)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = pydicom.uid.RTPlanStorage
+    report.save_as(folder / "plan.dcm", enforce_file_format=True)
+    assert passed_over(folder) == said  # it belongs to the series
     assert "4 files passed over" in said and "notes.txt" in said and "1 no image (Basic Text SR" in said
     with collected() as told:
         read_study(folder, by_folder=False)

@@ -34,7 +34,8 @@ class CarriedStructure:
         structure: as it was drawn.
         contours: of the result, on the slices of its scan where they lie on one.
         ml_before, ml_after: millilitres; 0 where it encloses nothing.
-        mean_before, mean_after: mean dose in it, gray; None without a dose.
+        mean_before, mean_after: mean dose in the part of it that the dose's grid reaches, in the dose's unit; None
+            without a dose, or where that reaches nothing of it.
         inside: the mask within the result's grid, and the voxel it begins at; None where there is none.
         warnings: what of it was lost or filled in.
     """
@@ -62,9 +63,9 @@ class Route:
         """From the result's space to that of the source, for images."""
         return self.transform if self.to == "fixed" else self.transform.inverse(self.grid)
 
-    def points(self, xyz: Array) -> Array:
-        """Points of the source in the result's space."""
-        return move_points(Points(xyz), self.transform, self.to).xyz
+    def points(self, xyz: Array, name: str) -> Array:
+        """Points of the source, of the structure `name`, in the result's space."""
+        return move_points(Points(xyz, (name,) * len(xyz)), self.transform, self.to).xyz
 
 
 def carry_structures(
@@ -77,12 +78,14 @@ def carry_structures(
         route: where to.
         by: "shape" pulls the inside through the transform and cuts it on the slices of the result; "points" carries the
             points of the contours, which then lie on no slice unless the transform keeps planes.
-        dose: of the source, in gray.
+        dose: of the source.
 
     Raises:
-        GeometryError: no structure reaches the grid of the result.
+        GeometryError: no structure has a contour, none reaches the grid of the result, or one needs too large a grid.
         TransformError: the transform has no inverse at the structures.
     """
+    if all(one.empty for one in found.structures):
+        raise GeometryError(f"{found.name}: its {len(found.structures)} structures hold no contours")
     pull = route.pull
     carried = [_carried(one, route, pull, by, dose) for one in found.structures]
     if not any(one.contours for one in carried):
@@ -93,16 +96,16 @@ def carry_structures(
 def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume | None) -> CarriedStructure:
     if one.empty:
         return CarriedStructure(one, warnings=(f"{one.name}: has no contours",))
-    there = route.points(one.every_point)
+    there = route.points(one.every_point, one.name)
     out = CarriedStructure(one)
     lost = 1 - float(_near(route.grid, there).mean())
     if lost == 1:
         return replace(out, warnings=(f"{one.name}: lies outside the scan of the result",))
     warnings = []
     if lost:
-        warnings.append(f"{one.name}: {100 * lost:.0f} % of its points lie outside the scan of the result")
-    lines = [(None, _carried_kind(kind), route.points(xyz)) for kind, xyz in one.points]
-    shape = shape_of(one.closed, route.grid) if one.closed else None
+        warnings.append(f"{one.name}: {100 * lost:.2g} % of its points lie outside the scan of the result")
+    lines = [(None, _carried_kind(kind), route.points(xyz, one.name)) for kind, xyz in one.points]
+    shape = shape_of(one.closed, route.grid, one.name) if one.closed else None
     if shape is None:
         warnings += [f"{one.name}: encloses no volume"] if one.closed else []
         return replace(out, contours=tuple(lines), warnings=tuple(warnings))
@@ -112,8 +115,12 @@ def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume
     start = tuple(np.rint(route.grid.index(crop.origin)).astype(int).tolist())
     drawn: Sequence[Contour] = [(k + start[2], "CLOSED_PLANAR", xyz) for k, xyz in rings]
     if by == "points":
-        drawn = [_closed(route.points(xyz), route.grid) for xyz in one.closed]
+        drawn = [_closed(route.points(xyz, one.name), route.grid) for xyz in one.closed]
     mask = (distance.data[0] > 0).numpy()
+    mean_before, share = _mean(dose, shape.distance.grid, None, shape.distance)
+    if dose is not None and share < 0.995:
+        what = "there is no mean dose" if not share else "the mean dose is of this part"
+        warnings.append(f"{one.name}: the dose grid covers {100 * share:.0f} % of it; {what}")
     if not rings:
         warnings.append(f"{one.name}: is smaller than the voxels of the result; no contour is left")
     return replace(
@@ -121,8 +128,8 @@ def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume
         contours=(*drawn, *lines),
         ml_before=shape.ml,
         ml_after=_millilitres(rings, route.grid),
-        mean_before=_mean(dose, shape.distance.grid, None, shape.distance),
-        mean_after=_mean(dose, crop, pull, distance),
+        mean_before=mean_before,
+        mean_after=_mean(dose, crop, pull, distance)[0],
         inside=(mask, start),
         warnings=tuple(warnings),
     )
@@ -182,12 +189,15 @@ def _millilitres(rings: Sequence[tuple[int, Array]], grid: Grid) -> float:
     return doubled / 2 * float(grid.spacing[2]) / 1000
 
 
-def _mean(dose: Volume | None, grid: Grid, pull: Transform | None, distance: Volume) -> float | None:
-    """The mean dose within a shape, gray."""
-    if dose is None or not bool((distance.data > 0).any()):
-        return None
+def _mean(dose: Volume | None, grid: Grid, pull: Transform | None, distance: Volume) -> tuple[float | None, float]:
+    """The mean dose within the part of a shape that the dose's grid reaches, and this part's share of the shape."""
+    inside = distance.data > 0
+    if dose is None or not bool(inside.any()):
+        return None, 1.0
+    reached = coverage(grid, dose.grid, pull) & inside
+    share = float(reached.sum()) / float(inside.sum())
     values = resample(dose, grid, pull, fill=0.0)
-    return float(values.data[distance.data > 0].double().mean())
+    return (float(values.data[reached].double().mean()) if share else None), share
 
 
 def label_map(carried: Sequence[CarriedStructure], grid: Grid, name: str) -> tuple[Volume, list[str]]:

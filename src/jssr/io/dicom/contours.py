@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from pydicom.dataset import Dataset
 from jssr.errors import ImageError
 from jssr.io.dicom.files import class_name, opened, readable
 from jssr.io.dicom.objects import is_structures
+from jssr.io.dicom.slices import words
 
 Array = NDArray[np.float64]
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+LONGEST = 2500.0
+"""Millimetres that a structure may reach along one axis: no body is longer, so one that is has damaged numbers."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def read_structures(path: str | os.PathLike[str]) -> StructureSet:
     """Read an RT Structure Set.
 
     Raises:
-        ImageError: another kind of object, no structure at all, or damaged contours.
+        ImageError: another kind of object, no structure at all, two of one number, damaged contours, or a structure
+            larger than any body.
     """
     path = Path(path)
     found = opened(path)
@@ -80,6 +86,7 @@ def read_structures(path: str | os.PathLike[str]) -> StructureSet:
         rois = list(found.get("StructureSetROISequence") or ())
         if not rois:
             raise ImageError(f"{path}: holds no structures")
+        _check_numbers(rois, found, path)
         drawn = {int(c.ReferencedROINumber): c for c in found.get("ROIContourSequence") or ()}
         kinds = {int(o.ReferencedROINumber): o for o in found.get("RTROIObservationsSequence") or ()}
         warnings: list[str] = []
@@ -95,6 +102,30 @@ def read_structures(path: str | os.PathLike[str]) -> StructureSet:
     raise AssertionError
 
 
+def _name(roi: Dataset) -> str:
+    """The name of a structure; a backslash parts no values in it, and signs that steer a terminal are left out."""
+    name = "\\".join(words(roi.get("ROIName")))
+    return "".join(sign for sign in name if sign.isprintable()).strip()
+
+
+def _check_numbers(rois: Sequence[Dataset], found: Dataset, path: Path) -> None:
+    """Refuse numbers that are there twice: what belongs to which structure cannot be told."""
+    names: dict[int, list[str]] = {}
+    for roi in rois:
+        names.setdefault(int(roi.ROINumber), []).append(_name(roi))
+    number, same = next(((n, found) for n, found in names.items() if len(found) > 1), (0, []))
+    if same:
+        shown = " and ".join(repr(name) for name in same)
+        raise ImageError(
+            f"{path}: structures {shown} share the number {number}; expected one number each: export again"
+        )
+    times = Counter(int(c.ReferencedROINumber) for c in found.get("ROIContourSequence") or ())
+    number = next((n for n, count in times.items() if count > 1), 0)
+    if times[number] > 1:
+        name = (names.get(number) or [f"ROI {number}"])[0]
+        raise ImageError(f"{path}: structure {name!r} has {times[number]} sets of contours, expected one: export again")
+
+
 def _series(found: Dataset) -> tuple[str, ...]:
     return tuple(
         str(series.SeriesInstanceUID)
@@ -105,7 +136,7 @@ def _series(found: Dataset) -> tuple[str, ...]:
 
 
 def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: Path, warnings: list[str]) -> Structure:
-    number, name = int(roi.ROINumber), str(roi.get("ROIName") or f"ROI {roi.ROINumber}")
+    number, name = int(roi.ROINumber), _name(roi) or f"ROI {roi.ROINumber}"
     closed: list[Array] = []
     points: list[tuple[str, Array]] = []
     short = repeated = 0
@@ -120,6 +151,7 @@ def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: 
             repeated += 1
         else:
             closed.append(xyz)
+    _check_size(name, [*closed, *(xyz for _, xyz in points)], path)
     if short:
         warnings.append(f"{path}: {short} closed contours of {name!r} have fewer than three points; they are left out")
     if repeated:
@@ -127,6 +159,17 @@ def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: 
     colour = () if drawn is None else tuple(int(c) for c in drawn.get("ROIDisplayColor") or ())
     interpreted = "" if kind is None else str(kind.get("RTROIInterpretedType") or "")
     return Structure(number, name, interpreted, colour, tuple(closed), tuple(points))
+
+
+def _check_size(name: str, drawn: Sequence[Array], path: Path) -> None:
+    """Refuse a structure larger than any body."""
+    reach = np.ptp(np.concatenate(drawn), axis=0) if drawn else np.zeros(3)
+    if reach.max() > LONGEST:
+        axis = "xyz"[int(reach.argmax())]
+        raise ImageError(
+            f"{path}: structure {name!r} reaches {reach.max() / 1000:.3g} m along {axis}, expected at most "
+            f"{LONGEST / 1000:g} m: its contours are damaged; export again"
+        )
 
 
 def _numbers(contour: Dataset) -> Array:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from jssr.core.grid import Grid
 from jssr.core.volume import Kind, Volume, checked_volume
 from jssr.errors import ImageError
+from jssr.io.dicom.files import in_words, quietly
 from jssr.io.itk import DICOM_MODALITIES
 
 
@@ -32,11 +33,13 @@ def read_frames(found: Dataset, path: Path, kind: Kind = "image", where: str | N
         raise ImageError(f"{where}: its frames have no place of their own; expected per-frame functional groups")
     clean_bits(found, where)
     try:
-        stack = hd.Image.from_dataset(found, copy=False).get_volume(
-            dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=False, apply_voi_transform=False
-        )
+        with quietly():
+            stack = hd.Image.from_dataset(found, copy=False).get_volume(
+                dtype=np.float32, apply_real_world_transform=False, apply_presentation_lut=False,
+                apply_voi_transform=False,
+            )  # fmt: skip
     except Exception as error:  # highdicom, pydicom and the decoders each have their own
-        raise ImageError(f"{where}: its frames are no one evenly spaced stack ({error})") from error
+        raise ImageError(f"{where}: its frames are no one evenly spaced stack ({in_words(error)})") from error
     if stack.number_of_channel_dimensions:
         raise ImageError(f"{where}: is in colour; expected one value per voxel")
     array, grid = upright(stack)
@@ -74,4 +77,6 @@ def clean_bits(found: Dataset, where: str) -> None:
         found.PixelData = np.right_shift(raised, unused[1].astype(values.dtype)).tobytes()
         found.HighBit, found.BitsStored = allocated - 1, allocated
     except Exception as error:
-        raise ImageError(f"{where}: its pixels cannot be read; truncated, or of an unknown coding ({error})") from error
+        raise ImageError(
+            f"{where}: its pixels cannot be read; truncated, or of an unknown coding ({in_words(error)})"
+        ) from error

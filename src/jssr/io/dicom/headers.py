@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage
 
 from jssr.errors import ImageError
+from jssr.io.dicom.files import quietly
 from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.series import SeriesInfo, check_one_patient
 
@@ -75,6 +76,7 @@ class Sources:
         return cls(anonymised(headers[0]), anonymised(headers[1]), fixed)
 
 
+@quietly()
 def headers_of(series: SeriesInfo) -> list[Dataset]:
     """The headers of a series, slice by slice, in Unicode, with what every object must say of patient and study, even
     if it is nothing."""
@@ -114,6 +116,7 @@ def _completed(header: Dataset) -> None:
             setattr(header, name, "")
 
 
+@quietly()
 def anonymised(headers: Sequence[Dataset]) -> list[Dataset]:
     """Headers without the patient's data, by the basic profile of DICOM PS3.15 annex E; in one process the same UID
     becomes the same new one.

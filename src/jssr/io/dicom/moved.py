@@ -18,6 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from jssr._version import __version__
 from jssr.core.volume import Volume
 from jssr.errors import ImageError
+from jssr.io.dicom.files import quietly
 from jssr.io.dicom.headers import ACQUISITION
 from jssr.io.dicom.series import SeriesInfo
 
@@ -68,6 +69,7 @@ class _MovedSlice(hd.base.SOPClass):
         self.PixelData = np.ascontiguousarray(pixels.astype("<i2")).tobytes()
 
 
+@quietly()
 def write_moved(
     moved: Volume, fixed: Sequence[Dataset], moving: Sequence[Dataset], folder: Path, description: str
 ) -> list[Dataset]:
@@ -134,6 +136,7 @@ def _shared(kind: Dataset, description: str, scale: float) -> dict[str, Any]:
     return attributes
 
 
+@quietly()
 def copy_series(series: SeriesInfo, headers: Sequence[Dataset], folder: Path) -> None:
     """Write a series' pixels, as they are, under other headers of the same slices."""
     for index, (path, header) in enumerate(zip(series.paths, headers, strict=True)):

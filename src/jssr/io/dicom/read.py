@@ -8,6 +8,7 @@ gantry: its slices are moved upright, each in its own plane.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from jssr.io.dicom.frames import read_frames
 from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.padding import AIR, without_padding
 from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
+from jssr.io.dicom.slices import Slice
 from jssr.io.files import names_series
 from jssr.io.itk import DICOM_MODALITIES, quiet
 
@@ -78,7 +80,10 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
             reader.SetFileNames([str(_with_preamble(s.path, Path(folder) / str(k))) for k, s in enumerate(slices)])
             array = sitk.GetArrayFromImage(reader.Execute()).T
     except RuntimeError as error:
-        raise ImageError(f"{where}: its pixels cannot be read; a file is truncated or of an unknown coding") from error
+        raise ImageError(
+            f"{where}: the pixels of {_unreadable(slices)} cannot be read, truncated or of an unknown coding; export "
+            "again"
+        ) from error
     if array.shape != stack.size:
         raise ImageError(f"{where}: its pixels do not fill its {stack.size} grid; a file is damaged")
     without_padding(array, slices, series.modality, where)
@@ -87,6 +92,19 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
         array = stack.upright(array, fill=float(np.clip(lowest, *AIR)) if series.modality == "CT" else lowest)
         tell(f"{where}: was taken with a tilted gantry ({stack.angle:.1f} degrees); its slices were moved upright.")
     return array, stack.grid()
+
+
+def _unreadable(slices: Sequence[Slice]) -> str:
+    """Which files of a series cannot be read alone, in words."""
+    bad = []
+    for one in slices:
+        try:
+            with quiet(), TemporaryDirectory() as folder:
+                sitk.ReadImage(str(_with_preamble(one.path, Path(folder) / "one")))
+        except RuntimeError:
+            bad.append(one.path.name)
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return ", ".join(bad[:3]) + more if bad else "its slices together"
 
 
 def _with_preamble(path: Path, copy: Path) -> Path:

@@ -10,6 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import RTDoseStorage, RTPlanStorage, RTStructureSetStorage
 
+from jssr.io.dicom.files import quietly
 from jssr.io.dicom.objects import SEGMENTATIONS
 
 _KINDS = {RTStructureSetStorage: "structures", RTDoseStorage: "dose", **dict.fromkeys(SEGMENTATIONS, "segmentation")}
@@ -57,7 +58,8 @@ def find_referring(folder: Path, frames: Mapping[str, str], without: str) -> lis
 
 def _header(path: Path) -> Dataset | None:
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        with quietly():
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         return header if header.get("SOPClassUID") in (*_KINDS, RTPlanStorage) and header.SOPInstanceUID else None
     except Exception:  # whatever a damaged file makes pydicom raise: it is no object of this study
         return None

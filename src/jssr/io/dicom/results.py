@@ -17,6 +17,7 @@ from jssr._version import __version__
 from jssr.core.grid import Grid
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
+from jssr.io.dicom.files import quietly
 from jssr.io.dicom.moved import MAKER
 
 FIELD_MM = 3.0
@@ -32,6 +33,7 @@ _CODES: dict[str, str] = {
 _LESION = ("tumour", "tumor", "lesion", "metastasis", "gtv")
 
 
+@quietly()
 def write_segmentation(
     labels: Volume, names: Mapping[int, str], source: Sequence[Dataset], path: Path, system: str, number: int
 ) -> None:
@@ -87,6 +89,7 @@ def field_grid(grid: Grid, spacing: float = FIELD_MM) -> Grid:
     return Grid.of(tuple(shape.tolist()), steps.tolist(), grid.origin.tolist(), grid.direction)
 
 
+@quietly()
 def write_deformation(
     displacement: Displacement, fixed: Sequence[Dataset], moving: Sequence[Dataset], path: Path, number: int
 ) -> Displacement:

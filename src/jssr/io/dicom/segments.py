@@ -10,6 +10,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Kind, Volume, volume_of
@@ -49,13 +50,15 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
     counts those voxels. Of a fractional segment the voxels of one half and more are taken.
 
     Raises:
-        ImageError: no segmentation, frames that are no evenly spaced stack, tiles of a slide, or a damaged file.
+        ImageError: no segmentation, frames that are no evenly spaced stack, tiles of a slide, two segments of one
+            number, or a damaged file.
     """
     path = Path(path)
     found = opened(path)
     with readable(path, "its segments"):
         if "FrameOfReferenceUID" not in found or "TotalPixelMatrixRows" in found:
             raise ImageError(f"{path}: its segments have no place in a patient; expected a segmentation of a scan")
+        _check_numbers(found, path)
         seg = hd.seg.Segmentation.from_dataset(found, copy=False)
         names = {int(s.segment_number): str(s.segment_label) for s in map(seg.get_segment_description, _numbers(seg))}
         kind = seg.segmentation_type
@@ -75,6 +78,22 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
         shown = ", ".join(f"{names.get(a, a)} and {names.get(b, b)} in {n} voxels" for (a, b), n in overlaps.items())
         warnings.append(f"{path}: segments overlap ({shown}); the smaller one takes these voxels in the label map")
     return Segments(_labels(made, grid, path), names, tuple(warnings))
+
+
+def _check_numbers(found: Dataset, path: Path) -> None:
+    """Refuse two segments of one number: whose voxels they are cannot be told."""
+    names: dict[int, list[str]] = {}
+    segments = found.get("SegmentSequence") or ()
+    if not segments:
+        raise ImageError(f"{path}: holds no segments (SegmentSequence is missing or empty); export it again")
+    for one in segments:
+        names.setdefault(int(one.SegmentNumber), []).append(str(one.get("SegmentLabel") or ""))
+    for number, same in names.items():
+        if len(same) > 1:
+            shown = " and ".join(repr(name) for name in same)
+            raise ImageError(
+                f"{path}: segments {shown} share the number {number}; expected one number each: export again"
+            )
 
 
 def _numbers(seg: hd.seg.Segmentation) -> list[int]:

@@ -32,6 +32,7 @@ _2D = ("CR", "DX", "RG", "PX", "MG", "IO", "XA", "RF")
 """Modalities whose images are 2D."""
 _NO_AGENT = re.compile(r"no(ne)?|n/?a|0|without|oral|ohne|keines?|no contrast", re.IGNORECASE)
 _VEIN = re.compile(r"\b(iv|i\.v\.?|intra-?\s?ven\w*|vein)", re.IGNORECASE)
+_REFERS = re.compile(r"no image \((RT |(Deformable )?Spatial Registration)")
 Member = tuple[pydicom.Dataset, Path]
 
 
@@ -105,9 +106,12 @@ def find_series(folder: str | os.PathLike[str], localizers: bool = False) -> lis
 
 
 def passed_over(folder: str | os.PathLike[str]) -> str:
-    """What of a folder's files was passed over, in a line: how many, what they are, some names; "" where none was."""
+    """What of a folder's files was passed over, in a line: how many, what they are, some names; "" where none was.
+
+    Structure sets, plans and registrations do not count: they refer to a series, and lie beside it as they should.
+    """
     folder = Path(folder)
-    over = _found(*_listed(folder))[1]
+    over = {p: kind for p, kind in _found(*_listed(folder))[1].items() if not _REFERS.match(kind)}
     kinds = Counter(over.values())
     shown = [
         f"{n} {kind} ({', '.join(p.name for p in [p for p, k in over.items() if k == kind][:2])}{', ...' * (n > 2)})"

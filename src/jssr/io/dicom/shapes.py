@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
+from jssr.errors import GeometryError
 
 Array = NDArray[np.float64]
 OFF_PLANE = 0.1  # mm that the points of one planar contour may lie off their plane; contours nearer than that share one
@@ -26,6 +27,7 @@ BAND = 2.5  # pixels on both sides of a contour in which distances are exact
 MARGIN = 4  # pixels around the contours
 FAR = -1000.0
 ACROSS = 24  # pixels at least across a structure
+MOST = 500_000_000  # voxels of a working grid: 4 GB
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Shape:
     warnings: tuple[str, ...] = ()
 
 
-def shape_of(contours: Sequence[Array], like: Grid) -> Shape | None:
+def shape_of(contours: Sequence[Array], like: Grid, name: str = "structure") -> Shape | None:
     """The shape that closed planar contours enclose; None where none of them encloses anything.
 
     Contours of one plane are combined by exclusive or: a contour within another one is a hole, and a keyhole's channel
@@ -54,6 +56,10 @@ def shape_of(contours: Sequence[Array], like: Grid) -> Shape | None:
         contours: (N, 3) LPS millimetres each, in parallel planes of any orientation.
         like: the grid of a scan, whose pixels are about the size of the shape's; one contour alone is as thick as its
             slices.
+        name: of the structure, for messages.
+
+    Raises:
+        GeometryError: its working grid would have more than `MOST` voxels.
     """
     axes = _axes(contours, like)
     planes, skew = _planes(contours, axes)
@@ -72,18 +78,27 @@ def shape_of(contours: Sequence[Array], like: Grid) -> Shape | None:
     if filled:
         warnings.append(f"contours are missing on {filled} planes between others; they were filled in")
     us, vs = _pixels(np.concatenate([p for h in heights for p in planes[h]]), like)
+    even = bool(len(gaps) == 0 or np.abs(gaps / usual - np.rint(gaps / usual)).max() < 0.02)
+    step = usual if even else usual / 3
+    _check_voxels(len(us), len(vs), (heights[-1] - heights[0]) / step + 3, name)
     distances = [_distances(planes[h], us, vs) for h in heights]
     ml = _volume(distances, gaps, joined, usual, us[1] - us[0])
     if not ml:
         return None
-    even = bool(len(gaps) == 0 or np.abs(gaps / usual - np.rint(gaps / usual)).max() < 0.02)
-    step = usual if even else usual / 3
     levels = heights[0] + step * np.arange(-round(usual / step), round((heights[-1] - heights[0] + usual) / step) + 1)
     stack = np.stack([_between(level, heights, distances, joined, usual) for level in levels], axis=2)
     origin = axes @ np.array([us[0], vs[0], levels[0]])
     spacing = (us[1] - us[0], vs[1] - vs[0], step)
     grid = Grid.of(stack.shape, spacing, origin.tolist(), axes)
     return Shape(volume_of(stack.astype(np.float32), grid, "image", "shape"), ml, tuple(warnings))
+
+
+def _check_voxels(columns: int, rows: int, levels: float, name: str) -> None:
+    if columns * rows * levels > MOST:
+        raise GeometryError(
+            f"{name}: its contours need a grid of {columns} x {rows} x {levels:.0f} voxels, expected at most {MOST:.0e}"
+            ": check them for damage, or take a coarser --reference"
+        )
 
 
 def _thickness(like: Grid, normal: Array) -> float:

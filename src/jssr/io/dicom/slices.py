@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom import uid as uids
 
 from jssr.errors import ImageError
+from jssr.io.dicom.files import in_words, quietly
 
 MARKS = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionDateTime",
@@ -69,7 +70,8 @@ def read_header(path: Path) -> tuple[pydicom.Dataset | None, str]:
             start = file.read(132)
         if start[128:] != b"DICM" and start[:2] not in _STARTS:
             return None, "no DICOM"
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        with quietly():
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
     except Exception:  # whatever a damaged file makes pydicom raise
         return None, "not readable"
     has = {e.keyword for e in _decoded(header, path)}
@@ -85,11 +87,14 @@ def read_header(path: Path) -> tuple[pydicom.Dataset | None, str]:
 def _decoded(header: pydicom.Dataset, path: Path) -> list[pydicom.DataElement]:
     """The elements of a header, each decoded now: pydicom does that, and raises, at the first use."""
     try:
-        elements = list(header)
-        int(header.get("Rows") or 0), int(header.get("Columns") or 0), int(header.get("SamplesPerPixel") or 1)
-        int(header.get("NumberOfFrames") or 1)
+        with quietly():
+            elements = list(header)
+            int(header.get("Rows") or 0), int(header.get("Columns") or 0), int(header.get("SamplesPerPixel") or 1)
+            int(header.get("NumberOfFrames") or 1)
     except Exception as error:  # whatever a damaged file makes pydicom raise
-        raise ImageError(f"{path}: its DICOM header is damaged ({error}); export it again or take it out") from error
+        raise ImageError(
+            f"{path}: its DICOM header is damaged ({in_words(error)}); export it again or take it out"
+        ) from error
     return elements
 
 

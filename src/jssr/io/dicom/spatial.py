@@ -41,6 +41,26 @@ def read_registration(path: Path) -> Transform:
         raise TransformError(str(error)) from error
 
 
+def frames_of(path: Path) -> tuple[str, str] | None:
+    """The UIDs of the frames of reference of the fixed and the moving space, "" where several could be meant; None
+    where the file is no registration."""
+    try:
+        found = opened(path)
+    except ImageError:
+        return None
+    names = {
+        SpatialRegistrationStorage: ("RegistrationSequence", "FrameOfReferenceUID"),
+        DeformableSpatialRegistrationStorage: ("DeformableRegistrationSequence", "SourceFrameOfReferenceUID"),
+    }
+    if found.SOPClassUID not in names:
+        return None
+    sequence, name = names[found.SOPClassUID]
+    fixed = str(found.get("FrameOfReferenceUID") or "")
+    there = [str(item.get(name) or "") for item in found.get(sequence) or ()]
+    others = {uid for uid in there if uid != fixed} or set(there)
+    return fixed, others.pop() if len(others) == 1 else ""
+
+
 def _linear(found: Dataset, path: Path) -> Affine:
     """The inverse of the one item's matrix that is not that of the registered frame itself."""
     items = [(str(item.get("FrameOfReferenceUID") or ""), _chained(item, path)) for item in found.RegistrationSequence]

@@ -17,6 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RTDoseStorage, RTStructureSetSto
 
 from jssr.core.volume import Volume
 from jssr.io.dicom.contours import Structure
+from jssr.io.dicom.files import quietly
 from jssr.io.dicom.results import made, reference
 from jssr.io.files import atomic_path
 
@@ -29,6 +30,7 @@ STEPS = 2e9
 """Whole numbers up to the largest dose: they fit signed readers too."""
 
 
+@quietly()
 def write_structure_set(
     carried: Sequence[tuple[Structure, Sequence[Contour]]],
     source: Dataset,
@@ -152,6 +154,7 @@ def _observed(number: int, one: Structure) -> Dataset:
     )  # fmt: skip
 
 
+@quietly()
 def write_dose(dose: Volume, source: Dataset, fixed: Sequence[Dataset], path: Path, number: int, rigid: bool) -> None:
     """Write a dose in gray as an RT Dose in the frame of reference of the series `fixed`, completely or not at all.
 

@@ -18,6 +18,8 @@ _DOSE = re.compile(
 )
 """Reports of the dose; a dose alone is none: "LOW DOSE", "half dose"."""
 _ONLY_DOSE = re.compile(r"\W*(radiation\W*)?dose\W*\d*\W*", re.IGNORECASE)
+REFER = {"RTDOSE": "a dose", "SEG": "a segmentation"}
+"""Modalities of objects with pixels that refer to a series: `align --dicom` carries them with it."""
 _REFORMAT = {"MIP", "MPR", "REFORMATTED", "PROJECTION IMAGE", "CPR", "VRT", "MAX_IP", "MIN_IP", "CSA MPR"}
 _SHARP = re.compile(
     r"lung|bone|edge|detail|sharp|ultra|"
@@ -38,6 +40,8 @@ def unfit(found: Sequence[SeriesInfo]) -> Iterator[tuple[SeriesInfo, str]]:
 
 
 def _reason(one: SeriesInfo) -> str:
+    if one.modality in REFER:
+        return f"{REFER[one.modality]}, which refers to a series; --dicom carries it with that series"
     if one.localizer:
         return "a scout, or fewer than 3 slices"
     if any(s.samples != 1 for s in one.slices):
