@@ -55,9 +55,25 @@ def test_the_log_has_the_command_its_warnings_and_errors(segmented, tmp_path):
     run("warp", "missing.nii.gz", "--transform", "no.tfm", "-o", "o.nii.gz", "--log-file", str(log))
     lines = log.read_text().splitlines()
     assert any("WARNING a liver of 12 ml" in line for line in lines)
-    assert any("ERROR" in line and "no.tfm" in line for line in lines)
+    assert any("ERROR" in line and "missing.nii.gz" in line for line in lines)
     assert all(line[:4].isdigit() for line in lines)  # each with its time
     assert run("segment", "x.nii.gz", "-o", "o", "--log-file", str(tmp_path / "no" / "log"))[0] == 2
+
+
+def test_the_log_is_no_other_file(segmented, tmp_path):
+    scan = tmp_path / "notes.csv"
+    scan.write_text("name,x,y,z\na,1,2,3\n")
+    code, said = run("segment", "x.nii.gz", "-o", "o.nii.gz", "--log-file", str(scan))
+    assert code == 2 and "notes.csv" in " ".join(said.split()) and scan.read_text().startswith("name,x")
+    for path in ("in.nii.gz", "made.nii.gz"):  # neither is there: what the command reads and writes all the same
+        code, _ = run("segment", str(tmp_path / "in.nii.gz"), "-o", str(tmp_path / "made.nii.gz"),
+                      "--log-file", str(tmp_path / "." / path))  # fmt: skip
+        assert code == 2 and not (tmp_path / path).exists()
+    empty = tmp_path / "empty.log"
+    empty.touch()
+    for _ in range(2):
+        assert run("segment", "x.nii.gz", "-o", "o.nii.gz", "--log-file", str(empty))[0] == 0
+    assert sum(" done" in line for line in empty.read_text().splitlines()) == 2
 
 
 def test_defaults_come_from_a_file_and_the_command_line_wins(segmented, tmp_path, monkeypatch):
