@@ -115,9 +115,7 @@ def fitting_phases(
 
 def _aortas_fit(told: Sequence[tuple[str | None, Phase]]) -> bool:
     """Whether the aorta is the brighter the earlier after contrast a scan is said to be."""
-    known = [
-        (_AORTA.index(phase), one.hu["aorta"]) for phase, one in told if phase is not None and "aorta" in one.hu
-    ]
+    known = [(_AORTA.index(phase), one.hu["aorta"]) for phase, one in told if phase is not None and "aorta" in one.hu]
     return all(hu > other - _SAME_AORTA for place, hu in known for later, other in known if place < later)
 
 
