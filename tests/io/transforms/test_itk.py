@@ -221,3 +221,16 @@ def test_unknown_endings(tmp_path):
         write_any(FIELD, tmp_path / "u.mat")
     with pytest.raises(OutputError, match=".tfm"):
         write_affine(Affine.identity(), tmp_path / "a.nii.gz")
+
+
+def test_hdf5_that_breaks_off_is_refused_in_one_line(tmp_path, capfd):
+    path = tmp_path / "t.h5"
+    for kind in (euler(), itk_field_transform()):
+        sitk.WriteTransform(kind, str(path))
+        whole = path.read_bytes()
+        assert read_transform(path).ndim == 3
+        for size in (len(whole) // 2, len(whole) - 1, 100):
+            path.write_bytes(whole[:size])
+            with pytest.raises(TransformError, match=r"t\.h5.*truncated"):
+                read_transform(path)
+    assert capfd.readouterr() == ("", "")

@@ -38,10 +38,11 @@ DISPVECT = 1006
 STEPS = np.float32(1024)  # a millimetre
 TRANSFORM_FILES = (".tfm", ".txt", ".mat", ".h5", ".hdf5")
 BENDING_FILES = (".tfm", ".txt", ".h5", ".hdf5")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TEXT = b"#Insight Transform File"
 _KIND = re.compile(r"(\w+?)(?:Transform|TransformBase)_(?:double|float)_(\d)_\d")
 _NUMBERS = {
-    "Euler2D": 3, "Rigid2D": 3, "CenteredRigid2D": 5, "Euler3D": 6, "VersorRigid3D": 6, "Versor": 3, "Similarity2D": 4,
+    "Euler2D": 3, "Rigid2D": 3, "Euler3D": 6, "VersorRigid3D": 6, "Versor": 3, "Similarity2D": 4,
     "Similarity3D": 7, "ScaleVersor3D": 9, "ScaleSkewVersor3D": 15,
 }  # fmt: skip
 """Parameters of kinds of linear transform; its centre is what is fixed."""
@@ -101,6 +102,7 @@ def read_itk(path: Path, images: Images) -> Transform:
     if path.name.lower().endswith((*WRITABLE, *nrrd.ENDINGS)):
         return _read_field(path)
     _check_text(path)
+    _check_hdf5(path)
     try:
         with quiet():
             found = sitk.ReadTransform(str(path))
@@ -140,6 +142,24 @@ def _check_text(path: Path) -> None:
         tell(f"{path}: ends within a line, where ITK ends every line: its last number may be cut off; compare it.")
 
 
+def _check_hdf5(path: Path) -> None:
+    """Refuse HDF5 that breaks off, before its library writes a page: its first block says where the file ends.
+
+    Raises:
+        TransformError: it is shorter than that.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start.startswith(_HDF5) or len(start) < 64:
+        return
+    version, width = start[8], start[9 if start[8] > 1 else 13]
+    at = (12 if version > 1 else 24 if version == 0 else 28) + 2 * width
+    end = int.from_bytes(start[at : at + width], "little")
+    size = path.stat().st_size
+    if width <= 8 and size < end:
+        raise TransformError(f"{path}: is truncated, {size} of {end} bytes; copy it again")
+
+
 def _check_block(path: Path, kind: str, found: dict[str, list[str]], whole: bool = True) -> None:
     if not kind or kind.startswith(("CompositeTransform", "IdentityTransform")):
         return
@@ -150,8 +170,8 @@ def _check_block(path: Path, kind: str, found: dict[str, list[str]], whole: bool
     if (match := _KIND.fullmatch(kind)) is None:
         return
     name, n = match[1], int(match[2])
-    due, due_fixed = {"Affine": n * n + n, "MatrixOffset": n * n + n, "Translation": n, "Scale": n}.get(name), (n,)
-    due = _NUMBERS.get(name, due)
+    due = n * n + n if name in ("Affine", "MatrixOffset") else n if name == "Translation" else _NUMBERS.get(name)
+    due_fixed: tuple[int, ...] = (n,)
     if name == "Translation":
         due_fixed = (0,)
     elif name == "Euler3D":
