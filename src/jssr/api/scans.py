@@ -67,8 +67,7 @@ def register(
         report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
         anonymise: nothing of the patient's identity in what is written.
         threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
-        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "discrete",
-            which needs no training; "jssr" also segments and synthesises.
+        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's, else "discrete", which needs no training.
         checkpoint: weights file, run folder or loaded `Model`; None takes the system's shipped weights.
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
@@ -85,8 +84,8 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures: name to label values, or a file of names; None takes the cohort's, else the label maps' own names.
-        label_names: value to name, or a file of names, in place of `structures`.
+        structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
+            takes the cohort's, else the label maps' own names.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
