@@ -265,3 +265,74 @@ def test_names_of_labels_become_structures(tmp_path):
     (tmp_path / "c.json").write_text('{"7": "heart"}')
     assert structures_of(tmp_path / "c.json", a, b) == {"1": (1,)}
     assert structures_of({"x": [1]}, a, b) == {"x": [1]}
+
+
+def test_what_of_names_of_labels_counts_for_nothing_is_told(tmp_path):
+    (tmp_path / "n.txt").write_text("8 liver 10 20 30 0\n9 spleen 1 2 3 0\n")
+    jssr.write_image(ball_labels(), tmp_path / "l.nii.gz")
+    with collected() as told:
+        jssr.warp(tmp_path / "l.nii.gz", np.eye(4), reference=ball(), label_names=tmp_path / "n.txt")
+        structures_of({8: "liver"}, ball_labels(), None)
+        structures_of({8: "liver"}, None, None)
+    assert ["n.txt" in told[0], "label_names" in told[1], "label_names" in told[2]] == [True] * 3 and len(told) == 3
+    value = int(ball_labels().array.max())
+    both = replace(ball_labels(), data=ball_labels().data.clone())
+    both.data[0, 0, 0, 0] = value + 1
+    with collected() as told:
+        assert structures_of({value: "a", value + 1: "a"}, both, None) == {"a": (value, value + 1)}
+    assert "'a'" in told[0]
+
+
+def test_warp_tells_a_result_that_nothing_reaches(tmp_path):
+    far, near = np.eye(4), np.eye(4)
+    far[:3, 3], near[:3, 3] = 1e6, 1.0
+    for scan in (ball(), ball_labels()):
+        for where, expected in ((far, 1), (near, 0)):
+            with collected() as told:
+                jssr.warp(scan, where, reference=ball())
+            assert sum("0 %" in words for words in told) == expected
+
+
+def test_nothing_is_written_onto_its_input(tmp_path):
+    jssr.write_image(ball(), tmp_path / "a.nii.gz")
+    sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "t.tfm"))
+    (tmp_path / "p.csv").write_text("name,x,y,z\na,1,2,3\n")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    link = tmp_path / "." / "a.nii.gz"
+    for make in (
+        lambda: jssr.warp(tmp_path / "a.nii.gz", np.eye(4), reference=ball(), out=link),
+        lambda: jssr.warp(tmp_path / "p.csv", np.eye(4), out=tmp_path / "p.csv"),
+        lambda: jssr.convert([tmp_path / "t.tfm", np.eye(4)], out=tmp_path / "t.tfm"),
+        lambda: jssr.convert(f"itk:{tmp_path / 't.tfm'}", out=tmp_path / "t.tfm"),
+        lambda: jssr.segment(tmp_path / "a.nii.gz", out=link),
+    ):
+        with pytest.raises(OutputError, match="input"):
+            make()
+    assert before == {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+
+def test_values_of_wrong_types_are_refused_in_words(tmp_path):
+    for make in (
+        lambda: jssr.register(ball(), ball(), refine="x"),
+        lambda: jssr.register(ball(), ball(), rigid="no"),
+        lambda: jssr.register(ball(), ball(), structures={"a": [1]}, label_names={1: "a"}),
+        lambda: jssr.register(ball(), ball(), label_names=[1]),
+        lambda: jssr.series(tmp_path, phases={"arterial": 2}),
+        lambda: jssr.series(tmp_path, phases=["arterial"]),
+        lambda: jssr.series(tmp_path, leave="12"),
+        lambda: jssr.align(None),
+        lambda: jssr.warp(ball_labels(), np.eye(4), reference=ball(), label_names=5),
+        lambda: jssr.warp(ball_labels(), np.eye(4), reference=ball(), label_names={"a": 1}),
+        lambda: jssr.convert(np.eye(4), inverse="no"),
+    ):
+        with pytest.raises(JssrError):
+            make()
+
+
+def test_register_takes_names_of_labels_as_the_command_does(monkeypatch):
+    given: dict[str, object] = {}
+    monkeypatch.setattr(jssr.api.scans.pipeline, "register", lambda *_, **options: given.update(options))
+    jssr.register(ball(), ball(), label_names={1: "liver"})
+    assert given["structures"] == {1: "liver"} and "label_names" not in given
+    jssr.register(ball(), ball(), label_names="names.csv")
+    assert given["structures"] == "names.csv"

@@ -60,6 +60,22 @@ def test_the_log_has_the_command_its_warnings_and_errors(segmented, tmp_path):
     assert run("segment", "x.nii.gz", "-o", "o", "--log-file", str(tmp_path / "no" / "log"))[0] == 2
 
 
+def test_the_log_is_no_other_file(segmented, tmp_path):
+    scan = tmp_path / "notes.csv"
+    scan.write_text("name,x,y,z\na,1,2,3\n")
+    code, said = run("segment", "x.nii.gz", "-o", "o.nii.gz", "--log-file", str(scan))
+    assert code == 2 and "notes.csv" in " ".join(said.split()) and scan.read_text().startswith("name,x")
+    for path in ("in.nii.gz", "made.nii.gz"):  # neither is there: what the command reads and writes all the same
+        code, _ = run("segment", str(tmp_path / "in.nii.gz"), "-o", str(tmp_path / "made.nii.gz"),
+                      "--log-file", str(tmp_path / "." / path))  # fmt: skip
+        assert code == 2 and not (tmp_path / path).exists()
+    empty = tmp_path / "empty.log"
+    empty.touch()
+    for _ in range(2):
+        assert run("segment", "x.nii.gz", "-o", "o.nii.gz", "--log-file", str(empty))[0] == 0
+    assert sum(" done" in line for line in empty.read_text().splitlines()) == 2
+
+
 def test_defaults_come_from_a_file_and_the_command_line_wins(segmented, tmp_path, monkeypatch):
     config = tmp_path / "mine.toml"
     config.write_text('[segment]\nthreads = 3\ndevice = "cpu"\nmoving = true\n')
@@ -108,3 +124,31 @@ def test_json_stays_one_document_beside_strict(segmented):
 def test_completion_is_offered_for_a_shell():
     done = RUNNER.invoke(app, ["--help"])
     assert "--install-completion" in done.output
+
+
+def test_a_phase_named_twice_is_said(tmp_path):
+    code, said = run("series", str(tmp_path), "--phase", "arterial=2", "--phase", "arterial=1")
+    assert code == 2 and "twice" in " ".join(said.split())
+
+
+def test_repeatable_defaults_are_lists(monkeypatch, tmp_path):
+    config, given = tmp_path / "mine.toml", list[object]()
+    config.write_text('[series]\nphase = ["arterial=4:2", "venous=5"]\nleave = ["7"]\n')
+    monkeypatch.setattr(jssr, "series", lambda *words: given.extend(words) or ())
+    assert run("--config", str(config), "series", str(tmp_path))[0] == 0
+    assert given[1:] == [{"arterial": "4:2", "venous": "5"}, ["7"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("segment", 'threads = "many"'), ("segment", "threads = true"), ("segment", 'device = ["cpu"]'),
+        ("segment", "moving = 1"), ("series", 'phase = "arterial=4"'), ("warp", 'to = "middle"'),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_of_the_defaults_is_told_with_its_file_and_table(tmp_path, table, line):
+    config = tmp_path / "mine.toml"
+    config.write_text(f"[{table}]\n{line}\n")
+    code, said = run("--config", str(config), "segment", "x.nii.gz", "-o", "o")
+    said = "".join(said.split())
+    assert code == 2 and "mine.toml" in said and f"[{table}]" in said and line.split(" =")[0] in said

@@ -129,3 +129,24 @@ def test_nifti_2_is_measured_too(tmp_path):
     (tmp_path / "a.nii").write_bytes(bytes(header) + values[:-4])
     with pytest.raises(ImageError, match="476 of 480 bytes"):
         check_file(tmp_path / "a.nii")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "says"),
+    [
+        (252, struct.pack("<hh", 0, 1) + struct.pack("<f", NAN) * 6 + struct.pack("<12f", *[NAN] * 12), "sform"),
+        (252, struct.pack("<hhfff", 1, 0, NAN, 0, 0), "qform"),
+        (70, struct.pack("<h", 1234), "1234"),
+    ],
+)
+def test_a_damaged_header_is_refused_in_one_line(tmp_path, whole, capfd, offset, data, says):
+    content = bytearray(whole["nii"])
+    content[offset : offset + len(data)] = data
+    path = tmp_path / "a.nii"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=says):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")

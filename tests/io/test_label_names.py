@@ -169,3 +169,10 @@ def test_overlapping_segments_are_refused_as_an_image_too(tmp_path):
     for kind in ("labels", "image"):
         with pytest.raises(ImageError, match="2 layers"):
             read_image(tmp_path / "a.seg.nrrd", kind)
+
+
+def test_a_key_of_two_values_is_refused(tmp_path):
+    for text in ('{"5": "liver", "5": "spleen"}', '{"labels": {"liver": 5, "liver": 6}}'):
+        (tmp_path / "n.json").write_text(text)
+        with pytest.raises(ImageError, match="twice"):
+            read_label_names(tmp_path / "n.json")

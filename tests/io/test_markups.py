@@ -189,3 +189,9 @@ def test_what_cannot_be_written(tmp_path):
             write_points(BOTH, tmp_path / name)
     with pytest.raises(OutputError, match="3 coordinates"):
         write_points(Points(np.array([[1.0, 2.0]])), tmp_path / "a.fcsv")
+
+
+@pytest.mark.parametrize("unit", ["mm", ["mm"], ["mm", "UCUM", "millimeter"]])
+def test_slicer_names_its_unit_first(tmp_path, unit):
+    path = write(tmp_path / "p.mrk.json", markups(coordinateUnits=unit))
+    assert np.allclose(read_points(path).xyz, LPS)

@@ -8,7 +8,7 @@ from tiny_jssr import ball, ball_labels
 
 from jssr.core.notes import collected
 from jssr.core.volume import Points
-from jssr.registration.inputs import points_of, read_scans
+from jssr.registration.inputs import labels_of, points_of, read_scans
 from jssr.registration.options import parse_options
 
 
@@ -42,3 +42,11 @@ def test_landmarks_far_outside_their_scan_are_told():
         points_of(Points(np.stack([scan.grid.centre, far])), scan)
         points_of(Points(scan.grid.centre[None]), scan)
     assert len(told) == 1 and "1 of 2 landmarks" in told[0] and "12 mm" in told[0]
+
+
+def test_an_empty_label_map_is_told():
+    scan, labels = ball(), ball_labels()
+    with collected() as told:
+        labels_of(labels, scan)
+        labels_of(labels.with_data(labels.data * 0), scan)
+    assert len(told) == 1 and "empty" in told[0]

@@ -17,7 +17,7 @@ def test_keywords_become_two_objects():
 
 def test_every_field_is_a_keyword():
     known = {"fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "structures"}
-    known |= {"fixed_mask", "moving_mask"}
+    known |= {"fixed_mask", "moving_mask", "label_names"}
     assert set(RegistrationOptionsDict.__annotations__) == set(RegistrationOptions.__dataclass_fields__) | known
     assert len(inspect.signature(jssr.register).parameters) <= 10
 
@@ -36,6 +36,9 @@ def test_an_unknown_option_is_refused_with_the_nearest():
     [
         ({"refine": -1}, "refine must be a number of steps"),
         ({"refine": 1.5}, "refine must be a number of steps"),
+        ({"refine": "x"}, "refine must be a number of steps"),
+        ({"rigid": "no"}, "rigid must be True or False"),
+        ({"deterministic": 1}, "deterministic must be True or False"),
         ({"initial": "middle"}, "initial must be"),
         ({"initial": None}, "initial must be"),
         ({"preset": "ct-abdome"}, "unknown preset 'ct-abdome'; did you mean 'ct-abdomen'"),

@@ -91,3 +91,12 @@ def test_only_doubtful_series_are_looked_at(tmp_path, monkeypatch):
     assert looked[0].grid.shape == (20, 20, 30) and np.allclose(looked[0].grid.origin, (0.5, 0.5, 0))
     assert phases.look_at_phases([replace(n, sure=True) for n in named]) == {}
     assert phases.look_at_phases([replace(n, phase="") for n in named]) == {}
+
+
+def test_what_contradicts_the_user_gets_no_phase():
+    brighter = seen(240, 110, 125, 180)
+    rest = ("non-contrast", "venous", "delay")
+    assert phases.fitting_phases({"x": brighter}, rest)
+    assert phases.fitting_phases({"x": brighter}, rest, chosen=[("arterial", seen(150, 60, 100, 120))]) == {}
+    venous, arterial = seen(*HU["venous"]), ("arterial", seen(*HU["arterial"]))
+    assert phases.fitting_phases({"x": venous}, rest, chosen=[arterial]) == {"x": "venous"}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.api.studies import read_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CohortError, JssrError, nearest
-from jssr.io.files import check_output, check_path
+from jssr.errors import CohortError, JssrError, OptionError, nearest
+from jssr.io.files import check_not_input, check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
-from jssr.io.label_names import write_label_names
+from jssr.io.label_names import names_given, write_label_names
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
@@ -67,8 +67,7 @@ def register(
         report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
         anonymise: nothing of the patient's identity in what is written.
         threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
-        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's. With neither it is "discrete",
-            which needs no training; "jssr" also segments and synthesises.
+        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's, else "discrete", which needs no training.
         checkpoint: weights file, run folder or loaded `Model`; None takes the system's shipped weights.
         refine: steps of instance optimisation; None takes the recipe's.
         descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
@@ -85,7 +84,8 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures: name to label values, or a file of names; None takes the cohort's, else the label maps' own names.
+        structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
+            takes the cohort's, else the label maps' own names.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
@@ -112,7 +112,13 @@ def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
 
 
 def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
-    """With the structures of the cohort beside the fixed label map, where none are named."""
+    """With the structures that the names of labels make; of the cohort beside the fixed label map where none are."""
+    names = options.pop("label_names", None)
+    if names is not None and options.get("structures") is not None:
+        raise OptionError("structures and label_names: both name the labels' values: give one of them")
+    if names is not None:
+        given: Any = names if isinstance(names, (str, os.PathLike)) else names_given(names)
+        options["structures"] = given
     labels = options.get("fixed_labels")
     if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
         options["structures"] = named_in(Path(labels).parent)
@@ -153,6 +159,8 @@ def align(
     begin(options, OptionsDict, threads)
     if isinstance(study, Mapping):
         study = Study("study", dict(study))
+    elif not isinstance(study, (Study, str, os.PathLike)):
+        raise JssrError(f"study: expected scans by phase, a Study or a folder, got {study!r}")
     elif not isinstance(study, Study):
         study = read_study(study, by_folder=not anonymise)
     study.check(reference_phase)
@@ -257,6 +265,7 @@ def segment(
     begin(options, ModelOptions, threads)
     check_path(out)
     if out is not None:
+        check_not_input(image_path(Path(out), "segmentation.nii.gz"), image)
         check_output(image_path(Path(out), "segmentation.nii.gz").parent)
     steps = Steps(3, on_progress)
     steps.begin("loading")
@@ -304,6 +313,7 @@ def synthesise(
     check_path(out)
     target = None if out is None else image_path(Path(out), "synthesised.nii.gz")
     if target is not None:
+        check_not_input(target, moving, fixed)
         check_output(target.parent)
     steps = Steps(2, on_progress)
     steps.begin("synthesising")

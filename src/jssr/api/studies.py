@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jssr.api.session import PathLike
-from jssr.errors import ImageError
+from jssr.errors import ImageError, OptionError
 from jssr.io import study as studies
 from jssr.io.study import Study
 
@@ -37,7 +37,17 @@ def read_study(
     Raises:
         ImageError: no such folder, no scans in it, scans of several patients, or no such series.
     """
+    _check_words("phases", chosen or {}, isinstance(chosen or {}, Mapping))
+    _check_words("leave", left, isinstance(left, Collection) and not isinstance(left, (str, Mapping)))
     return studies.read_study(folder, chosen, left, by_folder, look=_look)
+
+
+def _check_words(option: str, given: Any, fits: bool) -> None:
+    """Refuse what are no series by phase, and no list of series."""
+    words = [*given, *(given.values() if isinstance(given, Mapping) else ())] if fits else [None]
+    if not all(isinstance(word, str) for word in words):
+        expected = '{"arterial": "2"}' if option == "phases" else '["2", "4:1"]'
+        raise OptionError(f"{option}: expected series as text, as {expected}, got {given!r}")
 
 
 def _look(named: Sequence[Named]) -> Mapping[str, tuple[str, str]]:

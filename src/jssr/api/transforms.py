@@ -12,15 +12,16 @@ import numpy as np
 from jssr.api.objects import Carried, Job, carry
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
-from jssr.core.resampling import move_points, resample
+from jssr.core.notes import tell
+from jssr.core.resampling import inside_grid, move_points, resample
 from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
-from jssr.io.files import check_path
+from jssr.io.files import check_not_input, check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format, split_format
 from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.kinds import kind_of, kind_of_file
-from jssr.io.label_names import own_names, read_label_names, write_label_names
+from jssr.io.label_names import names_given, own_names, tell_unused, write_label_names
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
 from jssr.io.transforms import Images, TransformLike, as_transform, read_named, write_any
 
@@ -76,6 +77,7 @@ def warp(
     """
     _check_choices(to, kind, contours)
     check_path(out)
+    check_not_input(out, source, _file(transform), reference, label_names, dose)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=_images(None, reference, to))
         grid = _result_grid_3d(found, source, reference, to)
@@ -104,12 +106,29 @@ def _warp_volume(
         words = transform if _is_path(transform) else "the transform"
         raise TransformError(f"{words}: is a {found.ndim}D transform, and {volume.name} is {volume.grid.ndim}D")
     grid = _result_grid(found, reference, to)
-    made = resample(volume, grid, found if to == "fixed" else found.inverse(grid))
+    if label_names is not None and volume.kind == "labels":
+        tell_unused(names, volume.array, label_names, volume.name)
+    through = found if to == "fixed" else found.inverse(grid)
+    made = resample(volume, grid, through)
+    _tell_outside(volume, made, through)
     if out is not None:
         write_image(made, out, stored)
         if names and made.kind == "labels":
             write_label_names(names, Path(out))
     return made
+
+
+def _tell_outside(volume: Volume, made: Volume, transform: Transform) -> None:
+    """Tell where nothing of a volume reaches the result, which then has one value."""
+    if bool((made.data == made.data.flatten()[0]).all()):
+        at = transform.positions(made.grid, volume.grid)
+        if not bool(inside_grid(at, volume.grid).any()):
+            tell(f"{volume.name}: nothing of it reaches the result (0 % is covered): check the transform and its way.")
+
+
+def _file(transform: object) -> object:
+    """The file of a transform, without its format."""
+    return split_format(transform)[1] if isinstance(transform, str) else transform
 
 
 def _warp_points(
@@ -124,10 +143,8 @@ def _warp_points(
 
 def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[int, str]:
     """Value to name of a label map: as given, else as its file has them."""
-    if isinstance(given, Mapping):
-        return dict(given)
     if given is not None:
-        return read_label_names(given)
+        return names_given(given)
     return own_names(source) if _is_path(source) else {}
 
 
@@ -291,11 +308,14 @@ def convert(
     """
     check_format(to, FORMATS_WRITTEN)
     check_path(out)
+    if not isinstance(inverse, bool):
+        raise JssrError(f"inverse: expected True or False, got {inverse!r}")
     if to != "itk" and out is None:
         raise TransformError(f"format {to!r} is one of files: name the file with out=")
     named = list(transforms) if isinstance(transforms, (list, tuple)) and not _is_matrix(transforms) else [transforms]
     if not named:
         raise TransformError("expected one transform or a list of them, got an empty list")
+    check_not_input(out, *map(_file, named), fixed, moving)
     images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
     parts = [
         read_named(one, written_by, images) if _is_path(one) else as_transform(one, images=images) for one in named

@@ -45,7 +45,7 @@ def _top(
     3 unexpected, an error of jssr itself; 4 done with warnings, by --strict; 130 interrupted; 143 ended by SIGTERM.
     """
     if config is not None:
-        context.default_map = defaults_of(config, context.command)
+        context.default_map = defaults_of(config, context)
     keep_freed_memory()
     collect_rarely()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -28,6 +28,9 @@ Modality = Literal["ct", "mr", "us", "radiograph"]
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Base of the groups of options."""
+
+    def begin(self, values: Mapping[str, Any]) -> None:
+        """What is done before the command runs, with the values of all its options."""
 
     def given(self) -> dict[str, Any]:
         """The options that have a value, as keywords of the API."""
@@ -63,9 +66,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         with collected() as told:
             try:
-                function(
-                    **{name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()}
-                )
+                made = {name: kind(**{f.name: values[f.name] for f in fields(kind)}) for name, kind in groups.items()}
+                for group in made.values():
+                    group.begin(values)
+                function(**made)
             finally:
                 for words in told:
                     echo(f"warning: {words}", err=True)

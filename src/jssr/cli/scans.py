@@ -97,7 +97,9 @@ def _by_phase(given: list[str] | None, expected: str) -> dict[str, str]:
     out: dict[str, str] = {}
     for words in given or []:
         phase, equals, value = (part.strip() for part in words.partition("="))
-        if not (re.fullmatch(r"[\w][\w +-]{0,63}", phase) and equals and value) or phase in out:
+        if phase in out:
+            raise typer.BadParameter(f"{words!r}: the phase {phase!r} is named twice: name it once")
+        if not (re.fullmatch(r"[\w][\w +-]{0,63}", phase) and equals and value):
             raise typer.BadParameter(f"{words!r}: name {expected}")
         out[phase] = value
     return out

@@ -32,11 +32,16 @@ class Session(Options):
     log_file: Path | None = opt(None, "Write messages, warnings and errors to the end of this file too.")
 
     def __post_init__(self) -> None:
-        if self.log_file is not None:
-            log_file.begin(self.log_file)
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         for name in ("jssr", "lightning_fabric.utilities.rank_zero"):
             logging.getLogger(name).setLevel(logging.INFO if self.verbose else logging.WARNING)
+
+    def begin(self, values: Mapping[str, Any]) -> None:
+        """Begin the log."""
+        if self.log_file is not None:
+            words = [one for name, one in values.items() if name != "log_file"]
+            given = [path for one in words for path in (one if isinstance(one, list) else [one])]
+            log_file.begin(self.log_file, [path for path in given if isinstance(path, Path)])
 
     @contextmanager
     def progress(self) -> Iterator[Any]:

@@ -171,6 +171,7 @@ def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
     return [
         {
             "series": one.key,
+            "uid": one.series.uid,
             "description": one.series.description,
             "modality": one.series.modality,
             "slices": one.series.n_slices,

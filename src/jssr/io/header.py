@@ -98,6 +98,10 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
         header = _nifti_header(path, stream)
         size = header["dim"][1 : 1 + header["dim"][0]].tolist()
         _check_spacing(path, header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+        turn = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
+        used = header.get_sform() if int(header["sform_code"]) > 0 else turn if int(header["qform_code"]) > 0 else 0.0
+        if not np.isfinite(used).all():
+            place_of(header, str(path))  # refuses it before ITK writes pages
         if header_only:
             return
         stream.seek(int(header["vox_offset"]))
@@ -113,6 +117,7 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
 def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
 
     block = stream.read(Nifti2Header.sizeof_hdr)
     for kind in (Nifti1Header, Nifti2Header):
@@ -124,6 +129,13 @@ def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
             break
     else:
         raise ImageError(f"{path}: is not a NIfTI image, in spite of its name, or is truncated")
+    try:
+        header.get_data_dtype()
+    except (HeaderDataError, KeyError):
+        code = int(header["datatype"])
+        raise ImageError(
+            f"{path}: has an unknown type of voxels ({code}) in its NIfTI header; export it again"
+        ) from None
     axes, bits = int(header["dim"][0]), int(header["bitpix"])
     size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
     if not size or axes > 7 or min(size) < 1 or not 0 <= header["vox_offset"] < 2**40 or bits < 8 or bits % 8:

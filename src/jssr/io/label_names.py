@@ -22,11 +22,15 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
+from jssr.core.notes import tell
 from jssr.errors import ImageError
 from jssr.io.files import write_json
 from jssr.io.itk import WRITABLE
@@ -65,6 +69,35 @@ def read_label_names(path: str | os.PathLike[str]) -> dict[int, str]:
     if not names:
         raise ImageError(f"{path}: holds no label names; give them with a file of names (JSON, .txt, .ctbl, .csv)")
     return names
+
+
+def names_given(given: Mapping[int, str] | str | os.PathLike[str]) -> dict[int, str]:
+    """Value to name, as a user gives it: by value, or as a file of names.
+
+    Raises:
+        ImageError: neither, or a file that cannot be read.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return read_label_names(given)
+    if not isinstance(given, Mapping) or not all(
+        isinstance(value, Integral) and isinstance(name, str) for value, name in given.items()
+    ):
+        raise ImageError(f'label_names: expected names by value, as {{5: "liver"}}, or a file of names, got {given!r}')
+    return {int(value): name for value, name in given.items()}
+
+
+def tell_unused(names: Mapping[int, str], labels: NDArray[Any], given: object, what: str) -> None:
+    """Tell where names that a user gave name none of a label map's values.
+
+    Args:
+        given: the file of names, or the names.
+        what: name of the map, for the message.
+    """
+    held = [int(value) for value in np.unique(labels) if value != 0]
+    if held and not set(held) & set(names):
+        shown = ", ".join(map(str, held[:6])) + (" ..." if len(held) > 6 else "")
+        file = given if isinstance(given, (str, os.PathLike)) else "label_names"
+        tell(f"{file}: names none of the values of {what} ({shown}).")
 
 
 def own_names(labels: str | os.PathLike[str]) -> dict[int, str]:
@@ -119,8 +152,18 @@ def _unique(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
     return out
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON without a key of two values, of which Python would keep the last."""
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out and out[key] != value:
+            raise ValueError(f"{key!r} is there twice: {out[key]!r} and {value!r}")
+        out[key] = value
+    return out
+
+
 def _from_json(path: Path) -> dict[int, str]:
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     for key in ("label_names", "labels"):

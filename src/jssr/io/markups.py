@@ -45,7 +45,7 @@ def read_markups(text: str, path: Path) -> Points:
         ) from None
     if len(systems) > 1:
         raise PointsError(f"{path}: its markups are in two frames, LPS and RAS: save each in a file of its own")
-    units = {str(unit) for one in markups for unit in _listed(one.get("coordinateUnits", "mm"))}
+    units = {_unit(one.get("coordinateUnits", "mm")) for one in markups}
     if units - {"mm"}:
         raise PointsError(f"{path}: expected coordinates in mm, got {', '.join(sorted(units))}")
     set_ones = [point for point in given if point.get("positionStatus", "defined") == "defined"]
@@ -58,8 +58,9 @@ def read_markups(text: str, path: Path) -> Points:
     return Points(np.array(xyz) * _SIGNS[systems.pop()], tuple(names))
 
 
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value]
+def _unit(given: Any) -> str:
+    """A unit's code: itself, or the first of a list of its code, the scheme that defines it and its meaning."""
+    return str((given or ["none"])[0] if isinstance(given, list) else given)
 
 
 def _system(given: str, path: Path) -> str:

@@ -212,6 +212,8 @@ def labels_of(labels: ImageLike | None, image: Volume, what: str = "labels") -> 
         raise GeometryError(f"{found.name}: expected a label map, got an image")
     if found.kind == "mask":
         found = replace(found, data=found.data.to(torch.uint8), kind="labels")
+    if not bool(found.data.any()):
+        tell(f"{found.name}: is empty, every voxel of this label map is 0.")
     return check_labels(found, image)
 
 

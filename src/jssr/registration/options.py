@@ -75,6 +75,8 @@ class KnownDict(TypedDict, total=False):
 class RegistrationOptionsDict(OptionsDict, KnownDict, total=False):
     """Every keyword of `register`."""
 
+    label_names: Mapping[int, str] | str | os.PathLike[str] | None
+
 
 @dataclass(frozen=True)
 class RegistrationOptions:
@@ -110,7 +112,10 @@ class RegistrationOptions:
             raise OptionError(f'initial must be "geometry", "centre" or a transform that exists, got {start!r}')
         steps = 0 if self.refine is None else self.refine
         if not isinstance(steps, Real) or not float(steps).is_integer() or steps < 0:
-            raise ValueError(f"refine must be a number of steps, 0 or more, got {self.refine!r}")
+            raise OptionError(f"refine must be a number of steps, 0 or more, got {self.refine!r}")
+        for name in ("rigid", "deterministic"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("fixed_modality", "moving_modality"):
             value = getattr(self, name)
             if value is not None and value not in MODALITIES:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import JssrError
-from jssr.io.dicom.phases import ORDER, Named, examinations
+from jssr.io.dicom.phases import CHOSEN, ORDER, Named, examinations
 from jssr.io.dicom.read import read_stack
 from jssr.registration.model import segmenting_model
 from jssr.registration.phase import FAR, NEAR, Phase, phase_of
@@ -46,13 +46,25 @@ def look_at_phases(named: Sequence[Named]) -> dict[str, tuple[str, str]]:
         doubtful = [n for n in mine if not n.sure and not n.series.enhanced]
         if 0 < len(doubtful) <= MOST:
             taken = {phase for n in mine if n.sure for phase in ORDER if n.phase.startswith(phase)}
-            found |= _of_examination(doubtful, [phase for phase in ORDER if phase not in taken])
+            chosen = [n for n in mine if n.why == CHOSEN and n.phase in ORDER][:MOST]
+            found |= _of_examination(doubtful, [phase for phase in ORDER if phase not in taken], chosen)
     return found
 
 
-def _of_examination(doubtful: Sequence[Named], slots: Sequence[str]) -> dict[str, tuple[str, str]]:
+def _of_examination(
+    doubtful: Sequence[Named], slots: Sequence[str], chosen: Sequence[Named]
+) -> dict[str, tuple[str, str]]:
+    seen, known = _seen(doubtful), _seen(chosen)
+    headers = {n.series.id: n for n in doubtful}
+    fixed = [(n.phase, known[n.series.id]) for n in chosen if n.series.id in known]
+    named = fitting_phases(seen, slots, {key: one.phase for key, one in headers.items()}, fixed)
+    return {key: (phase, _why(seen[key], phase, headers[key])) for key, phase in named.items()}
+
+
+def _seen(scans: Sequence[Named]) -> dict[str, Phase]:
+    """Id of each series that could be looked at to what its organs tell."""
     seen: dict[str, Phase] = {}
-    for one in doubtful:
+    for one in scans:
         try:
             phase = _look(one)
         except JssrError as error:  # the series is named without; reading it will say what is wrong
@@ -60,9 +72,7 @@ def _of_examination(doubtful: Sequence[Named], slots: Sequence[str]) -> dict[str
             continue
         if phase is not None:
             seen[one.series.id] = phase
-    headers = {n.series.id: n for n in doubtful}
-    chosen = fitting_phases(seen, slots, {key: one.phase for key, one in headers.items()})
-    return {key: (phase, _why(seen[key], phase, headers[key])) for key, phase in chosen.items()}
+    return seen
 
 
 def _why(seen: Phase, phase: str, header: Named) -> str:
@@ -76,7 +86,10 @@ def _why(seen: Phase, phase: str, header: Named) -> str:
 
 
 def fitting_phases(
-    seen: Mapping[str, Phase], slots: Sequence[str], by_header: Mapping[str, str] | None = None
+    seen: Mapping[str, Phase],
+    slots: Sequence[str],
+    by_header: Mapping[str, str] | None = None,
+    chosen: Sequence[tuple[str, Phase]] = (),
 ) -> dict[str, str]:
     """The phases of several scans of one examination that fit their organs best; a scan that fits none is left out.
 
@@ -84,11 +97,13 @@ def fitting_phases(
         seen: id of each scan to what its organs tell.
         slots: phases that there are to choose from, each for one scan.
         by_header: id to the phase that the headers suggest; it wins where it is nearly as likely.
+        chosen: the phases that the user named, and what is seen in their scans: what contradicts them fits none.
     """
     best: tuple[float, tuple[str | None, ...]] = (float("inf"), ())
     for phases in product((*slots, None), repeat=len(seen)):
         given = [phase for phase in phases if phase is not None]
-        if len(set(given)) < len(given) or not _aortas_fit(list(seen.values()), phases):
+        told = [(phase, one) for one, phase in zip(seen.values(), phases, strict=True)]
+        if len(set(given)) < len(given) or not _aortas_fit([*told, *chosen]):
             continue
         cost = 0.0
         for (key, one), phase in zip(seen.items(), phases, strict=True):
@@ -98,13 +113,9 @@ def fitting_phases(
     return {key: phase for key, phase in zip(seen, best[1], strict=True) if phase is not None}
 
 
-def _aortas_fit(seen: Sequence[Phase], phases: Sequence[str | None]) -> bool:
+def _aortas_fit(told: Sequence[tuple[str | None, Phase]]) -> bool:
     """Whether the aorta is the brighter the earlier after contrast a scan is said to be."""
-    known = [
-        (_AORTA.index(phase), one.hu["aorta"])
-        for one, phase in zip(seen, phases, strict=True)
-        if phase is not None and "aorta" in one.hu
-    ]
+    known = [(_AORTA.index(phase), one.hu["aorta"]) for phase, one in told if phase is not None and "aorta" in one.hu]
     return all(hu > other - _SAME_AORTA for place, hu in known for later, other in known if place < later)
 
 

@@ -13,7 +13,7 @@ from jssr.core.notes import tell
 from jssr.core.resampling import background_of
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
-from jssr.io.label_names import by_name, own_names, read_label_names
+from jssr.io.label_names import by_name, names_given, own_names, tell_unused
 
 
 def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Mapping[str, Sequence[int]] | None:
@@ -33,19 +33,32 @@ def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Ma
                 f"and {other[value]!r} in {moving.name}; they are compared by value."
             )
         named = {**other, **own}
-    elif isinstance(given, (str, os.PathLike)):
-        named = read_label_names(given)
+    elif isinstance(given, (str, os.PathLike)) or _is_by_value(given):
+        named = names_given(given)
+        if fixed is None:
+            file = given if isinstance(given, (str, os.PathLike)) else "label_names"
+            tell(f"{file}: names the values of label maps, and there are none: nothing is named by it.")
+        else:
+            tell_unused(named, fixed.array, given, fixed.name)
     else:
         _check_structures(given)
-        found: Mapping[str, Sequence[int]] = given
-        return found
+        return dict(given)
     if not named or fixed is None:
         return None
     held = {int(v) for one in (fixed, moving) if one is not None for v in np.unique(one.array)} - {
         0,
         background_of(fixed.data),
     }
-    return by_name({value: named.get(value, str(value)) for value in sorted(held)})
+    found = by_name({value: named.get(value, str(value)) for value in sorted(held)})
+    for name, values in found.items():
+        if len(values) > 1:
+            tell(f"the values {', '.join(map(str, values))} are all called {name!r}: they are one structure.")
+    return found
+
+
+def _is_by_value(given: object) -> bool:
+    """Whether these are names by value, and not values by name."""
+    return isinstance(given, Mapping) and bool(given) and all(isinstance(key, Integral) for key in given)
 
 
 def _check_structures(structures: object) -> None:

@@ -281,3 +281,19 @@ def test_bolus_monitoring_is_left_out():
     assert phases(one(2, "dyn post1", "10", modality="MR"), one(3, "different TE", "11", modality="MR")) == {
         2: "series2", 3: "series3",
     }  # fmt: skip
+
+
+def test_series_of_one_number_are_told_apart_by_uid():
+    found = one(1, "a", uid="1.2.840.11"), one(1, "b", uid="1.2.840.12")
+    with pytest.raises(ImageError, match=r"2 series are called '1'.*1\.2\.840\.11.*1\.2\.840\.12"):
+        name_phases(found, chosen={"venous": "1"})
+    named = name_phases(found, chosen={"venous": "1.2.840.12"})
+    assert [n.series.description for n in named if n.phase == "venous"] == ["b"]
+
+
+def test_a_folder_of_no_phase_does_not_beat_the_description():
+    found = one(2, "arterial", "10"), one(3, "venous", "11"), one(4, "", "12")
+    folders = {"1.2.3.2": "x", "1.2.3.3": "export", "1.2.3.4": "baseline"}
+    assert phases(*found[:2], folders={"1.2.3.2": "x", "1.2.3.3": "y"}) == {2: "arterial", 3: "venous"}
+    assert phases(*found, folders=folders) == {2: "arterial", 3: "venous", 4: "baseline"}
+    assert phases(*found[:2], folders={"1.2.3.2": "pv", "1.2.3.3": "y"})[2] == "pv"

@@ -41,6 +41,38 @@ def by_itk(transform, points=POINTS):
     return np.array([transform.TransformPoint(p.tolist()) for p in points])
 
 
+def itk_kinds():
+    similarity = sitk.Similarity3DTransform()
+    similarity.SetTranslation((1, 2, 3))
+    both = sitk.CompositeTransform([euler(), sitk.TranslationTransform(3, (1.0, 2.0, 3.0))])
+    spline = sitk.BSplineTransformInitializer(sitk.Image(8, 8, 8, sitk.sitkFloat32), (2, 2, 2))
+    return [euler(), sitk.Euler2DTransform((1, 2), 0.3, (4, 5)), similarity, both, spline, itk_field_transform()]
+
+
+def itk_field_transform():
+    return sitk.DisplacementFieldTransform(sitk.Cast(itk_field(), sitk.sitkVectorFloat64))
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_text_of_itk_that_breaks_off_is_refused(tmp_path, kind):
+    path = tmp_path / "t.tfm"
+    sitk.WriteTransform(itk_kinds()[kind], str(path))
+    images = Images(Grid.of((4, 4, 4), (1, 1, 1), (0, 0, 0), np.eye(3)))
+    assert read_transform(path, images=images) if kind == 4 else read_transform(path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))  # up to the first kind
+    with pytest.raises(TransformError, match="truncated"):
+        read_transform(path)
+    numbers = [k for k, line in enumerate(lines) if "Parameters:" in line]
+    for k in numbers:
+        for text in (lines[:k], [*lines[:k], lines[k].rsplit(maxsplit=1)[0]]):
+            if text[-1:] == [lines[k].strip()]:
+                continue  # without numbers
+            path.write_text("".join(text))
+            with pytest.raises(TransformError, match=r"t\.tfm"):
+                read_transform(path, images=images)
+
+
 @pytest.mark.parametrize("ending", ["nii.gz", "nii", "nrrd", "mha"])
 def test_displacement_round_trip(tmp_path, ending):
     path = tmp_path / f"u.{ending}"
@@ -189,3 +221,16 @@ def test_unknown_endings(tmp_path):
         write_any(FIELD, tmp_path / "u.mat")
     with pytest.raises(OutputError, match=".tfm"):
         write_affine(Affine.identity(), tmp_path / "a.nii.gz")
+
+
+def test_hdf5_that_breaks_off_is_refused_in_one_line(tmp_path, capfd):
+    path = tmp_path / "t.h5"
+    for kind in (euler(), itk_field_transform()):
+        sitk.WriteTransform(kind, str(path))
+        whole = path.read_bytes()
+        assert read_transform(path).ndim == 3
+        for size in (len(whole) // 2, len(whole) - 1, 100):
+            path.write_bytes(whole[:size])
+            with pytest.raises(TransformError, match=r"t\.h5.*truncated"):
+                read_transform(path)
+    assert capfd.readouterr() == ("", "")

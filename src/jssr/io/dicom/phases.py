@@ -19,6 +19,8 @@ from jssr.io.dicom.unfit import second_reconstructions, unfit
 
 ORDER = ("non-contrast", "arterial", "venous", "delay")
 """Phases of a contrast-enhanced study, as they are taken."""
+CHOSEN = "named by you"
+"""Why a series has the phase that the user gave it."""
 _WORDS = {
     "non-contrast": r"un-?contrast|non-?\s?contrast|unenhanced|\bnativ\w*|\bplain\b|\bwithout\b|\bw/?o\b|pre-?contrast|"
     r"ncct|\bnc\b|\bc-(?!\w)|\bpre(?!\w)(?![-_ /]*(op|rt|tx|therap|treat|tace|tare|sirt|surg|chemo|biops|interv|"
@@ -88,7 +90,7 @@ def name_phases(
         (one,) = _called(key, found)
         if one.id in out:
             raise ImageError(f"series {key}: is named twice; a series is one phase or left out")
-        out[one.id] = Named(one, phase, "named by you")
+        out[one.id] = Named(one, phase, CHOSEN)
     rest = [s for s in found if s.id not in out]
     out |= {one.id: Named(one, "", why) for one, why in unfit(rest)}
     scans = [s for s in rest if s.id not in out]
@@ -109,8 +111,10 @@ def _called(key: str, found: Sequence[SeriesInfo], parts: bool = False) -> list[
     if one:
         name = str(match[0].number) if match[0].number is not None else match[0].uid
         raise ImageError(f"series {key}: holds {len(match)} parts: name one, as {name}:1; they are {listed(match)}")
+    if match:
+        raise ImageError(f"{len(match)} series are called {key!r}: name one by its UID: {listed(match)}")
     there = ", ".join(f'{Named(s, "", "").key} "{s.description}"' for s in found[:12])
-    raise ImageError(f"{len(match) or 'no'} series are called {key!r}; there are {there}")
+    raise ImageError(f"no series are called {key!r}; there are {there}")
 
 
 def _guessed(
@@ -125,13 +129,15 @@ def _guessed(
     out: dict[str, Named] = {}
     holders: dict[str, str] = dict.fromkeys(taken, "")
     homes = Counter(folders.get(one.id, "") for one in scans)
+    by_folder = all(homes[folders.get(one.id, "")] == 1 and _names(folders.get(one.id, "")) for one in scans)
     for study in studies:
         some = [one for one in scans if dates[one.id] == study]
         named: list[Named] = []
         for scan in some:
             home = folders.get(scan.id, "")
-            own = home and homes[home] == 1 and len(scans) > 1
-            one = Named(scan, home, "its folder's name") if own else _told(scan, _telling(scan, some), some)
+            one = _told(scan, _telling(scan, some), some)
+            if homes[home] == 1 and len(scans) > 1 and _names(home, by_folder or not one.phase):
+                one = Named(scan, home, "its folder's name")
             named.append(Named(scan, *seen[scan.id], sure=False) if not one.phase and scan.id in seen else one)
         date = some[0].acquisition_time.partition(" ")[0] or studies.index(study) + 1
         later = "" if study == studies[0] else f"_{date}"
@@ -153,6 +159,13 @@ def _guessed(
             why, sure = (one.why, one.sure) if one.phase else ("nothing tells its phase", False)
             out[one.series.id] = Named(one.series, phase, why, sure)
     return out
+
+
+def _names(folder: str, alone: bool = True) -> bool:
+    """Whether a folder is called by a phase: by a word of one or, where the header tells none (`alone`) or every scan
+    has such a folder, by any of three letters or more."""
+    known = any(re.search(words, folder, re.IGNORECASE) for words in (_WORDS | _MR_WORDS).values())
+    return bool(folder) and (known or (alone and len(folder) >= 3))
 
 
 def examinations(scans: Sequence[SeriesInfo]) -> dict[str, str]:

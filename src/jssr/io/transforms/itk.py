@@ -13,13 +13,16 @@ ITK keeps the vectors of intent 1007 as they are (no flip to RAS), so the number
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from jssr.core.bridges import grid_of, to_sitk
+from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.files import atomic_path
@@ -35,6 +38,14 @@ DISPVECT = 1006
 STEPS = np.float32(1024)  # a millimetre
 TRANSFORM_FILES = (".tfm", ".txt", ".mat", ".h5", ".hdf5")
 BENDING_FILES = (".tfm", ".txt", ".h5", ".hdf5")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_TEXT = b"#Insight Transform File"
+_KIND = re.compile(r"(\w+?)(?:Transform|TransformBase)_(?:double|float)_(\d)_\d")
+_NUMBERS = {
+    "Euler2D": 3, "Rigid2D": 3, "Euler3D": 6, "VersorRigid3D": 6, "Versor": 3, "Similarity2D": 4,
+    "Similarity3D": 7, "ScaleVersor3D": 9, "ScaleSkewVersor3D": 15,
+}  # fmt: skip
+"""Parameters of kinds of linear transform; its centre is what is fixed."""
 
 
 def write_displacement(displacement: Displacement, path: str | os.PathLike[str]) -> None:
@@ -90,6 +101,8 @@ def read_itk(path: Path, images: Images) -> Transform:
     """
     if path.name.lower().endswith((*WRITABLE, *nrrd.ENDINGS)):
         return _read_field(path)
+    _check_text(path)
+    _check_hdf5(path)
     try:
         with quiet():
             found = sitk.ReadTransform(str(path))
@@ -98,6 +111,82 @@ def read_itk(path: Path, images: Images) -> Transform:
         others = "jssr convert --from names other programs"
         raise TransformError(f"{path}: is not a readable transform; expected {kinds}; {others}") from error
     return transform_of(found, path, images)
+
+
+def _check_text(path: Path) -> None:
+    """Refuse ITK's text that breaks off: ITK reads a transform without its numbers as the identity.
+
+    Raises:
+        TransformError: a transform whose line Parameters or FixedParameters is missing, or holds too few or too many.
+    """
+    kind, found, kinds, line = "", dict[str, list[str]](), list[str](), b""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_TEXT)) != _TEXT:
+                return
+            for line in file:
+                key, colon, value = line.decode("latin-1").partition(":")
+                if colon and key == "Transform":
+                    _check_block(path, kind, found)
+                    kind, found = value.strip(), {}
+                    kinds.append(kind)
+                elif colon and not key.startswith("#"):
+                    found[key.strip()] = value.split()
+    except OSError as error:
+        raise TransformError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+    whole = line.endswith((b"\n", b"\r"))
+    _check_block(path, kind, found, whole)
+    if not kinds or (len(kinds) == 1 and kind.startswith("CompositeTransform")):
+        raise TransformError(f"{path}: is truncated, it names no transform with its numbers; copy or export it again")
+    if not whole:
+        tell(f"{path}: ends within a line, where ITK ends every line: its last number may be cut off; compare it.")
+
+
+def _check_hdf5(path: Path) -> None:
+    """Refuse HDF5 that breaks off, before its library writes a page: its first block says where the file ends.
+
+    Raises:
+        TransformError: it is shorter than that.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start.startswith(_HDF5) or len(start) < 64:
+        return
+    version, width = start[8], start[9 if start[8] > 1 else 13]
+    at = (12 if version > 1 else 24 if version == 0 else 28) + 2 * width
+    end = int.from_bytes(start[at : at + width], "little")
+    size = path.stat().st_size
+    if width <= 8 and size < end:
+        raise TransformError(f"{path}: is truncated, {size} of {end} bytes; copy it again")
+
+
+def _check_block(path: Path, kind: str, found: dict[str, list[str]], whole: bool = True) -> None:
+    if not kind or kind.startswith(("CompositeTransform", "IdentityTransform")):
+        return
+    for name in ("Parameters", "FixedParameters"):
+        if name not in found:
+            raise TransformError(f"{path}: is truncated, its {kind} has no line {name}; copy or export it again")
+    given, fixed = (len(found[name]) for name in ("Parameters", "FixedParameters"))
+    if (match := _KIND.fullmatch(kind)) is None:
+        return
+    name, n = match[1], int(match[2])
+    due = n * n + n if name in ("Affine", "MatrixOffset") else n if name == "Translation" else _NUMBERS.get(name)
+    due_fixed: tuple[int, ...] = (n,)
+    if name == "Translation":
+        due_fixed = (0,)
+    elif name == "Euler3D":
+        due_fixed = (4, 3) if whole else (4,)  # before ITK 4.13 without the order of its angles
+    elif name in ("BSpline", "DisplacementField"):
+        due_fixed = (n * (n + 3),)
+        size = [float(one) for one in found["FixedParameters"][:n] if one.replace(".", "", 1).isdigit()]
+        due = n * int(math.prod(size)) if len(size) == n else None
+    elif due is None:
+        return
+    if fixed not in due_fixed or (due is not None and given != due):
+        raise TransformError(
+            f"{path}: is truncated or damaged, its {kind} has {given} parameters and {fixed} fixed ones, of "
+            f"{due} and {due_fixed[0]}; copy or export it again"
+        )
 
 
 def _read_field(path: Path) -> Displacement:
