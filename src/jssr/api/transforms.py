@@ -76,8 +76,7 @@ def warp(
         GeometryError: nothing of a DICOM object reaches the result. JssrError: another `to`, `kind` or `contours`.
     """
     _check_choices(to, kind, contours)
-    check_path(out)
-    check_not_input(out, source, _file(transform), reference, label_names, dose)
+    _check_out(out, source, _file(transform), reference, label_names, dose)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=_images(None, reference, to))
         grid = _result_grid_3d(found, source, reference, to)
@@ -153,6 +152,11 @@ def _check_choices(to: str, kind: str, contours: str) -> None:
     for option, value, kinds in chosen:
         if value not in get_args(kinds):
             raise JssrError(f"{option}: expected {', '.join(get_args(kinds))}, got {value!r}")
+
+
+def _check_out(out: PathLike | None, *inputs: object) -> None:
+    check_path(out)
+    check_not_input(out, *inputs)
 
 
 def _is_carried(source: PathLike) -> bool:
