@@ -1,4 +1,4 @@
-"""Organs that lie or weigh as none can are told."""
+"""Implausible positions and volumes of organs become warnings."""
 
 from __future__ import annotations
 

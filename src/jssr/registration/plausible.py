@@ -1,4 +1,4 @@
-"""Whether organs lie and weigh as organs can: a segmentation that no body has is told.
+"""Whether the positions and volumes of segmented organs are plausible; what is not becomes a warning.
 
 It changes nothing. Patients with a kidney in the pelvis or organs on the other side exist, so the words ask to look.
 """
@@ -33,13 +33,14 @@ ABOVE = (
 LEFT_OF = (("spleen", "liver"), ("kidney_left", "kidney_right"), ("stomach", "gallbladder"))
 """The first lies further to the patient's left."""
 NEAR_MM = (("kidney_right", "liver", 160.0), ("kidney_left", "spleen", 180.0), ("pancreas", "liver", 220.0))
-"""How far apart centres are at most: generous, kidneys lie some 8 cm from liver and spleen."""
+"""How far apart centres are at most. Chosen wide, without a source: none of 60 phantom patients, and none of three real
+scans as they were segmented, gives a warning of this module."""
 CLEAR_MM = 10.0
 """Centres that are less apart say nothing of which lies higher."""
 
 
 def implausible(labels: Volume, names: Mapping[int, str]) -> tuple[str, ...]:
-    """What no body has, in sentences.
+    """Implausible positions and volumes, one sentence each.
 
     Args:
         labels: label map of a 3D scan; values of `names`.

@@ -190,7 +190,7 @@ def strips(view: AlignmentView, cuts: Cuts) -> list[Strip]:
             fixed, moved = (window(planes.cut(v, plane), cuts.window(v)) for v in (view.fixed, view.moved))
             side = ("LR", "PA", "HF")[axis][int(at[axis] < 0)]
             painted = figures.checkerboard(fixed, moved, STRIP_WIDTH // 8)
-            pictures.append((f"{side} {abs(at[axis]):.0f} mm", _data_uri(painted)))
+            pictures.append((f"{side} {abs(at[axis]):.0f} mm", _data_uri(figures.lettered(painted, plane, 13))))
         found.append(Strip(plane, pictures))
     return found
 
