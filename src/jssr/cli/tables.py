@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,24 +191,13 @@ def series_table(found: Sequence[Named]) -> list[RenderableType]:
     for name in ("series", "description", "kind", "slices", "taken at", "phase"):
         table.add_column(name, overflow="fold")
     reasons = []
-    for row in series_rows(found):
+    for one, row in zip(found, series_rows(found), strict=True):
         phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
         first = (row["series"], row["description"], row["modality"], str(row["slices"]))
         told = [f"split by {row['split_by']}"] if row["split_by"] else []
-        table.add_row(
-            *map(escape, (*first, _clock(row["taken"]), phase)), style="dim" if row["phase"] is None else None
-        )
+        table.add_row(*map(escape, (*first, one.series.taken, phase)), style="dim" if row["phase"] is None else None)
         reasons.append(escape(f"{row['series']}, {phase}: {'; '.join([row['why'], *told, *row['notes']])}"))
     return [table, *reasons, "? = inferred. Others: --phase PHASE=SERIES, --leave SERIES"]
-
-
-def _clock(moment: str) -> str:
-    """`YYYYMMDD HHMMSS` as people write it, "2020-01-02 10:14:00", or the date alone; anything else as it is."""
-    with suppress(ValueError):
-        return str(datetime.strptime(moment, "%Y%m%d %H%M%S"))
-    with suppress(ValueError):
-        return str(datetime.strptime(moment, "%Y%m%d").date())
-    return moment
 
 
 def summary_tables(found: Measured) -> list[RenderableType]:

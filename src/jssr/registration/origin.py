@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +21,10 @@ def told_by_header(name: str) -> dict[str, Any]:
     series = series_of(name)
     if series is None:
         return {"title": Path(name).name}
-    found = {"patient": next((text for text in series.patient[::2] if text), None), "taken": _moment(series)}
+    found = {"patient": next((text for text in series.patient[::2] if text), None), "taken": series.taken}
     number = "" if series.number is None else str(series.number) + (f":{series.part}" if series.part else "")
     title = series.description.strip() or Path(name).name
     return {"title": title, "series": number or series.uid, **{k: v for k, v in found.items() if v}}
-
-
-def _moment(series: SeriesInfo) -> str:
-    """`YYYY-MM-DD HH:MM:SS`, or the date alone; anything else as the header has it."""
-    for given, wanted in (("%Y%m%d %H%M%S", "%Y-%m-%d %H:%M:%S"), ("%Y%m%d", "%Y-%m-%d")):
-        with suppress(ValueError):
-            return datetime.strptime(series.acquisition_time, given).strftime(wanted)
-    return series.acquisition_time
 
 
 def frames_apart(fixed: str, moving: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -77,6 +78,14 @@ class SeriesInfo:
     acquisition: int | None = None
     frame: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def taken(self) -> str:
+        """When, as people write it: "2020-01-02 10:14:00", or the date alone; anything else as the header has it."""
+        for given, wanted in (("%Y%m%d %H%M%S", "%Y-%m-%d %H:%M:%S"), ("%Y%m%d", "%Y-%m-%d")):
+            with suppress(ValueError):
+                return datetime.strptime(self.acquisition_time, given).strftime(wanted)
+        return self.acquisition_time
 
     @property
     def id(self) -> str:
