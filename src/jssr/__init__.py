@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from jssr._version import __version__
 
 if TYPE_CHECKING:
+    from jssr.api.batch import estimate_cohort, run_cohort
     from jssr.api.cohorts import check, prepare
     from jssr.api.evaluation import benchmark, evaluate, make_report
     from jssr.api.learning import train
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from jssr.registration.study import StudyAlignment
 
 _NAMES = {
+    "api.batch": ("estimate_cohort", "run_cohort"),
     "api.cohorts": ("check", "prepare"),
     "api.evaluation": ("benchmark", "evaluate", "make_report"),
     "api.learning": ("train",),
@@ -71,9 +73,9 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "Affine", "Case", "Chain", "Cohort", "Displacement", "Grid", "JssrError", "Model", "Points", "Registration",
     "Study", "StudyAlignment", "Transform", "Volume", "__version__", "align", "benchmark", "check", "convert", "demo",
-    "evaluate", "info", "load_model", "load_result", "make_phantom", "make_report", "move_points", "prepare",
-    "read_image", "read_points", "read_study", "read_transform", "register", "resample", "segment", "series",
-    "synthesise", "train", "warp", "write_displacement", "write_image", "write_points",
+    "estimate_cohort", "evaluate", "info", "load_model", "load_result", "make_phantom", "make_report", "move_points",
+    "prepare", "read_image", "read_points", "read_study", "read_transform", "register", "resample", "run_cohort",
+    "segment", "series", "synthesise", "train", "warp", "write_displacement", "write_image", "write_points",
 ]  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 import typer
 
 import jssr
+from jssr.cli.batch import CohortOptions, LayoutOptions, for_many, means_many, run_many
 from jssr.cli.options import Choice, Knobs, Modality, Options, Out, arg, command, opt
 from jssr.cli.session import Session, read_json
 from jssr.core.notes import collected
+from jssr.errors import OptionError
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
 LABELS = "Its label map: Dice, HD95 and ASD before and after are measured."
@@ -42,8 +44,8 @@ class PairOptions(Knobs, Out):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterOptions(PairOptions):
-    fixed: Path = arg("The scan that stays: NIfTI, NRRD, MHA or a DICOM folder.")
-    moving: Path = arg("The scan that is moved onto it.")
+    fixed: Path = arg("The scan that stays: NIfTI, NRRD, MHA or a DICOM folder; or a CSV of pairs.")
+    moving: Path | None = arg("The scan that is moved onto it.", None)
     initial: str = opt(
         "geometry", INITIAL[:-1] + "; or a transform that jssr convert reads, in place of the headers.",
         metavar="geometry|centre|FILE",
@@ -64,14 +66,22 @@ class RegisterOptions(PairOptions):
 
 
 @command
-def register(options: RegisterOptions, session: Session) -> None:
-    """Align one scan to another.
+def register(options: RegisterOptions, cohort: CohortOptions, session: Session) -> None:
+    """Align one scan to another, or every pair of a table (CSV with the columns fixed, moving).
 
     Writes moved.nii.gz, displacement.nii.gz (the full transform on the fixed grid, mm, LPS), inverse.nii.gz, what the
     system synthesises and segments, result.json and report.html.
 
     Example: jssr register venous.nii.gz arterial.nii.gz -o aligned
+
+    Example: jssr register pairs.csv -o aligned --workers 2
     """
+    if means_many("register", options.fixed):
+        run_many("register", options.fixed, options.out, for_many(options, "fixed"), cohort, session)
+        return
+    cohort.check_unused(options.fixed)
+    if options.moving is None:
+        raise typer.BadParameter("name the scan that is moved, after the one that stays")
     found = session.run(jssr.register, **options.given())
     from jssr.cli.tables import cost_of, pair_table
 
@@ -126,7 +136,10 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class AlignOptions(PairOptions):
-    study: Path = arg("Folder of one patient: scans named by phase, a case of a cohort, or DICOM.")
+    study: Path = arg(
+        "Folder of one patient: scans named by phase, a case of a cohort, or DICOM. Or a cohort: a folder of patients, "
+        "a CSV (patient, phase, image ...), cohort.json, BIDS."
+    )
     reference_phase: str = opt("venous", "The phase that stays.", "--reference-phase", "--anchor")
     modality: list[str] | None = opt(None, "Of one phase: PHASE=ct, mr, us or radiograph; repeat it.")
 
@@ -140,14 +153,25 @@ class AlignOptions(PairOptions):
 
 
 @command
-def align(options: AlignOptions, series: SeriesOptions, session: Session) -> None:
-    """Align every scan of a patient to the reference phase.
+def align(options: AlignOptions, series: SeriesOptions, cohort: LayoutOptions, session: Session) -> None:
+    """Align every scan of a patient, or of every patient of a cohort, to the reference phase.
 
     Writes a folder per phase with the files of `jssr register`, results.csv, result.json and one report.html. For
     DICOM it first lists which series it takes for which phase, as `jssr series` does.
 
+    Of a cohort, a folder per patient, and one table of all: index.html, cohort.csv. What is done is kept: the same
+    command goes on where another ended.
+
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
+
+    Example: jssr align cohort -o aligned --workers 2
     """
+    if means_many("align", options.study):
+        if any(series.chosen()):
+            raise OptionError("phase, leave: are of one patient: name the series in a column of a table")
+        run_many("align", options.study, options.out, for_many(options, "study"), cohort, session)
+        return
+    cohort.check_unused(options.study)
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
     from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
 
@@ -162,7 +186,7 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions(Choice):
-    image: Path = arg("The scan.")
+    image: Path = arg("The scan; or a cohort, all of whose scans are labelled.")
     out: Path = opt(MISSING, "Label map to write, or a folder for segmentation.nii.gz.", "-o", "--out")
     system: str | None = opt(
         None, "By default the checkpoint's, else segmentor, for radiographs jrsnet.", metavar="NAME"
@@ -171,11 +195,17 @@ class SegmentOptions(Choice):
 
 
 @command
-def segment(options: SegmentOptions, session: Session) -> None:
+def segment(options: SegmentOptions, cohort: CohortOptions, session: Session) -> None:
     """Label the organs of one scan, on its own grid. The names of the labels are written beside it, as JSON.
 
     Example: jssr segment venous.nii.gz -o venous_organs.nii.gz
+
+    Example: jssr segment cohort -o organs --workers 2
     """
+    if means_many("segment", options.image):
+        run_many("segment", options.image, options.out, for_many(options, "image"), cohort, session)
+        return
+    cohort.check_unused(options.image)
     found = session.run(jssr.segment, **options.given())
     data = {
         "written": str(found.written),
@@ -216,11 +246,11 @@ def synthesise(options: SynthesiseOptions, session: Session) -> None:
 class WarpOptions(Options):
     source: Path = arg(
         "Image, label map, points (CSV, .mrk.json, .fcsv, elastix's .txt), or DICOM Segmentation, RT Structure Set or "
-        "RT Dose.",
+        "RT Dose; or a CSV (input, transform, reference, to, kind).",
         metavar="INPUT",
     )
-    transform: Path = opt(
-        MISSING, "displacement.nii.gz, or any that jssr convert reads; flirt:FILE names its format.", metavar="FILE"
+    transform: Path | None = opt(
+        None, "displacement.nii.gz, or any that jssr convert reads; flirt:FILE names its format.", metavar="FILE"
     )
     out: Path = opt(
         MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt; a DICOM object also as .dcm.", "-o", "--out"
@@ -238,7 +268,7 @@ class WarpOptions(Options):
 
 
 @command
-def warp(options: WarpOptions, session: Session) -> None:
+def warp(options: WarpOptions, cohort: CohortOptions, session: Session) -> None:
     """Apply a transform to an image, a label map or points.
 
     T takes points of the fixed space to the moving space. `--to` is the space of the RESULT, whatever the input is.
@@ -255,6 +285,12 @@ def warp(options: WarpOptions, session: Session) -> None:
 
     Example: jssr warp RS.dcm --transform aligned/displacement.nii.gz --reference fixed/ -o carried.dcm
     """
+    if options.transform is None and means_many("warp", options.source):
+        run_many("warp", options.source, options.out, for_many(options, "source"), cohort, session)
+        return
+    cohort.check_unused(options.source)
+    if options.transform is None:
+        raise typer.BadParameter("name the transform: --transform FILE")
     from jssr.api.objects import Carried  # loads torch
 
     with collected() as told:
