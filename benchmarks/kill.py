@@ -2,9 +2,9 @@
 
     python benchmarks/kill.py --patients 200 --kills 100 --seed 0 -o kill
 
-Makes small phantoms (three scans each), aligns them undisturbed, then again with SIGKILL at random moments to a worker, the
-scheduler and the parent in turn, beginning again each time. Files are compared byte by byte, JSON and reports without the
-seconds and the memory that they tell. "Done twice" is a patient that was begun after it was finished, by the journal.
+Makes small phantoms (three scans each), aligns them undisturbed, then again with SIGKILL at random moments to a worker,
+the scheduler and the parent in turn, beginning again each time. Files are compared byte by byte, JSON without the
+seconds and the memory that it tells. "Done twice" is a patient begun after it was finished, by the log.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 TARGETS = ("worker", "scheduler", "parent")
-TIMED = ("results.csv", "report.html", "index.html", "cohort.csv", "cohort.json", "cohort.parquet", "journal.jsonl")
+TIMED = ("results.csv", "report.html", "index.html", "cohort.csv", "cohort.json", "cohort.parquet", "log.jsonl")
 """Files that hold seconds: their content is compared through result.json."""
 TELLS = re.compile(r'"(time_s|peak_memory_mib|seconds|finished|stamp|run|host|outlier|outlier_z)"')
 
@@ -148,8 +148,8 @@ def killed(options: argparse.Namespace, cohort: Path, out: Path, calm: float) ->
 
 
 def progress(out: Path) -> int:
-    journal = out / "journal.jsonl"
-    return journal.stat().st_size if journal.exists() else 0
+    log = out / "log.jsonl"
+    return log.stat().st_size if log.exists() else 0
 
 
 def wait_for_work(run: subprocess.Popen[bytes], out: Path, before: int) -> None:
@@ -208,7 +208,7 @@ def twice(out: Path) -> list[str]:
     """Patients that were begun after they were finished."""
     finished: set[str] = set()
     faults = []
-    for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines():
         note = json.loads(line)
         if note["event"] == "begun" and note["patient"] in finished:
             faults.append(f"{note['patient']}: begun at {note['at']}, after it was done")

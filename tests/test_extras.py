@@ -45,6 +45,7 @@ def commands(cohort, weights, tmp_path_factory):
         "phantom": ["phantom", str(out / "real"), "--from", y, str(case / "venous_labels.nii.gz"),
                     "--names", str(out / "names.json"), "--patients", "1"],
         "benchmark": ["benchmark", str(cohort), "--tool", "greedy", "-o", str(out / "table")],
+        "cohort": ["align", str(cohort), "-o", str(out / "many"), *use],
         "x5": ["convert", field, "-o", str(out / "found.x5"), "--to", "x5"],
     }  # fmt: skip
     source = os.pathsep.join([str(Path(jssr.__file__).parents[1]), str(ROOT / "tests" / "support")])

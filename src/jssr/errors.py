@@ -75,7 +75,7 @@ def requires(extra: str, *modules: str) -> None:
     """Check that the packages of an extra are installed, without importing them.
 
     Args:
-        extra: as pyproject.toml names it: "train", "viewer", "dicom", "benchmark", "phantom", "x5".
+        extra: as pyproject.toml names it: "train", "viewer", "dicom", "benchmark", "cohort", "phantom", "x5".
         modules: what will be imported.
 
     Raises:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 from collections import Counter
 
 import pytest
-from tests.support.batch_jobs import act, patients_of
 
 from jssr.cohorts.batch import Handling, WouldReplaceError, run
 from jssr.cohorts.cluster import Workers, connected
 from jssr.cohorts.manifest import Results, locked
 from jssr.errors import Interrupted, OptionError, OutputError, WorkerError
+from tests.support.batch_jobs import act, patients_of
 
 pytest.importorskip("distributed")
 
@@ -27,7 +26,7 @@ def results(out, **options):
 
 def begun(out):
     """How often each patient was begun."""
-    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return Counter(line["patient"] for line in lines if line["event"] == "begun")
 
 
@@ -63,9 +62,8 @@ def test_what_is_done_is_kept_and_what_fails_fails_alone(tmp_path):
 def test_results_of_something_else_are_replaced_only_when_told(tmp_path):
     made, out = tmp_path / "in", tmp_path / "out"
     made.mkdir()
-    run(patients_of(made, 2), act, results(out), Workers(1))
-    (made / "p1.txt").write_text("another scan", encoding="utf-8")
-    patients = [one for one in patients_of(made, 1)] + patients_of(made, 2)[1:]
+    patients = patients_of(made, 2)
+    run(patients, act, results(out), Workers(1))
     (made / "p1.txt").write_text("another scan", encoding="utf-8")
     with pytest.raises(WouldReplaceError, match=r"a patient that differ in inputs \(p1\)"):
         run(patients, act, results(out), Workers(1))
@@ -75,7 +73,7 @@ def test_results_of_something_else_are_replaced_only_when_told(tmp_path):
     done = run(patients, act, results(out), Workers(1), Handling(replace=True))
     assert (done.done, done.kept) == (["p1"], ["p0"])
     assert (out / "p1" / "first.txt").read_text() == "another scan, once"
-    os.unlink(out / "p0" / "first.txt")  # a result that is not whole is none
+    (out / "p0" / "first.txt").unlink()  # a result that is not whole is none
     assert run(patients, act, results(out), Workers(1)).done == ["p0"]
 
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "dicom": ("pydicom", "highdicom", "dicomanonymizer"),
     "benchmark": ("ants", "picsl_greedy", "convexAdam", "statsmodels"),
     "phantom": ("skimage",),
+    "cohort": ("distributed", "pyarrow"),
     "x5": ("h5py",),
 }
 """Modules of each extra."""

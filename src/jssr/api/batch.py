@@ -20,7 +20,7 @@ from jssr.cohorts.batch import Handling, Rows
 from jssr.cohorts.cluster import Workers
 from jssr.cohorts.estimate import Estimate, estimated
 from jssr.cohorts.manifest import Results, locked
-from jssr.errors import CohortError, OptionError, check_options
+from jssr.errors import CohortError, OptionError, check_options, requires
 from jssr.io.bids import derivative_name, write_description
 from jssr.io.files import digest
 from jssr.io.patient_table import Task
@@ -106,6 +106,7 @@ def run_cohort(
         OutputError: another run works in `out`, it cannot be written, or it holds results of something else.
         WorkerError: no scheduler, no workers, or they are of another version. Interrupted: by the user.
     """
+    requires("cohort", "distributed", "filelock")
     where = Workers(workers) if isinstance(workers, int) else workers
     patients, left_out = _patients(task, Path(cohort), reference_phase, keep_going)
     asked, results = _asked(task, Path(out), reference_phase, where, layout, options)

@@ -24,7 +24,7 @@ from jssr.io.patients import Patient
 
 MANIFEST = "manifest.json"
 FAILURES = "failures"
-JOURNAL = "journal.jsonl"
+LOG = "log.jsonl"
 LOCK = ".lock"
 TEMPORARY = ".tmp-"
 State = Literal["done", "changed", "missing", "failed", "unlucky"]
@@ -170,8 +170,8 @@ def sweep(out: Path) -> None:
 
 
 def note(out: Path, event: str, patient: str, run: str) -> None:
-    """Add a line to the journal: what happened to whom, when, where. One write, so that lines of several processes do
-    not mix; a journal that cannot be written stops nothing."""
+    """Add a line to the log: what happened to whom, when, where. One write, so that lines of several processes do
+    not mix; a log that cannot be written stops nothing."""
     line = {
         "at": now(),
         "event": event,
@@ -181,7 +181,7 @@ def note(out: Path, event: str, patient: str, run: str) -> None:
         "pid": os.getpid(),
     }
     with suppress(OSError):
-        handle = os.open(out / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = os.open(out / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(handle, (json.dumps(line) + "\n").encode())
         finally:

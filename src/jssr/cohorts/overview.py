@@ -73,17 +73,17 @@ def z_scores(values: Sequence[float]) -> list[float]:
 
 def write_tables(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write `cohort.csv`, `cohort.json`, and `cohort.parquet` where pyarrow is installed; each whole or not at all."""
-    flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
+    cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    columns = list(dict.fromkeys(key for row in cells for key in row))
     with atomic_path(out / "cohort.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(flat)
+        writer.writerows(cells)
     with atomic_path(out / "cohort.json") as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(_json_lines(rows))
     with suppress(MissingExtraError):
         requires("cohort", "pyarrow")
-        _write_parquet(flat, columns, out / "cohort.parquet")
+        _write_parquet(cells, columns, out / "cohort.parquet")
 
 
 def _json_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "]\n"
 
 
-def _flat(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     """A value for one cell."""
     if isinstance(value, Mapping):
         return "; ".join(f"{k}: {v}" for k, v in value.items())

@@ -22,7 +22,7 @@ from jssr.io.files import digest, names_series
 from jssr.io.itk import WRITABLE
 from jssr.io.patient_table import Row, Task, read_table
 
-RESERVED = ("failures", "index.html", "journal.jsonl", "cohort.csv", "cohort.json", "cohort.parquet")
+RESERVED = ("failures", "index.html", "log.jsonl", "cohort.csv", "cohort.json", "cohort.parquet")
 """What the results of a cohort are called beside its patients' folders."""
 MOST_TOLD = 20
 

@@ -1,0 +1,106 @@
+"""`jssr align`, `register`, `segment` and `warp` on many patients, from the command line to the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from tiny_jssr import ball
+from typer.testing import CliRunner
+
+from jssr.cli import app
+from jssr.io.images import read_image, write_image
+
+pytest.importorskip("distributed")
+FAST = ["--refine", "0", "--system", "rigid"]
+
+
+def jssr(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def read(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def aligned(cohort, tmp_path_factory):
+    """A cohort of two patients aligned, as BIDS derivatives."""
+    out = tmp_path_factory.mktemp("many") / "out"
+    found = jssr("align", cohort, "-o", out, *FAST, "--workers", 2, "--layout", "bids")
+    assert found.exit_code == 0, found.output
+    return out, found.output
+
+
+def test_every_patient_has_its_row_and_its_report(aligned):
+    out, said = aligned
+    rows = read(out / "cohort.csv")
+    assert sorted(row["patient"] for row in rows) == ["c0", "c1"] and {row["scan"] for row in rows} == {"arterial"}
+    assert "2 patients done now, 0 before, 0 failed" in said
+    for row in rows:
+        assert (out / row["report"]).is_file() and (out / row["thumbnail"]).is_file()
+        assert float(row["tre_before_mm"]) > float(row["tre_after_mm"])
+        assert row["verdict"] in ("PASS", "CHECK", "FAIL")
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{row["report"]}"' in page for row in rows)
+
+
+def test_bids_derivatives_have_their_names(aligned):
+    out, _ = aligned
+    names = {p.name for p in (out / "c0" / "anat").iterdir()}
+    assert "sub-c0_ce-arterial_space-venous_desc-moved_image.nii.gz" in names
+    assert "sub-c0_from-arterial_to-venous_mode-image_desc-displacement_xfm.nii.gz" in names
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+
+
+def test_the_same_again_keeps_all_and_other_options_are_told(aligned, cohort):
+    out, _ = aligned
+    again = jssr("align", cohort, "-o", out, *FAST, "--workers", 1, "--layout", "bids")
+    assert again.exit_code == 0 and "0 patients done now, 2 before" in again.output
+    other = jssr("align", cohort, "-o", out, "--system", "discrete", "--layout", "bids")
+    assert other.exit_code == 1 and "differ in refine, system" in " ".join(other.output.split())
+    plan = jssr("align", cohort, "-o", out, *FAST, "--layout", "bids", "--dry-run", "--force", "--json")
+    assert json.loads(plan.stdout)["todo"] == ["c0", "c1"] and json.loads(plan.stdout)["measured"] is False
+
+
+def test_pairs_of_a_table_and_files_to_be_warped(cohort, tmp_path):
+    """A damaged scan fails alone; the transforms that the pairs give carry labels as `jssr warp` does."""
+    (tmp_path / "bad.nii.gz").write_bytes(b"no image")
+    y, x = cohort / "c0" / "venous.nii.gz", cohort / "c0" / "arterial.nii.gz"
+    (tmp_path / "pairs.csv").write_text(
+        f"id,fixed,moving,fixed_landmarks,moving_landmarks,age\n"
+        f"good,{y},{x},{y.parent}/venous_landmarks.csv,{y.parent}/arterial_landmarks.csv,61\nbad,{y},bad.nii.gz,,,7\n"
+    )
+    found = jssr("register", tmp_path / "pairs.csv", "-o", tmp_path / "out", *FAST, "--no-report")
+    assert found.exit_code == 1 and "1 of 2 patients failed: bad" in found.output
+    first, second = read(tmp_path / "out" / "cohort.csv")
+    assert (first["patient"], first["verdict"]) == ("bad", "failed") and second["age"] == "61"
+    labels, field = y.parent / "arterial_labels.nii.gz", tmp_path / "out" / "good" / "displacement.nii.gz"
+    (tmp_path / "files.csv").write_text(f"id,input,transform\nlabels,{labels},{field}\n")
+    done = jssr("warp", tmp_path / "files.csv", "-o", tmp_path / "warped")
+    assert done.exit_code == 0, done.output
+    alone = jssr("warp", labels, "--transform", field, "-o", tmp_path / "alone.nii.gz")
+    assert alone.exit_code == 0
+    many = read_image(tmp_path / "warped" / "labels" / labels.name, "labels")
+    assert np.array_equal(many.array, read_image(tmp_path / "alone.nii.gz", "labels").array)
+
+
+def test_options_of_a_cohort_are_refused_for_one_patient(cohort, tmp_path):
+    one = jssr("align", cohort / "c0", "-o", tmp_path, "--workers", 2)
+    assert one.exit_code == 1 and "--workers" in one.output and "one patient" in one.output
+    many = jssr("align", cohort, "-o", tmp_path, "--modality", "venous=ct")
+    assert many.exit_code == 1 and "column of the table" in many.output
+    pair = jssr("register", cohort / "c0" / "venous.nii.gz", "-o", tmp_path)
+    assert pair.exit_code == 2 and "moved" in pair.output
+
+
+def test_problems_are_told_before_the_work_and_can_be_left_out(cohort, tmp_path):
+    write_image(ball(), tmp_path / "in" / "p1" / "venous.nii.gz", np.int16)
+    write_image(ball(), tmp_path / "in" / "p2" / "arterial.nii.gz", np.int16)
+    found = jssr("align", tmp_path / "in", "-o", tmp_path / "out", *FAST)
+    said = " ".join(found.output.split())
+    assert found.exit_code == 1 and "2 problems" in said and "p1:" in said and "p2:" in said
+    assert not (tmp_path / "out").exists()
