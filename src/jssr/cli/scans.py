@@ -119,7 +119,7 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
     Example: jssr series patient7 --phase arterial=5
     """
     found = jssr.series(options.study, *series.chosen())
-    from jssr.cli.tables import series_rows, series_table
+    from jssr.cli.lists import series_rows, series_table
 
     session.finish(series_rows(found), *series_table(found))
 
@@ -149,7 +149,8 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
-    from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
+    from jssr.cli.lists import series_table
+    from jssr.cli.tables import carried_rows, study_table, study_warnings
 
     if study.series:
         session.show(*series_table(study.series))
@@ -255,7 +256,7 @@ def warp(options: WarpOptions, session: Session) -> None:
 
     Example: jssr warp RS.dcm --transform aligned/displacement.nii.gz --reference fixed/ -o carried.dcm
     """
-    from jssr.api.objects import Carried  # loads torch
+    from jssr.api.objects import Carried
 
     with collected() as told:
         found = jssr.warp(**options.given())
