@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from jssr.api.cohorts import check, prepare
     from jssr.api.evaluation import benchmark, evaluate, make_report
     from jssr.api.learning import train
+    from jssr.api.pairs import register
     from jssr.api.phantoms import demo, make_phantom
     from jssr.api.results import load_result
-    from jssr.api.scans import align, register, segment, synthesise
+    from jssr.api.scans import align, segment, synthesise
     from jssr.api.studies import read_study, series
     from jssr.api.transforms import convert, warp
     from jssr.api.weights import info
@@ -50,7 +51,8 @@ _NAMES = {
     "api.learning": ("train",),
     "api.phantoms": ("demo", "make_phantom"),
     "api.results": ("load_result",),
-    "api.scans": ("align", "register", "segment", "synthesise"),
+    "api.pairs": ("register",),
+    "api.scans": ("align", "segment", "synthesise"),
     "api.studies": ("read_study", "series"),
     "api.transforms": ("convert", "warp"),
     "api.weights": ("info",),

@@ -3,13 +3,24 @@ voxel of a grid is in `jssr.core.field`, on torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+
+def sparse(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Slices of some 24 to 47 voxels along each axis, all of a smaller one: enough to know a smooth field by."""
+    return tuple(slice(None, None, max(1, size // 24)) for size in shape)
+
+
+def sparse_indices(shape: Sequence[int]) -> Array:
+    """The indices of these voxels, (N, n)."""
+    axes = [np.arange(size)[part] for size, part in zip(shape, sparse(shape), strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)).astype(np.float64)
 
 
 def read_linear(values: NDArray[np.float32], at: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jssr.core import bridges
-from jssr.core.at_points import read_linear
+from jssr.core.at_points import read_linear, sparse, sparse_indices
 from jssr.core.grid import Grid
 from jssr.core.late import array_of, held, late_tensor, pending
 from jssr.errors import ImageError, TransformError
@@ -223,9 +223,8 @@ class Displacement(Transform):
         The inverse is sought from there: a fixed point about the identity diverges for turns above some 60 degrees.
         """
         n = self.grid.ndim
-        every = tuple(slice(None, None, max(1, s // 24)) for s in self.grid.shape)
-        p = _indices(self.grid)[every].reshape(-1, n).astype(np.float64)
-        moves = np.moveaxis(array_of(self, "u"), 0, -1)[every].reshape(-1, n).astype(np.float64)
+        p = sparse_indices(self.grid.shape)
+        moves = array_of(self, "u")[(slice(None), *sparse(self.grid.shape))].reshape(n, -1).T.astype(np.float64)
         known = np.concatenate([p, np.ones((len(p), 1))], axis=1)
         # Small norm where the grid is flat along an axis: the identity is fitted out first.
         found = np.linalg.lstsq(known, moves, rcond=None)[0].T
