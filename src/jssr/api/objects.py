@@ -14,9 +14,9 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError, OutputError
+from jssr.io.files import DICOM_FOLDER
 from jssr.io.images import write_image
 from jssr.io.label_names import write_label_names
-from jssr.io.study import DICOM_FOLDER
 from jssr.io.transforms import as_affine
 
 if TYPE_CHECKING:
