@@ -1,4 +1,4 @@
-"""Seconds of small commands as whole processes, and how soon `jssr register` reads: `python benchmarks/start.py -o OUT`.
+"""Seconds of small commands as whole processes, and how soon `register` reads: `python benchmarks/start.py -o OUT`.
 
     python benchmarks/start.py -o OUT --rounds 7 --study DICOM --against CHECKOUT
 
@@ -100,11 +100,8 @@ def main() -> None:
                 one = seconds_of(FIRST if name.startswith("register") else RUN, words_of(line, places), checkout)
                 if k:  # the first fills the caches
                     found.setdefault(name, {}).setdefault(which, []).append(one)
-        row = [
-            f"{statistics.median(column):.2f}"
-            for which in checkouts
-            for column in zip(*found[name][which], strict=True)
-        ]
+        columns = [column for which in checkouts for column in zip(*found[name][which], strict=True)]
+        print(f"| {name} | {' | '.join(f'{statistics.median(one):.2f}' for one in columns)} |", flush=True)
     about = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "date": str(date.today())}
     (out / "start.json").write_text(json.dumps({**about, "seconds": found}, indent=1) + "\n", encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from jssr.api.session import OnProgress, PathLike, Steps, begin
@@ -46,8 +47,7 @@ def register(
         fixed, moving: scans of one patient, both 3D or both 2D, of any geometry: a path (NIfTI, NRRD, MHA, PNG or a
             DICOM folder), a `Volume`, a SimpleITK or nibabel image, or (array, RAS affine).
         out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
-        report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
-        anonymise: nothing of the patient's identity in what is written.
+        report, dicom, anonymise: with `out`, also `report.html`; also DICOM (of two DICOM series); nothing of identity.
         threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
         system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's, else "discrete", which needs no training.
         checkpoint: weights file, run folder or loaded `Model`; None takes the system's shipped weights.
@@ -71,28 +71,36 @@ def register(
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
-        ImageError, PointsError: an input that cannot be used.
-        GeometryError: no overlap of the fields of view, or a label map on another grid.
+        ImageError, PointsError: an input that cannot be used. GeometryError: no overlap, or label maps on other grids.
         CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
     begin(options, RegistrationOptionsDict)
     headers = _sources(fixed, moving, anonymise) if wants_dicom(dicom, out) else None
     options = _with_names(options)
-    parse_options(options)  # refused before anything is read
-    if anonymise:
-        fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
-    elif "torch" not in sys.modules:
-        fixed, moving = read_ahead(fixed, moving)
-    from jssr.registration import pipeline  # torch: seconds
-    from jssr.registration.result import Saving
-
-    begin(options, RegistrationOptionsDict, threads)
+    scans = _begun(fixed, moving, anonymise)
     steps = Steps(STAGES + 2, on_progress)
-    found = pipeline.register(fixed, moving, on_stage=steps.begin, **options)
+    found = _pipeline(options, threads).register(*scans, on_stage=steps.begin, **options)
     if out is not None:
+        from jssr.registration.result import Saving
+
         steps.begin("writing")
         found.save(out, report, Saving(headers, keep=anonymise))
     return found
+
+
+def _begun(fixed: Image, moving: Image, anonymise: bool) -> list[Any]:
+    """Both scans: being read where torch must be imported first, else as they are; without their names to anonymise."""
+    if anonymise:
+        return [anonymous(fixed, "fixed"), anonymous(moving, "moving")]
+    return [fixed, moving] if "torch" in sys.modules else read_ahead(fixed, moving)
+
+
+def _pipeline(options: RegistrationOptionsDict, threads: int | None) -> ModuleType:
+    """`jssr.registration.pipeline`, whose import takes as long as reading the scans, with so many threads."""
+    from jssr.registration import pipeline
+
+    begin(options, RegistrationOptionsDict, threads)
+    return pipeline
 
 
 def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
@@ -102,7 +110,10 @@ def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
 
 
 def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
-    """With the structures that the names of labels make; of the cohort beside the fixed label map where none are."""
+    """With the structures that the names of labels make; of the cohort beside the fixed label map where none are.
+
+    What cannot be used is refused here, before anything is read.
+    """
     names = options.pop("label_names", None)
     if names is not None and options.get("structures") is not None:
         raise OptionError("structures and label_names: both name the labels' values: give one of them")
@@ -112,6 +123,7 @@ def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
     labels = options.get("fixed_labels")
     if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
         options["structures"] = named_in(Path(labels).parent)
+    parse_options(options)
     return options
 
 
