@@ -31,7 +31,8 @@ def measure(system: str, size: str, fixed: Path, moving: Path, threads: int) -> 
     from jssr.io.images import read_image
     from jssr.io.itk_elastix import load
     from jssr.io.provenance import peak_memory_mib
-    from jssr.registration.model import UNTRAINED, load_model, shipped_weights
+    from jssr.recipes.shipped import shipped_weights
+    from jssr.registration.model import UNTRAINED, load_model
 
     keep_freed_memory()
     torch.set_num_threads(threads)

@@ -331,7 +331,7 @@ def test_values_of_wrong_types_are_refused_in_words(tmp_path):
 
 def test_register_takes_names_of_labels_as_the_command_does(monkeypatch):
     given: dict[str, object] = {}
-    monkeypatch.setattr(jssr.api.scans.pipeline, "register", lambda *_, **options: given.update(options))
+    monkeypatch.setattr(jssr.registration.pipeline, "register", lambda *_, **options: given.update(options))
     jssr.register(ball(), ball(), label_names={1: "liver"})
     assert given["structures"] == {1: "liver"} and "label_names" not in given
     jssr.register(ball(), ball(), label_names="names.csv")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import jssr
 from jssr.cli import app
 from jssr.cli.options import Options
+from jssr.core import late
 from jssr.core.volume import Volume
 from jssr.io.images import write_image
 from jssr.registration.result import Registration
@@ -57,8 +58,8 @@ class Recorder:
         given = {
             name: frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         }
-        if isinstance(given.get("self"), (Volume, Options)):
-            return  # what a scan, or the options of a command, does by itself
+        if isinstance(given.get("self"), (Volume, Options)) or code.co_filename == late.__file__:
+            return  # what a scan, or the options of a command, does by itself, its field `data` too
         if "name" in given:  # what it is called in messages
             given.pop("name")
         if not any(self.is_fixed(value) for value in given.values()):

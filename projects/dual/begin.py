@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from jssr.recipes.load import build_system
+from jssr.recipes.shipped import weights_at
 from jssr.recipes.weights import load_system, save_weights
-from jssr.registration.model import weights_at
 
 sys.path.insert(0, str(Path(__file__).parent))
 import dual_known  # noqa: E402

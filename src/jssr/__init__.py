@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from jssr.api.cohorts import check, prepare
     from jssr.api.evaluation import benchmark, evaluate, make_report
     from jssr.api.learning import train
+    from jssr.api.pairs import register
     from jssr.api.phantoms import demo, make_phantom
-    from jssr.api.results import info, load_result
-    from jssr.api.scans import align, register, segment, synthesise
+    from jssr.api.results import load_result
+    from jssr.api.scans import align, segment, synthesise
     from jssr.api.studies import read_study, series
     from jssr.api.transforms import convert, warp
+    from jssr.api.weights import info
     from jssr.core.grid import Grid
-    from jssr.core.resampling import move_points, resample
+    from jssr.core.points import move_points
+    from jssr.core.resampling import resample
     from jssr.core.transform import Affine, Chain, Displacement, Transform
     from jssr.core.volume import Points, Volume
     from jssr.errors import JssrError
@@ -49,12 +52,15 @@ _NAMES = {
     "api.evaluation": ("benchmark", "evaluate", "make_report"),
     "api.learning": ("train",),
     "api.phantoms": ("demo", "make_phantom"),
-    "api.results": ("info", "load_result"),
-    "api.scans": ("align", "register", "segment", "synthesise"),
+    "api.results": ("load_result",),
+    "api.pairs": ("register",),
+    "api.scans": ("align", "segment", "synthesise"),
     "api.studies": ("read_study", "series"),
     "api.transforms": ("convert", "warp"),
+    "api.weights": ("info",),
     "core.grid": ("Grid",),
-    "core.resampling": ("move_points", "resample"),
+    "core.points": ("move_points",),
+    "core.resampling": ("resample",),
     "core.transform": ("Affine", "Chain", "Displacement", "Transform"),
     "core.volume": ("Points", "Volume"),
     "errors": ("JssrError",),

@@ -16,7 +16,8 @@ from jssr.core import field as ff
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
 from jssr.core.notes import collected
-from jssr.core.resampling import coverage, move_points, resample
+from jssr.core.points import move_points
+from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine, Chain, Displacement
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.errors import TransformError

@@ -10,8 +10,8 @@ from project_files import PROJECTS, project
 
 from jssr.metrics.results import CaseResult
 from jssr.recipes.load import build_system, load_recipe
+from jssr.recipes.shipped import weights_at
 from jssr.recipes.weights import load_system
-from jssr.registration.model import weights_at
 
 
 @pytest.mark.parametrize(

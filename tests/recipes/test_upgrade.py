@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from jssr.recipes import RECIPES
-from jssr.recipes.load import build_system, current_header, current_recipe, load_recipe, recipe_from
-from jssr.recipes.weights import load_system, plain_tensors, read_info, tensors_checksum
-from jssr.registration.model import SHIPPED, shipped_weights
+from jssr.recipes.header import read_info
+from jssr.recipes.load import build_system, load_recipe, recipe_from
+from jssr.recipes.shipped import SHIPPED, shipped_weights
+from jssr.recipes.upgrade import current_header, current_recipe
+from jssr.recipes.weights import load_system, plain_tensors, tensors_checksum
 
 OF_0_1 = json.loads((Path(__file__).parent / "recipes-0.1.json").read_text())
 

@@ -3,16 +3,9 @@ import pytest
 
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
+from jssr.recipes.shipped import SHIPPED, WEIGHTS, shipped_weights, weights_at
 from jssr.registration import model as subject
-from jssr.registration.model import (
-    SHIPPED,
-    WEIGHTS,
-    aligning_model,
-    load_model,
-    segmenting_model,
-    shipped_weights,
-    weights_at,
-)
+from jssr.registration.model import aligning_model, load_model, segmenting_model
 
 
 def scan(shape):
@@ -34,15 +27,6 @@ def test_weights_that_ship_have_a_card_and_go_by_their_name(name):
     found = load_model(checkpoint=name)
     assert found.recipe.name == name and found.source == f"shipped {name}.safetensors"
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 16e6
-
-
-def test_a_file_that_bears_a_systems_name_comes_first(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert weights_at("jssr") == shipped_weights("jssr")
-    (tmp_path / "jssr").mkdir()
-    assert weights_at("jssr").resolve() == (tmp_path / "jssr").resolve()
-    assert weights_at("body-compact") == shipped_weights("segmentor")
-    assert str(weights_at("elsewhere")) == "elsewhere" and str(weights_at("no/jssr")) == "no/jssr"
 
 
 @pytest.mark.parametrize(

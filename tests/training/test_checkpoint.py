@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from toy_system import Toy, build, recipe
 
 from jssr.errors import CheckpointError, OutputError
-from jssr.recipes.weights import load_system, read_info, save_weights, tensors_checksum
+from jssr.recipes.header import read_info
+from jssr.recipes.weights import load_system, save_weights, tensors_checksum
 from jssr.training.checkpoint import State, has_state, load_state, save_state
 from jssr.training.optimisers import Average, make_optimiser
 

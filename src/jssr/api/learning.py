@@ -20,7 +20,8 @@ from jssr.io.cohort import Cohort
 from jssr.io.files import check_output
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
-from jssr.registration.model import Model, load_model, weights_at
+from jssr.recipes.shipped import weights_at
+from jssr.registration.model import Model, load_model
 from jssr.systems.base import System
 from jssr.training import loop
 from jssr.training.checkpoint import begun, has_state, start_from

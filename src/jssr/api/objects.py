@@ -11,13 +11,12 @@ import numpy as np
 
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
-from jssr.core.resampling import resample
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, JssrError, OutputError
+from jssr.io.files import DICOM_FOLDER
 from jssr.io.images import write_image
 from jssr.io.label_names import write_label_names
-from jssr.io.study import DICOM_FOLDER
 from jssr.io.transforms import as_affine
 
 if TYPE_CHECKING:
@@ -297,6 +296,7 @@ def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
 
 
 def _segments(job: Job, route: Route, fixed: Sequence[Dataset], frame: str) -> Carried:
+    from jssr.core.resampling import resample  # torch
     from jssr.io.dicom.results import write_segmentation
     from jssr.io.dicom.segments import read_segments
 

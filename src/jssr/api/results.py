@@ -1,4 +1,4 @@
-"""Results read back: the folders that `register` and `align` write, and weights files."""
+"""Results read back: the folders that `register` and `align` write."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from jssr.api.session import PathLike
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
 from jssr.errors import JssrError
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.recipes import weights
-from jssr.registration.model import weights_at
 from jssr.registration.reload import found_again, result_of
 
-__all__ = ["SavedResult", "WeightsInfo", "info", "load_result"]
+__all__ = ["SavedResult", "load_result"]
 
 
 @dataclass(frozen=True)
@@ -104,26 +101,3 @@ def load_result(folder: str | os.PathLike[str]) -> SavedResult:
     place = Path(folder)
     result = result_of(place)
     return SavedResult(place, result, {phase: load_result(place / phase) for phase in result.get("phases", ())})
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """What a weights file is: its header (system, recipe, data, scores) and its model card, as Markdown."""
-
-    path: Path
-    header: dict[str, Any]
-    card: str = ""
-
-
-def info(checkpoint: PathLike | None = None) -> WeightsInfo:
-    """What a checkpoint is, what it was trained on, how it scored: `jssr info`.
-
-    Args:
-        checkpoint: weights file, run folder, or "jssr" (the default) or "jrsnet" for the weights that ship.
-
-    Raises:
-        CheckpointError: no such file, or a damaged one.
-    """
-    path = weights_at(checkpoint or "jssr")
-    card = path.with_suffix(".md")
-    return WeightsInfo(path, weights.read_info(path), card.read_text(encoding="utf-8") if card.is_file() else "")

@@ -1,4 +1,4 @@
-"""Scans of one patient: registered, aligned as a study, segmented, synthesised."""
+"""Scans of one patient: aligned as a study, segmented, synthesised."""
 
 from __future__ import annotations
 
@@ -7,122 +7,35 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from jssr.api.objects import carry_study
+from jssr.api.pairs import STAGES, wants_dicom
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.api.studies import read_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CohortError, JssrError, OptionError, nearest
+from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.files import check_not_input, check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
-from jssr.io.label_names import names_given, write_label_names
-from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in
+from jssr.io.label_names import write_label_names
+from jssr.io.study import Image, Study, anonymous_study
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
 from jssr.registration import study as studies
 from jssr.registration.inputs import image_of
 from jssr.registration.model import load_model, segmenting_model
-from jssr.registration.options import ModelOptions, OptionsDict, RegistrationOptionsDict
+from jssr.registration.options import ModelOptions, OptionsDict
 from jssr.registration.phase import Phase, phase_of
 from jssr.registration.plausible import implausible
-from jssr.registration.result import Registration, Saving
 from jssr.registration.study import StudyAlignment
 
-if TYPE_CHECKING:
-    from jssr.io.dicom.headers import Sources
-
-__all__ = ["Segmentation", "align", "register", "segment", "synthesise"]
+__all__ = ["Segmentation", "align", "segment", "synthesise"]
 
 log = logging.getLogger(__name__)
-STAGES = 8
-"""Stages of one registration: read, load, prepare, network, refine, fullsize, inverse, measure."""
-
-
-def register(
-    fixed: Image,
-    moving: Image,
-    *,
-    out: PathLike | None = None,
-    report: bool = True,
-    dicom: bool = False,
-    anonymise: bool = False,
-    threads: int | None = None,
-    on_progress: OnProgress | None = None,
-    **options: Unpack[RegistrationOptionsDict],
-) -> Registration:
-    """Align the moving scan to the fixed one: `jssr register`.
-
-        found = jssr.register("venous.nii.gz", "arterial.nii.gz", refine=40)
-        found.moved, found.displacement, found.inverse, found.result["folds_percent"]
-
-    Args:
-        fixed, moving: scans of one patient, both 3D or both 2D, of any geometry: a path (NIfTI, NRRD, MHA, PNG or a
-            DICOM folder), a `Volume`, a SimpleITK or nibabel image, or (array, RAS affine).
-        out: folder for the files of `jssr register`; None writes nothing (`Registration.save` does it later).
-        report, dicom: with `out`, also `report.html`; also DICOM (of two DICOM series).
-        anonymise: nothing of the patient's identity in what is written.
-        threads, on_progress: of the CPU; called with stages done, all stages, and the stage that begins.
-        system: "jssr", "discrete", "rigid" ...; None takes the checkpoint's, else "discrete", which needs no training.
-        checkpoint: weights file, run folder or loaded `Model`; None takes the system's shipped weights.
-        refine: steps of instance optimisation; None takes the recipe's.
-        descriptor: what these steps compare, and what "discrete" searches with: "mind-ssc", "mind" or "macmind".
-        rigid: align rigidly first; otherwise the headers' geometry holds. Only in 3D.
-        fixed_modality, moving_modality: "ct", "mr", "us" (ultrasound) or "radiograph", where no DICOM header names it;
-            None guesses from the intensities, which never say ultrasound.
-        initial: where it begins: "geometry" (the headers), "centre" (the bodies' centres on one another), or a
-            transform from fixed to moving space in place of the headers (a path, "flirt:PATH" where the format must be
-            named, `Transform`, matrix). The rigid step goes on from a linear one; a field replaces it.
-        fixed_mask, moving_mask: only what is not 0 in them counts, in the rigid step and in the cost.
-        preset: options by task, "ct-abdomen", "ct-lung", "ct-mr", "mr-mr", "mr-us", "head" or "xray".
-        similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",
-            "mind", "mi", "mixture"), a factor of the regulariser's weight, mm between control points, whether organs
-            slide, and values or names of the fixed label map that stay rigid.
-        fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
-        fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
-            takes the cohort's, else the label maps' own names.
-        device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
-
-    Raises:
-        ImageError, PointsError: an input that cannot be used.
-        GeometryError: no overlap of the fields of view, or a label map on another grid.
-        CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
-    """
-    begin(options, RegistrationOptionsDict, threads)
-    headers = _sources(fixed, moving, anonymise) if _wants_dicom(dicom, out) else None
-    if anonymise:
-        fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
-    steps = Steps(STAGES + 2, on_progress)
-    found = pipeline.register(fixed, moving, on_stage=steps.begin, **_with_names(options))
-    if out is not None:
-        steps.begin("writing")
-        found.save(out, report, Saving(headers, keep=anonymise))
-    return found
-
-
-def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
-    from jssr.registration.dicom import sources_of  # needs an extra
-
-    return sources_of(fixed, moving, anonymise)
-
-
-def _with_names(options: RegistrationOptionsDict) -> RegistrationOptionsDict:
-    """With the structures that the names of labels make; of the cohort beside the fixed label map where none are."""
-    names = options.pop("label_names", None)
-    if names is not None and options.get("structures") is not None:
-        raise OptionError("structures and label_names: both name the labels' values: give one of them")
-    if names is not None:
-        given: Any = names if isinstance(names, (str, os.PathLike)) else names_given(names)
-        options["structures"] = given
-    labels = options.get("fixed_labels")
-    if options.get("structures") is None and isinstance(labels, (str, os.PathLike)):
-        options["structures"] = named_in(Path(labels).parent)
-    return options
 
 
 def align(
@@ -165,7 +78,7 @@ def align(
         study = read_study(study, by_folder=not anonymise)
     study.check(reference_phase)
     headers = None
-    if _wants_dicom(dicom, out):
+    if wants_dicom(dicom, out):
         from jssr.registration.dicom import study_sources
 
         headers = study_sources(study, reference_phase, anonymise)
@@ -191,15 +104,6 @@ def _with_modalities(study: Study, modalities: Mapping[str, Modality]) -> Study:
             log.warning(warnings[0])
         images[phase] = scan
     return replace(study, images=images)
-
-
-def _wants_dicom(dicom: bool, out: PathLike | None) -> bool:
-    """Whether DICOM is to be written; what cannot be written is refused before the work."""
-    if out is not None:
-        check_output(out)
-    elif dicom:
-        raise JssrError("dicom=True writes files: name their folder with out=")
-    return dicom
 
 
 @dataclass(frozen=True)

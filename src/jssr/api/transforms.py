@@ -13,7 +13,7 @@ from jssr.api.objects import Carried, Job, carry
 from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.notes import tell
-from jssr.core.resampling import inside_grid, move_points, resample
+from jssr.core.points import move_points
 from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
@@ -98,6 +98,8 @@ def _warp_volume(
     source: Any, transform: TransformLike, to: Space, reference: ImageLike | Grid | None, kind: Warped,
     label_names: Mapping[int, str] | PathLike | None, out: PathLike | None,
 ) -> Volume:  # fmt: skip
+    from jssr.core.resampling import resample  # torch
+
     names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     found = as_transform(transform, images=_images(volume.grid, reference, to))
@@ -119,6 +121,8 @@ def _warp_volume(
 
 def _tell_outside(volume: Volume, made: Volume, transform: Transform) -> None:
     """Tell where nothing of a volume reaches the result, which then has one value."""
+    from jssr.core.resampling import inside_grid
+
     if bool((made.data == made.data.flatten()[0]).all()):
         at = transform.positions(made.grid, volume.grid)
         if not bool(inside_grid(at, volume.grid).any()):
@@ -238,7 +242,7 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     if not path.is_file() or image.kind == "labels":
         return image, None
     stored = stored_dtype(path)
-    spread = float(image.data.max()) - float(image.data.min())
+    spread = float(image.array.max()) - float(image.array.min())
     return image, str(stored) if np.issubdtype(stored, np.integer) and (spread > 1000 or picture) else "float32"
 
 

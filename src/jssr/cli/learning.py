@@ -149,6 +149,6 @@ def info(options: InfoOptions, session: Session) -> None:
     found = jssr.info(options.checkpoint)
     from rich.markdown import Markdown
 
-    from jssr.cli.tables import info_table
+    from jssr.cli.lists import info_table
 
     session.finish(found.header, info_table(found), Markdown(found.card))

@@ -129,7 +129,7 @@ def series(options: SeriesStudy, series: SeriesOptions, session: Session) -> Non
     Example: jssr series patient7 --phase arterial=5
     """
     found = jssr.series(options.study, *series.chosen())
-    from jssr.cli.tables import series_rows, series_table
+    from jssr.cli.lists import series_rows, series_table
 
     session.finish(series_rows(found), *series_table(found))
 
@@ -173,7 +173,8 @@ def align(options: AlignOptions, series: SeriesOptions, cohort: LayoutOptions, s
         return
     cohort.check_unused(options.study)
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
-    from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
+    from jssr.cli.lists import series_table
+    from jssr.cli.tables import carried_rows, study_table, study_warnings
 
     if study.series:
         session.show(*series_table(study.series))
@@ -291,7 +292,7 @@ def warp(options: WarpOptions, cohort: CohortOptions, session: Session) -> None:
     cohort.check_unused(options.source)
     if options.transform is None:
         raise typer.BadParameter("name the transform: --transform FILE")
-    from jssr.api.objects import Carried  # loads torch
+    from jssr.api.objects import Carried
 
     with collected() as told:
         found = jssr.warp(**options.given())

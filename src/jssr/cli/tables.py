@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +21,8 @@ from jssr.report.tables import Summary, lines, title_of
 
 if TYPE_CHECKING:
     from jssr.api.evaluation import Measured
-    from jssr.api.results import WeightsInfo
     from jssr.cohorts.check_report import CheckReport
     from jssr.cohorts.paired import Made
-    from jssr.io.dicom.phases import Named
     from jssr.registration.result import Registration
     from jssr.registration.study import StudyAlignment
 
@@ -164,42 +161,6 @@ def _change(states: Mapping[str, CaseResult], metric: str, structure: str) -> li
     return cells
 
 
-def series_rows(found: Sequence[Named]) -> list[dict[str, Any]]:
-    """The series of a study as plain data: what names each, what it is, which phase it is taken for and why."""
-    return [
-        {
-            "series": one.key,
-            "uid": one.series.uid,
-            "description": one.series.description,
-            "modality": one.series.modality,
-            "slices": one.series.n_slices,
-            "taken": one.series.acquisition_time,
-            "contrast": one.series.contrast,
-            "split_by": one.series.split_by or None,
-            "phase": one.phase or None,
-            "sure": one.sure,
-            "why": one.why,
-            "notes": list(one.series.notes),
-        }
-        for one in found
-    ]
-
-
-def series_table(found: Sequence[Named]) -> list[RenderableType]:
-    """Which series is taken for which phase, and below the table why."""
-    table = Table()
-    for name in ("series", "description", "kind", "slices", "taken at", "phase"):
-        table.add_column(name, overflow="fold")
-    reasons = []
-    for one, row in zip(found, series_rows(found), strict=True):
-        phase = "left out" if row["phase"] is None else row["phase"] + ("" if row["sure"] else " ?")
-        first = (row["series"], row["description"], row["modality"], str(row["slices"]))
-        told = [f"split by {row['split_by']}"] if row["split_by"] else []
-        table.add_row(*map(escape, (*first, one.series.taken, phase)), style="dim" if row["phase"] is None else None)
-        reasons.append(escape(f"{row['series']}, {phase}: {'; '.join([row['why'], *told, *row['notes']])}"))
-    return [table, *reasons, "? = inferred. Others: --phase PHASE=SERIES, --leave SERIES"]
-
-
 def summary_tables(found: Measured) -> list[RenderableType]:
     """The tables of an evaluation or a benchmark, under their headings."""
     shown: list[RenderableType] = []
@@ -245,21 +206,3 @@ def pairs_lines(pairs: Sequence[Made]) -> list[RenderableType]:
         dice = f"Dice {one.before:.3f}, by SyN {one.syn:.3f}, by demons {one.demons:.3f} (worst {one.worst:.3f})"
         lines.append(f"{one.case}: {dice}, folds {one.folds:.2f} %: {'kept' if one.kept else 'dropped'}")
     return [*lines, f"{sum(one.kept for one in pairs)} of {len(pairs)} pairs kept"] if pairs else []
-
-
-def info_table(found: WeightsInfo) -> Table:
-    """What a weights file is."""
-    recipe = dict(found.header.get("recipe") or {})
-    to = recipe.get("preprocessing") or {}
-    dims = to.get("dims") or [3]
-    rows = {
-        "recipe": recipe.get("name"),
-        "description": recipe.get("description"),
-        "structures": ", ".join((recipe.get("network") or {}).get("structures") or ()),
-        **({"spacing (mm)": to.get("spacing"), "window (HU)": to.get("window")} if 3 in dims else {}),
-        **({"pixels a side": to.get("pixels")} if 2 in dims else {}),
-    }
-    table = Table(title=str(found.path), title_justify="left", show_header=False)
-    for key, value in {**{k: v for k, v in found.header.items() if k != "recipe"}, **rows}.items():
-        table.add_row(str(key), value if isinstance(value, str) else json.dumps(value))
-    return table

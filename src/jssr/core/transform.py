@@ -6,21 +6,24 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from jssr.core import bridges
-from jssr.core import field as ff
+from jssr.core.at_points import read_linear, sparse, sparse_indices
 from jssr.core.grid import Grid
+from jssr.core.late import array_of, held, late_tensor, pending
 from jssr.errors import ImageError, TransformError
 
 if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
+    from torch import Tensor
+
+FEW = 200_000
+"""Points up to which a field is read on numpy: there that takes less time than importing torch."""
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +50,19 @@ class Transform(ABC):
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
         """Where each voxel of `grid` lands, in voxels of `target`: (1, n, *grid.shape) float32."""
-        index = np.stack(np.meshgrid(*[np.arange(s) for s in grid.shape], indexing="ij"), axis=-1)
-        at = target.index(self(grid.world(index)))
+        import torch
+
+        at = target.index(self._ends(grid))
         return torch.from_numpy(np.moveaxis(at, -1, 0)[None].astype(np.float32))
+
+    def _ends(self, grid: Grid) -> NDArray[np.float64]:
+        """Where each voxel of `grid` lands: (*grid.shape, n) LPS millimetres."""
+        return self(grid.world(_indices(grid)))
 
     def displacement(self, grid: Grid) -> Displacement:
         """The map as one displacement field on `grid`."""
-        u = self.positions(grid, grid) - ff.identity(grid.shape)
-        return Displacement(u[0], grid)
+        u = grid.index(self._ends(grid)) - _indices(grid)
+        return Displacement(pending(np.moveaxis(u, -1, 0).astype(np.float32)), grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +106,22 @@ class Affine(Transform):
         return out
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
-        # One product of matrices instead of a pass over every voxel in float64.
-        matrix = torch.from_numpy(np.linalg.inv(target.affine) @ self.matrix @ grid.affine).float()
+        from jssr.core import every_voxel
+
+        return every_voxel.affine(np.linalg.inv(target.affine) @ self.matrix @ grid.affine, grid)
+
+    def displacement(self, grid: Grid) -> Displacement:
+        # A sum of one array an axis.
         n = grid.ndim
-        index = ff.identity(grid.shape)
-        at = torch.einsum("ij,bj...->bi...", matrix[:n, :n], index)
-        return at + matrix[:n, n].view(1, n, *([1] * n))
+        moves = np.linalg.inv(grid.affine) @ self.matrix @ grid.affine - np.eye(n + 1)
+        axes = np.meshgrid(*[np.arange(s) for s in grid.shape], indexing="ij", sparse=True)
+        u = np.empty((n, *grid.shape), dtype=np.float32)
+        for out, row in zip(u, moves, strict=False):
+            out[...] = sum((row[k] * axis for k, axis in enumerate(axes)), start=row[n])
+        return Displacement(pending(u), grid)
 
 
+@late_tensor("u")
 @dataclass(frozen=True, eq=False)
 class Displacement(Transform):
     """A displacement field: `u` (n, *grid.shape) float32 in voxels of `grid`, which lies in the fixed space.
@@ -117,15 +133,16 @@ class Displacement(Transform):
     grid: Grid
 
     def __post_init__(self) -> None:
-        if tuple(self.u.shape) != (self.grid.ndim, *self.grid.shape):
-            raise ValueError(f"a field of shape {tuple(self.u.shape)} does not fit a grid of {self.grid.shape}")
+        shape = tuple(held(self, "u").shape)
+        if shape != (self.grid.ndim, *self.grid.shape):
+            raise ValueError(f"a field of shape {shape} does not fit a grid of {self.grid.shape}")
 
     @classmethod
     def from_millimetres(cls, vectors: ArrayLike, grid: Grid) -> Displacement:
         """From LPS millimetres, (*grid.shape, n), as files hold them."""
         linear = np.linalg.inv(grid.affine[: grid.ndim, : grid.ndim])
         u = np.asarray(vectors, dtype=np.float64) @ linear.T
-        return cls(torch.from_numpy(np.moveaxis(u, -1, 0).astype(np.float32)), grid)
+        return cls(pending(np.moveaxis(u, -1, 0).astype(np.float32)), grid)
 
     @property
     def ndim(self) -> int:
@@ -134,7 +151,7 @@ class Displacement(Transform):
     def millimetres(self) -> NDArray[np.float32]:
         """LPS millimetres, (*grid.shape, n), as files hold them."""
         linear = self.grid.affine[: self.grid.ndim, : self.grid.ndim]
-        return (np.moveaxis(self.u.numpy(), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32, copy=False)
+        return (np.moveaxis(array_of(self, "u"), 0, -1) @ linear.T.astype(np.float32)).astype(np.float32, copy=False)
 
     def numpy(self) -> NDArray[np.float32]:
         """`millimetres`: LPS, (*grid.shape, n)."""
@@ -176,23 +193,29 @@ class Displacement(Transform):
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         points = np.asarray(points, dtype=np.float64)
         n = self.grid.ndim
-        at = self.grid.index(points).reshape(-1, n)
-        where = torch.from_numpy(at.T.astype(np.float32)).view(1, n, -1, *([1] * (n - 1)))
-        u = ff.sample(self.u[None], where).view(n, -1).T.double().numpy()
+        u = self.read(self.grid.index(points).reshape(-1, n))
         return points + (u @ self.grid.affine[:n, :n].T).reshape(points.shape)
+
+    def read(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The field at positions (N, n), both in voxels of its grid: (N, n)."""
+        if len(at) <= FEW:
+            return read_linear(array_of(self, "u"), at)
+        from jssr.core import every_voxel
+
+        return every_voxel.read(self.u, at)
+
+    def _ends(self, grid: Grid) -> NDArray[np.float64]:
+        return grid.world(_indices(grid)) + self.millimetres() if grid.same_as(self.grid) else super()._ends(grid)
 
     def inverse(self, grid: Grid | None = None) -> Displacement:
         """The opposite map on `grid` (of the moving space; by default the field's own grid), by fixed point."""
+        from jssr.core import every_voxel
+
         grid = grid or self.grid
-        # Read on the field's own grid: resampled onto the other one first, it would be cut off at that one's border.
-        at = Affine.identity(grid.ndim).positions(grid, self.grid)
-        here = solved(self, at)
-        off = ((at - here - ff.sample(self.u[None], here)).abs() > 1.0).any(dim=1)
-        last = torch.tensor(self.grid.shape).view(1, -1, *[1] * grid.ndim) - 1
-        lost = float((off & ((here >= 0) & (here <= last)).all(dim=1)).float().mean())
+        u, lost = every_voxel.inverted(self.u, self.grid, grid, self.nearest_linear())
         if lost > 0.01:
             log.warning("the field has no inverse in %.1f %% of %s: it folds there", 100 * lost, grid)
-        return Displacement(_turn(here - at, self.grid, grid)[0], grid)
+        return Displacement(u, grid)
 
     def nearest_linear(self) -> NDArray[np.float64]:
         """The homogeneous matrix (n+1, n+1), in voxels of the grid, that comes nearest to the map.
@@ -200,21 +223,24 @@ class Displacement(Transform):
         The inverse is sought from there: a fixed point about the identity diverges for turns above some 60 degrees.
         """
         n = self.grid.ndim
-        every = tuple(slice(None, None, max(1, s // 24)) for s in self.grid.shape)
-        p = ff.identity(self.grid.shape)[0][(slice(None), *every)].reshape(n, -1).double()
-        there = p + self.u[(slice(None), *every)].reshape(n, -1).double()
-        known = torch.cat([p, torch.ones_like(p[:1])]).T
+        p = sparse_indices(self.grid.shape)
+        moves = array_of(self, "u")[(slice(None), *sparse(self.grid.shape))].reshape(n, -1).T.astype(np.float64)
+        known = np.concatenate([p, np.ones((len(p), 1))], axis=1)
         # Small norm where the grid is flat along an axis: the identity is fitted out first.
-        found = torch.linalg.lstsq(known, (there - p).T, driver="gelsd").solution.T
+        found = np.linalg.lstsq(known, moves, rcond=None)[0].T
         matrix = np.eye(n + 1)
-        matrix[:n] += found.numpy()
+        matrix[:n] += found
         return matrix if np.linalg.cond(matrix) < 1e6 else np.eye(n + 1)
 
     def positions(self, grid: Grid, target: Grid) -> Tensor:
-        n = grid.ndim
-        at = Affine.identity(n).positions(grid, self.grid)
-        u = self.u[None] if grid.same_as(self.grid) else ff.sample(self.u[None], at)
-        return Affine.identity(n).positions(grid, target) + _turn(u, self.grid, target)
+        from jssr.core import every_voxel
+
+        return every_voxel.displaced(self.u, self.grid, grid, target)
+
+    def displacement(self, grid: Grid) -> Displacement:
+        from jssr.core import every_voxel
+
+        return Displacement(every_voxel.resampled(self.u, self.grid, grid), grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +262,13 @@ class Chain(Transform):
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         out = np.asarray(points, dtype=np.float64)
         for part in self.parts:
+            out = part(out)
+        return out
+
+    def _ends(self, grid: Grid) -> NDArray[np.float64]:
+        first, *others = self.parts
+        out = first._ends(grid)
+        for part in others:
             out = part(out)
         return out
 
@@ -270,16 +303,6 @@ def _covering(grid: Grid, points: NDArray[np.float64]) -> Grid:
     return grid.cropped(low.tolist(), (high - low + 1).tolist())
 
 
-def _turn(u: Tensor, source: Grid, target: Grid) -> Tensor:
-    """Vectors (B, n, ...) in voxels of `source` as voxels of `target`."""
-    n = source.ndim
-    linear = np.linalg.inv(target.affine)[:n, :n] @ source.affine[:n, :n]
-    return torch.einsum("ij,bj...->bi...", torch.from_numpy(linear).float(), u)
-
-
-def solved(transform: Displacement, goal: Tensor, **settings: Any) -> Tensor:
-    """Which positions (1, n, *out) a field takes to `goal`, both in voxels of its grid; `field.solve_inverse`."""
-    n = transform.ndim
-    back = torch.from_numpy(np.linalg.inv(transform.nearest_linear())).to(goal.dtype)
-    start = torch.einsum("ij,bj...->bi...", back[:n, :n], goal) + back[:n, n].view(1, n, *[1] * n)
-    return ff.solve_inverse(transform.u[None], goal, start, back[:n, :n], step=0.7, **settings)
+def _indices(grid: Grid) -> NDArray[np.int64]:
+    """The index of each voxel, (*shape, n)."""
+    return np.stack(np.meshgrid(*[np.arange(s) for s in grid.shape], indexing="ij"), axis=-1)

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from jssr.core import bridges
 from jssr.core.bridges import Space
 from jssr.core.grid import Grid
+from jssr.core.late import Pending, array_of, held, late_tensor, pending
 from jssr.errors import ImageError
 
 if TYPE_CHECKING:
     import nibabel as nib
     import SimpleITK
+    from torch import Tensor
 
 Kind = Literal["image", "labels", "mask"]
 Modality = Literal["ct", "mr", "us", "radiograph"]
@@ -30,6 +30,7 @@ MODALITIES: tuple[Modality, ...] = ("ct", "mr", "us", "radiograph")
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
+@late_tensor("data")
 @dataclass(frozen=True, eq=False)
 class Volume:
     """Voxels, their grid, and what is known of them.
@@ -57,20 +58,19 @@ class Volume:
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, Tensor):
-            raise TypeError(
-                f"{self.name}: expected data as a tensor, got {type(self.data).__name__}; use Volume.from_numpy"
-            )
-        if tuple(self.data.shape[1:]) != self.grid.shape:
-            raise ValueError(f"{self.name}: data of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
+        data = held(self, "data")
+        if not isinstance(data, Pending):
+            _check_tensor(data, self.name)
+        if tuple(data.shape[1:]) != self.grid.shape:
+            raise ValueError(f"{self.name}: data of shape {tuple(data.shape)} on a grid of {self.grid.shape}")
         if self.kind not in KINDS:
             raise ValueError(f"{self.name}: expected kind {', '.join(KINDS)}, got {self.kind!r}")
-        if self.data.is_complex():
-            raise ValueError(f"{self.name}: expected real numbers, got {self.data.dtype}")
-        if self.kind == "labels" and self.data.is_floating_point():
-            raise ValueError(f"{self.name}: a label map needs an integer type, got {self.data.dtype}")
-        if self.kind == "mask" and self.data.dtype != torch.bool:
-            raise ValueError(f"{self.name}: a mask needs bool, got {self.data.dtype}")
+        if data.is_complex():
+            raise ValueError(f"{self.name}: expected real numbers, got {data.dtype}")
+        if self.kind == "labels" and data.is_floating_point():
+            raise ValueError(f"{self.name}: a label map needs an integer type, got {data.dtype}")
+        if self.kind == "mask" and str(data.dtype).removeprefix("torch.") != "bool":
+            raise ValueError(f"{self.name}: a mask needs bool, got {data.dtype}")
         if self.modality is not None and self.modality not in MODALITIES:
             raise ValueError(f"{self.name}: expected modality {', '.join(MODALITIES)}, got {self.modality!r}")
         strange = set(self.origins.values()) - set(get_args(Origin))
@@ -136,11 +136,11 @@ class Volume:
     @property
     def array(self) -> NDArray[np.generic]:
         """The first channel as a numpy array of the grid's shape."""
-        return self.data[0].numpy()
+        return array_of(self, "data")[0]
 
     def numpy(self) -> NDArray[np.generic]:
         """The voxels as an array of the grid's shape, in memory of its own."""
-        return np.array(self.data[0].detach().cpu().numpy())
+        return np.array(self.array)
 
     def affine(self, space: Space = "RAS") -> NDArray[np.float64]:
         """The affine of `numpy()`, (n + 1, n + 1): voxel index to millimetres, RAS as nibabel has it, or "LPS"."""
@@ -167,7 +167,8 @@ class Volume:
     def known_as(self, origin: Origin, *, modality: Modality | None = None, phase: str | None = None) -> Volume:
         """The same scan, with its modality or phase as `origin` has it."""
         told = {key: value for key, value in (("modality", modality), ("phase", phase)) if value is not None}
-        return replace(self, **told, origins={**self.origins, **dict.fromkeys(told, origin)})  # type: ignore[arg-type]
+        origins = {**self.origins, **dict.fromkeys(told, origin)}
+        return replace(self, data=held(self, "data"), **told, origins=origins)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +199,15 @@ class Points:
 
 def volume_of(array: NDArray[np.generic], grid: Grid, kind: Kind = "image", name: str = "volume") -> Volume:
     """Wrap a numpy array of the grid's shape, unchecked: float32 for images, its own integer type for labels."""
-    data = torch.from_numpy(np.ascontiguousarray(array))[None]
-    return Volume(data.float() if kind == "image" else data, grid, kind, name)
+    values = np.ascontiguousarray(array, dtype=np.float32 if kind == "image" else None)
+    return Volume(pending(values[None]), grid, kind, name)
+
+
+def _check_tensor(data: object, name: str) -> None:
+    import torch
+
+    if not isinstance(data, torch.Tensor):
+        raise TypeError(f"{name}: expected data as a tensor, got {type(data).__name__}; use Volume.from_numpy")
 
 
 def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str) -> Volume:
@@ -216,7 +224,7 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
         raise ImageError(f"{name}: expected kind {', '.join(KINDS)}, got {kind!r}")
     if kind != "image":
         labels = _whole_numbers(values, name)
-        return Volume(torch.from_numpy(labels if kind == "labels" else labels != 0)[None], grid, kind, name)
+        return Volume(pending((labels if kind == "labels" else labels != 0)[None]), grid, kind, name)
     if values.dtype.kind not in "biuf":
         raise ImageError(f"{name}: expected real numbers, got {values.dtype}")
     with np.errstate(over="ignore"):
@@ -229,7 +237,7 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
         )
     if low == high:
         raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")
-    return Volume(torch.from_numpy(data)[None], grid, "image", name)
+    return Volume(pending(data[None]), grid, "image", name)
 
 
 def _whole_numbers(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:

@@ -26,7 +26,7 @@ from jssr.metrics.results import CaseResult
 from jssr.peers import PEERS
 from jssr.preprocessing.modality import modality_of
 from jssr.preprocessing.rigid import RigidResult
-from jssr.recipes.project import split
+from jssr.recipes.header import split
 from jssr.registration.chosen import settings_of, with_preset
 from jssr.registration.model import UNTRAINED, Model, load_model
 from jssr.registration.options import RegistrationOptions

@@ -18,6 +18,8 @@ from isal import igzip_threaded
 
 from jssr.errors import OutputError
 
+DICOM_FOLDER = "jssr_dicom"
+"""Where results as DICOM are written: no scans of the study."""
 ENDS = 2**16
 HEADERS = (".mhd", ".hdr", ".nhdr")
 BLOCK = 1 << 20

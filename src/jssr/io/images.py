@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.bridges import grid_of, grid_with, to_sitk
 from jssr.core.grid import Grid, GridError
+from jssr.core.late import array_of
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
@@ -180,7 +181,7 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeL
     Raises:
         OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
     """
-    array = volume.data.detach().cpu().numpy()
+    array = array_of(volume, "data")
     array = array.astype(_stored_type(array)) if like_dtype is None else _cast(array, np.dtype(like_dtype))
     write_sitk(to_sitk(array, volume.grid), Path(path))
 

@@ -13,7 +13,7 @@ from jssr.core.notes import tell
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, ImageError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
-from jssr.io.files import is_plain_name
+from jssr.io.files import DICOM_FOLDER, is_plain_name
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.itk import WRITABLE
 from jssr.io.points import PointsLike
@@ -27,8 +27,6 @@ Look = Callable[[Sequence["Named"]], Mapping[str, tuple[str, str]]]
 _KNOWN = ("_labels", "_landmarks", "_mask", "_displacement", "_segmentation")
 _NAME = re.compile(r"[^\W\d](?:[^\W\d]|[-_ ])*")
 """Folders that may be called by a phase: words. Exports number theirs (SE00001, Abd_ven_3.0_4)."""
-DICOM_FOLDER = "jssr_dicom"
-"""Where results as DICOM are written: no scans of the study."""
 
 
 @dataclass(frozen=True)

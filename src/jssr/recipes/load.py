@@ -1,4 +1,4 @@
-"""Recipes by name or from a file, with overrides, and the systems that they describe. Reads those of 0.1 too."""
+"""Recipes by name or from a file, with overrides, and the systems that they describe."""
 
 from __future__ import annotations
 
@@ -14,20 +14,13 @@ from pydantic import BaseModel, ValidationError
 from jssr.errors import RecipeError, nearest, requires
 from jssr.recipes import MOVED, RECIPES
 from jssr.recipes.augmentation import Augment, Deform
-from jssr.recipes.config import Inference, Network, Preprocessing, Recipe, Stage, Training
+from jssr.recipes.config import Recipe, Stage
 from jssr.recipes.project import builder_of, recipe_of_file
+from jssr.recipes.upgrade import SECTIONS, current_recipe
 from jssr.systems.base import System
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-RENAMED: dict[object, str] = {"anchor": "reference_phase", "flat": "pixels"}
-SECTIONS: dict[str, type[BaseModel]] = {
-    "network": Network,
-    "preprocessing": Preprocessing,
-    "training": Training,
-    "inference": Inference,
-}
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -265,31 +258,3 @@ def _unknown(config: DictConfig, key: str) -> RecipeError:
         parent = parent.rpartition(".")[0]
     beside = [one for one in known if one.rpartition(".")[0] == parent]
     return RecipeError(f"unknown recipe key {key!r}; known: {', '.join(beside or [parent])}")
-
-
-def current_recipe(data: object) -> object:
-    """Plain data of a recipe in today's four sections. Those of jssr 0.1 lay side by side; other data stays."""
-    if not isinstance(data, dict) or "system" not in data:
-        return data
-    rest: dict[Any, Any] = {RENAMED.get(key, key): value for key, value in data.items()}
-    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    for name, model in SECTIONS.items():
-        sections[name] = {key: rest.pop(key) for key in list(rest) if key in model.model_fields}
-    if sections["training"].get("schedule_by") == "part":
-        sections["training"]["schedule_by"] = "network"
-    networks = sections["network"].get("networks")
-    if isinstance(networks, dict):
-        sections["network"]["networks"] = {name: _arguments(values) for name, values in networks.items()}
-    return {**rest, **{name: section for name, section in sections.items() if section}}
-
-
-def _arguments(values: object) -> object:
-    if not isinstance(values, dict):
-        return values
-    return {"control_points" if key == "knots" else key: value for key, value in values.items()}
-
-
-def current_header(header: dict[str, Any]) -> dict[str, Any]:
-    """The header of a weights file with today's keys."""
-    header = {"networks" if key == "parts" else key: value for key, value in header.items()}
-    return {**header, "recipe": current_recipe(header.get("recipe"))}

@@ -7,7 +7,6 @@ user names it, as a recipe or before a checkpoint ("FILE.py:RUN"), and never bec
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +19,6 @@ from jssr.systems import SYSTEMS
 from jssr.systems.base import System
 
 _BUILDERS: dict[Path, Callable[..., System]] = {}
-
-
-def split(checkpoint: str | os.PathLike[str]) -> tuple[Path | None, Path]:
-    """The project file and the path of the weights, of "FILE.py:RUN" or of a path alone."""
-    file, colon, run = os.fspath(checkpoint).partition(".py:")
-    return (Path(f"{file}.py"), Path(run)) if colon else (None, Path(checkpoint))
 
 
 def recipe_of_file(path: Path) -> Recipe:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -20,13 +20,10 @@ from jssr._version import __version__
 from jssr.errors import CheckpointError, RecipeError
 from jssr.io.files import atomic_path
 from jssr.recipes.config import Recipe
-from jssr.recipes.load import build_system, current_header, recipe_from
-from jssr.recipes.project import recipe_of_file, split
+from jssr.recipes.header import FORMAT, HEADER, read_info, split, weights_file
+from jssr.recipes.load import build_system, recipe_from
+from jssr.recipes.project import recipe_of_file
 from jssr.systems.base import System, named_tensors
-
-FORMAT = 2
-
-HEADER = "jssr"
 
 
 def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -75,27 +72,6 @@ def save_weights(
     return header
 
 
-def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The header of a weights file, without its tensors.
-
-    Raises:
-        CheckpointError: missing, truncated, not safetensors, not one of ours, or written by a later version.
-    """
-    path = _find(split(path)[1])
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        header = json.loads(metadata[HEADER])
-        later = header["format"] > FORMAT
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: is corrupt, truncated or no safetensors file ({error})") from None
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path}: is a safetensors file, but no jssr checkpoint (no valid header)") from None
-    if later:
-        raise CheckpointError(f"{path}: was written by jssr {header.get('version')}; upgrade jssr to read it")
-    return current_header(header)
-
-
 def load_system(path: str | os.PathLike[str], system: str | None = None) -> tuple[System, Recipe, dict[str, Any]]:
     """Build the system of a weights file, or of a run's folder, on the CPU in evaluation mode.
 
@@ -110,7 +86,7 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         CheckpointError: as `read_info`; another system than asked; tensors that are damaged or do not fit.
     """
     project, path = split(path)
-    path = _find(path)
+    path = weights_file(path)
     header = read_info(path)
     if system is not None and header.get("system") != system:
         raise CheckpointError(f"{path}: is a checkpoint of {header.get('system')!r}, not of {system!r}")
@@ -134,26 +110,6 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         raise CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})") from None
     copy_into(named_tensors(built, header.get("networks", built.networks)), tensors, path)
     return built.eval(), recipe, header
-
-
-def _find(path: Path) -> Path:
-    """The weights file meant by a path; refuses what is missing, empty or a pickle before anything reads it."""
-    if path.is_dir():
-        path = path / "weights.safetensors"
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
-    # A pickle starts with 0x80 and a zip with PK; a safetensors file with a length, which may too, and then a brace.
-    pickled = start[:1] == b"\x80" or start[:4] == b"PK\x03\x04"
-    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl") or (pickled and start[8:9] != b"{"):
-        raise CheckpointError(
-            f"{path}: is a PyTorch pickle, which can run code when loaded; jssr reads .safetensors only: convert it"
-        )
-    return path
 
 
 def plain_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from jssr.core.notes import collected, tell
 from jssr.core.transform import Affine
 from jssr.core.volume import Modality, Points, Volume
 from jssr.errors import GeometryError, ImageError, OptionError, PointsError
+from jssr.io.ahead import Reading
 from jssr.io.images import ImageLike, as_volume
 from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
@@ -177,13 +178,13 @@ def modality_warnings(scans: Scans, model: Model) -> list[str]:
     return out
 
 
-def image_of(image: ImageLike, name: str = "image") -> Volume:
-    """Read an image, or check one as reading checks.
+def image_of(image: ImageLike | Reading, name: str = "image") -> Volume:
+    """Read an image, wait for one that is being read, or check one as reading checks.
 
     Raises:
         ImageError: it cannot be read or used.
     """
-    found = as_volume(image, name=name)
+    found = image.volume() if isinstance(image, Reading) else as_volume(image, name=name)
     if found is not image:
         return found
     if found.data.shape[0] != 1:

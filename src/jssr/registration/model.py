@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,24 +13,14 @@ import torch
 from jssr.core.grid import Grid
 from jssr.core.hardware import choose_precision
 from jssr.core.volume import Modality, Volume
-from jssr.errors import CheckpointError, JssrError, nearest
+from jssr.errors import CheckpointError, JssrError
 from jssr.losses.descriptors import descriptor_of
 from jssr.preprocessing.modality import modality_of
 from jssr.recipes.config import Recipe
 from jssr.recipes.load import build_system, load_recipe
+from jssr.recipes.shipped import WEIGHTS, shipped_weights, weights_at
 from jssr.recipes.weights import load_system
-from jssr.systems import SYSTEMS
 from jssr.systems.base import System, large_enough
-
-WEIGHTS = Path(str(files("jssr"))) / "weights"
-"""Where the weights that ship are."""
-
-SHIPPED = {
-    "jssr": "jssr-compact.safetensors",
-    "jrsnet": "jrsnet-compact.safetensors",
-    "segmentor": "body-compact.safetensors",
-}
-"""The file of a system's usual weights, of each system that has some."""
 
 UNTRAINED = ("discrete", "rigid")
 """Systems without weights; each has a recipe of its name."""
@@ -134,36 +122,6 @@ class Model:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-
-
-def weights_at(source: str | os.PathLike[str]) -> Path:
-    """A weights file or a run's folder. Where nothing here bears the name, weights that ship: of a system, by its name,
-    or any, by their file's name without its ending ("body-compact").
-
-    Raises:
-        CheckpointError: the package lacks them.
-    """
-    name = os.fspath(source)
-    if Path(source).exists() or Path(name).name != name:
-        return Path(source)
-    if name in SHIPPED:
-        return shipped_weights(name)
-    path = WEIGHTS / f"{name}.safetensors"
-    return path if path.is_file() else Path(source)
-
-
-def shipped_weights(system: str) -> Path:
-    """The weights that come with the package.
-
-    Raises:
-        CheckpointError: no such system, or none ship for it.
-    """
-    if system not in SYSTEMS:
-        raise CheckpointError(f"unknown system {system!r}{nearest(system, SYSTEMS)}")
-    path = WEIGHTS / SHIPPED[system] if system in SHIPPED else None
-    if path is None or not path.is_file():
-        raise CheckpointError(f"no weights ship for system {system!r}; pass a checkpoint (--checkpoint FILE)")
-    return path
 
 
 def load_model(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from jssr.core.volume import MODALITIES, Modality, Points, Volume
 from jssr.errors import OptionError, check_options, nearest
@@ -15,9 +15,11 @@ from jssr.io.formats import split_format
 from jssr.io.images import ImageLike
 from jssr.io.points import PointsLike
 from jssr.io.transforms import TransformLike
-from jssr.registration.model import Model
 from jssr.registration.presets import PRESETS, PresetName
 from jssr.registration.settings import Similarity, check_settings
+
+if TYPE_CHECKING:
+    from jssr.registration.model import Model
 
 Initial = Literal["geometry", "centre"]
 KNOBS = ("similarity", "smoothness", "spacing", "sliding", "rigid_labels")

@@ -24,7 +24,8 @@ from torch.optim import Optimizer
 from jssr._version import __version__
 from jssr.errors import CheckpointError, OutputError
 from jssr.io.files import make_folder
-from jssr.recipes.weights import FORMAT, copy_into, load_system, plain_tensors, read_info, save_tensors, sync
+from jssr.recipes.header import FORMAT, read_info
+from jssr.recipes.weights import copy_into, load_system, plain_tensors, save_tensors, sync
 from jssr.systems.base import System, named_tensors
 from jssr.training.optimisers import Average
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.core.grid import Grid
-from jssr.core.resampling import coverage, move_points, resample
+from jssr.core.points import move_points
+from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Transform
 from jssr.core.volume import Points, Volume, volume_of
 from jssr.errors import GeometryError

@@ -1,0 +1,36 @@
+"""Weights files: what they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jssr.api.session import PathLike
+from jssr.recipes.header import read_info
+from jssr.recipes.shipped import weights_at
+
+__all__ = ["WeightsInfo", "info"]
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file is: its header (system, recipe, data, scores) and its model card, as Markdown."""
+
+    path: Path
+    header: dict[str, Any]
+    card: str = ""
+
+
+def info(checkpoint: PathLike | None = None) -> WeightsInfo:
+    """What a checkpoint is, what it was trained on, how it scored: `jssr info`.
+
+    Args:
+        checkpoint: weights file, run folder, or "jssr" (the default) or "jrsnet" for the weights that ship.
+
+    Raises:
+        CheckpointError: no such file, or a damaged one.
+    """
+    path = weights_at(checkpoint or "jssr")
+    card = path.with_suffix(".md")
+    return WeightsInfo(path, read_info(path), card.read_text(encoding="utf-8") if card.is_file() else "")
