@@ -17,10 +17,12 @@ from jssr.api.studies import read_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, JssrError, OptionError, nearest
-from jssr.io.files import check_not_input, check_output, check_path
+from jssr.io.files import check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
+from jssr.io.formats import split_format
 from jssr.io.label_names import names_given, write_label_names
+from jssr.io.overwrite import check_folder, check_not_input
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
@@ -30,8 +32,8 @@ from jssr.registration.model import load_model, segmenting_model
 from jssr.registration.options import ModelOptions, OptionsDict, RegistrationOptionsDict
 from jssr.registration.phase import Phase, phase_of
 from jssr.registration.plausible import implausible
-from jssr.registration.result import Registration, Saving
-from jssr.registration.study import StudyAlignment
+from jssr.registration.result import OUTPUTS, Registration, Saving
+from jssr.registration.study import StudyAlignment, outputs_of
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
@@ -94,6 +96,7 @@ def register(
         CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
     begin(options, RegistrationOptionsDict, threads)
+    check_folder(out, OUTPUTS, fixed, moving, *map(_file, options.values()))
     headers = _sources(fixed, moving, anonymise) if _wants_dicom(dicom, out) else None
     if anonymise:
         fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
@@ -103,6 +106,11 @@ def register(
         steps.begin("writing")
         found.save(out, report, Saving(headers, keep=anonymise))
     return found
+
+
+def _file(option: Any) -> Any:
+    """The file that an option names, without the format of a transform before it."""
+    return split_format(option)[1] if isinstance(option, str) else option
 
 
 def _sources(fixed: Image, moving: Image, anonymise: bool) -> Sources:
@@ -164,6 +172,8 @@ def align(
     elif not isinstance(study, Study):
         study = read_study(study, by_folder=not anonymise)
     study.check(reference_phase)
+    files = (study.images, study.labels, study.landmarks, study.masks)
+    check_folder(out, outputs_of(study.images), *(one for held in files for one in held.values()))
     headers = None
     if _wants_dicom(dicom, out):
         from jssr.registration.dicom import study_sources

@@ -106,7 +106,7 @@ def own_names(labels: str | os.PathLike[str]) -> dict[int, str]:
     """Value to name, as the JSON beside a label map (of `jssr segment`) or else its own header has them; empty where
     neither does."""
     path = Path(labels)
-    beside = path.with_name(f"{_stem(path)}.json")
+    beside = names_beside(path)
     if beside.is_file():
         with suppress(ImageError):
             return read_label_names(beside)
@@ -132,7 +132,12 @@ def write_label_names(names: Mapping[int, str], labels: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    write_json({str(value): name for value, name in names.items()}, labels.with_name(f"{_stem(labels)}.json"))
+    write_json({str(value): name for value, name in names.items()}, names_beside(labels))
+
+
+def names_beside(labels: Path) -> Path:
+    """Where the names of a label map lie, as JSON."""
+    return labels.with_name(f"{_stem(labels)}.json")
 
 
 def _stem(path: Path) -> str:

@@ -90,7 +90,7 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
     if stack.drift.any():
         lowest = float(array.min())
         array = stack.upright(array, fill=float(np.clip(lowest, *AIR)) if series.modality == "CT" else lowest)
-        tell(f"{where}: was taken with a tilted gantry ({stack.angle:.1f} degrees); its slices were moved upright.")
+        tell(stack.words(where))
     return array, stack.grid()
 
 
