@@ -1,4 +1,5 @@
-"""Where a NIfTI image lies: nibabel's choice of sform and qform, with words where they differ; shear that no gantry makes refused."""
+"""Where a NIfTI image lies: nibabel's choice of sform and qform, with words where they differ; shear refused that no
+gantry makes."""
 
 from __future__ import annotations
 

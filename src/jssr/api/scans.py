@@ -18,9 +18,9 @@ from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, JssrError, OptionError, nearest
 from jssr.io.files import check_output, check_path
+from jssr.io.formats import split_format
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
-from jssr.io.formats import split_format
 from jssr.io.label_names import names_given, write_label_names
 from jssr.io.overwrite import check_folder, check_not_input
 from jssr.io.study import Image, Study, anonymous, anonymous_study, named_in
@@ -84,10 +84,10 @@ def register(
         similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",
             "mind", "mi", "mixture"), a factor of the regulariser's weight, mm between control points, whether organs
             slide, and values or names of the fixed label map that stay rigid.
-        fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
+        fixed_labels, moving_labels: label maps, segmentations or structure sets of the scans, for Dice and distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
         structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
-            takes the cohort's, else the label maps' own names.
+            takes the cohort's, else the label maps' own.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
@@ -98,8 +98,7 @@ def register(
     begin(options, RegistrationOptionsDict, threads)
     check_folder(out, OUTPUTS, fixed, moving, *map(_file, options.values()))
     headers = _sources(fixed, moving, anonymise) if _wants_dicom(dicom, out) else None
-    if anonymise:
-        fixed, moving = anonymous(fixed, "fixed"), anonymous(moving, "moving")
+    fixed, moving = (anonymous(fixed, "fixed"), anonymous(moving, "moving")) if anonymise else (fixed, moving)
     steps = Steps(STAGES + 2, on_progress)
     found = pipeline.register(fixed, moving, on_stage=steps.begin, **_with_names(options))
     if out is not None:

@@ -88,8 +88,8 @@ def _qform(header: Nifti1Header, name: str, needed: bool) -> Matrix | None:
 
 
 def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str, tilted: bool) -> bool:
-    """Refuse an sform that no grid of perpendicular axes can have, nor slices of a `tilted` gantry; whether its axes are
-    perpendicular."""
+    """Whether the axes of an sform are perpendicular. Refuse one that no grid can have, nor slices of a `tilted`
+    gantry."""
     steps = np.linalg.norm(sform[:3, :3], axis=0)
     if not np.isfinite(sform).all() or (steps <= 0).any() or abs(np.linalg.det(sform[:3, :3] / steps)) < 1e-6:
         raise ImageError(

@@ -86,7 +86,6 @@ class Stack:
         shape = low + high + self.size[:2]
         return low, (int(shape[0]), int(shape[1]))
 
-
     def words(self, name: str) -> str:
         """What the user is told of a stack that was moved upright."""
         return f"{name}: was taken with a tilted gantry ({self.angle:.1f} degrees); its slices were moved upright."

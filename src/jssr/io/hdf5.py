@@ -33,10 +33,10 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def hushed(path: Path) -> Iterator[None]:
+def hushed(file: str) -> Iterator[None]:
     """Keep what the HDF5 library writes to the process's own stderr (HDF5-DIAG) off the terminal, while a file is read
     or written that may be HDF5; one such file at a time."""
-    if not path.name.lower().endswith(_ENDINGS) and not _is_hdf5(path):
+    if not file.lower().endswith(_ENDINGS) and not _is_hdf5(file):
         yield
         return
     with _lock:
@@ -69,7 +69,7 @@ def _hush_the_end() -> None:
     atexit.register(_hush)
 
 
-def _is_hdf5(path: Path) -> bool:
-    with suppress(OSError), path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+def _is_hdf5(file: str) -> bool:
+    with suppress(OSError), Path(file).open("rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
     return False

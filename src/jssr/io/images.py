@@ -227,7 +227,7 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with quiet(), hushed(path):
+        with quiet(), hushed(str(path)):
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise _translated(path, error) from error
@@ -264,7 +264,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
         raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {part}")
     try:
-        with quiet(), hushed(path):
+        with quiet(), hushed(str(path)):
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error

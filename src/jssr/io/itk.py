@@ -117,8 +117,8 @@ def grey(image: sitk.Image, path: Path) -> sitk.Image:
 
 def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
     """A flat image with its spacing as far as it has one: the dots per inch of a picture file are for printers, so that
-    its pixels count as 1. Of radiographs PixelSpacing counts, which ITK ignores; without it the spacing at the detector,
-    and that is told (PS3.3 10.7.1.3: both are the same where nothing was calibrated).
+    its pixels count as 1. Of radiographs PixelSpacing counts, which ITK ignores; without it the spacing at the
+    detector, and that is told (PS3.3 10.7.1.3: both are the same where nothing was calibrated).
 
     Args:
         reader: that read the image; it has the DICOM tags.
@@ -137,8 +137,8 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     where = _SPACINGS["0018|1164"] if same else _SPACINGS[tag]
     if where:
         tell(
-            f"{path}: its spacing of {column:g} x {row:g} mm is that {where}, not calibrated: the body is smaller, by the "
-            "magnification of the projection."
+            f"{path}: its spacing of {column:g} x {row:g} mm is that {where}, not calibrated: the body is smaller, by "
+            "the magnification of the projection."
         )
     return image
 

@@ -47,7 +47,7 @@ def check_folder(out: object, names: Iterable[str], *inputs: object) -> None:
             inner = os.path.relpath(path.resolve(), home).replace(os.sep, "/")
             if any(fnmatch(inner, pattern) for pattern in patterns):
                 raise OutputError(
-                    f"{path}: is an input, and would be overwritten by the results in {out}: choose another output folder"
+                    f"{path}: is an input, and would be overwritten by the results in {out}: choose another folder"
                 )
 
 

@@ -131,7 +131,9 @@ def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Mas
     Raises:
         ImageError, GeometryError: one that cannot be used, or two that cannot show the same.
     """
-    masks = labels_of(given.get("fixed_mask"), fixed, "mask"), labels_of(given.get("moving_mask"), moving, "mask")
+    files = given.get("fixed_mask"), given.get("moving_mask")
+    found = [None if f is None else labels_of(f, scan, "mask") for f, scan in zip(files, (fixed, moving), strict=True)]
+    masks = found[0], found[1]
     if masks[0] is not None:
         check_mask(masks[0], fixed, "fixed")
     if masks[1] is not None:

@@ -45,12 +45,12 @@ def label_maps_of(
         ImageError, GeometryError: as `labels_of`.
     """
     numbers = _numbers_in(structures)
-    first = labels_of(fixed, scans[0], numbers=numbers)
+    first = None if fixed is None else labels_of(fixed, scans[0], numbers=numbers)
     names = {} if first is None else own_names(first.name)
     wanted = {names[n].casefold() for n in numbers if n in names}
     if wanted and _is_dicom(moving):
         numbers = {n for n, name in own_names(moving).items() if name.casefold() in wanted}
-    second = labels_of(moving, scans[1], numbers=numbers)
+    second = None if moving is None else labels_of(moving, scans[1], numbers=numbers)
     found = LabelMaps(first, second, (names, {} if second is None else own_names(second.name)))
     known = first is not None and second is not None
     return _by_name(found) if known and (_is_dicom(fixed) or _is_dicom(moving)) else found

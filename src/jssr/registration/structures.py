@@ -23,7 +23,12 @@ def structures_of(
     names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
 ) -> Mapping[str, Sequence[int]] | None:
     """Name to label values of a pair's label maps: those that were given (also as a file of names), else the names that
-    the maps have of their own (`names`; None for those of their files); values without a name under their number. None where there are no names.
+    the maps have of their own; values without a name under their number. None where there are no names.
+
+    Args:
+        given: structures, names of values, or a file of names.
+        fixed, moving: the label maps.
+        names: the own names of both; None for those of their files.
 
     Raises:
         JssrError: structures that are none. ImageError: a file of names that cannot be read.

@@ -69,8 +69,8 @@ class _Stack:
 
 
 def by_size(slices: Sequence[Slice], modality: str) -> list[tuple[Group, str]]:
-    """The slices of each image size and pixel spacing, most slices first, and what tells them ("Rows 512, Columns 512");
-    all of them, told by "", where there is one, or where the sizes are no stacks of their own.
+    """The slices of each image size and pixel spacing, most slices first, and what tells them ("Rows 512, Columns
+    512"); all of them, told by "", where there is one, or where the sizes are no stacks of their own.
 
     Args:
         slices: of a series, in any order.

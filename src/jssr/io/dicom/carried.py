@@ -215,10 +215,8 @@ def label_map(carried: Sequence[CarriedStructure], grid: Grid, name: str) -> tup
             if value:
                 lost.setdefault(value, {})[number] = count
         part[mask] = number
-    cut = [
-        f"{names[one]} loses {sum(by.values())} voxels to {names[next(iter(by))] if len(by) == 1 else f'{len(by)} others'}"
-        for one, by in lost.items()
-    ]
+    to = {one: names[next(iter(by))] if len(by) == 1 else f"{len(by)} others" for one, by in lost.items()}
+    cut = [f"{names[one]} loses {sum(by.values())} voxels to {to[one]}" for one, by in lost.items()]
     said = [f"{name}: structures overlap, and the smaller one takes the voxels: {'; '.join(cut)}"] if cut else []
     left = set(np.unique(out).tolist())
     gone = [names[number] for number, *_ in masks if number not in left]

@@ -25,8 +25,8 @@ Place = NDArray[np.int64]
 
 
 def segments_on(found: Dataset, path: Path, grid: Grid) -> Volume | None:
-    """The label map of a segmentation on a grid, whose slices may lie in any order, be flipped or left out; None where a
-    frame does not lie on the grid's voxels to `TOLERANCE`, or a segment reaches beyond it.
+    """The label map of a segmentation on a grid, whose slices may lie in any order, be flipped or left out; None where
+    a frame does not lie on the grid's voxels to `TOLERANCE`, or a segment reaches beyond it.
 
     Args:
         found: the segmentation with its pixels.

@@ -128,7 +128,9 @@ def _decimals(text: str) -> int:
 
 
 def _marks(header: pydicom.Dataset) -> dict[str, str]:
-    found = {name: "\\".join(words(header.get(name))).strip() for name in (*MARKS, LAST) if header.get(name) is not None}
+    found = {
+        name: "\\".join(words(header.get(name))).strip() for name in (*MARKS, LAST) if header.get(name) is not None
+    }
     date = str(header.get("AcquisitionDate") or "")
     if found.get("AcquisitionTime") and date:
         found["AcquisitionTime"] = f"{date} {found['AcquisitionTime']}"  # past midnight

@@ -91,7 +91,7 @@ def write_itk(transform: Transform, path: str | os.PathLike[str]) -> None:
     if not isinstance(transform, Affine) and not path.name.lower().endswith(BENDING_FILES):
         raise OutputError(f"{path}: this transform bends, and .mat holds matrices: end its name in .h5 or .nii.gz")
     try:
-        with atomic_path(path) as temporary, quiet(), hushed(path):
+        with atomic_path(path) as temporary, quiet(), hushed(str(path)):
             sitk.WriteTransform(transform.sitk(), str(temporary))
             _note_parts(temporary)
             sitk.ReadTransform(str(temporary))
@@ -120,7 +120,7 @@ def read_itk(path: Path, images: Images) -> Transform:
     _check_text(path)
     _check_hdf5(path)
     try:
-        with quiet(), hushed(path):
+        with quiet(), hushed(str(path)):
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5"
@@ -171,7 +171,9 @@ def _check_kinds(path: Path, kinds: list[str], last: bytes, due: int) -> None:
     if not kinds or (len(kinds) == 1 and composite):
         raise TransformError(f"{path}: is truncated, it names no transform with its numbers; copy or export it again")
     if len(kinds) < due:
-        raise TransformError(f"{path}: is truncated, it holds {len(kinds)} of {due} transforms; copy or export it again")
+        raise TransformError(
+            f"{path}: is truncated, it holds {len(kinds)} of {due} transforms; copy or export it again"
+        )
     if last.startswith(b"#") and (_HEAD.fullmatch(last) or not last.endswith(b"\n")):
         raise TransformError(
             f"{path}: is truncated, it breaks off where its transform {len(kinds)} begins; copy or export it again"
