@@ -235,8 +235,8 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
-    if kind == "auto":
-        judged = kind_of_file(path, image.array) if path.is_file() else kind_of(image.array, image.name)
+    if kind == "auto" and path.is_file():  # a series of DICOM is an image by its class
+        judged = kind_of_file(path, image.array)
         if judged != image.kind:
             image = read_image(source, judged)
     if not path.is_file() or image.kind == "labels":
