@@ -109,7 +109,7 @@ def _numbers_in(structures: Any) -> set[int]:
 
 def _by_name(found: LabelMaps) -> LabelMaps:
     """With the moving map's structures under the numbers that their names have in the fixed one."""
-    fixed, moving = ({name.casefold(): number for number, name in reversed(one.items())} for one in found.names)
+    fixed, moving = ({name.casefold(): number for number, name in reversed(list(one.items()))} for one in found.names)
     if found.moving is None or not fixed.keys() & moving.keys():
         return found
     held = [int(v) for v in np.unique(found.moving.array) if v]
