@@ -1,4 +1,5 @@
-"""Where a NIfTI image lies: nibabel's choice of sform and qform, with words where they differ; shear refused."""
+"""Where a NIfTI image lies: nibabel's choice of sform and qform, with words where they differ; shear refused that no
+gantry makes."""
 
 from __future__ import annotations
 
@@ -94,12 +95,23 @@ def test_a_spacing_that_is_not_the_sforms_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("degrees", [3.0, -20.0])
-@pytest.mark.parametrize("read", [read_image, read_grid, lambda p: Volume.from_nibabel(nib.load(p)), as_grid])
-def test_a_sheared_sform_is_refused_with_its_angle(tmp_path, degrees, read):
+def test_a_sheared_array_in_memory_is_refused_with_its_angle(tmp_path, degrees):
     tilted = oblique(10.0)
     tilted[:3, 2] += 4.0 * np.tan(np.radians(degrees)) * tilted[:3, 1] / 1.5
     path = save(tmp_path / "a.nii", tilted, tilted, (1, 1))
-    with pytest.raises(ImageError, match=rf"sheared by {abs(degrees):.1f} degrees.*qform is upright") as caught:
+    with pytest.raises(ImageError, match=rf"sheared by {abs(degrees):.1f} degrees.*qform is upright"):
+        Volume.from_nibabel(nib.load(path))
+
+
+@pytest.mark.parametrize("degrees", [3.0, -20.0])
+@pytest.mark.parametrize("read", [read_image, read_grid, as_grid])
+def test_shear_that_no_gantry_makes_is_refused_with_its_angle(tmp_path, degrees, read):
+    """No two axes are perpendicular."""
+    tilted = oblique(10.0)
+    tilted[:3, 2] += 4.0 * np.tan(np.radians(degrees)) * tilted[:3, 1] / 1.5
+    tilted[:3, 0] += 0.05 * tilted[:3, 1] + 0.1 * tilted[:3, 2]
+    path = save(tmp_path / "a.nii", tilted, tilted, (1, 1))
+    with pytest.raises(ImageError, match=r"sheared by \d+\.\d degrees.*qform is upright") as caught:
         read(path)
     assert "\n" not in str(caught.value)
 

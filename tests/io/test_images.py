@@ -5,14 +5,17 @@ from __future__ import annotations
 import resource
 from contextlib import contextmanager
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from jssr.core.bridges import to_sitk
 from jssr.core.grid import Grid
+from jssr.core.notes import collected
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
 from jssr.io.images import read_grid, read_image, stored_dtype, write_image
@@ -163,11 +166,75 @@ def test_missing_and_empty(tmp_path):
     refused(tmp_path / "folder", "is empty")
 
 
-def test_sheared_axes_are_refused(tmp_path):
+def test_shear_in_which_no_two_axes_are_perpendicular_is_refused(tmp_path):
     path = save(tmp_path / "a.nrrd", VALUES.T, None)
-    header = path.read_bytes().replace(b"(0,1,0)", b"(0.4,1,0)")
+    header = path.read_bytes().replace(b"(0,1,0)", b"(0.4,1,0)").replace(b"(0,0,1)", b"(0.3,0.2,1)")
     path.write_bytes(header)
     refused(path, "not perpendicular")
+
+
+def sheared_affine(degrees, order=(0, 1, 2), down=False):
+    """LPS mm of slices at 4 mm, each shifted along the rows' direction against the one before; `order` says which of
+    columns, rows, slices each axis of the array is."""
+    steps = np.array([[2.0, 0, 0], [0, 2.5, 0], [0, 4 * np.tan(np.radians(degrees)), 4.0]])
+    affine = np.eye(4)
+    affine[:3, :3] = steps[list(order)].T * [1, 1, -1 if down else 1]
+    affine[:3, 3] = -20.0, 30.0, 100.0
+    return affine
+
+
+def save_sheared(path, array, affine):
+    """By nibabel, or by SimpleITK."""
+    if path.name.endswith((".nii", ".nii.gz")):
+        ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        image = nib.Nifti1Image(array, None)
+        image.set_sform(ras, 1)
+        image.set_qform(ras, 1, strip_shears=True)
+        nib.save(image, path)
+        return path
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(array.T)
+    image.SetSpacing(steps.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection((affine[:3, :3] / steps).ravel().tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nii", "nrrd", "mha", "mhd"])
+@pytest.mark.parametrize(
+    ("degrees", "order", "down"), [(20, (0, 1, 2), False), (-12.5, (0, 1, 2), True), (15, (2, 0, 1), False)]
+)
+def test_a_tilted_gantry_is_made_upright_in_every_format(tmp_path, ending, degrees, order, down):
+    """A linear function of the place in mm, which interpolation keeps."""
+    shape = np.array((14, 12, 9))[list(order)]
+    affine = sheared_affine(degrees, order, down)
+    at = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    values = (at @ [3.0, 5.0, 2.0] + 1000).astype(np.float32)
+    path = save_sheared(tmp_path / f"a.{ending}", values, affine)
+    with collected() as told:
+        found, grid = read_image(path), read_grid(path)
+    tilt = [words for words in told if "tilted gantry" in words]
+    assert len(tilt) == 1 and f"{abs(degrees):.1f} degrees" in tilt[0] and str(path) in tilt[0]
+    assert grid.same_as(found.grid) and np.allclose(np.sort(found.grid.spacing), (2.0, 2.5, 4.0))
+    expected = found.grid.world(np.moveaxis(np.indices(found.grid.shape), 0, -1)) @ [3.0, 5.0, 2.0] + 1000
+    inside = found.array > values.min()
+    inner = ndimage.binary_erosion(inside, np.ones((3, 3, 1)))
+    assert inner.sum() > 0.4 * values.size and abs(inside.sum() / values.size - 1) < 0.1
+    assert np.abs(found.array - expected)[inner].max() < 0.01
+
+
+def test_labels_on_a_tilted_scan_stay_labels_on_its_upright_grid(tmp_path):
+    affine = sheared_affine(20)
+    labels = np.zeros((14, 12, 9), np.uint8)
+    labels[3:9, 4:8, :] = 200
+    scan = save_sheared(tmp_path / "scan.nii.gz", np.random.default_rng(0).normal(size=labels.shape), affine)
+    path = save_sheared(tmp_path / "labels.nii.gz", labels, affine)
+    with collected():
+        found, image = read_image(path, "labels"), read_image(scan)
+    assert found.grid.same_as(image.grid) and np.unique(found.array).tolist() == [0, 200]
+    middle = found.grid.world(np.argwhere(found.array > 0)).mean(axis=0)
+    assert np.abs(middle - (np.argwhere(labels) @ affine[:3, :3].T + affine[:3, 3]).mean(axis=0)).max() < 0.5
 
 
 def test_from_sitk_is_to_sitk_reversed():

@@ -7,6 +7,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from jssr.core.grid import Grid
+from jssr.core.notes import collected
 from jssr.core.volume import Volume
 from jssr.errors import ImageError, OutputError
 from jssr.io.images import read_grid, read_image, write_image
@@ -14,10 +15,10 @@ from jssr.io.images import read_grid, read_image, write_image
 ROWS = np.arange(20, dtype=np.uint16).reshape(4, 5) * 3000  # beyond 8 and beyond 15 bits
 
 
-def radiograph(path, photometric="MONOCHROME2", spacing="ImagerPixelSpacing"):
+def radiograph(path, photometric="MONOCHROME2", spacing="ImagerPixelSpacing", kind=None, **tags):
     """A computed radiograph as a DICOM file: 16 bits, 0.2 mm between rows and 0.1 between columns."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPClassUID = kind or ComputedRadiographyImageStorage
     meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = generate_uid(), ExplicitVRLittleEndian
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
@@ -25,7 +26,8 @@ def radiograph(path, photometric="MONOCHROME2", spacing="ImagerPixelSpacing"):
     data.Rows, data.Columns, data.SamplesPerPixel = *ROWS.shape, 1
     data.PhotometricInterpretation, data.PixelRepresentation = photometric, 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    setattr(data, spacing, [0.2, 0.1])
+    for name, value in {spacing: [0.2, 0.1], **tags}.items():
+        setattr(data, name, value)
     data.PixelData = ROWS.tobytes()
     data.save_as(path, enforce_file_format=True)
     return path
@@ -65,6 +67,37 @@ def test_dicom_radiographs(tmp_path):
     assert np.array_equal(turned.array, 65535 - ROWS.T)
     with pytest.raises(ImageError, match="expected a 3D image"):
         read_image(tmp_path / "a.dcm", ndim=3)
+
+
+PROJECTIONS = ("1.1", "1.1.1", "1.2", "1.3", "12.1", "12.2")
+"""Digital radiographs, mammograms, intra-oral ones, angiograms and fluoroscopy."""
+
+
+@pytest.mark.parametrize("number", ["1", *PROJECTIONS])
+def test_the_calibrated_spacing_of_a_radiograph_counts(tmp_path, number):
+    kind = f"1.2.840.10008.5.1.4.1.1.{number}"
+    calibrated = {"PixelSpacing": [0.16, 0.08], "PixelSpacingCalibrationType": "GEOMETRY"}
+    for name, more in (("a", calibrated), ("b", {"PixelSpacing": [0.16, 0.08]})):
+        path = radiograph(tmp_path / f"{name}.dcm", kind=kind, **more)
+        with collected() as told:
+            found = read_image(path)
+        assert found.grid.spacing.tolist() == pytest.approx([0.08, 0.16]) and told == []
+        assert read_grid(path).same_as(found.grid)
+
+
+@pytest.mark.parametrize("more", [{}, {"PixelSpacing": [0.2, 0.1]}, {"PixelSpacing": ["", ""]}])
+def test_a_spacing_at_the_detector_is_told(tmp_path, more):
+    with collected() as told:
+        found = read_image(radiograph(tmp_path / "a.dcm", **more))
+    assert found.grid.spacing.tolist() == pytest.approx([0.1, 0.2])
+    assert len(told) == 1 and "at the detector" in told[0] and str(tmp_path / "a.dcm") in told[0]
+
+
+def test_equal_spacings_that_were_calibrated(tmp_path):
+    more = {"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "FIDUCIAL"}
+    with collected() as told:
+        read_image(radiograph(tmp_path / "a.dcm", **more))
+    assert told == []
 
 
 def test_a_coronal_slice_keeps_its_pixels(tmp_path):

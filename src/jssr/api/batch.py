@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from jssr._version import __version__
 from jssr.api import scans
+from jssr.api.pairs import register
 from jssr.api.session import OnProgress, PathLike
 from jssr.api.studies import read_study
 from jssr.api.transforms import warp
@@ -235,7 +236,7 @@ def _register(asked: _Asked, patient: Patient, home: Path) -> Rows:
     known = {f"{role}_{what}": path for what, part in parts.items() for role, path in part.items()}
     known |= {key: value for key, value in patient.options.items() if key == "initial"}
     fixed, moving = patient.images["fixed"], patient.images["moving"]
-    done = scans.register(fixed, moving, out=home, threads=asked.threads, **{**asked.options, **known})
+    done = register(fixed, moving, out=home, threads=asked.threads, **{**asked.options, **known})
     write_thumbnail(done.fixed, done.moved, home / "thumbnail.png")
     report = {"report": "report.html"} if asked.options.get("report", True) else {}
     return [{"scan": Path(moving).name, **row_of(done), **report, "thumbnail": "thumbnail.png"}]

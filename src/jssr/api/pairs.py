@@ -12,9 +12,12 @@ from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.errors import JssrError, OptionError
 from jssr.io.ahead import read_ahead
 from jssr.io.files import check_output
+from jssr.io.formats import split_format
 from jssr.io.label_names import names_given
+from jssr.io.overwrite import check_folder
 from jssr.io.study import Image, anonymous, named_in
 from jssr.registration.options import RegistrationOptionsDict, parse_options
+from jssr.registration.outputs import OUTPUTS
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
@@ -64,10 +67,10 @@ def register(
         similarity, smoothness, spacing, sliding, rigid_labels: of the instance optimisation: what is compared ("lncc",
             "mind", "mi", "mixture"), a factor of the regulariser's weight, mm between control points, whether organs
             slide, and values or names of the fixed label map that stay rigid.
-        fixed_labels, moving_labels: label maps on the scans' grids, for Dice and surface distances.
+        fixed_labels, moving_labels: label maps, segmentations or structure sets of the scans, for Dice and distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
         structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
-            takes the cohort's, else the label maps' own names.
+            takes the cohort's, else the label maps' own.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
@@ -75,6 +78,7 @@ def register(
         CheckpointError: no such checkpoint, or one that cannot be used. OutputError: `out` cannot be written.
     """
     begin(options, RegistrationOptionsDict)
+    check_folder(out, OUTPUTS, fixed, moving, *map(_file, options.values()))
     headers = _sources(fixed, moving, anonymise) if wants_dicom(dicom, out) else None
     options = _with_names(options)
     scans = _begun(fixed, moving, anonymise)
@@ -86,6 +90,11 @@ def register(
         steps.begin("writing")
         found.save(out, report, Saving(headers, keep=anonymise))
     return found
+
+
+def _file(option: Any) -> Any:
+    """The file that an option names, without the format of a transform before it."""
+    return split_format(option)[1] if isinstance(option, str) else option
 
 
 def _begun(fixed: Image, moving: Image, anonymise: bool) -> list[Any]:

@@ -11,6 +11,7 @@ from jssr.errors import CohortError, JssrError, nearest
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import read_image
 from jssr.io.label_names import read_label_names
+from jssr.io.overwrite import check_folder
 from jssr.io.study import study_of
 from jssr.phantom import recolour, writer
 from jssr.phantom import study as phantoms
@@ -86,6 +87,7 @@ def make_phantom(
         if real is None:
             return writer.write_cohort(out, patients, seed, phases=phases, workers=workers, on_study=done, **wanted)
         ct, labels = real
+        check_folder(out, ("*/*", "cohort.json"), ct, labels, names)
         check_labels(read_image(labels, "labels", 3), read_image(ct, ndim=3))  # before worker processes read them
         known = read_label_names(Path(names or labels))
         how = recolour.Recolouring(phases=phases or CT_PHASES)

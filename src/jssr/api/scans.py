@@ -18,10 +18,11 @@ from jssr.api.studies import read_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, JssrError, nearest
-from jssr.io.files import check_not_input, check_output, check_path
+from jssr.io.files import check_output, check_path
 from jssr.io.images import as_volume, write_image
 from jssr.io.itk import WRITABLE
 from jssr.io.label_names import write_label_names
+from jssr.io.overwrite import check_folder, check_not_input
 from jssr.io.study import Image, Study, anonymous_study
 from jssr.preprocessing.modality import decide_modality
 from jssr.registration import pipeline
@@ -31,7 +32,7 @@ from jssr.registration.model import load_model, segmenting_model
 from jssr.registration.options import ModelOptions, OptionsDict
 from jssr.registration.phase import Phase, phase_of
 from jssr.registration.plausible import implausible
-from jssr.registration.study import StudyAlignment
+from jssr.registration.study import StudyAlignment, outputs_of
 
 __all__ = ["Segmentation", "align", "segment", "synthesise"]
 
@@ -77,6 +78,8 @@ def align(
     elif not isinstance(study, Study):
         study = read_study(study, by_folder=not anonymise)
     study.check(reference_phase)
+    files = (study.images, study.labels, study.landmarks, study.masks)
+    check_folder(out, outputs_of(study.images), *(one for held in files for one in held.values()))
     headers = None
     if wants_dicom(dicom, out):
         from jssr.registration.dicom import study_sources

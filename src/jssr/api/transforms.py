@@ -17,13 +17,15 @@ from jssr.core.points import move_points
 from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
-from jssr.io.files import check_not_input, check_path
+from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format, split_format
 from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.kinds import kind_of, kind_of_file
-from jssr.io.label_names import names_given, own_names, tell_unused, write_label_names
+from jssr.io.label_names import names_beside, names_given, own_names, tell_unused, write_label_names
+from jssr.io.overwrite import check_not_input
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
 from jssr.io.transforms import Images, TransformLike, as_transform, read_named, write_any
+from jssr.io.transforms.elastix import field_beside
 
 __all__ = ["convert", "warp"]
 
@@ -161,6 +163,8 @@ def _check_choices(to: str, kind: str, contours: str) -> None:
 def _check_out(out: PathLike | None, *inputs: object) -> None:
     check_path(out)
     check_not_input(out, *inputs)
+    if out is not None:  # names are written beside a label map
+        check_not_input(names_beside(Path(out)), *inputs)
 
 
 def _is_carried(source: PathLike) -> bool:
@@ -235,8 +239,8 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     # Whole numbers are read as labels first: an empty label map is none the worse, an image of one value is refused.
     integers = kind == "auto" and path.is_file() and np.issubdtype(stored_dtype(path), np.integer)
     image = read_image(source, "labels" if integers or kind == "labels" else "image")
-    if kind == "auto":
-        judged = kind_of_file(path, image.array) if path.is_file() else kind_of(image.array, image.name)
+    if kind == "auto" and path.is_file():  # a series of DICOM is an image by its class
+        judged = kind_of_file(path, image.array)
         if judged != image.kind:
             image = read_image(source, judged)
     if not path.is_file() or image.kind == "labels":
@@ -324,6 +328,8 @@ def convert(
     if not named:
         raise TransformError("expected one transform or a list of them, got an empty list")
     check_not_input(out, *map(_file, named), fixed, moving)
+    if out is not None and to == "elastix":  # writes the field beside its text
+        check_not_input(field_beside(Path(out)), *map(_file, named), fixed, moving)
     images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
     parts = [
         read_named(one, written_by, images) if _is_path(one) else as_transform(one, images=images) for one in named

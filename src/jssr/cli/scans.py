@@ -17,7 +17,7 @@ from jssr.core.notes import collected
 from jssr.errors import OptionError
 from jssr.io.formats import FORMATS_READ, FORMATS_WRITTEN
 
-LABELS = "Its label map: Dice, HD95 and ASD before and after are measured."
+LABELS = "Its label map, or DICOM Segmentation or RT Structure Set: Dice, HD95 and ASD before and after are measured."
 NAMES = "Names of the label values: JSON, a colour table (.ctbl, FreeSurfer's), ITK-SNAP's; default: the map's own."
 LANDMARKS = "Its landmarks (CSV name,x,y,z in LPS mm, .mrk.json, .fcsv, elastix's .txt), matched by name."
 

@@ -33,12 +33,13 @@ _PLAUSIBLE = 0.005, 50.0
 """mm, of a voxel of a header that counts in other units: beyond, the unit is wrong."""
 
 
-def place_of(header: Nifti1Header, name: str) -> tuple[Matrix, tuple[str, ...]]:
+def place_of(header: Nifti1Header, name: str, tilted: bool = False) -> tuple[Matrix, tuple[str, ...]]:
     """The affine of a NIfTI header, (4, 4), voxel index to LPS millimetres, and warnings in words.
 
     Args:
         header: of NIfTI-1 or NIfTI-2; what it lacks of three axes counts as one voxel.
         name: of the file.
+        tilted: give a sheared sform as it is, if two of its axes are perpendicular, as of a tilted gantry.
 
     Raises:
         ImageError: a sheared, singular or damaged transform, or a unit that cannot be.
@@ -48,8 +49,9 @@ def place_of(header: Nifti1Header, name: str) -> tuple[Matrix, tuple[str, ...]]:
     sform = header.get_sform() if codes[0] > 0 else None
     qform = _qform(header, name, needed=sform is None) if codes[1] > 0 else None
     warnings: list[str] = []
+    upright = True
     if sform is not None:
-        _check(sform, qform, header, name)
+        upright = _check(sform, qform, header, name, tilted)
         warnings += _differences(sform, qform, spacing, header, name)
         affine = sform
     elif qform is not None:
@@ -62,7 +64,7 @@ def place_of(header: Nifti1Header, name: str) -> tuple[Matrix, tuple[str, ...]]:
         )
     scale, told = _scale(header, affine, name)
     affine = np.diag([-scale, -scale, scale, 1.0]) @ affine
-    return _perpendicular(affine), (*warnings, *told)
+    return _perpendicular(affine) if upright else affine, (*warnings, *told)
 
 
 def _three(values: NDArray[np.generic], axes: int) -> Matrix:
@@ -85,8 +87,9 @@ def _qform(header: Nifti1Header, name: str, needed: bool) -> Matrix | None:
     return found if np.isfinite(found).all() else None
 
 
-def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str) -> None:
-    """Refuse an sform that no grid of perpendicular axes can have."""
+def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str, tilted: bool) -> bool:
+    """Whether the axes of an sform are perpendicular. Refuse one that no grid can have, nor slices of a `tilted`
+    gantry."""
     steps = np.linalg.norm(sform[:3, :3], axis=0)
     if not np.isfinite(sform).all() or (steps <= 0).any() or abs(np.linalg.det(sform[:3, :3] / steps)) < 1e-6:
         raise ImageError(
@@ -94,7 +97,10 @@ def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str)
             "code to 0 where the qform is right"
         )
     axes = sform[:3, :3] / steps
-    cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    cosines = np.abs(axes.T @ axes - np.eye(3))
+    cosine = float(cosines.max())
+    if tilted and cosine > SHEARED and cosines[np.triu_indices(3, 1)].min() <= SHEARED:
+        return False
     if cosine > SHEARED:
         beside = ""
         if qform is not None:
@@ -105,6 +111,7 @@ def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str)
             "upright first (dcm2niix does, in its _Tilt files), or set the sform's code to 0 where it is no place "
             "of the patient"
         )
+    return True
 
 
 def _differences(sform: Matrix, qform: Matrix | None, spacing: Matrix, header: Nifti1Header, name: str) -> list[str]:

@@ -26,7 +26,7 @@ from jssr.metrics.results import CaseResult
 from jssr.preprocessing.start2d import placed, unknown_spacing
 from jssr.registration.chosen import missing_values, steps_of
 from jssr.registration.full_size import Working, largest_parts
-from jssr.registration.inputs import labels_of
+from jssr.registration.labels import labels_of
 from jssr.registration.model import Model
 from jssr.registration.options import RegistrationOptions
 from jssr.registration.pipeline import prepare, register, solve

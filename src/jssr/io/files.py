@@ -93,15 +93,6 @@ def check_path(out: object) -> None:
         raise OutputError(f"expected a path to write to, got {out!r}")
 
 
-def check_not_input(out: object, *inputs: object) -> None:
-    """Refuse an output that is one of the inputs; what is no path is passed over."""
-    if not isinstance(out, (str, os.PathLike)):
-        return
-    for one in inputs:
-        if isinstance(one, (str, os.PathLike)) and Path(one).resolve() == Path(out).resolve():
-            raise OutputError(f"{out}: is an input too, and would be overwritten: choose another output")
-
-
 def check_output(out: str | os.PathLike[str]) -> None:
     """Make sure that a folder can be made or written, before the work whose results it is for."""
     check_path(out)

@@ -57,9 +57,13 @@ def nifti_header(path: Path) -> Nifti1Header:
         raise _unreadable(path, error) from error
 
 
-def nifti_affine(path: Path) -> NDArray[np.float64] | None:
+def nifti_affine(path: Path, tilted: bool = False) -> NDArray[np.float64] | None:
     """Where a NIfTI file lies, by the rule of `jssr.core.nifti`: (4, 4), voxel index to LPS millimetres; None of other
     formats. What is doubtful is told.
+
+    Args:
+        path: the file.
+        tilted: as in `place_of`.
 
     Raises:
         ImageError: a place that no grid can have.
@@ -75,7 +79,7 @@ def nifti_affine(path: Path) -> NDArray[np.float64] | None:
             raise
         tell(f"{path}: is no NIfTI but an Analyze file, whose header has no place: only its spacing counts.")
         return None
-    affine, words = place_of(header, str(path))
+    affine, words = place_of(header, str(path), tilted)
     is_2d = not (header["dim"][3 : 1 + int(header["dim"][0])] > 1).any()
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     tell(*(() if is_2d and not coded else words))  # images of two axes start on one another, wherever they lie

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 from jssr.core.bridges import grid_of, grid_with, to_sitk
 from jssr.core.grid import Grid, GridError
 from jssr.core.late import array_of
+from jssr.core.notes import tell
+from jssr.core.stack import Sheared, sheared
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
+from jssr.io.hdf5 import hushed
 from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 
@@ -121,7 +125,14 @@ def read_image(
     reader = _open(path, header_only=False)
     ndim = ndim or (2 if all(s == 1 for s in reader.GetSize()[2:]) else 3)
     image = flattened(_read(reader, path, ndim), str(path), ndim)
-    found = _checked(sitk.GetArrayViewFromImage(image).T, grid_of(image, path), path, kind, ndim)
+    array = sitk.GetArrayViewFromImage(image).T
+    tilt = _tilt(image)
+    if tilt is None:
+        found = _checked(array, grid_of(image, path), path, kind, ndim)
+    else:
+        array = tilt.upright(array, float(array.min()) if kind == "image" else 0.0, kind == "image")
+        found = _checked(array, tilt.stack.grid(), path, kind, ndim)
+        tell(*((tilt.stack.words(str(path)),) if tilt.stack.drift.any() else ()))
     tag = reader.GetMetaData(_MODALITY).strip() if reader.HasMetaDataKey(_MODALITY) else ""
     return found.known_as("header", modality=_modality_of(tag, ndim))
 
@@ -141,13 +152,29 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     every = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:n, :n]
     if n == 2 or is_minc(Path(path).name):  # as reading has it
         return read_image(path, "labels" if stored_dtype(path).kind in "iu" else "image", n).grid
-    affine = nifti_affine(Path(path))
+    affine = nifti_affine(Path(path), tilted=True)
+    if affine is None:
+        affine = _affine(reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
     try:
-        if affine is not None:
-            return Grid(reader.GetSize()[:n], affine)
-        return Grid.of(reader.GetSize()[:n], reader.GetSpacing()[:n], reader.GetOrigin()[:n], every)
+        tilt = sheared(reader.GetSize()[:n], affine)
+        return Grid(reader.GetSize()[:n], affine) if tilt is None else tilt.stack.grid()
     except GridError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def _affine(spacing: Sequence[float], origin: Sequence[float], direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Voxel index to LPS mm, of ITK's three."""
+    n = len(spacing)
+    out = np.eye(n + 1)
+    out[:n, :n], out[:n, n] = direction * spacing, origin
+    return out
+
+
+def _tilt(image: sitk.Image) -> Sheared | None:
+    """The slices of an image that a tilted gantry sheared; None of any other one."""
+    n = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(n, n)
+    return sheared(image.GetSize(), _affine(image.GetSpacing(), image.GetOrigin(), direction)) if n == 3 else None
 
 
 def stored_dtype(path: str | os.PathLike[str]) -> np.dtype[np.generic]:
@@ -201,7 +228,7 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with quiet():
+        with quiet(), hushed(str(path)):
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise _translated(path, error) from error
@@ -238,11 +265,11 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
         raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {part}")
     try:
-        with quiet():
+        with quiet(), hushed(str(path)):
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error
-    image = placed(grey(image, path) if count > 1 else image, nifti_affine(path))
+    image = placed(grey(image, path) if count > 1 else image, nifti_affine(path, tilted=True))
     image = upright_minc(image) if is_minc(path.name) else image
     return spaced(image, reader, path) if all(s == 1 for s in size[2:]) else image
 

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from jssr.core.notes import tell
 from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
 from jssr.io.files import atomic_path, pack_file
@@ -19,7 +20,13 @@ from jssr.io.header import check_file
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_PIXEL_SPACING = "0028|0030"
+_SPACINGS = {
+    "0028|0030": "",
+    "0018|1164": "at the detector (ImagerPixelSpacing)",
+    "3002|0011": "at the image plane (ImagePlanePixelSpacing)",
+}
+"""DICOM's spacings of a 2D image by which is preferred, and where those that are not calibrated hold."""
+_CALIBRATED = "0028|0a02"
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
 
@@ -110,7 +117,8 @@ def grey(image: sitk.Image, path: Path) -> sitk.Image:
 
 def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
     """A flat image with its spacing as far as it has one: the dots per inch of a picture file are for printers, so that
-    its pixels count as 1; some radiographs have their spacing in a tag that ITK ignores.
+    its pixels count as 1. Of radiographs PixelSpacing counts, which ITK ignores; without it the spacing at the
+    detector, and that is told (PS3.3 10.7.1.3: both are the same where nothing was calibrated).
 
     Args:
         reader: that read the image; it has the DICOM tags.
@@ -119,11 +127,30 @@ def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.
     if path.name.lower().endswith(_PICTURES):
         image.SetSpacing([1.0] * n)
         image.SetOrigin([0.0] * n)
-    elif reader.HasMetaDataKey(_PIXEL_SPACING) and image.GetSpacing()[:2] == (1.0, 1.0):
-        rows, _, columns = reader.GetMetaData(_PIXEL_SPACING).strip().partition("\\")
-        if rows and columns and min(float(rows), float(columns)) > 0:
-            image.SetSpacing([float(columns), float(rows), *image.GetSpacing()[2:]])
+        return image
+    given = {tag: found for tag in _SPACINGS if (found := _pair(reader, tag)) is not None}
+    if not given:
+        return image
+    tag, (row, column) = next(iter(given.items()))
+    image.SetSpacing([column, row, *image.GetSpacing()[2:]])
+    same = not _SPACINGS[tag] and given.get("0018|1164") == (row, column) and not reader.HasMetaDataKey(_CALIBRATED)
+    where = _SPACINGS["0018|1164"] if same else _SPACINGS[tag]
+    if where:
+        tell(
+            f"{path}: its spacing of {column:g} x {row:g} mm is that {where}, not calibrated: the body is smaller, by "
+            "the magnification of the projection."
+        )
     return image
+
+
+def _pair(reader: sitk.ImageFileReader, tag: str) -> tuple[float, float] | None:
+    """Distance of rows and of columns in a DICOM tag; None where it has no two numbers above 0."""
+    parts = reader.GetMetaData(tag).split("\\") if reader.HasMetaDataKey(tag) else []
+    try:
+        row, column = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return (row, column) if np.isfinite([row, column]).all() and min(row, column) > 0 else None
 
 
 def is_minc(name: str) -> bool:

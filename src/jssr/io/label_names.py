@@ -33,11 +33,13 @@ from numpy.typing import NDArray
 from jssr.core.notes import tell
 from jssr.errors import ImageError
 from jssr.io.files import write_json
+from jssr.io.header import sop_class
 from jssr.io.itk import WRITABLE
 
 _EXTENSIONS_AT = 348  # where the header of a NIfTI-1 file ends
 _SECOND = 540  # and that of a NIfTI-2 file
 _LONGEST = 1 << 22
+_NAMING = {f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("66.4", "66.7", "481.3")}  # of DICOM, with names of their own
 _TABLE = re.compile(r"\s*(-?\d+)\s+(\S+)\s+\d+\s+\d+\s+\d+(\s+\d+)?\s*$")
 _SNAP = re.compile(r'\s*(-?\d+)(\s+[\d.]+){6}\s+"(.*)"\s*$')
 _VALUES, _NAMES = ("labelvalue", "label_value", "value", "index", "label", "id"), ("name", "structure", "label_name")
@@ -104,7 +106,7 @@ def own_names(labels: str | os.PathLike[str]) -> dict[int, str]:
     """Value to name, as the JSON beside a label map (of `jssr segment`) or else its own header has them; empty where
     neither does."""
     path = Path(labels)
-    beside = path.with_name(f"{_stem(path)}.json")
+    beside = names_beside(path)
     if beside.is_file():
         with suppress(ImageError):
             return read_label_names(beside)
@@ -116,6 +118,11 @@ def names_in_header(path: Path) -> dict[int, str]:
     if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz", ".nrrd")):
         with suppress(ImageError):
             return read_label_names(path)
+    if path.is_file() and sop_class(path) in _NAMING:
+        from jssr.io.dicom.label_maps import names_in
+
+        with suppress(ImageError):
+            return names_in(path)
     return {}
 
 
@@ -125,7 +132,12 @@ def write_label_names(names: Mapping[int, str], labels: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    write_json({str(value): name for value, name in names.items()}, labels.with_name(f"{_stem(labels)}.json"))
+    write_json({str(value): name for value, name in names.items()}, names_beside(labels))
+
+
+def names_beside(labels: Path) -> Path:
+    """Where the names of a label map lie, as JSON."""
+    return labels.with_name(f"{_stem(labels)}.json")
 
 
 def _stem(path: Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from jssr.core.grid import Grid, dims_in_words
 from jssr.core.notes import collected, tell
@@ -21,9 +20,9 @@ from jssr.io.points import PointsLike, as_points
 from jssr.metrics.transforms import tre
 from jssr.preprocessing.known_start import Masks
 from jssr.preprocessing.modality import decide_modality, modality_of
-from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import OverlapError, overlap
 from jssr.registration.initial import Start, read_initial
+from jssr.registration.labels import label_maps_of, labels_of
 from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
@@ -120,8 +119,9 @@ def _read_scans(fixed: ImageLike, moving: ImageLike, options: RegistrationOption
     if points[0] is not None and points[1] is not None:
         tre(points[0], points[1])  # what is wrong with them is refused before the work
     masks = _masks(given, first, second, start)
-    maps = labels_of(labels[0], first), labels_of(labels[1], second)
-    known = Known(*maps, *points, structures_of(given.get("structures"), *maps), *masks)
+    maps = label_maps_of(*labels, (first, second), given.get("structures"))
+    structures = structures_of(given.get("structures"), maps.fixed, maps.moving, maps.names)
+    known = Known(maps.fixed, maps.moving, *points, structures, *masks)
     frames = () if options.rigid or start != "geometry" else frames_apart(first.name, second.name)
     return Scans(first, second, known, (*doubts, *more, *frames), start)
 
@@ -132,7 +132,9 @@ def _masks(given: KnownDict, fixed: Volume, moving: Volume, start: Start) -> Mas
     Raises:
         ImageError, GeometryError: one that cannot be used, or two that cannot show the same.
     """
-    masks = labels_of(given.get("fixed_mask"), fixed, "mask"), labels_of(given.get("moving_mask"), moving, "mask")
+    files = given.get("fixed_mask"), given.get("moving_mask")
+    found = [None if f is None else labels_of(f, scan, "mask") for f, scan in zip(files, (fixed, moving), strict=True)]
+    masks = found[0], found[1]
     if masks[0] is not None:
         check_mask(masks[0], fixed, "fixed")
     if masks[1] is not None:
@@ -198,24 +200,6 @@ def image_of(image: ImageLike | Reading, name: str = "image") -> Volume:
     if low == high:
         raise ImageError(f"{found.name}: every voxel is {low:g}; there is nothing to see in this image")
     return replace(found, data=data)
-
-
-def labels_of(labels: ImageLike | None, image: Volume, what: str = "labels") -> Volume | None:
-    """A label map that lies on its image's grid; a mask is one of a single value, 1.
-
-    Raises:
-        ImageError, GeometryError: it cannot be read, is an image, or lies elsewhere.
-    """
-    if labels is None:
-        return None
-    found = as_volume(labels, "labels", f"{image.name} {what}")
-    if found.kind == "image":
-        raise GeometryError(f"{found.name}: expected a label map, got an image")
-    if found.kind == "mask":
-        found = replace(found, data=found.data.to(torch.uint8), kind="labels")
-    if not bool(found.data.any()):
-        tell(f"{found.name}: is empty, every voxel of this label map is 0.")
-    return check_labels(found, image)
 
 
 def points_of(points: PointsLike | None, image: Volume) -> Points | None:

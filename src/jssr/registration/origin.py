@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jssr.errors import JssrError
+from jssr.io.header import sop_class
 
 if TYPE_CHECKING:
     from jssr.io.dicom.series import SeriesInfo
@@ -37,6 +39,21 @@ def frames_apart(fixed: str, moving: str) -> tuple[str, ...]:
         f"{Path(moving).name}: its DICOM headers name another frame of reference than those of {Path(fixed).name}, so "
         "their places may not be comparable, and no rigid step was made: leave out --no-rigid (rigid=False).",
     )
+
+
+def frame_of(name: str) -> str:
+    """UID of the frame of reference in which a scan lies, "" where it is not known.
+
+    Args:
+        name: of the volume, as in `told_by_header`.
+    """
+    if Path(name).is_file() and sop_class(Path(name)) is not None:
+        from jssr.io.dicom.files import opened
+
+        with suppress(JssrError):
+            return str(opened(name, pixels=False).get("FrameOfReferenceUID") or "")
+    series = series_of(name)
+    return "" if series is None else series.frame
 
 
 def series_of(name: str) -> SeriesInfo | None:

@@ -13,8 +13,9 @@ from jssr.errors import ImageError, JssrError
 from jssr.io.files import is_plain_name, names_series
 from jssr.io.images import read_image
 from jssr.io.transforms import read_transform
-from jssr.registration.inputs import labels_of
-from jssr.registration.result import KEPT, view_of_result
+from jssr.registration.labels import label_maps_of
+from jssr.registration.outputs import KEPT
+from jssr.registration.result import view_of_result
 from jssr.registration.schema import SCHEMA_VERSION, check_result
 from jssr.report.html import AlignmentView, write_report
 
@@ -45,11 +46,12 @@ def view_of(folder: Path, name: str = "", fixed_name: str = "") -> AlignmentView
     """
     result = result_of(folder)
     fixed, moving = found_again(result, "fixed", folder), found_again(result, "moving", folder)
-    known = [labels_of(labels_again(result, key, folder), scan) for key, scan in (("fixed", fixed), ("moving", moving))]
+    files = labels_again(result, "fixed", folder), labels_again(result, "moving", folder)
+    known = label_maps_of(*files, (fixed, moving))
     moved, synthesised = read_image(folder / "moved.nii.gz"), _optional(folder / "synthesised.nii.gz", labels=False)
     segmented = [_optional(folder / f"{key}_segmentation.nii.gz") for key in ("fixed", "moved")]
     made = read_transform(folder / "displacement.nii.gz"), moved, synthesised
-    both = (known[0], known[1]), (segmented[0], segmented[1])
+    both = (known.fixed, known.moving), (segmented[0], segmented[1])
     return view_of_result(result, fixed, moving, made, *both, name, fixed_name)
 
 

@@ -22,24 +22,13 @@ from jssr.io.transforms import write_displacement
 from jssr.preprocessing.start2d import from_start, placed
 from jssr.registration.full_size import Working
 from jssr.registration.options import Known
+from jssr.registration.outputs import OUTPUTS
 from jssr.registration.schema import check_result
 from jssr.registration.verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
     from jssr.report.html import AlignmentView
-
-KEPT = {"fixed": "kept_fixed.nii.gz", "moving": "kept_moving.nii.gz"}
-"""Where a scan is kept with the result."""
-DICOM_OUTPUTS = (
-    "jssr_dicom/moved/????.dcm", "jssr_dicom/fixed/????.dcm", "jssr_dicom/deformation.dcm",
-    "jssr_dicom/fixed_segmentation.dcm", "jssr_dicom/moved_segmentation.dcm", "jssr_dicom/carried_*.dcm",
-)  # fmt: skip
-OUTPUTS = (
-    "moved.nii.gz", "displacement.nii.gz", "inverse.nii.gz", "synthesised.nii.gz", "fixed_segmentation.nii.gz",
-    "moved_segmentation.nii.gz", "expected_error.nii.gz", "result.json", "report.html", *KEPT.values(),
-    *DICOM_OUTPUTS,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,25 @@ from jssr.errors import JssrError
 from jssr.io.label_names import by_name, names_given, own_names, tell_unused
 
 
-def structures_of(given: Any, fixed: Volume | None, moving: Volume | None) -> Mapping[str, Sequence[int]] | None:
+def structures_of(
+    given: Any,
+    fixed: Volume | None,
+    moving: Volume | None,
+    names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
+) -> Mapping[str, Sequence[int]] | None:
     """Name to label values of a pair's label maps: those that were given (also as a file of names), else the names that
     the maps have of their own; values without a name under their number. None where there are no names.
+
+    Args:
+        given: structures, names of values, or a file of names.
+        fixed, moving: the label maps.
+        names: the own names of both; None for those of their files.
 
     Raises:
         JssrError: structures that are none. ImageError: a file of names that cannot be read.
     """
     if given is None:
-        own, other = ({} if one is None else own_names(one.name) for one in (fixed, moving))
+        own, other = names or ({} if one is None else own_names(one.name) for one in (fixed, moving))
         differing = [v for v in own if v in other and own[v].lower() != other[v].lower()]
         if differing and fixed is not None and moving is not None:
             value = differing[0]

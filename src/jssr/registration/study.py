@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -16,8 +16,9 @@ from jssr.io.study import Study
 from jssr.metrics.results import CaseResult
 from jssr.registration.model import load_model
 from jssr.registration.options import KnownDict, OptionsDict, parse_options
+from jssr.registration.outputs import OUTPUTS
 from jssr.registration.pipeline import register
-from jssr.registration.result import OUTPUTS, Registration, Saving
+from jssr.registration.result import Registration, Saving
 from jssr.registration.schema import StudyModel
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class StudyAlignment:
         """
         from jssr.report.tables import write_csv
 
-        known = [f"{escape(phase)}/{name}" for phase in self.registrations for name in OUTPUTS]
-        with output_folder(out, ("results.csv", "result.json", "report.html", *known)) as folder:
+        with output_folder(out, outputs_of(self.registrations)) as folder:
             for phase, one in self.registrations.items():
                 how = Saving((dicom or {}).get(phase), phase, keep, Path(out) / phase)
                 one.save(folder / phase, report=False, how=how)
@@ -89,6 +89,11 @@ class StudyAlignment:
             },
         }
         return StudyModel.model_validate(data).model_dump(mode="json")
+
+
+def outputs_of(phases: Iterable[str]) -> tuple[str, ...]:
+    """Names of what is written of a study with these phases, relative to its folder; some are patterns."""
+    return ("results.csv", "result.json", "report.html", *(f"{escape(p)}/{name}" for p in phases for name in OUTPUTS))
 
 
 def align(

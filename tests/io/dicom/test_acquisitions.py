@@ -125,3 +125,36 @@ def test_nothing_tells_two_apart():
     # A missing slice is no second acquisition.
     one = [{"AcquisitionNumber": "1", "AcquisitionTime": f"10{i:04d}"} for i in range(9)]
     assert len(parts(one, [0, 3, 6, 9, 15, 18, 21, 24, 27])) == 1
+
+
+@pytest.mark.parametrize("name", ["AcquisitionNumber", "AcquisitionTime", "EchoTime"])
+@pytest.mark.parametrize("step", [3.0, 1.0])
+def test_stacks_that_abut_and_share_a_slice_are_two(name, step):
+    """0 to 21, and from 21 on: the slice at 21 is there twice."""
+    low, high = np.arange(8) * 3.0, 21.0 + np.arange(9) * step
+    found = parts([{name: "1"}] * 8 + [{name: "2"}] * 9, [*low, *high])
+    assert [h for h, _ in found] == [low.tolist(), high.tolist()]
+    assert [told for _, told in found] == [f"{name} 1", f"{name} 2"]
+
+
+def test_three_stacks_that_share_slices():
+    heights = [np.arange(5) * 2.0 + 8.0 * k for k in range(3)]
+    found = parts([{"AcquisitionNumber": str(k)} for k in range(3) for _ in range(5)], np.concatenate(heights))
+    assert [h for h, _ in found] == [h.tolist() for h in heights]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_stacks_that_share_a_slice_by_the_order_of_their_slices_alone(down):
+    low, high = np.arange(6) * 3.0, 15.0 + np.arange(7) * 3.0
+    heights = np.concatenate([low[::-1] if down else low, high])
+    found = parts([{"InstanceNumber": str(i + 1)} for i in range(13)], heights)
+    assert [h for h, _ in found] == [low.tolist(), high.tolist()]
+    # Two scans at the same places, one after the other: nothing says that they are of two moments.
+    twice = [*np.arange(6) * 3.0] * 2
+    assert len(parts([{"InstanceNumber": str(i + 1)} for i in range(12)], twice)) == 1
+
+
+def test_stacks_of_two_distances_are_two():
+    low, high = np.arange(10) * 1.0, 14.0 + np.arange(6) * 5.0
+    found = parts([{"AcquisitionNumber": "1"}] * 10 + [{"AcquisitionNumber": "2"}] * 6, [*low, *high])
+    assert [h for h, _ in found] == [low.tolist(), high.tolist()]

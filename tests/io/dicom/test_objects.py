@@ -16,9 +16,10 @@ from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
-from jssr.errors import ImageError
+from jssr.errors import ImageError, JssrError
 from jssr.io.dicom.segments import read_segments
 from jssr.io.images import read_grid, read_image, stored_dtype
+from jssr.registration.labels import labels_of
 
 AXES = Rotation.from_euler("xyz", (6, -9, 15), degrees=True).as_matrix()
 GRID = Grid.of((7, 6, 5), (0.8, 1.1, 2.5), (-33.0, 12.0, 140.0), AXES)
@@ -280,3 +281,25 @@ def test_a_data_set_without_the_header_of_a_file(tmp_path, implicit):
     bare = pydicom.Dataset({e.tag: e for e in made})
     bare.save_as(tmp_path / "bare", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
     assert np.allclose(read_image(tmp_path / "bare").array, GRAY, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rs", "rd", "seg"])
+def test_objects_that_break_off_are_refused_in_one_line(tmp_path, name):
+    """Wherever they are cut after their class: a sequence that ends between two items too."""
+    folder = write_volume(tmp_path / "ct", volume_of(STORED.astype(np.float32), GRID), SeriesInstanceUID="1.2.3.1")
+    series = [pydicom.dcmread(p) for p in sorted(folder.iterdir())]
+    square = GRID.world([(1, 1, 2), (4, 1, 2), (4, 4, 2), (1, 4, 2)])
+    path = tmp_path / "objects" / f"{name}.dcm"
+    path.parent.mkdir()
+    if name == "rs":
+        structure_set(path, {n: [("CLOSED_PLANAR", square)] for n in ("Liver", "Spleen", "Kidney")}, series)
+    elif name == "rd":
+        dose(path, GRAY, UPRIGHT)
+    else:
+        segmentation(path, boxes(((0, 0, 0), (3, 4, 2)), ((4, 1, 1), (7, 3, 5))))
+    whole, scan = path.read_bytes(), read_image(folder)
+    for cut in np.linspace(600, len(whole) - 2, 25).astype(int).tolist():
+        path.write_bytes(whole[: cut - cut % 2])
+        with pytest.raises(JssrError) as caught:
+            read_image(path) if name == "rd" else labels_of(path, scan)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)

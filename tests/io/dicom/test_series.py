@@ -177,3 +177,64 @@ def test_a_study_past_midnight_is_one(tmp_path):
         write_volume(tmp_path / f"S{n}", scan(n), AcquisitionDate=day, AcquisitionTime=time, SeriesNumber=n,
                      SeriesDescription=("native", "venous")[n])  # fmt: skip
     assert list(read_study(tmp_path).images) == ["non-contrast", "venous"]
+
+
+def sized(folder, shape, seed, **tags):
+    """A stack of its own image size in the series `UID`."""
+    grid = Grid.of(shape, tags.pop("spacing", (1.0, 1.0, 4.0)), tags.pop("origin", (0.0, 0.0, -40.0)))
+    made = volume_of(np.random.default_rng(seed).integers(-500, 900, shape).astype(np.float32), grid)
+    write_volume(folder, made, SeriesInstanceUID=UID, SeriesNumber=4, **tags)
+    return made
+
+
+def test_images_of_two_sizes_are_two_parts(tmp_path):
+    small = sized(tmp_path / "a", (8, 6, 5), 1, AcquisitionTime="101500")
+    large = sized(tmp_path / "b", (10, 12, 7), 2, AcquisitionTime="101600")
+    first, second = find_series(tmp_path)
+    assert [(s.part, s.split_by, s.n_slices) for s in (first, second)] == [
+        (1, "Rows 6, Columns 8", 5), (2, "Rows 12, Columns 10", 7),
+    ]  # fmt: skip
+    assert np.array_equal(read_image(tmp_path / f"{UID}:1").array, small.array)
+    assert np.array_equal(read_image(tmp_path / f"{UID}:2").array, large.array)
+    with pytest.raises(ImageError, match="2 acquisitions.*Rows 6, Columns 8.*Rows 12, Columns 10"):
+        read_image(tmp_path)
+    assert [n.key for n in name_phases([first, second])] == ["4:1", "4:2"]
+
+
+def test_images_of_two_pixel_spacings_are_two_parts(tmp_path):
+    sized(tmp_path / "a", (8, 6, 5), 1, AcquisitionTime="101500")
+    wide = sized(tmp_path / "b", (8, 6, 5), 2, spacing=(2.0, 1.5, 4.0), AcquisitionTime="101600")
+    assert [s.split_by for s in find_series(tmp_path)] == ["PixelSpacing 1 x 1", "PixelSpacing 1.5 x 2"]
+    assert read_image(tmp_path / f"{UID}:2").grid.same_as(wide.grid)
+
+
+def test_each_size_may_hold_several_acquisitions(tmp_path):
+    for number in (1, 2):
+        sized(tmp_path / str(number), (8, 6, 5), number, AcquisitionNumber=number)
+    sized(tmp_path / "b", (10, 12, 7), 3, AcquisitionNumber=3)
+    assert {s.split_by for s in find_series(tmp_path)} == {
+        "Rows 6, Columns 8, AcquisitionNumber 1", "Rows 6, Columns 8, AcquisitionNumber 2", "Rows 12, Columns 10",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [None, UID])
+def test_a_scout_of_another_size_in_the_series_is_told(tmp_path, name):
+    kept = sized(tmp_path / "a", (8, 6, 5), 1)
+    scout = sized(tmp_path / "b", (20, 30, 1), 2, ImageOrientationPatient=["1", "0", "0", "0", "0", "-1"])
+    assert scout.grid.shape == (20, 30, 1)
+    with collected() as told:
+        found = read_series(tmp_path, name)
+    assert np.array_equal(found.array, kept.array)
+    assert len(told) == 1 and "Rows 6, Columns 8" in told[0] and "Rows 30, Columns 20" in told[0]
+    with collected() as told:
+        read_series(tmp_path, f"{UID}:1")
+    assert told == []
+
+
+def test_stacks_that_share_a_slice_are_read_by_their_parts(tmp_path):
+    low = sized(tmp_path / "a", (8, 6, 5), 1, AcquisitionNumber=1)
+    high = sized(tmp_path / "b", (8, 6, 6), 2, AcquisitionNumber=2, origin=(0.0, 0.0, -24.0))
+    assert np.array_equal(read_image(tmp_path / f"{UID}:1").array, low.array)
+    assert np.array_equal(read_image(tmp_path / f"{UID}:2").array, high.array)
+    with pytest.raises(ImageError, match="2 acquisitions.*AcquisitionNumber 1.*AcquisitionNumber 2"):
+        read_image(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
+from jssr.core.notes import collected
 from jssr.core.transform import Affine, Chain, Displacement
 from jssr.errors import OutputError, TransformError
 from jssr.io.transforms import Images, read_any, read_transform, write_affine, write_any, write_displacement
@@ -234,3 +236,75 @@ def test_hdf5_that_breaks_off_is_refused_in_one_line(tmp_path, capfd):
             with pytest.raises(TransformError, match=r"t\.h5.*truncated"):
                 read_transform(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_hdf5_is_refused_without_the_words_of_its_library(tmp_path, capfd):
+    """Whatever becomes of its bytes: read, or refused in one line."""
+    path = tmp_path / "t.h5"
+    sitk.WriteTransform(itk_field_transform(), str(path))
+    whole, random, refusals = path.read_bytes(), np.random.default_rng(0), 0
+    starts = [12, 40, 96, 140, 500, *random.integers(0, len(whole) - 64, 20).tolist()]
+    for start in starts:
+        path.write_bytes(whole[:start] + random.bytes(40) + whole[start + 40 :])
+        try:
+            read_transform(path)
+        except TransformError as error:
+            refusals += 1
+            assert str(path) in str(error) and "\n" not in str(error) and "HDF5-DIAG" not in str(error)
+    assert refusals >= 3
+    assert capfd.readouterr() == ("", "")
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+
+
+def composite(path, count=3):
+    made = sitk.CompositeTransform(3)
+    for k in range(count):
+        made.AddTransform(sitk.TranslationTransform(3, (float(k + 1), 0.0, 0.0)))
+    sitk.WriteTransform(made, str(path))
+    return path.read_text()
+
+
+def test_composite_text_that_is_cut_where_its_next_transform_begins(tmp_path):
+    path = tmp_path / "t.tfm"
+    text = composite(path)
+    at = text.index("#Transform 3")
+    for end in (at + 1, at + 5, at + len("#Transform 3"), at + len("#Transform 3\n")):
+        path.write_text(text[:end])
+        with pytest.raises(TransformError, match=r"t\.tfm.*truncated"):
+            read_transform(path)
+    path.write_text(text)
+    assert np.allclose(read_transform(path)(np.zeros((1, 3))), [[6.0, 0.0, 0.0]])
+
+
+def test_a_composite_of_one_transform_is_told(tmp_path):
+    """ITK's text does not say how many transforms there are: cut right after one it looks whole."""
+    path = tmp_path / "t.tfm"
+    text = composite(path)
+    for end, count in ((text.index("#Transform 2"), 1), (text.index("#Transform 3"), 0), (len(text), 0)):
+        path.write_text(text[:end])
+        with collected() as told:
+            read_transform(path)
+        assert len(told) == count and all("one transform" in words for words in told)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_our_own_text_knows_how_many_transforms_it_holds(tmp_path, parts):
+    path = tmp_path / "t.tfm"
+    matrix = np.eye(4)
+    matrix[:3, 3] = 1.0, 2.0, 3.0
+    write_any(Chain(FIELD, *[Affine(matrix)] * (parts - 1)), path)
+    text = path.read_text()
+    cuts = [i for i in range(len(text)) if text.startswith("#Transform ", i)][2:]
+    assert len(cuts) == parts - 1
+    for end in cuts:
+        path.write_text(text[:end])
+        with pytest.raises(TransformError, match=r"t\.tfm.*truncated.*of"):
+            read_transform(path)
+
+
+def test_shifts_that_no_patient_has_are_damage(tmp_path):
+    field = sitk.Image([4, 4, 4], sitk.sitkVectorFloat64, 3)
+    field[1, 1, 1] = (1e200, 0.0, 0.0)
+    sitk.WriteTransform(sitk.DisplacementFieldTransform(field), str(tmp_path / "t.h5"))
+    refused(tmp_path / "t.h5", "damaged")

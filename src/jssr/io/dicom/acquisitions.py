@@ -1,7 +1,9 @@
 """Several acquisitions under one SeriesInstanceUID, taken apart by the attribute of their headers that tells them.
 
 A scan in several parts that follow one another along the patient (bed positions, a number or a time for each slice) is
-one acquisition. Two acquisitions lie in one another: at the same places, or between each other's slices.
+one acquisition. Two acquisitions lie in one another: at the same places, or between each other's slices. Two stacks
+that abut are two where they share a slice, or where the distance of slices changes. Images of several sizes are no one
+stack.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.io.dicom.geometry import SAME, is_even
-from jssr.io.dicom.slices import MARKS, Slice
+from jssr.io.dicom.slices import LAST, MARKS, Slice
 
 FEWEST = 3
 """Slices of an acquisition."""
@@ -22,10 +24,12 @@ _OTHERS = 0.2
 """Of all slices, at most so many may lie in acquisitions of fewer slices (one that was broken off)."""
 _OVERLAP = 0.5
 """Two acquisitions whose slices together are even share so much of the shorter one's length, at least."""
+_CHANGE = 0.1
+"""By so much of itself the distance of slices changes from one stack to the next."""
 _TIMES = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "FrameReferenceTime", "ContentTime")
 _WEAK = (*_TIMES, "ImageType", "DiffusionGradientOrientation", "ConvolutionKernel")
 """What may differ between the slices of one even stack: MR takes every other slice first."""
-_IN_ORDER = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", *_TIMES)
+_IN_ORDER = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", *_TIMES, LAST)
 """Attributes whose values have an order."""
 Group = list[int]
 
@@ -54,6 +58,51 @@ class _Stack:
         shared = min(a.max(), b.max()) - max(a.min(), b.min())
         return float(shared / max(min(np.ptp(a), np.ptp(b)), SAME))
 
+    def meet(self, one: Group, other: Group) -> bool:
+        """Whether two groups share the slice at an end of both, and no more."""
+        a, b = self.heights[one], self.heights[other]
+        return bool(abs(min(a.max(), b.max()) - max(a.min(), b.min())) < SAME)
+
+    def step(self, group: Group) -> float:
+        """Mean distance of slices."""
+        return float(np.ptp(self.heights[group]) / max(len(group) - 1, 1))
+
+
+def by_size(slices: Sequence[Slice], modality: str) -> list[tuple[Group, str]]:
+    """The slices of each image size and pixel spacing, most slices first, and what tells them ("Rows 512, Columns
+    512"); all of them, told by "", where there is one, or where the sizes are no stacks of their own.
+
+    Args:
+        slices: of a series, in any order.
+        modality: DICOM's.
+    """
+    groups: dict[tuple[tuple[int, int], tuple[float, ...]], Group] = {}
+    for i, one in enumerate(slices):
+        groups.setdefault((one.size, one.pixel), []).append(i)
+    large = [group for group in groups.values() if len(group) >= FEWEST]
+    every = [(list(range(len(slices))), "")]
+    if len(groups) < 2 or not large or (len(large) == 1 and not _is_stack([slices[i] for i in large[0]], modality)):
+        return every
+    sizes = len({size for size, _ in groups})
+    found = []
+    for (size, pixel), group in sorted(groups.items(), key=lambda one: -len(one[1])):
+        told = [f"Rows {size[1]}, Columns {size[0]}"] if sizes > 1 else []
+        told += ["PixelSpacing " + " x ".join(f"{p:g}" for p in pixel)] if sizes < len(groups) else []
+        found.append((group, ", ".join(told)))
+    return found
+
+
+def _is_stack(slices: Sequence[Slice], modality: str) -> bool:
+    """Whether slices lie at even distances, or are several acquisitions that do."""
+    first = slices[0].axes
+    if first is None or any(s.position is None for s in slices):
+        return False
+    normal = np.cross(first[0], first[1])
+    placed = sorted(((float(normal @ s.position), s) for s in slices if s.position is not None), key=lambda one: one[0])
+    stack = _Stack([s for _, s in placed], np.array([height for height, _ in placed]), modality)
+    every = list(range(len(placed)))
+    return stack.even(every) or bool(_split(stack, every, MARKS))
+
 
 def split(slices: Sequence[Slice], heights: NDArray[np.float64], modality: str) -> list[tuple[Group, str]]:
     """The acquisitions of a series: the indices of each one's slices, and what tells it ("AcquisitionNumber 2").
@@ -67,7 +116,17 @@ def split(slices: Sequence[Slice], heights: NDArray[np.float64], modality: str) 
         in their order; one, told by "", where the series is one acquisition or nothing tells several apart.
     """
     stack = _Stack(slices, heights, modality)
-    return _split(stack, list(range(len(slices))), MARKS) or [(list(range(len(slices))), "")]
+    every = list(range(len(slices)))
+    return _split(stack, every, MARKS) or _abutting(stack, every) or [(every, "")]
+
+
+def _abutting(stack: _Stack, among: Group) -> list[tuple[Group, str]]:
+    """Stacks that share the slice at which they meet, by the order of their slices alone; none where they overlap."""
+    found = _by_sweep(stack, among, LAST)
+    groups = [group for group, _ in found]
+    near = all(stack.overlap(a, b) < SAME or stack.meet(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :])
+    few = any(len(group) < FEWEST or not stack.even(group) for group in groups)
+    return found if len(found) > 1 and near and not few and stack.repeats(among) else []
 
 
 def _split(stack: _Stack, among: Group, names: Sequence[str]) -> list[tuple[Group, str]]:
@@ -102,9 +161,16 @@ def _apart(stack: _Stack, groups: Sequence[Group], even: bool) -> bool:
         return False
     if even and not all(stack.even(group) for group in large):
         return False
-    least = _OVERLAP if even else 0.0
     pairs = [(one, other) for i, one in enumerate(large) for other in large[i + 1 :]]
-    return any(stack.overlap(one, other) > least for one, other in pairs)
+    if even:
+        return any(stack.overlap(one, other) > _OVERLAP for one, other in pairs)
+    stacks = all(stack.even(group) for group in large)
+    return any(
+        stack.overlap(one, other) > 0
+        or stack.meet(one, other)
+        or (stacks and not few and abs(stack.step(one) - stack.step(other)) > _CHANGE * stack.step(one))
+        for one, other in pairs
+    )
 
 
 def _by_value(stack: _Stack, among: Group, name: str) -> list[tuple[Group, str]]:

@@ -53,11 +53,13 @@ class CarriedStructure:
 
 @dataclass(frozen=True)
 class Route:
-    """How things are carried: a transform from the fixed to the moving space, the space and the grid of the result."""
+    """How things are carried: a transform from the fixed to the moving space, the space and the grid of the result, and
+    what that grid is called in messages."""
 
     transform: Transform
     to: Space
     grid: Grid
+    scan: str = "the scan of the result"
 
     @property
     def pull(self) -> Transform:
@@ -90,7 +92,7 @@ def carry_structures(
     pull = route.pull
     carried = [_carried(one, route, pull, by, dose) for one in found.structures]
     if not any(one.contours for one in carried):
-        raise GeometryError(f"{found.name}: none of its {len(carried)} structures reaches the scan of the result")
+        raise GeometryError(f"{found.name}: none of its {len(carried)} structures reaches {route.scan}")
     return carried
 
 
@@ -101,10 +103,10 @@ def _carried(one: Structure, route: Route, pull: Transform, by: By, dose: Volume
     out = CarriedStructure(one)
     lost = 1 - float(_near(route.grid, there).mean())
     if lost == 1:
-        return replace(out, warnings=(f"{one.name}: lies outside the scan of the result",))
+        return replace(out, warnings=(f"{one.name}: lies outside {route.scan}",))
     warnings = []
     if lost:
-        warnings.append(f"{one.name}: {100 * lost:.2g} % of its points lie outside the scan of the result")
+        warnings.append(f"{one.name}: {100 * lost:.2g} % of its points lie outside {route.scan}")
     lines = [(None, _carried_kind(kind), route.points(xyz, one.name)) for kind, xyz in one.points]
     shape = shape_of(one.closed, route.grid, one.name) if one.closed else None
     if shape is None:
@@ -202,16 +204,26 @@ def _mean(dose: Volume | None, grid: Grid, pull: Transform | None, distance: Vol
 
 
 def label_map(carried: Sequence[CarriedStructure], grid: Grid, name: str) -> tuple[Volume, list[str]]:
-    """The structures as one label map, their numbers as values; where they overlap the smaller one takes the voxel."""
-    masks = [(one.structure, *one.inside) for one in carried if one.inside is not None]
+    """The structures as one label map, their numbers as values; where they overlap the smaller one takes the voxel, and
+    words name those that were cut."""
+    names = {one.structure.number: one.structure.name for one in carried}
+    masks = [(one.structure.number, *one.inside) for one in carried if one.inside is not None and one.inside[0].any()]
     out = np.zeros(grid.shape, np.int32)
-    overlap = 0
-    for structure, mask, start in sorted(masks, key=lambda m: -int(m[1].sum())):
+    lost: dict[int, dict[int, int]] = {}
+    for number, mask, start in sorted(masks, key=lambda m: -int(m[1].sum())):
         part = out[tuple(slice(a, a + n) for a, n in zip(start, mask.shape, strict=True))]
-        overlap += int((part[mask] > 0).sum())
-        part[mask] = structure.number
-    said = f"{name}: structures overlap in {overlap} voxels; the smaller one takes them in the label map"
-    return volume_of(out, grid, "labels", name), [said] if overlap else []
+        for value, count in zip(*(found.tolist() for found in np.unique(part[mask], return_counts=True)), strict=True):
+            if value:
+                lost.setdefault(value, {})[number] = count
+        part[mask] = number
+    to = {one: names[next(iter(by))] if len(by) == 1 else f"{len(by)} others" for one, by in lost.items()}
+    cut = [f"{names[one]} loses {sum(by.values())} voxels to {to[one]}" for one, by in lost.items()]
+    said = [f"{name}: structures overlap, and the smaller one takes the voxels: {'; '.join(cut)}"] if cut else []
+    left = set(np.unique(out).tolist())
+    gone = [names[number] for number, *_ in masks if number not in left]
+    if gone:
+        said.append(f"{name}: nothing of {', '.join(gone)} is left in the label map: smaller structures take all of it")
+    return volume_of(out, grid, "labels", name), said
 
 
 @dataclass(frozen=True)
@@ -242,7 +254,7 @@ def carry_dose(dose: Volume, route: Route) -> CarriedDose:
     pull = route.pull
     share = float(coverage(route.grid, dose.grid, pull).float().mean())
     if not share:
-        raise GeometryError(f"{dose.name}: its dose grid does not overlap the scan of the result")
+        raise GeometryError(f"{dose.name}: its dose grid does not overlap {route.scan}")
     made = resample(dose, route.grid, pull, fill=0.0)
     return CarriedDose(
         made, _integral(dose), _integral(made), float(dose.data.max()), float(made.data.max()), 100 * share

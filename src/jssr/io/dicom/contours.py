@@ -85,7 +85,7 @@ def read_structures(path: str | os.PathLike[str]) -> StructureSet:
     with readable(path, "its structures"):
         rois = list(found.get("StructureSetROISequence") or ())
         if not rois:
-            raise ImageError(f"{path}: holds no structures")
+            raise ImageError(f"{path}: holds no structures (no StructureSetROISequence); export it again")
         _check_numbers(rois, found, path)
         drawn = {int(c.ReferencedROINumber): c for c in found.get("ROIContourSequence") or ()}
         kinds = {int(o.ReferencedROINumber): o for o in found.get("RTROIObservationsSequence") or ()}

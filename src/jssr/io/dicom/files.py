@@ -14,6 +14,7 @@ from pathlib import Path
 import pydicom
 from pydicom import uid as uids
 from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from jssr.errors import ImageError, JssrError
@@ -30,6 +31,7 @@ def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
         raise ImageError(f"{path}: no such file")
     with readable(path):
         found = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+        _check_whole(found, path)
         if not found.get("SOPClassUID"):
             raise ImageError(f"{path}: expected a DICOM file with a SOP class, got none; export it again")
         if "TransferSyntaxUID" not in found.file_meta:  # a data set without the header of a file, as some archives send
@@ -37,6 +39,18 @@ def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
             found.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
         return found
     raise AssertionError  # `readable` never passes an exception over
+
+
+def _check_whole(found: Dataset, path: Path) -> None:
+    """Refuse a file that ends within its last element: pydicom gives as much of it as there is, and a sequence that was
+    cut between two of its items looks whole."""
+    last = found.get_item(max(found.keys())) if len(found) else None
+    value = last.value if isinstance(last, RawDataElement) else None
+    if isinstance(last, RawDataElement) and isinstance(value, bytes) and len(value) < last.length < 0xFFFFFFFF:
+        name = keyword_for_tag(last.tag) or str(last.tag)
+        raise ImageError(
+            f"{path}: is truncated, it holds {len(value)} of {last.length} bytes of its {name}; copy or export it again"
+        )
 
 
 @contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
-from jssr.core.grid import Grid, GridError
+from jssr.core.grid import GridError
+from jssr.core.stack import SKEW, Stack, Vector
 from jssr.errors import ImageError
 from jssr.io.dicom.slices import MARKS, Slice
 
@@ -17,79 +15,8 @@ UNEVEN = 0.01
 """Share of the slice distance by which a slice may lie beside the line."""
 ROUNDED = 0.15
 """The same, at most, where positions are rounded: a missing slice is further off, if there are few slices."""
-SKEW = 0.5
-"""Pixels of sideways drift over the stack."""
 SAME = 1e-3
 """mm: nearer than this two slices lie at one place."""
-Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Slice k begins at `origin + k * step`.
-
-    Attributes:
-        axes: (2, 3) direction of the columns' and of the rows' index.
-        pixel: distance of neighbouring rows, of neighbouring columns (mm).
-        size: columns, rows, slices.
-    """
-
-    origin: Vector
-    step: Vector
-    axes: Vector
-    pixel: tuple[float, ...]
-    size: tuple[int, int, int]
-
-    @property
-    def drift(self) -> Vector:
-        """How far each slice lies beside the one before it, along the axes (mm): of a tilted gantry."""
-        drift = self.axes @ self.step
-        far = np.abs(drift).max() * (self.size[2] - 1) > SKEW * min(self.pixel)
-        return drift if far else np.zeros(2)
-
-    @property
-    def angle(self) -> float:
-        """The tilt of the gantry in degrees; 0 of an upright stack."""
-        rise = np.cross(self.axes[0], self.axes[1]) @ self.step
-        return float(np.degrees(np.arctan2(np.linalg.norm(self.drift), rise)))
-
-    def grid(self) -> Grid:
-        """The grid of the slices, as they are or once they are upright (`upright`)."""
-        low, shape = self._margins()
-        row_step, column_step = self.pixel
-        # The column index runs along the first axis, its step is the distance of columns: DICOM stores rows first.
-        spacing = np.array([column_step, row_step])
-        normal = np.cross(self.axes[0], self.axes[1])
-        origin = self.origin - (low * spacing) @ self.axes
-        return Grid.of(
-            (*shape, self.size[2]), (*spacing.tolist(), float(normal @ self.step)), origin.tolist(),
-            np.c_[self.axes.T, normal],
-        )  # fmt: skip
-
-    def upright(self, array: NDArray[np.float32], fill: float) -> NDArray[np.float32]:
-        """The voxels of a tilted stack on `grid()`: every slice is moved in its own plane, where it lies anyway, by
-        linear interpolation; `fill` beside it."""
-        if not self.drift.any():
-            return array
-        low, shape = self._margins()
-        out = np.full((*shape, self.size[2]), fill, dtype=np.float32)
-        steps = self.drift / (self.pixel[1], self.pixel[0])
-        for k in range(self.size[2]):
-            off = low + k * steps
-            moved = ndimage.affine_transform(array[..., k], np.eye(2), -off, shape, order=1, mode="nearest")
-            # As ITK has it: half a pixel beyond the outermost ones counts as theirs.
-            at = [np.arange(n) - start for n, start in zip(shape, off, strict=True)]
-            held = [(x >= -0.5) & (x <= n - 0.5) for x, n in zip(at, self.size[:2], strict=True)]
-            out[..., k] = np.where(np.outer(*held), moved, fill)
-        return out
-
-    def _margins(self) -> tuple[NDArray[np.int64], tuple[int, int]]:
-        """Pixels that the upright grid has before slice 0's first ones, and its columns and rows."""
-        reach = self.drift / (self.pixel[1], self.pixel[0]) * (self.size[2] - 1)
-        low = np.ceil(np.maximum(0, -reach) - 1e-6).astype(np.int64)
-        high = np.ceil(np.maximum(0, reach) - 1e-6).astype(np.int64)
-        shape = low + high + self.size[:2]
-        return low, (int(shape[0]), int(shape[1]))
 
 
 def stack_of(slices: Sequence[Slice], where: str) -> Stack:

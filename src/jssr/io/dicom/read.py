@@ -90,7 +90,7 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
     if stack.drift.any():
         lowest = float(array.min())
         array = stack.upright(array, fill=float(np.clip(lowest, *AIR)) if series.modality == "CT" else lowest)
-        tell(f"{where}: was taken with a tilted gantry ({stack.angle:.1f} degrees); its slices were moved upright.")
+        tell(stack.words(where))
     return array, stack.grid()
 
 
@@ -140,6 +140,8 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
                 raise ImageError(f"{folder}: this series holds {len(chosen)} acquisitions; {how}: {listed(chosen)}")
         if len(chosen) != 1:
             raise ImageError(f"{folder}: {len(chosen) or 'no'} series begin with {series}; it holds {listed(found)}")
+        if ":" not in series:
+            _tell_parts(folder, chosen[0], found)
         return chosen[0]
     scans = [s for s in proper if s.modality not in OBJECTS]
     if len(scans) == 1 and len(proper) > 1:
@@ -153,4 +155,12 @@ def _choose(folder: Path, series: str | None) -> SeriesInfo:
         several = "acquisitions in one series" if len({s.uid for s in proper}) == 1 else "series"
         how = f"pick one as {folder}/{name} or with series="
         raise ImageError(f"{folder}: holds {len(proper)} {several}; {how}: {listed(proper)}")
+    _tell_parts(folder, proper[0], found)
     return proper[0]
+
+
+def _tell_parts(folder: Path, chosen: SeriesInfo, found: Sequence[SeriesInfo]) -> None:
+    """Tell which part of a series is read, where the user named none and the others are single slices."""
+    others = [s for s in found if s.uid == chosen.uid and s is not chosen]
+    if others:
+        tell(f"{folder}: the series was split, and its part {chosen} is read; beside it: {listed(others)}.")

@@ -56,32 +56,27 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
     path = Path(path)
     found = opened(path)
     with readable(path, "its segments"):
-        if "FrameOfReferenceUID" not in found or "TotalPixelMatrixRows" in found:
-            raise ImageError(f"{path}: its segments have no place in a patient; expected a segmentation of a scan")
-        _check_numbers(found, path)
+        names = names_of(found, path)
         seg = hd.seg.Segmentation.from_dataset(found, copy=False)
-        names = {int(s.segment_number): str(s.segment_label) for s in map(seg.get_segment_description, _numbers(seg))}
-        kind = seg.segmentation_type
-        if kind == hd.seg.SegmentationTypeValues.LABELMAP:
+        if seg.segmentation_type == hd.seg.SegmentationTypeValues.LABELMAP:
             array, grid = upright(seg.get_volume(combine_segments=True))
-            return Segments(_labels(array, grid, path), names)
+            return Segments(labels_in(array, grid, path), names)
         masks = {n: upright(seg.get_volume(segment_numbers=[n], dtype=np.float32)) for n in _with_frames(seg)}
     if not masks:
         raise ImageError(f"{path}: holds no voxel of any segment")
     grid = next(iter(masks.values()))[1]
-    fractional = kind == hd.seg.SegmentationTypeValues.FRACTIONAL
-    made, overlaps = _combined({n: np.greater_equal(array, HALF) for n, (array, _) in masks.items()})
-    warnings = []
-    if fractional:
-        warnings.append(f"{path}: its segments are fractional; voxels of at least one half are taken")
-    if overlaps:
-        shown = ", ".join(f"{names.get(a, a)} and {names.get(b, b)} in {n} voxels" for (a, b), n in overlaps.items())
-        warnings.append(f"{path}: segments overlap ({shown}); the smaller one takes these voxels in the label map")
-    return Segments(_labels(made, grid, path), names, tuple(warnings))
+    made, warnings = combined({n: array for n, (array, _) in masks.items()}, names, is_fractional(seg), path)
+    return Segments(labels_in(made, grid, path), names, warnings)
 
 
-def _check_numbers(found: Dataset, path: Path) -> None:
-    """Refuse two segments of one number: whose voxels they are cannot be told."""
+def names_of(found: Dataset, path: Path) -> dict[int, str]:
+    """Number to label of every segment.
+
+    Raises:
+        ImageError: no place in a patient, no segments, or two of one number: whose voxels they are cannot be told.
+    """
+    if "FrameOfReferenceUID" not in found or "TotalPixelMatrixRows" in found:
+        raise ImageError(f"{path}: its segments have no place in a patient; expected a segmentation of a scan")
     names: dict[int, list[str]] = {}
     segments = found.get("SegmentSequence") or ()
     if not segments:
@@ -94,6 +89,12 @@ def _check_numbers(found: Dataset, path: Path) -> None:
             raise ImageError(
                 f"{path}: segments {shown} share the number {number}; expected one number each: export again"
             )
+    return {number: labels[0] for number, labels in names.items() if number > 0}  # 0 is the background of a label map
+
+
+def is_fractional(seg: hd.seg.Segmentation) -> bool:
+    """Whether its voxels hold shares."""
+    return bool(seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL)
 
 
 def _numbers(seg: hd.seg.Segmentation) -> list[int]:
@@ -107,6 +108,20 @@ def _with_frames(seg: hd.seg.Segmentation) -> list[int]:
         there.add(int((group if "SegmentIdentificationSequence" in group else seg.SharedFunctionalGroupsSequence[0])
                       .SegmentIdentificationSequence[0].ReferencedSegmentNumber))  # fmt: skip
     return [n for n in _numbers(seg) if n in there]
+
+
+def combined(
+    shares: Mapping[int, NDArray[np.generic]], names: Mapping[int, str], fractional: bool, path: Path
+) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+    """One label map of the shares of each segment in every voxel, small segments over large ones, and warnings."""
+    made, overlaps = _combined({n: np.greater_equal(array, HALF) for n, array in shares.items()})
+    warnings = []
+    if fractional:
+        warnings.append(f"{path}: its segments are fractional; voxels of at least one half are taken")
+    if overlaps:
+        shown = ", ".join(f"{names.get(a, a)} and {names.get(b, b)} in {n} voxels" for (a, b), n in overlaps.items())
+        warnings.append(f"{path}: segments overlap ({shown}); the smaller one takes these voxels in the label map")
+    return made, tuple(warnings)
 
 
 def _combined(masks: Mapping[int, NDArray[np.bool_]]) -> tuple[NDArray[np.generic], dict[tuple[int, int], int]]:
@@ -125,6 +140,7 @@ def _combined(masks: Mapping[int, NDArray[np.bool_]]) -> tuple[NDArray[np.generi
     return out, dict(sorted(overlaps.items()))
 
 
-def _labels(array: NDArray[np.generic], grid: Grid, path: Path) -> Volume:
+def labels_in(array: NDArray[np.generic], grid: Grid, path: Path) -> Volume:
+    """A label map, of a type that torch computes with."""
     wide = {"uint16": np.int32, "uint32": np.int64}
     return volume_of(array.astype(wide.get(array.dtype.name, array.dtype)), grid, "labels", str(path))

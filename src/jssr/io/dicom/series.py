@@ -19,7 +19,7 @@ import pydicom
 from pydicom import uid as uids
 
 from jssr.errors import ImageError
-from jssr.io.dicom.acquisitions import split
+from jssr.io.dicom.acquisitions import by_size, split
 from jssr.io.dicom.slices import Slice, read_header, slice_of, words
 
 ENHANCED = (
@@ -218,20 +218,29 @@ def listed(found: Sequence[SeriesInfo]) -> str:
 
 
 def _series(uid: str, members: Sequence[Member], notes: tuple[str, ...]) -> list[SeriesInfo]:
-    """The acquisitions of one series, in the order of time, else of what tells them."""
+    """The acquisitions of one series, in the order of time, else of what tells them; each image size by itself."""
     slices = [slice_of(header, path) for header, path in members]
-    heights = np.array([_along(s, slices[0]) for s in slices])
-    order = sorted(range(len(slices)), key=lambda i: (heights[i], slices[i].path))
-    placed = slices[0].axes is not None and all(s.position is not None and s.frames == 1 for s in slices)
     modality = str(members[0][0].get("Modality") or "")
-    if not placed:
-        return [_info(uid, members, slices, order, notes)]
-    parts = split([slices[i] for i in order], heights[order], modality)
-    if len(parts) == 1:
-        return [_info(uid, members, slices, order, notes)]
-    told = [(_info(uid, members, slices, [order[i] for i in group], notes), words_) for group, words_ in parts]
+    told = [
+        (_info(uid, members, slices, order, notes), ", ".join(filter(None, (size, words_))))
+        for group, size in by_size(slices, modality)
+        for order, words_ in _acquisitions(slices, group, modality)
+    ]
+    if len(told) == 1:
+        return [told[0][0]]
     told.sort(key=lambda one: one[0].acquisition_time)  # stable
     return [_as_part(info, k, words_) for k, (info, words_) in enumerate(told, start=1)]
+
+
+def _acquisitions(slices: Sequence[Slice], among: Sequence[int], modality: str) -> list[tuple[list[int], str]]:
+    """The acquisitions in some of a series' slices: their indices along the patient, and what tells each."""
+    first = slices[among[0]]
+    heights = {i: _along(slices[i], first) for i in among}
+    order = sorted(among, key=lambda i: (heights[i], slices[i].path))
+    if first.axes is None or not all(slices[i].position is not None and slices[i].frames == 1 for i in order):
+        return [(order, "")]
+    parts = split([slices[i] for i in order], np.array([heights[i] for i in order]), modality)
+    return [([order[i] for i in group], words_) for group, words_ in parts]
 
 
 def _as_part(info: SeriesInfo, part: int, split_by: str) -> SeriesInfo:

@@ -22,6 +22,8 @@ MARKS = (
     "ComplexImageComponent", "ContentTime",
 )  # fmt: skip
 """Attributes that may tell acquisitions of one series apart, in the order in which they are tried."""
+LAST = "InstanceNumber"
+"""The same, where nothing else does and two stacks share the slice at which they meet."""
 _B_VALUES = ((0x0019, 0x100C), (0x2001, 0x1003), (0x0043, 0x1039))
 """Private elements with the b-value: Siemens, Philips, GE."""
 _TAGS: list[Any] = [
@@ -54,7 +56,7 @@ class Slice:
     padded: bool = False
     """Names a padding value."""
     marks: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Its values of `MARKS`, as far as it has them."""
+    """Its values of `MARKS` and `LAST`, as far as it has them."""
 
 
 def read_header(path: Path) -> tuple[pydicom.Dataset | None, str]:
@@ -126,7 +128,9 @@ def _decimals(text: str) -> int:
 
 
 def _marks(header: pydicom.Dataset) -> dict[str, str]:
-    found = {name: "\\".join(words(header.get(name))).strip() for name in MARKS if header.get(name) is not None}
+    found = {
+        name: "\\".join(words(header.get(name))).strip() for name in (*MARKS, LAST) if header.get(name) is not None
+    }
     date = str(header.get("AcquisitionDate") or "")
     if found.get("AcquisitionTime") and date:
         found["AcquisitionTime"] = f"{date} {found['AcquisitionTime']}"  # past midnight

@@ -142,6 +142,11 @@ def _words(numbers: object) -> tuple[str, ...]:
     return tuple(f"{float(v):.12g}" for v in np.ravel(np.asarray(numbers, dtype=np.float64)))
 
 
+def field_beside(path: Path) -> Path:
+    """Where the field of a parameter file lies that we write."""
+    return path.with_name(f"{path.stem}_displacement.nii.gz")
+
+
 def write_elastix(transform: Transform, path: Path, images: Images) -> None:
     """Write a parameter file that transformix reads: affine, or a field in an image beside it, both on the fixed grid.
 
@@ -159,7 +164,7 @@ def write_elastix(transform: Transform, path: Path, images: Images) -> None:
         with atomic_path(path) as temporary:
             _write_map(_own(transform, grid, path), temporary)
         return
-    image = path.with_name(f"{path.stem}_displacement.nii.gz")
+    image = field_beside(path)
     with _removed_if_failed(image):
         write_displacement(transform.displacement(grid), image)
         with atomic_path(path) as temporary:

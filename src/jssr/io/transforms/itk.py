@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from jssr.core.bridges import grid_of, to_sitk
 from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.files import atomic_path
+from jssr.io.hdf5 import hushed, missing_bytes
 from jssr.io.header import check_file, nifti_affine
 from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
 from jssr.io.transforms import nrrd
@@ -38,8 +40,12 @@ DISPVECT = 1006
 STEPS = np.float32(1024)  # a millimetre
 TRANSFORM_FILES = (".tfm", ".txt", ".mat", ".h5", ".hdf5")
 BENDING_FILES = (".tfm", ".txt", ".h5", ".hdf5")
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TEXT = b"#Insight Transform File"
+_PARTS = b"#Transforms:"
+"""How we write the number of transforms into ITK's text."""
+_HEAD = re.compile(rb"#Transform \d+\s*")
+LARGEST = 1e6
+"""mm: a transform that shifts further is damaged."""
 _KIND = re.compile(r"(\w+?)(?:Transform|TransformBase)_(?:double|float)_(\d)_\d")
 _NUMBERS = {
     "Euler2D": 3, "Rigid2D": 3, "Euler3D": 6, "VersorRigid3D": 6, "Versor": 3, "Similarity2D": 4,
@@ -85,11 +91,21 @@ def write_itk(transform: Transform, path: str | os.PathLike[str]) -> None:
     if not isinstance(transform, Affine) and not path.name.lower().endswith(BENDING_FILES):
         raise OutputError(f"{path}: this transform bends, and .mat holds matrices: end its name in .h5 or .nii.gz")
     try:
-        with atomic_path(path) as temporary, quiet():
+        with atomic_path(path) as temporary, quiet(), hushed(str(path)):
             sitk.WriteTransform(transform.sitk(), str(temporary))
+            _note_parts(temporary)
             sitk.ReadTransform(str(temporary))
     except RuntimeError as error:
         raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
+
+
+def _note_parts(path: Path) -> None:
+    """Write into ITK's text, as a remark that ITK passes over, how many transforms it holds: ITK itself does not, and
+    text that was cut between two of them looks whole."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and lines[0].startswith(_TEXT):
+        count = sum(line.startswith(b"Transform:") for line in lines)
+        path.write_bytes(b"".join([lines[0], _PARTS + b" %d\n" % count, *lines[1:]]))
 
 
 def read_itk(path: Path, images: Images) -> Transform:
@@ -104,7 +120,7 @@ def read_itk(path: Path, images: Images) -> Transform:
     _check_text(path)
     _check_hdf5(path)
     try:
-        with quiet():
+        with quiet(), hushed(str(path)):
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5"
@@ -114,19 +130,26 @@ def read_itk(path: Path, images: Images) -> Transform:
 
 
 def _check_text(path: Path) -> None:
-    """Refuse ITK's text that breaks off: ITK reads a transform without its numbers as the identity.
+    """Refuse ITK's text that breaks off: ITK reads a transform without its numbers as the identity, and a composite one
+    without its last transforms.
+
+    Text that was cut right after a transform of a composite looks whole, unless we wrote it (`_note_parts`): a
+    composite of one transform is told, others cannot be found out.
 
     Raises:
-        TransformError: a transform whose line Parameters or FixedParameters is missing, or holds too few or too many.
+        TransformError: a transform whose line Parameters or FixedParameters is missing, or holds too few or too many;
+            fewer transforms than the file was written with; one that is announced and not there.
     """
-    kind, found, kinds, line = "", dict[str, list[str]](), list[str](), b""
+    kind, found, kinds, line, due = "", dict[str, list[str]](), list[str](), b"", 0
     try:
         with path.open("rb") as file:
             if file.read(len(_TEXT)) != _TEXT:
                 return
             for line in file:
                 key, colon, value = line.decode("latin-1").partition(":")
-                if colon and key == "Transform":
+                if line.startswith(_PARTS) and value.strip().isdigit():
+                    due = int(value)
+                elif colon and key == "Transform":
                     _check_block(path, kind, found)
                     kind, found = value.strip(), {}
                     kinds.append(kind)
@@ -136,28 +159,38 @@ def _check_text(path: Path) -> None:
         raise TransformError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
     whole = line.endswith((b"\n", b"\r"))
     _check_block(path, kind, found, whole)
-    if not kinds or (len(kinds) == 1 and kind.startswith("CompositeTransform")):
-        raise TransformError(f"{path}: is truncated, it names no transform with its numbers; copy or export it again")
+    _check_kinds(path, kinds, line, due)
     if not whole:
         tell(f"{path}: ends within a line, where ITK ends every line: its last number may be cut off; compare it.")
 
 
+def _check_kinds(path: Path, kinds: list[str], last: bytes, due: int) -> None:
+    """Refuse text that names no transform, or fewer than it should; `last` is its last line, `due` how many, 0 where
+    that is not known."""
+    composite = bool(kinds) and kinds[0].startswith("CompositeTransform")
+    if not kinds or (len(kinds) == 1 and composite):
+        raise TransformError(f"{path}: is truncated, it names no transform with its numbers; copy or export it again")
+    if len(kinds) < due:
+        raise TransformError(
+            f"{path}: is truncated, it holds {len(kinds)} of {due} transforms; copy or export it again"
+        )
+    if last.startswith(b"#") and (_HEAD.fullmatch(last) or not last.endswith(b"\n")):
+        raise TransformError(
+            f"{path}: is truncated, it breaks off where its transform {len(kinds)} begins; copy or export it again"
+        )
+    if composite and len(kinds) == 2 and not due:
+        tell(f"{path}: is a composite of one transform: if it was written with more, it was cut; compare it.")
+
+
 def _check_hdf5(path: Path) -> None:
-    """Refuse HDF5 that breaks off, before its library writes a page: its first block says where the file ends.
+    """Refuse HDF5 that breaks off.
 
     Raises:
-        TransformError: it is shorter than that.
+        TransformError: it is shorter than its first block says.
     """
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start.startswith(_HDF5) or len(start) < 64:
-        return
-    version, width = start[8], start[9 if start[8] > 1 else 13]
-    at = (12 if version > 1 else 24 if version == 0 else 28) + 2 * width
-    end = int.from_bytes(start[at : at + width], "little")
-    size = path.stat().st_size
-    if width <= 8 and size < end:
-        raise TransformError(f"{path}: is truncated, {size} of {end} bytes; copy it again")
+    missing = missing_bytes(path)
+    if missing is not None:
+        raise TransformError(f"{path}: is truncated, {missing[0]} of {missing[1]} bytes; copy it again")
 
 
 def _check_block(path: Path, kind: str, found: dict[str, list[str]], whole: bool = True) -> None:
@@ -243,7 +276,9 @@ def transform_of(
         parts = [transform_of(one, name) for one in reversed(every)]
         return parts[0] if count == 1 else Chain(*parts)
     if kind == sitk.sitkDisplacementField:
-        return Displacement.from_sitk(sitk.DisplacementFieldTransform(found).GetDisplacementField(), name=str(name))
+        image = sitk.DisplacementFieldTransform(found).GetDisplacementField()
+        _check_far(sitk.GetArrayViewFromImage(image), name)
+        return Displacement.from_sitk(image, name=str(name))
     if not found.IsLinear():
         return _sampled(found, name, images or Images())
     # The images of the origin and of the unit points give the matrix of any linear ITK transform, centre included.
@@ -252,10 +287,18 @@ def transform_of(
     matrix[:n, n] = found.TransformPoint([0.0] * n)
     for axis, unit in enumerate(np.eye(n)):
         matrix[:n, axis] = np.array(found.TransformPoint(unit.tolist())) - matrix[:n, n]
+    _check_far(matrix, name)
     try:
         return Affine(matrix)
     except ValueError as error:
         raise TransformError(f"{name}: {error}") from error
+
+
+def _check_far(numbers: NDArray[np.generic], name: str | os.PathLike[str]) -> None:
+    """Refuse shifts that no patient has: the bytes of a damaged file are such numbers."""
+    most = float(np.nanmax(np.abs(numbers), initial=0.0))
+    if most > LARGEST:
+        raise TransformError(f"{name}: shifts by up to {most:.3g} mm, expected at most {LARGEST:.0e}: it is damaged")
 
 
 def _is_sampled(found: sitk.Transform) -> bool:
