@@ -2,6 +2,8 @@
 # make test: sets up and runs the tests.   make docs: builds the site.
 PYTHON ?= python3
 VENV   ?= .venv
+# Processes that share the tests, each with one thread.
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.demo-ready
@@ -38,7 +40,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The site, into site/; its notebook is run.
 docs: setup

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tiny_jssr import ball, ball_labels, tiny_weights
@@ -11,8 +14,30 @@ from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
 from jssr.io.points import write_points
 
+TESTS = Path(__file__).parent
 pytest_plugins = ("body", "shared")
 """Fixtures in tests/support."""
+FIRST = (
+    "accuracy/test_shipped.py",
+    "accuracy/test_shipped_segmentor.py",
+    "viewer/test_browser.py",
+    "peers/test_peers.py",
+    "viewer/test_server.py",
+    "training/test_loop.py",
+)
+"""Files that take longest: begun first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers of pytest-xdist, which are started after this, have one thread each: together they fill the cores."""
+    if config.getoption("numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {TESTS / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def as_given(volume, how):
     return {"nibabel": image, "sitk": volume.sitk(), "numpy": (image.get_fdata(), image.affine)}[how]
 
 
-def test_the_page_of_the_docs_runs(cohort, tmp_path, monkeypatch, capfd):
+def test_the_page_of_the_docs_runs(cohort, tmp_path, monkeypatch, capfd, few_steps):
     shutil.copytree(cohort / "c0", tmp_path / "patient7")
     shutil.copytree(cohort, tmp_path / "cohort")
     for phase in ("venous", "arterial"):

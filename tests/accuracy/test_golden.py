@@ -1,4 +1,4 @@
-"""Displacements of fixed pairs at fixed points are those of the golden file (`benchmarks/golden.py` writes it)."""
+"""The golden file (`benchmarks/golden.py` writes it) and what it sees; the alignments meet it in `test_shipped.py`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from golden import ELSEWHERE, FILE, MOST, NAMES, allowed, compare, difference, load  # noqa: E402
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_displacements_are_the_golden_ones(name, aligned):
-    arrays, about = load()
-    apart = compare(name, aligned(name), arrays)
-    most = allowed(about)
-    told = f"99 % of the points lie within {apart:.3f} mm of those of {about}; at most {most} is allowed here"
-    assert apart <= most, f"{told}. If it is meant: python benchmarks/golden.py"
+from golden import ELSEWHERE, FILE, MOST, NAMES, allowed, difference, load  # noqa: E402
 
 
 def test_another_processor_may_round_otherwise(monkeypatch):

@@ -10,9 +10,15 @@ writes the new value here.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import SimpleITK as sitk
 from fixed_pairs import CASES, REAL, Case, align, field_of, found_organs, landmark_error, overlap, scan_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from golden import NAMES, allowed, compare, load  # noqa: E402
 
 WIDTH = {"dice": 0.015, "organs": 0.015, "tre": 0.04}
 """Allowed share to either side. Other thread counts and instruction sets move a field by 0.02 mm at most."""
@@ -62,6 +68,16 @@ def test_shipped_on_phantoms(name, phantom, aligned):
     found = scores(case, place, field_of(folder))
     organs = found_organs(place, folder, case.fixed)
     within(found if organs is None else {**found, "organs": organs}, MEASURED[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_displacements_are_the_golden_ones(name, aligned):
+    """At fixed points; here, not in `test_golden.py`, as a file of tests has a process: one makes the alignments."""
+    arrays, about = load()
+    apart = compare(name, aligned(name), arrays)
+    most = allowed(about)
+    told = f"99 % of the points lie within {apart:.3f} mm of those of {about}; at most {most} is allowed here"
+    assert apart <= most, f"{told}. If it is meant: python benchmarks/golden.py"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real scans here (../shared/data)")

@@ -4,14 +4,13 @@ import csv
 import json
 import os
 import shutil
-import signal
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from jobs import ended, process
 from oracle import run, table
 from tiny_jssr import tiny_recipe
 
@@ -32,7 +31,7 @@ from jssr.registration.model import load_model
 from jssr.report.tables import read_csv
 from jssr.systems.base import System
 
-pytestmark = pytest.mark.usefixtures("here")
+pytestmark = pytest.mark.usefixtures("here", "few_steps")
 
 
 def test_every_row_is_measured_alike_and_a_second_run_adds_to_the_first(cohort, weights, tools, tmp_path, monkeypatch):
@@ -236,26 +235,13 @@ def test_the_shipped_weights_have_a_name(tmp_path, monkeypatch):
 
 
 def test_a_method_has_a_process_of_its_own():
-    ((item, found),) = in_processes(partial(_process, 0), [3], 1, apart=True)
+    ((item, found),) = in_processes(process, [3], 1, apart=True)
     assert item == 3 and found != os.getpid()
-    ((_, found),) = in_processes(partial(_process, 0), [3], 1)
+    ((_, found),) = in_processes(process, [3], 1)
     assert found == os.getpid()
 
 
 def test_a_worker_that_is_told_to_end_takes_no_other_case(tmp_path):
     with pytest.raises(JssrError, match="a worker process ended before its work was done"):
-        list(in_processes(partial(_ended, tmp_path), ["first", "second"], 1, apart=True))
+        list(in_processes(partial(ended, tmp_path), ["first", "second"], 1, apart=True))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "first cleaned"]
-
-
-def _process(_, item):
-    return os.getpid()
-
-
-def _ended(folder, item):
-    (folder / item).touch()
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(30)
-    finally:
-        (folder / f"{item} cleaned").touch()

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from oracle import ORACLE, run, table
 from tiny_jssr import tiny_recipe
@@ -19,6 +20,8 @@ from jssr.io.images import write_image
 from jssr.peers import PEERS
 from jssr.recipes.load import build_system
 from jssr.recipes.weights import save_weights
+
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 
 def test_another_cohort_does_not_mix_in(cohort, tools, tmp_path):
@@ -137,15 +140,15 @@ def test_a_process_that_crashes_fails_its_case_alone(cohort, tools, tmp_path, mo
 def test_a_row_is_measured_in_a_process_of_its_own(cohort, tmp_path, monkeypatch):
     own = runner.in_processes
 
-    def discrete_apart(job, items, workers, apart=False):  # the rows before it would start four processes more
+    def rigid_apart(job, items, workers, apart=False):  # the other rows would start six processes more
         here = ((item, job(item)) for item in items)
-        return own(job, items, workers, apart=apart) if job.args[0].method.name == "discrete" else here
+        return own(job, items, workers, apart=apart) if job.args[0].method.name == "rigid" else here
 
-    monkeypatch.setattr(runner, "in_processes", discrete_apart)
+    monkeypatch.setattr(runner, "in_processes", rigid_apart)
     run("benchmark", cohort, "-o", tmp_path / "o", "--split", "all", "--tool", "discrete", "--workers", 2)
-    made = json.loads((tmp_path / "o" / "cases" / "discrete" / "c0.json").read_text())["result"]["measured"]
+    made = json.loads((tmp_path / "o" / "cases" / "rigid" / "c0.json").read_text())["result"]["measured"]
     assert (made["processes"], made["threads"]) == (2, 1)
-    assert {case for method, case in table(tmp_path / "o") if method == "discrete"} == {"c0", "c1"}
+    assert {case for method, case in table(tmp_path / "o") if method == "rigid"} == {"c0", "c1"}
 
 
 def test_numbers_that_nobody_described_are_not_adopted(cohort, tools, tmp_path):

@@ -119,7 +119,7 @@ def test_a_bone_stays_rigid_and_what_is_around_it_is_found_as_well_as_before(mod
         "free": OptimisationSettings(smoothness=0.3),
         "held": OptimisationSettings(smoothness=0.3, rigid_parts=parts),
     }.items():
-        found[name] = optimisation.refine_pair(model, pair, nothing, 40, settings=settings)
+        found[name] = optimisation.refine_pair(model, pair, nothing, 24, settings=settings)
     at = np.argwhere(parts[0, 0].numpy())[::23]
     length = {}
     for name, one in found.items():
@@ -146,7 +146,7 @@ def test_what_slides_along_a_wall_is_smeared_less_with_sliding(model):
     error = {}
     for sliding in (False, True):
         settings = OptimisationSettings(sliding=sliding, spacing=10.0, smoothness=2.0)
-        u = optimisation.refine_pair(model, pair, Alignment(torch.zeros_like(truth)), 40, settings=settings).field.u
+        u = optimisation.refine_pair(model, pair, Alignment(torch.zeros_like(truth)), 24, settings=settings).field.u
         assert int((ff.jacobian_determinant(u[None]) <= 0).sum()) == 0
         near = (slice(None), slice(None), slice(5, -5), slice(12, 24), slice(5, -5))
         error[sliding] = float((u[None] - truth)[near].norm(dim=1).mean())

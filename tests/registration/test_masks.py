@@ -17,8 +17,10 @@ from jssr.io.transforms import write_any, write_displacement
 from jssr.io.transforms.base import Images
 from jssr.io.transforms.itk import write_affine
 from jssr.preprocessing.rigid import OverlapError
+from jssr.registration.chosen import steps_of
 from jssr.registration.masks import rigid_parts, rigid_values
 from jssr.registration.model import load_model
+from jssr.registration.options import RegistrationOptions
 from jssr.registration.presets import PRESETS
 
 GRID = ball().grid
@@ -171,9 +173,10 @@ def test_the_search_goes_on_from_a_field():
 def test_knobs_reach_the_result():
     how = {"similarity": "mind", "smoothness": 2.0, "spacing": 16.0, "sliding": True, "rigid_labels": ["core"]}
     known = {"fixed_labels": ball_labels(), "structures": {"core": (1,)}}
-    found = jssr.register(ball(), ball((4, 0, 0)), system="rigid", rigid=False, **how, **known)
+    assert steps_of(load_model("rigid"), RegistrationOptions(**how)) == 24  # where the user names none
+    found = jssr.register(ball(), ball((4, 0, 0)), system="rigid", rigid=False, refine=2, **how, **known)
     assert found.result["optimisation"] == {
-        "steps": 24, "similarity": "mind", "smoothness": 2.0, "spacing_mm": 16.0, "sliding": True, "rigid_parts": 1,
+        "steps": 2, "similarity": "mind", "smoothness": 2.0, "spacing_mm": 16.0, "sliding": True, "rigid_parts": 1,
     }  # fmt: skip
     parts = found.work.settings.rigid_parts
     assert parts is not None and tuple(parts.shape[2:]) == found.work.transforms["refined"].field.grid.shape
@@ -218,7 +221,8 @@ def test_radiographs_take_a_start_and_masks():
 
 def test_rigid_labels_are_named_by_the_json_beside_the_label_map(tmp_path):
     write_image(ball_labels(), tmp_path / "organs.nii.gz")
-    how = {"system": "rigid", "rigid": False, "fixed_labels": tmp_path / "organs.nii.gz", "rigid_labels": ["liver"]}
+    how = {"system": "rigid", "rigid": False, "refine": 1,
+           "fixed_labels": tmp_path / "organs.nii.gz", "rigid_labels": ["liver"]}  # fmt: skip
     with pytest.raises(OptionError, match="no structure 'liver'"):
         jssr.register(ball(), ball(), **how)
     (tmp_path / "organs.json").write_text('{"1": "liver"}')

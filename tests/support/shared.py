@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from oracle import ORACLE
 
-from jssr.evaluation import methods, runner
+from jssr.evaluation import evaluate, methods, runner
 from jssr.peers import PEERS
+from jssr.registration import pipeline
 
 
 @pytest.fixture
@@ -30,6 +31,19 @@ def vnet(monkeypatch: pytest.MonkeyPatch) -> None:
 
     recipe_of_file(Path(__file__).parents[2] / "projects" / "jssr" / "vnet.py")
     monkeypatch.setitem(SYSTEMS, "vnet", sys.modules["vnet"].build)
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Instance optimisation in two steps at most, where nobody looks at how well it aligns."""
+    steps_of, solve = pipeline.steps_of, methods.solve
+
+    def few(model, pair, steps, *more, **how):
+        return solve(model, pair, min(2, steps), *more, **how)
+
+    for module in (pipeline, evaluate):
+        monkeypatch.setattr(module, "steps_of", lambda *given: min(2, steps_of(*given)))
+    monkeypatch.setattr(methods, "solve", few)
 
 
 @pytest.fixture

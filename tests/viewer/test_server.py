@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 import time
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from jssr.io.images import read_image, write_image
 from jssr.io.transforms.itk import write_affine
 from jssr.registration.presets import PRESETS
 from jssr.registration.settings import SIMILARITIES
+from jssr.viewer import jobs
 from jssr.viewer.server import STATIC, create_app
 from jssr.viewer.volumes import Scans
 
@@ -141,6 +145,20 @@ def test_foreign_names_and_pages_are_refused(client):
         assert client.delete("/api/jobs/x", headers=headers).status_code == 403
 
 
+@pytest.fixture
+def in_thread(monkeypatch):
+    """Alignments in a thread: a process takes seconds to start. Those that are stopped have theirs."""
+
+    class Process(threading.Thread):
+        def start(self):
+            pipe, *more = self._args
+            self._args = (Connection(os.dup(pipe.fileno()), readable=False), *more)  # the caller closes its own
+            super().start()
+
+    context = type("Context", (), {"Process": Process})
+    monkeypatch.setattr(jobs.mp, "get_context", lambda name: context)
+
+
 def packed(scan, tmp_path, name):
     write_image(scan, tmp_path / name, "int16")
     return (name, (tmp_path / name).read_bytes())
@@ -190,7 +208,7 @@ def test_two_scans_are_aligned(client, tmp_path):
     assert client.get(f"/api/results/{key}/files/../fixed.nii.gz").status_code == 404
 
 
-def test_masks_a_transform_and_knobs_come_with_the_scans(client, tmp_path):
+def test_masks_a_transform_and_knobs_come_with_the_scans(client, tmp_path, in_thread):
     fixed, moving = packed(ball(), tmp_path, "y.nii.gz"), packed(ball((6, 0, 0)), tmp_path, "x.nii.gz")
     write_image(ball_labels(), tmp_path / "organ.nii.gz")
     organ = ("organ.nii.gz", (tmp_path / "organ.nii.gz").read_bytes())
@@ -252,7 +270,7 @@ def test_the_page_offers_what_the_form_takes():
         assert f"<option>{name}</option>" in page
 
 
-def test_what_is_no_scan_is_told_in_words(client, tmp_path):
+def test_what_is_no_scan_is_told_in_words(client, tmp_path, in_thread):
     good = packed(ball(), tmp_path, "a.nii.gz")
     key = sent(client, [good], [("b.nii.gz", b"nonsense")]).json()["id"]
     told = ended(client, key)
