@@ -16,7 +16,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Kind, Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.files import opened, readable
-from jssr.io.dicom.frames import upright
+from jssr.io.dicom.frames import upright, without_references
 
 HALF = 0.5
 """Of a fractional segment, voxels of at least this share belong to it."""
@@ -59,6 +59,7 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
         if "FrameOfReferenceUID" not in found or "TotalPixelMatrixRows" in found:
             raise ImageError(f"{path}: its segments have no place in a patient; expected a segmentation of a scan")
         _check_numbers(found, path)
+        without_references(found)
         seg = hd.seg.Segmentation.from_dataset(found, copy=False)
         names = {int(s.segment_number): str(s.segment_label) for s in map(seg.get_segment_description, _numbers(seg))}
         kind = seg.segmentation_type

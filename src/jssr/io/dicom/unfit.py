@@ -48,6 +48,8 @@ def _reason(one: SeriesInfo) -> str:
         return "in colour"
     if any(s.frames > 1 for s in one.slices) and not one.enhanced:
         return "a multi-frame file; convert it to NIfTI first"
+    if "MOSAIC" in one.image_type:
+        return "mosaics of slices; convert it with dcm2niix first"
     if any(s.position is None or s.axes is None for s in one.slices) and not one.enhanced:
         return "without a place in the patient"
     if _BOLUS.search(one.description):

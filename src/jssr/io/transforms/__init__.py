@@ -39,9 +39,10 @@ TransformLike = Transform | str | os.PathLike[str] | sitk.Transform | Any
 
 
 def _read_dicom(path: Path, images: Images) -> Transform:
+    from jssr.io.dicom.read import frame_at
     from jssr.io.dicom.spatial import read_registration
 
-    return read_registration(path)
+    return read_registration(path, (frame_at(images.given[0]), frame_at(images.given[1])))
 
 
 READERS: dict[str, Callable[[Path, Images], Transform]] = {
