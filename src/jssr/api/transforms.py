@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
@@ -79,9 +80,9 @@ def warp(
     _check_out(out, source, _file(transform), reference, label_names, dose)
     if _is_path(source) and _is_carried(source):
         found = as_transform(transform, images=(images := _images(None, source, reference, to)))
-        grid = _result_grid_3d(found, source, reference, to)
-        how = contours, _names_chosen(label_names, source), _frames(transform, images)
-        return _carry(Job(Path(source), found, to, grid, reference, *_paths(out, dose), *how), kind)
+        grid, names = _result_grid_3d(found, source, reference, to), _names_chosen(label_names, source)
+        job = Job(Path(source), found, to, grid, reference, *_paths(out, dose), contours=contours, names=names)
+        return _carry(replace(job, frames=_frames(transform, images)), kind)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
