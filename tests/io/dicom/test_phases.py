@@ -144,7 +144,7 @@ def test_what_is_no_scan_is_left_out(given, why):
 def test_oblique_slices_of_ge_are_a_scan():
     """Its MR scanners call what was acquired obliquely ORIGINAL, PRIMARY, MPR."""
     kind = frozenset({"ORIGINAL", "PRIMARY", "MPR"})
-    assert phases(one(2, "t1 venous", "10", modality="MR", image_type=kind)) == {2: "venous"}
+    assert phases(one(2, "t1 venous", "10", modality="MR", image_type=kind)) == {2: "t1_venous"}
 
 
 def test_two_that_look_like_one_phase():

@@ -136,8 +136,8 @@ def frame_at(image: object) -> str:
         header = opened(image, pixels=False)
     except ImageError:
         return ""
-    named = header.get("ReferencedFrameOfReferenceSequence") or [header]
-    return str(header.get("FrameOfReferenceUID") or named[0].get("FrameOfReferenceUID") or "")
+    named = header.get("ReferencedFrameOfReferenceSequence") or [header]  # contours lie in what a set refers to
+    return str(named[0].get("FrameOfReferenceUID") or "")
 
 
 def _choose(folder: Path, series: str | None) -> SeriesInfo:
