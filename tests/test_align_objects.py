@@ -18,8 +18,9 @@ from jssr.cli import app
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.io.dicom.contours import read_structures
-from jssr.io.dicom.referring import find_referring
+from jssr.io.dicom.referring import find_referring, refers_to
 from jssr.io.dicom.results import write_segmentation
+from jssr.io.dicom.series import find_series
 from jssr.io.images import read_image
 
 GRID = Grid.of((44, 40, 24), (5.0, 5.0, 6.0), (-107.0, -98.0, -69.0))
@@ -174,6 +175,22 @@ def test_an_object_carried_to_an_anonymous_series(study, tmp_path):
     made = pydicom.dcmread(out)
     assert made.PatientID == "anon1" and made.StructureSetLabel == "STRUCTURES"
     assert b"DOE" not in out.read_bytes() and b"Doe" not in out.read_bytes()
+
+
+def test_acquisitions_of_one_series_are_told_apart_by_their_images(tmp_path):
+    for number, name in enumerate(("a", "b"), start=1):
+        write_volume(tmp_path / name, body(np.zeros(3)), SeriesInstanceUID="1.2.3.7", AcquisitionNumber=number)
+    heads = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((tmp_path / "b").iterdir())]
+    square = np.array([[0.0, 0, -3], [9, 0, -3], [9, 9, -3]])
+    path = structure_set(tmp_path / "rs.dcm", {"Organ": [("CLOSED_PLANAR", square)]}, heads)
+    first, second = find_series(tmp_path)
+    assert (first.split_by, second.split_by) == ("AcquisitionNumber 1", "AcquisitionNumber 2")
+    assert (refers_to(path, first), refers_to(path, second)) == (False, True)
+    made = pydicom.dcmread(path)
+    del made.ROIContourSequence[0].ContourSequence[0].ContourImageSequence
+    assert not refers_to(save(made, path), first)  # by the images of the whole set
+    del made.ReferencedFrameOfReferenceSequence
+    assert refers_to(save(made, path), first)
 
 
 def test_a_dose_belongs_to_the_series_of_its_plan(study):

@@ -35,13 +35,14 @@ def carry_study(
         For each object `phase`, `source`, `kind`, `written` (None where it could not be carried), `structures`, `dose`
         and `warnings`.
     """
-    from jssr.io.dicom.referring import find_referring
+    from jssr.io.dicom.referring import find_referring, refers_to
 
     series = [info for one in sources.values() for info in one.series]
     made: list[dict[str, Any]] = []
     for one in find_referring(Path(fixed).parent, {info.uid: info.frame for info in series}, DICOM_FOLDER):
         for phase, headers in sources.items():
-            if headers.series[1].uid not in one.series:
+            moving = headers.series[1]
+            if moving.uid not in one.series or (moving.part is not None and not refers_to(one.path, moving)):
                 continue
             count = 1 + sum(row["phase"] == phase and row["kind"] == one.kind for row in made)
             target = Path(out) / phase / DICOM_FOLDER / f"carried_{one.kind}_{count}.dcm"
