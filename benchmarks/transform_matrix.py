@@ -6,7 +6,8 @@ field. Fixed and moving image are oblique, anisotropic and of different shapes; 
 points itself, or pulls three images whose values are the moving space's coordinates. Tools that are not installed are
 named and left out; SPM's and NiftyReg's files are also made by their documented definition.
 
-Tools: pip install antspyx picsl-greedy picsl-c3d itk-elastix nitransforms fslpy, and Debian's minc-tools, plastimatch.
+Tools: pip install antspyx picsl-greedy picsl-c3d itk-elastix nitransforms fslpy, and Debian's minc-tools, plastimatch;
+NiftyReg by CMAKE_POLICY_VERSION_MINIMUM=3.5 pip install niftyreg.
 """
 
 from __future__ import annotations

@@ -409,6 +409,20 @@ def test_the_frame_of_reference_of_the_transform(study, tmp_path):
     assert any("names no frame of reference" in said for said in found.warnings)
 
 
+def test_the_frame_of_the_object_chooses_among_several(study, tmp_path):
+    """A file that registers three frames: the structures lie in one, the reference in another."""
+    home, _ = study
+    matrix, other = np.eye(4), np.eye(4)
+    matrix[:3, 3], other[:3, 3] = (4.0, -2.0, 2.5), (90.0, 0.0, 0.0)
+    path = spatial(tmp_path / "reg.dcm", [(FRAME, []), ("1.2.3.99", [matrix]), ("1.2.3.98", [other])])
+    out = tmp_path / "out.dcm"
+    found = jssr.warp(home / "rs.dcm", path, reference=home / "fixed", out=out)
+    assert not any("frame of reference" in said for said in found.warnings)
+    (ptv,) = (one for one in read_structures(out).structures if one.name == "PTV")
+    middle = np.concatenate(ptv.closed)
+    assert np.allclose((middle.min(axis=0) + middle.max(axis=0)) / 2, CENTRE + matrix[:3, 3], atol=0.7)
+
+
 def test_no_contours_at_all(study, tmp_path):
     home, field = study
     changed(home / "rs.dcm", tmp_path / "rs.dcm", ROIContourSequence=[])

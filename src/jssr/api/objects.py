@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jssr.api.session import PathLike
 from jssr.core.grid import Grid
 from jssr.core.transform import Transform
 from jssr.core.volume import Volume
-from jssr.errors import ImageError, JssrError, OutputError
-from jssr.io.files import DICOM_FOLDER
+from jssr.errors import ImageError, OutputError
 from jssr.io.images import write_image
 from jssr.io.label_names import write_label_names
 from jssr.io.transforms import as_affine
@@ -25,10 +23,8 @@ if TYPE_CHECKING:
     from jssr.io.dicom.carried import CarriedStructure, Route
     from jssr.io.dicom.contours import StructureSet
     from jssr.io.dicom.dose import Dose
-    from jssr.io.dicom.headers import Sources
-    from jssr.registration.result import Registration
 
-__all__ = ["Carried", "Job", "carry", "carry_study"]
+__all__ = ["Carried", "Job", "carry"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,7 @@ class Job:
         contours: "shape" or "points".
         names: number to name, in place of the object's own.
         frames: UIDs of the frames of reference of the fixed and the moving space, as far as they are known.
+        headers: of the reference's series without the patient's data, for a result without them; None takes its own.
     """
 
     source: Path
@@ -78,6 +75,7 @@ class Job:
     contours: Any = "shape"
     names: Mapping[int, str] | None = None
     frames: tuple[str, str] | None = None
+    headers: Sequence[Dataset] | None = None
 
     @property
     def as_dicom(self) -> bool:
@@ -112,47 +110,7 @@ def carry(job: Job) -> Carried:
         raise ImageError(f"{job.source}: expected a structure set beside a dose, got another object")
     if is_dose(found):
         return _dose(job, route, fixed)
-    return _segments(job, route, fixed, str(found.get("FrameOfReferenceUID") or ""))
-
-
-def carry_study(
-    fixed: Any, sources: Mapping[str, Sources], registrations: Mapping[str, Registration], out: PathLike
-) -> tuple[dict[str, Any], ...]:
-    """Carry the structure sets, segmentations and doses of a study that refer to an aligned series, each into
-    `PHASE/jssr_dicom/`; what cannot be carried is told, and the rest is kept.
-
-    Args:
-        fixed: the fixed series, `folder/SERIES_UID` of the study's folder.
-        sources: headers of each phase's series and of the fixed one.
-        registrations: what was found of each phase.
-        out: folder of the alignment.
-
-    Returns:
-        For each object `phase`, `source`, `kind`, `written` (None where it could not be carried), `structures`, `dose`
-        and `warnings`.
-    """
-    from jssr.io.dicom.referring import find_referring
-
-    heads = [one.moving[0] for one in sources.values()] + [next(iter(sources.values())).fixed[0]]
-    frames = {str(h.SeriesInstanceUID): str(h.FrameOfReferenceUID) for h in heads}
-    made: list[dict[str, Any]] = []
-    for one in find_referring(Path(fixed).parent, frames, DICOM_FOLDER):
-        for phase, headers in sources.items():
-            if str(headers.moving[0].SeriesInstanceUID) not in one.series:
-                continue
-            count = 1 + sum(row["phase"] == phase and row["kind"] == one.kind for row in made)
-            target = Path(out) / phase / DICOM_FOLDER / f"carried_{one.kind}_{count}.dcm"
-            found = registrations[phase]
-            known = str(headers.fixed[0].FrameOfReferenceUID), str(headers.moving[0].FrameOfReferenceUID)
-            job = Job(one.path, found.displacement, "fixed", found.fixed.grid, fixed, target, frames=known)
-            row: dict[str, Any] = {"phase": phase, "source": one.path.name, "kind": one.kind, "written": None}
-            try:
-                moved = carry(job)
-                row |= {"written": str(target), "structures": moved.structures, "dose": moved.dose}
-                made.append({**row, "warnings": moved.warnings})
-            except JssrError as error:
-                made.append({**row, "structures": (), "dose": None, "warnings": (str(error),)})
-    return tuple(made)
+    return _segments(job, route, fixed, found)
 
 
 def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
@@ -165,8 +123,29 @@ def _series(job: Job, source: Dataset) -> Sequence[Dataset]:
     if series is None:
         raise OutputError(f"{job.out}: a DICOM object belongs to a series: name its folder with --reference")
     headers = headers_of(series)
-    _check_patient(source, job.source, headers[0], job.reference)
-    return headers
+    if not _hides(job, source, headers):
+        _check_patient(source, job.source, headers[0], job.reference)
+    return job.headers or headers
+
+
+def _hides(job: Job, source: Dataset, fixed: Sequence[Dataset]) -> bool:
+    """Whether an object is carried to a series without the patient's identity, and has it itself."""
+    from jssr.io.dicom.headers import identity_removed
+
+    if not fixed or job.headers is not None:
+        return bool(fixed)
+    same = str(source.get("PatientID") or "") == str(fixed[0].get("PatientID") or "")
+    return identity_removed(fixed[0]) and not identity_removed(source) and not same
+
+
+def _origin(job: Job, source: Dataset, fixed: Sequence[Dataset]) -> tuple[Dataset, list[str]]:
+    """The header that a written object takes over, and what its names may still tell of the patient."""
+    from jssr.io.dicom.headers import anonymous_source
+
+    if not _hides(job, source, fixed):
+        return source, []
+    said = "the result is without the patient's identity, but names of structures and segments stay: read them"
+    return anonymous_source(source), [f"{job.source}: {said}"]
 
 
 def _check_patient(one: Dataset, name: Path, other: Dataset, than: Any) -> None:
@@ -213,7 +192,9 @@ def _structures(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
     warnings += [said for one in carried for said in one.warnings]
     if job.as_dicom and job.out is not None:
         drawn = [(one.structure, one.contours) for one in carried]
-        write_structure_set(drawn, found.header, fixed, job.out, _number(fixed, 5000))
+        origin, told_names = _origin(job, found.header, fixed)
+        warnings += told_names
+        write_structure_set(drawn, origin, fixed, job.out, _number(fixed, 5000))
     elif job.out is not None:
         warnings += told
         warnings += [
@@ -281,7 +262,7 @@ def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
             f"{job.source}: its dose grid reaches {made.covered_percent:.0f} % of the result; the rest is written as 0"
         )
     if job.as_dicom and job.out is not None:
-        write_dose(made.volume, found.header, fixed, job.out, _number(fixed, 6000), job.rigid)
+        write_dose(made.volume, _origin(job, found.header, fixed)[0], fixed, job.out, _number(fixed, 6000), job.rigid)
     elif job.out is not None:
         write_image(made.volume, job.out, "float32")
     unit = _unit(found)
@@ -295,7 +276,7 @@ def _dose(job: Job, route: Route, fixed: Sequence[Dataset]) -> Carried:
     return Carried(made.volume, "dose", (), told, tuple(warnings))
 
 
-def _segments(job: Job, route: Route, fixed: Sequence[Dataset], frame: str) -> Carried:
+def _segments(job: Job, route: Route, fixed: Sequence[Dataset], header: Dataset) -> Carried:
     from jssr.core.resampling import resample  # torch
     from jssr.io.dicom.results import write_segmentation
     from jssr.io.dicom.segments import read_segments
@@ -308,7 +289,8 @@ def _segments(job: Job, route: Route, fixed: Sequence[Dataset], frame: str) -> C
         {"number": n, "name": name, "ml_before": before.get(n, 0.0), "ml_after": after.get(n, 0.0)}
         for n, name in names.items()
     )
-    warnings = [*found.warnings, *_frame_warnings(job, frame)]
+    warnings = [*found.warnings, *_frame_warnings(job, str(header.get("FrameOfReferenceUID") or ""))]
+    warnings += _origin(job, header, fixed)[1]
     warnings += [f"{r['name']}: nothing of it reaches the result" for r in rows if r["ml_before"] and not r["ml_after"]]
     if not after:
         raise ImageError(f"{job.source}: none of its segments reaches the scan of the result")

@@ -11,10 +11,10 @@ from typing import Unpack
 
 import numpy as np
 
-from jssr.api.objects import carry_study
 from jssr.api.pairs import STAGES, wants_dicom
 from jssr.api.session import OnProgress, PathLike, Steps, begin
 from jssr.api.studies import read_study
+from jssr.api.study_objects import carry_study
 from jssr.core.notes import collected
 from jssr.core.volume import Modality, Volume
 from jssr.errors import CohortError, JssrError, nearest
@@ -92,7 +92,7 @@ def align(
     if out is not None:
         steps.begin("writing")
         done.save(out, report, headers, anonymise)
-        if headers and scans.series and not anonymise:
+        if headers and scans.series:
             done = replace(done, carried=carry_study(scans.images[reference_phase], headers, done.registrations, out))
     return done
 

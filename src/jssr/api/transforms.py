@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
@@ -80,10 +81,10 @@ def warp(
     _check_choices(to, kind, contours)
     _check_out(out, source, _file(transform), reference, label_names, dose)
     if _is_path(source) and _is_carried(source):
-        found = as_transform(transform, images=_images(None, reference, to))
-        grid = _result_grid_3d(found, source, reference, to)
-        files, names = _paths(out, dose), None if label_names is None else _names(label_names, source)
-        return _carry(Job(Path(source), found, to, grid, reference, *files, contours, names, _frames(transform)), kind)
+        found = as_transform(transform, images=(images := _images(None, source, reference, to)))
+        grid, names = _result_grid_3d(found, source, reference, to), _names_chosen(label_names, source)
+        job = Job(Path(source), found, to, grid, reference, *_paths(out, dose), contours=contours, names=names)
+        return _carry(replace(job, frames=_frames(transform, images)), kind)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
     points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
@@ -91,7 +92,7 @@ def warp(
         expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
         raise OutputError(f"{out}: {expected[not points]}")
     if points:
-        found = as_transform(transform, images=_images(None, reference, to))
+        found = as_transform(transform, images=_images(None, None, reference, to))
         return _warp_points(source, found, to, reference, out)
     return _warp_volume(source, transform, to, reference, kind, label_names, out)
 
@@ -104,7 +105,7 @@ def _warp_volume(
 
     names = _names(label_names, source)
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
-    found = as_transform(transform, images=_images(volume.grid, reference, to))
+    found = as_transform(transform, images=_images(volume.grid, source, reference, to))
     if found.ndim != volume.grid.ndim:
         words = transform if _is_path(transform) else "the transform"
         raise TransformError(f"{words}: is a {found.ndim}D transform, and {volume.name} is {volume.grid.ndim}D")
@@ -153,6 +154,11 @@ def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[i
     return own_names(source) if _is_path(source) else {}
 
 
+def _names_chosen(given: Mapping[int, str] | PathLike | None, source: object) -> dict[int, str] | None:
+    """The names that replace those of an object; None without any."""
+    return None if given is None else _names(given, source)
+
+
 def _check_choices(to: str, kind: str, contours: str) -> None:
     chosen = (("to", to, Space), ("kind", kind, Warped), ("contours", contours, Contours))
     for option, value, kinds in chosen:
@@ -198,19 +204,22 @@ def _result_grid_3d(transform: Transform, source: PathLike, reference: Any, to: 
     return _result_grid(transform, reference, to)
 
 
-def _frames(transform: object) -> tuple[str, str] | None:
+def _frames(transform: object, images: Images) -> tuple[str, str] | None:
     """The frames of reference that a DICOM registration names: of the fixed and of the moving space."""
     if not _is_path(transform) or not is_object(split_format(str(transform))[1]):
         return None
+    from jssr.io.dicom.read import frame_at
     from jssr.io.dicom.spatial import frames_of
 
-    return frames_of(Path(split_format(str(transform))[1]))
+    given = frame_at(images.given[0]), frame_at(images.given[1])
+    return frames_of(Path(split_format(str(transform))[1]), given)
 
 
-def _images(source: Grid | None, reference: ImageLike | Grid | None, to: Space) -> Images:
-    """The grids of fixed and moving image, as far as a result in the space `to` names them."""
+def _images(grid: Grid | None, source: object, reference: ImageLike | Grid | None, to: Space) -> Images:
+    """Fixed and moving image, as far as a result in the space `to` names them; `grid` is that of the source."""
     result = None if reference is None else as_grid(reference)
-    return Images(result, source) if to == "fixed" else Images(source, result)
+    found = Images(grid, result, (source, reference))
+    return found.swapped() if to == "fixed" else found
 
 
 def _is_path(source: object) -> TypeGuard[PathLike]:
@@ -330,7 +339,8 @@ def convert(
     check_not_input(out, *map(_file, named), fixed, moving)
     if out is not None and to == "elastix":  # writes the field beside its text
         check_not_input(field_beside(Path(out)), *map(_file, named), fixed, moving)
-    images = Images(*(None if image is None else as_grid(image) for image in (fixed, moving)))
+    grids = [None if image is None else as_grid(image) for image in (fixed, moving)]
+    images = Images(grids[0], grids[1], (fixed, moving))
     parts = [
         read_named(one, written_by, images) if _is_path(one) else as_transform(one, images=images) for one in named
     ]

@@ -24,7 +24,7 @@ from jssr.io.hdf5 import hushed
 from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 
-_MODALITY, _SOP_CLASS, _FRAMES = "0008|0060", "0008|0016", "0028|0008"
+_MODALITY, _SOP_CLASS, _FRAMES, _IMAGE_TYPE = "0008|0060", "0008|0016", "0028|0008", "0008|0008"
 _DICOM_CLASSES = "1.2.840.10008."
 _PIXELS_ONLY = {
     f"{_DICOM_CLASSES}5.1.4.1.1.{n}"
@@ -237,7 +237,10 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
 
 
 def _check_frames(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse several frames of a DICOM file: their places, slopes and order are not in the header that ITK reads."""
+    """Refuse several frames of a DICOM file: their places, slopes and order are not in the header that ITK reads. And
+    refuse Siemens' mosaics, which are many slices in one picture."""
+    if reader.HasMetaDataKey(_IMAGE_TYPE) and "MOSAIC" in reader.GetMetaData(_IMAGE_TYPE).upper():
+        raise ImageError(f"{path}: is a mosaic of slices, expected one image: convert it with dcm2niix")
     if reader.HasMetaDataKey(_SOP_CLASS) and reader.HasMetaDataKey(_FRAMES):
         frames = reader.GetMetaData(_FRAMES).strip()
         if frames not in ("", "0", "1"):

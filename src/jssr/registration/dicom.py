@@ -73,5 +73,5 @@ def write_dicom(
         if labels is not None:
             at = folder / f"{what}_segmentation.dcm"
             write_segmentation(labels, names, headers, at, system, series_number(number, add))
-    if sources.fixed_info is not None:
-        copy_series(sources.fixed_info, sources.fixed, make_folder(folder / "fixed"))
+    if sources.anonymous:
+        copy_series(sources.series[0], sources.fixed, make_folder(folder / "fixed"))

@@ -35,7 +35,7 @@ def read_initial(given: Initial | TransformLike, fixed: Grid, moving: Grid, name
     name, n = "initial", fixed.ndim
     if isinstance(given, (str, os.PathLike)):
         of, name = split_format(os.fspath(given))
-        found = read_any(name, of, Images(fixed, moving))
+        found = read_any(name, of, Images(fixed, moving, names))
     else:
         found = as_transform(given, name)
     if found.ndim != n:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class StudyAlignment:
     """Every scan of a study aligned to the reference_phase: a `Registration` by phase. `carried` is what became of the
-    study's DICOM structure sets, segmentations and doses (`jssr.api.objects.carry_study`)."""
+    study's DICOM structure sets, segmentations and doses (`jssr.api.study_objects.carry_study`)."""
 
     name: str
     reference_phase: str

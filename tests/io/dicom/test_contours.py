@@ -65,6 +65,18 @@ def test_a_structure_larger_than_any_body(plain, tmp_path):
     refused(plain, tmp_path, one_point, "'Bladder'", "along z")
 
 
+def test_contours_without_a_point_are_left_out_and_told(plain, tmp_path):
+    """As some programs and templates leave them."""
+    made = pydicom.dcmread(plain)
+    first, second, _ = made.ROIContourSequence[1].ContourSequence
+    first.NumberOfContourPoints, first.ContourData = 0, []
+    del second.NumberOfContourPoints, second.ContourData
+    made.save_as(tmp_path / "rs.dcm")
+    found = read_structures(tmp_path / "rs.dcm")
+    assert [len(one.closed) for one in found.structures] == [3, 1]
+    assert len(found.warnings) == 1 and "2 contours of 'Rectum' hold no point" in found.warnings[0]
+
+
 def test_a_working_grid_of_too_many_voxels():
     """Planes 0.2 mm apart over 2 m, each 1.8 m wide: 3.6 m2 of pixels of 0.25 mm2 on 10 000 planes."""
     square = np.array([(-900.0, -900.0), (900.0, -900.0), (900.0, 900.0), (-900.0, 900.0)])

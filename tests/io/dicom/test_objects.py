@@ -8,17 +8,19 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from dicom_objects import dose, enhanced, new, save, spatial, structure_set
+from dicom_objects import deformable, dose, enhanced, item, new, save, spatial, structure_set
 from dicom_series import write_volume
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import ExplicitVRBigEndian, MediaStorageDirectoryStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
 from jssr.core.volume import volume_of
 from jssr.errors import ImageError, JssrError
+from jssr.io.dicom.files import opened
 from jssr.io.dicom.segments import read_segments
 from jssr.io.images import read_grid, read_image, stored_dtype
+from jssr.io.transforms import read_transform
 from jssr.registration.labels import labels_of
 
 AXES = Rotation.from_euler("xyz", (6, -9, 15), degrees=True).as_matrix()
@@ -303,3 +305,66 @@ def test_objects_that_break_off_are_refused_in_one_line(tmp_path, name):
         with pytest.raises(JssrError) as caught:
             read_image(path) if name == "rd" else labels_of(path, scan)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# As makers write them
+
+
+def with_sources(path, images=(1, 2, 3)):
+    """Each frame made from several frames of another file, as Siemens writes reformats."""
+    made = pydicom.dcmread(path)
+    for group in made.PerFrameFunctionalGroupsSequence:
+        source = item(ReferencedSOPClassUID=made.SOPClassUID, ReferencedSOPInstanceUID="1.2.3.4")
+        source.ReferencedFrameNumber = list(images)
+        group.DerivationImageSequence = [item(SourceImageSequence=[source], DerivationCodeSequence=[])]
+    return save(made, path)
+
+
+def test_frames_made_from_several_frames(tmp_path):
+    path = with_sources(enhanced(tmp_path / "mpr.dcm", STORED, GRID, range(5)))
+    assert np.array_equal(read_image(path).array, STORED)
+    path = segmentation(tmp_path / "seg.dcm", boxes(((0, 0, 0), (3, 4, 2))))
+    before = read_segments(path).volume
+    after = read_segments(with_sources(path)).volume
+    assert np.array_equal(before.array, after.array) and int(before.array.sum()) == 24
+
+
+def big_endian(path, word):
+    """The same object in Explicit VR Big Endian; `word` is the size of a number of its pixels or vectors."""
+    made = pydicom.dcmread(path)
+    if "PixelData" in made:
+        made.PixelData = np.frombuffer(made.PixelData, f"<u{word}").astype(f">u{word}").tobytes()
+        made["PixelData"].VR = "OW"
+    for one in made.get("DeformableRegistrationSequence") or ():
+        for grid in one.get("DeformableRegistrationGridSequence") or ():
+            grid.VectorGridData = np.frombuffer(grid.VectorGridData, "<f4").astype(">f4").tobytes()
+    made.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, made, enforce_file_format=True)
+    return path
+
+
+def test_big_endian_objects(tmp_path):
+    path = dose(tmp_path / "d.dcm", GRAY, UPRIGHT)
+    before = read_image(path)
+    after = read_image(big_endian(path, 4))
+    assert np.array_equal(before.array, after.array) and before.grid.same_as(after.grid)
+    path = big_endian(enhanced(tmp_path / "ct.dcm", STORED, GRID, range(5)), 2)
+    assert np.array_equal(read_image(path).array, STORED)
+    path = segmentation(tmp_path / "seg.dcm", boxes(((0, 0, 0), (3, 4, 2)), ((4, 1, 1), (7, 3, 4))))
+    made = pydicom.dcmread(path)
+    made.PixelData += b"\0" * (len(made.PixelData) % 2)
+    before = read_segments(path).volume.array
+    assert np.array_equal(read_segments(big_endian(save(made, path), 2)).volume.array, before)
+    path = deformable(tmp_path / "reg.dcm", UPRIGHT, np.random.default_rng(1).uniform(-3, 3, (*UPRIGHT.shape, 3)))
+    at = UPRIGHT.world(np.array([[2, 3, 1], [4, 1, 3]]))
+    before = read_transform(path)(at)
+    assert np.allclose(read_transform(big_endian(path, 4))(at), before, atol=1e-4)
+
+
+def test_a_dicomdir_is_no_image(tmp_path):
+    made = new(MediaStorageDirectoryStorage, "")
+    made.DirectoryRecordSequence = []
+    del made.SOPClassUID
+    path = save(made, tmp_path / "DICOMDIR")
+    with pytest.raises(ImageError, match="name their folder"):
+        opened(path)

@@ -131,11 +131,20 @@ def test_one_reconstruction_of_each_acquisition():
         ({"frames": 9, "modality": "RTDOSE"}, "a dose, which refers to a series"),
         ({"frames": 1, "modality": "SEG", "localizer": True}, "a segmentation, which refers to a series"),
         ({"image_type": frozenset({"DERIVED", "MIP"})}, "reformat"),
+        ({"image_type": frozenset({"DERIVED", "SECONDARY", "MPR"}), "modality": "MR"}, "reformat"),
+        ({"image_type": frozenset({"ORIGINAL", "PRIMARY", "MPR"})}, "reformat"),
+        ({"image_type": frozenset({"ORIGINAL", "PRIMARY", "M", "MOSAIC"}), "modality": "MR"}, "mosaics"),
     ],
 )
 def test_what_is_no_scan_is_left_out(given, why):
     named = name_phases([one(2, "venous", "10"), one(3, "arterial", "11", **given)])
     assert (named[0].phase, named[1].phase) == ("venous", "") and why in named[1].why
+
+
+def test_oblique_slices_of_ge_are_a_scan():
+    """Its MR scanners call what was acquired obliquely ORIGINAL, PRIMARY, MPR."""
+    kind = frozenset({"ORIGINAL", "PRIMARY", "MPR"})
+    assert phases(one(2, "t1 venous", "10", modality="MR", image_type=kind)) == {2: "t1_venous"}
 
 
 def test_two_that_look_like_one_phase():

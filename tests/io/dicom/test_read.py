@@ -150,6 +150,15 @@ def test_repeated_slices(tmp_path):
     refused(write_stack(tmp_path / "ct", (0, 3, 3, 6)), "1 slices repeat a position")
 
 
+def test_mosaics(tmp_path):
+    """Siemens puts the slices of a volume beside each other into one picture."""
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    folder = write_stack(tmp_path / "epi", edit=lambda _: {"ImageType": kind})
+    refused(folder, "holds mosaics.*dcm2niix")
+    with pytest.raises(ImageError, match="is a mosaic"):
+        read_image(next(folder.iterdir()), ndim=2)
+
+
 def test_colour(tmp_path):
     def colour(_):
         return {

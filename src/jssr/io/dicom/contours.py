@@ -139,8 +139,11 @@ def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: 
     number, name = int(roi.ROINumber), _name(roi) or f"ROI {roi.ROINumber}"
     closed: list[Array] = []
     points: list[tuple[str, Array]] = []
-    short = repeated = 0
+    short = repeated = empty = 0
     for contour in (None if drawn is None else drawn.get("ContourSequence")) or ():
+        if _is_empty(contour):
+            empty += 1
+            continue
         xyz = _points(contour, f"{path}: structure {name!r}")
         geometry = str(contour.get("ContourGeometricType") or "").upper()
         if geometry not in CLOSED:
@@ -154,6 +157,8 @@ def _structure(roi: Dataset, drawn: Dataset | None, kind: Dataset | None, path: 
     _check_size(name, [*closed, *(xyz for _, xyz in points)], path)
     if short:
         warnings.append(f"{path}: {short} closed contours of {name!r} have fewer than three points; they are left out")
+    if empty:
+        warnings.append(f"{path}: {empty} contours of {name!r} hold no point; they are left out")
     if repeated:
         warnings.append(f"{path}: {repeated} contours of {name!r} are there twice; they count once")
     colour = () if drawn is None else tuple(int(c) for c in drawn.get("ROIDisplayColor") or ())
@@ -180,6 +185,11 @@ def _numbers(contour: Dataset) -> Array:
     if element.is_raw and isinstance(element.value, bytes):
         return np.array(element.value.rstrip(b" \0").split(b"\\"), dtype=np.float64)
     return np.atleast_1d(np.array(contour.ContourData, dtype=np.float64))
+
+
+def _is_empty(contour: Dataset) -> bool:
+    """Whether a contour has no point, and its header says no other number: some programs leave such ones."""
+    return not int(contour.get("NumberOfContourPoints") or 0) and not _numbers(contour).size
 
 
 def _points(contour: Dataset, what: str) -> Array:

@@ -9,8 +9,10 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom import uid as uids
 from pydicom.datadict import keyword_for_tag
@@ -18,6 +20,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from jssr.errors import ImageError, JssrError
+
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+"""Bytes of one number of what DICOM stores as a stretch of numbers."""
 
 
 def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
@@ -31,12 +36,18 @@ def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
         raise ImageError(f"{path}: no such file")
     with readable(path):
         found = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+        if "DirectoryRecordSequence" in found:
+            raise ImageError(f"{path}: is a DICOMDIR, a list of files; expected one of them: name their folder")
         _check_whole(found, path)
         if not found.get("SOPClassUID"):
             raise ImageError(f"{path}: expected a DICOM file with a SOP class, got none; export it again")
         if "TransferSyntaxUID" not in found.file_meta:  # a data set without the header of a file, as some archives send
             implicit = found.original_encoding[0] is not False
             found.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
+        if found.file_meta.TransferSyntaxUID == uids.ExplicitVRBigEndian:
+            _swap(found)
+            found.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
+            return _written_again(found)
         return found
     raise AssertionError  # `readable` never passes an exception over
 
@@ -51,6 +62,27 @@ def _check_whole(found: Dataset, path: Path) -> None:
         raise ImageError(
             f"{path}: is truncated, it holds {len(value)} of {last.length} bytes of its {name}; copy or export it again"
         )
+
+
+def _swap(found: Dataset) -> None:
+    """Turn the words of big endian elements round, in place (PS3.5 7.3): pydicom leaves bytes as they are."""
+    for element in found:
+        if element.VR == "SQ":
+            for item in element.value:
+                _swap(item)
+        elif element.VR in _WORDS and element.value:
+            size = _WORDS[element.VR]
+            if element.keyword == "PixelData":
+                size = max(size, int(found.get("BitsAllocated") or 0) // 8)
+            element.value = np.frombuffer(element.value, f">u{size}").astype(f"<u{size}").tobytes()
+
+
+def _written_again(found: Dataset) -> Dataset:
+    """A data set as its file meta says: highdicom takes none that was read as big endian."""
+    kept = BytesIO()
+    pydicom.dcmwrite(kept, found, enforce_file_format=True)  # `save_as` refuses another order of bytes
+    kept.seek(0)
+    return pydicom.dcmread(kept, force=True)
 
 
 @contextmanager

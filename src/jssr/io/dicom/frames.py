@@ -32,6 +32,7 @@ def read_frames(found: Dataset, path: Path, kind: Kind = "image", where: str | N
     if "PerFrameFunctionalGroupsSequence" not in found:
         raise ImageError(f"{where}: its frames have no place of their own; expected per-frame functional groups")
     clean_bits(found, where)
+    without_references(found)
     try:
         with quietly():
             stack = hd.Image.from_dataset(found, copy=False).get_volume(
@@ -56,6 +57,16 @@ def upright(stack: hd.Volume) -> tuple[NDArray[np.generic], Grid]:
         affine[:3, 3] += (stack.array.shape[0] - 1) * affine[:3, 2]
         affine[:3, 2] *= -1
     return np.ascontiguousarray(array), Grid(tuple(array.shape), affine)
+
+
+def without_references(found: Dataset) -> None:
+    """Leave out what the frames were made from, in place: no voxel needs it, and highdicom 0.28 refuses a reference to
+    several frames at once, as Siemens writes it in reformats."""
+    shared = list(found.get("SharedFunctionalGroupsSequence") or ())
+    for group in [*shared, *(found.get("PerFrameFunctionalGroupsSequence") or ())]:
+        for name in ("DerivationImageSequence", "ReferencedImageSequence"):
+            if name in group:
+                delattr(group, name)
 
 
 def clean_bits(found: Dataset, where: str) -> None:

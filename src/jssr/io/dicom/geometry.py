@@ -31,6 +31,8 @@ def stack_of(slices: Sequence[Slice], where: str) -> Stack:
         raise ImageError(f"{where}: is a multi-frame file; convert it to NIfTI first, for example with dcm2niix")
     if any(s.samples != 1 for s in slices):
         raise ImageError(f"{where}: is in colour; expected one value per voxel")
+    if any("MOSAIC" in s.marks.get("ImageType", "").upper() for s in slices):
+        raise ImageError(f"{where}: holds mosaics, many slices in one picture; expected slices: convert with dcm2niix")
     if len(slices) < 2:
         raise ImageError(f"{where}: is a single 2D slice; expected a 3D image")
     if any(s.size != first.size or s.pixel != first.pixel for s in slices):

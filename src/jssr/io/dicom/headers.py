@@ -49,13 +49,15 @@ class Sources:
 
     Attributes:
         fixed, moving: one data set a slice.
-        fixed_info: where the fixed series' files are, for a copy of it that belongs to the results; None where the
-            results belong to the series itself, as they do unless they are anonymous.
+        series: what both are and where their files lie.
+        anonymous: the headers are without the patient's data and have new UIDs. A copy of the fixed series under its
+            new header then belongs to the results.
     """
 
     fixed: Sequence[Dataset]
     moving: Sequence[Dataset]
-    fixed_info: SeriesInfo | None = None
+    series: tuple[SeriesInfo, SeriesInfo]
+    anonymous: bool = False
 
     @classmethod
     def of(cls, fixed: SeriesInfo, moving: SeriesInfo, anonymise: bool = False) -> Sources:
@@ -72,8 +74,8 @@ class Sources:
             kind = headers[1][0].get("Modality", "?")
             raise ImageError(f"{moving.paths[0]}: a moved {kind} scan cannot be written as DICOM; CT and MR can")
         if not anonymise:
-            return cls(*headers)
-        return cls(anonymised(headers[0]), anonymised(headers[1]), fixed)
+            return cls(*headers, (fixed, moving))
+        return cls(anonymised(headers[0]), anonymised(headers[1]), (fixed, moving), anonymous=True)
 
 
 @quietly()
@@ -137,3 +139,28 @@ def anonymised(headers: Sequence[Dataset]) -> list[Dataset]:
         header.DeidentificationMethod = f"PS3.15 basic profile, dicom-anonymizer {version('dicom-anonymizer')}"
         _completed(header)
     return list(headers)
+
+
+def identity_removed(header: Dataset) -> bool:
+    """Whether a header says that it is without the patient's identity."""
+    return str(header.get("PatientIdentityRemoved") or "").strip().upper() == "YES"
+
+
+def anonymous_source(source: Dataset) -> Dataset:
+    """What a carried object may know of the structure set or dose it came from: its class, what kind of dose it is, and
+    the new UIDs of it and its plan, which are those of `anonymised`. Labels, comments and private elements are gone."""
+    from dicomanonymizer.simpledicomanonymizer import get_UID
+
+    out = Dataset()
+    for name in ("SOPClassUID", "DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection"):
+        if source.get(name):
+            setattr(out, name, source.get(name))
+    out.SOPInstanceUID = get_UID(str(source.SOPInstanceUID))
+    plans = []
+    for plan in source.get("ReferencedRTPlanSequence") or ():
+        plans.append(Dataset())
+        plans[-1].ReferencedSOPClassUID = plan.ReferencedSOPClassUID
+        plans[-1].ReferencedSOPInstanceUID = get_UID(str(plan.ReferencedSOPInstanceUID))
+    if plans:
+        out.ReferencedRTPlanSequence = plans
+    return out

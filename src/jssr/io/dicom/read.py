@@ -125,6 +125,21 @@ def series_at(path: str | os.PathLike[str]) -> SeriesInfo | None:
     return _choose(path.parent, path.name) if names_series(path) else None
 
 
+def frame_at(image: object) -> str:
+    """The UID of the frame of reference of a DICOM series, file or structure set; "" of anything else."""
+    if not isinstance(image, (str, os.PathLike)):
+        return ""
+    try:
+        if not Path(image).is_file():
+            series = series_at(image)
+            return "" if series is None else series.frame
+        header = opened(image, pixels=False)
+    except ImageError:
+        return ""
+    named = header.get("ReferencedFrameOfReferenceSequence") or [header]  # contours lie in what a set refers to
+    return str(named[0].get("FrameOfReferenceUID") or "")
+
+
 def _choose(folder: Path, series: str | None) -> SeriesInfo:
     found = find_series(folder, localizers=True)
     if not found:

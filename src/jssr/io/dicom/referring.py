@@ -12,6 +12,7 @@ from pydicom.uid import RTDoseStorage, RTPlanStorage, RTStructureSetStorage
 
 from jssr.io.dicom.files import quietly
 from jssr.io.dicom.objects import SEGMENTATIONS
+from jssr.io.dicom.series import SeriesInfo
 
 _KINDS = {RTStructureSetStorage: "structures", RTDoseStorage: "dose", **dict.fromkeys(SEGMENTATIONS, "segmentation")}
 _TAGS = [
@@ -54,6 +55,34 @@ def find_referring(folder: Path, frames: Mapping[str, str], without: str) -> lis
             series = _of_dose(header, plans, frames) if kind == "dose" else _named(header)
             out.append(Referring(path, kind, frozenset(series)))
     return out
+
+
+def refers_to(path: Path, series: SeriesInfo) -> bool:
+    """Whether an object refers to an image of a series; yes too where it names none. Acquisitions that share a series'
+    UID are told apart by their images."""
+    with quietly():
+        named = _images(pydicom.dcmread(path, stop_before_pixels=True))
+        tags = ["SOPInstanceUID"]
+        own = {str(pydicom.dcmread(p, specific_tags=list(tags), force=True).SOPInstanceUID) for p in series.paths}
+    return not named or bool(named & own)
+
+
+def _images(header: Dataset) -> set[str]:
+    """The images that contours are drawn on or segments refer to; of a structure set that says nothing for a contour,
+    those of the series."""
+    found: set[str] = set()
+    for roi in header.get("ROIContourSequence") or ():
+        for contour in roi.get("ContourSequence") or ():
+            found |= {str(i.ReferencedSOPInstanceUID) for i in contour.get("ContourImageSequence") or ()}
+    if found:
+        return found
+    for series in header.get("ReferencedSeriesSequence") or ():
+        found |= {str(i.ReferencedSOPInstanceUID) for i in series.get("ReferencedInstanceSequence") or ()}
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or ():
+        for study in frame.get("RTReferencedStudySequence") or ():
+            for series in study.get("RTReferencedSeriesSequence") or ():
+                found |= {str(i.ReferencedSOPInstanceUID) for i in series.get("ContourImageSequence") or ()}
+    return found
 
 
 def _header(path: Path) -> Dataset | None:

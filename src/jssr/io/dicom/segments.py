@@ -16,7 +16,7 @@ from jssr.core.grid import Grid
 from jssr.core.volume import Kind, Volume, volume_of
 from jssr.errors import ImageError
 from jssr.io.dicom.files import opened, readable
-from jssr.io.dicom.frames import upright
+from jssr.io.dicom.frames import upright, without_references
 
 HALF = 0.5
 """Of a fractional segment, voxels of at least this share belong to it."""
@@ -57,6 +57,7 @@ def read_segments(path: str | os.PathLike[str]) -> Segments:
     found = opened(path)
     with readable(path, "its segments"):
         names = names_of(found, path)
+        without_references(found)
         seg = hd.seg.Segmentation.from_dataset(found, copy=False)
         if seg.segmentation_type == hd.seg.SegmentationTypeValues.LABELMAP:
             array, grid = upright(seg.get_volume(combine_segments=True))

@@ -48,6 +48,8 @@ def _reason(one: SeriesInfo) -> str:
         return "in colour"
     if any(s.frames > 1 for s in one.slices) and not one.enhanced:
         return "a multi-frame file; convert it to NIfTI first"
+    if "MOSAIC" in one.image_type:
+        return "mosaics of slices; convert it with dcm2niix first"
     if any(s.position is None or s.axes is None for s in one.slices) and not one.enhanced:
         return "without a place in the patient"
     if _BOLUS.search(one.description):
@@ -56,9 +58,15 @@ def _reason(one: SeriesInfo) -> str:
         return "a report of the dose"
     if one.image_type & {"SCREEN SAVE", "DOSE_INFO", "DOSE"}:
         return "a picture of a screen"
-    if one.image_type & _REFORMAT:
+    if one.image_type & _REFORMAT and not _oblique(one):
         return "a reformat or projection of another series"
     return "" if one.enhanced else _misplaced(one)
+
+
+def _oblique(one: SeriesInfo) -> bool:
+    """Whether an MR was acquired as it is: GE calls oblique slices ORIGINAL, PRIMARY and MPR."""
+    words = one.image_type & _REFORMAT
+    return one.modality == "MR" and words == {"MPR"} and {"ORIGINAL", "PRIMARY"} <= one.image_type
 
 
 def _misplaced(one: SeriesInfo) -> str:

@@ -44,9 +44,10 @@ EXACT = 1e-3
 
 
 def _read_dicom(path: Path, images: Images) -> Transform:
+    from jssr.io.dicom.read import frame_at
     from jssr.io.dicom.spatial import read_registration
 
-    return read_registration(path)
+    return read_registration(path, (frame_at(images.given[0]), frame_at(images.given[1])))
 
 
 READERS: dict[str, Callable[[Path, Images], Transform]] = {

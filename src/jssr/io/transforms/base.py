@@ -35,10 +35,12 @@ LIKELY = 0.4
 
 @dataclass(frozen=True)
 class Images:
-    """The grids of the two images, as far as they are known."""
+    """The grids of the two images, as far as they are known, and what they were given as: DICOM has a frame of
+    reference."""
 
     fixed: Grid | None = None
     moving: Grid | None = None
+    given: tuple[object, object] = (None, None)
 
     def both(self, what: str) -> tuple[Grid, Grid]:
         """Fixed and moving."""
@@ -48,7 +50,7 @@ class Images:
 
     def swapped(self) -> Images:
         """Those of the inverse."""
-        return Images(self.moving, self.fixed)
+        return Images(self.moving, self.fixed, self.given[::-1])
 
 
 def is_number(word: str) -> bool:
