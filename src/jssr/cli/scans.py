@@ -73,11 +73,12 @@ def register(options: RegisterOptions, session: Session) -> None:
     Example: jssr register venous.nii.gz arterial.nii.gz -o aligned
     """
     found = session.run(jssr.register, **options.given())
-    from jssr.cli.tables import cost_of, pair_table
+    from jssr.cli.tables import cost_of, doubts_of, pair_table
 
     words = f"{cost_of(found)}; written to {options.out}"
     told = [] if found.verdict is None else [found.verdict.line]
-    session.finish(read_json(options.out), *pair_table(found), *told, words, warnings=found.result["warnings"])
+    doubts, warnings = doubts_of({"": found}), found.result["warnings"]
+    session.finish(read_json(options.out), *pair_table(found), *told, words, warnings=warnings, doubts=doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     Example: jssr align patient7 -o patient7-aligned --reference-phase venous
     """
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
-    from jssr.cli.tables import carried_rows, series_table, study_table, study_warnings
+    from jssr.cli.tables import carried_rows, doubts_of, series_table, study_table, study_warnings
 
     if study.series:
         session.show(*series_table(study.series))
@@ -157,7 +158,8 @@ def align(options: AlignOptions, series: SeriesOptions, session: Session) -> Non
     words = f"written to {options.out}"
     carried, warnings = carried_rows(done.carried), [said for one in done.carried for said in one["warnings"]]
     data = {**read_json(options.out), **({"carried": done.carried} if done.carried else {})}
-    session.finish(data, *study_table(done), *carried, words, warnings=[*study_warnings(done), *warnings])
+    warnings, doubts = [*study_warnings(done), *warnings], doubts_of(done.registrations)
+    session.finish(data, *study_table(done), *carried, words, warnings=warnings, doubts=doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,9 @@ class WarpOptions(Options):
         metavar="INPUT",
     )
     transform: Path = opt(
-        MISSING, "displacement.nii.gz, or any that jssr convert reads; flirt:FILE names its format.", metavar="FILE"
+        MISSING,
+        "displacement.nii.gz, or any that jssr convert reads; flirt:FILE names its format; identity moves nothing.",
+        metavar="FILE",
     )
     out: Path = opt(
         MISSING, "File to write; points as .csv, .mrk.json, .fcsv or .txt; a DICOM object also as .dcm.", "-o", "--out"

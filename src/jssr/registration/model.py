@@ -152,6 +152,11 @@ def weights_at(source: str | os.PathLike[str]) -> Path:
     return path if path.is_file() else Path(source)
 
 
+def shipped_names() -> list[str]:
+    """The names by which `--checkpoint` and `jssr info` take the weights that come with the package."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
 def shipped_weights(system: str) -> Path:
     """The weights that come with the package.
 

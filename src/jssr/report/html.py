@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jssr.io.files import atomic_path
 from jssr.metrics.entries import entry
-from jssr.metrics.results import split_key
+from jssr.metrics.results import split_key, spoken
 from jssr.metrics.warnings import plain_warnings
 from jssr.report.planes import Planes, focus
 from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block, strips
@@ -119,7 +119,7 @@ def key_figures(view: AlignmentView) -> list[dict[str, Any]]:
     main = next((s for s in structures if "tumour" in s), "") or ("liver" if "liver" in structures else "")
     main = main or (structures[0] if structures else "")
     own = ", by its own segmentation" if view.own else ""
-    wanted = [("dice", f"Dice, {main}{own}", f"dice/{main}")] if main else []
+    wanted = [("dice", f"Dice, {spoken(main)}{own}", f"dice/{main}")] if main else []
     wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
     earlier = [values for _, values in stages_of(view)[:-1]]
     return [
