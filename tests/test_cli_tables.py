@@ -12,7 +12,7 @@ from jssr.metrics.results import CaseResult
 from jssr.registration.verdict import Verdict
 
 
-def study(dice, verdicts):
+def study(dice, verdicts, volumes=None):
     """A study of phases, `dice[structure]` before and after in every phase."""
     results = [
         CaseResult("p", phase, state, {f"dice/{name}": both[k] for name, both in dice.items()})
@@ -21,7 +21,9 @@ def study(dice, verdicts):
     ]
     known = SimpleNamespace(fixed_labels=object())
     found = {
-        phase: SimpleNamespace(verdict=Verdict(name, ("Why.",), 1.5, 3.0), result={"warnings": []}, known=known)
+        phase: SimpleNamespace(
+            verdict=Verdict(name, ("Why.",), 1.5, 3.0), result={"warnings": [], "volumes": volumes}, known=known
+        )
         for phase, name in verdicts.items()
     }
     return SimpleNamespace(results=results, registrations=found)
@@ -54,3 +56,15 @@ def test_each_phase_has_its_verdict_and_check_is_a_doubt():
     said = shown(done)
     assert "arterial: CHECK, expected error 1.5 mm" in said and "delay: PASS" in said
     assert doubts_of(done.registrations) == ["the verdict on arterial is CHECK"]
+
+
+def test_of_many_volumes_those_that_changed_most_are_shown():
+    volumes = {
+        f"s{k}": {"fixed_ml": 10.0, "moving_ml": 10.0 - k, "change_percent": -10.0 * k, "jacobian": 1.0}
+        for k in range(1, 10)
+    }
+    volumes["tumour"] = {"fixed_ml": 0.0, "moving_ml": 1.0, "change_percent": None, "jacobian": None}
+    said = shown(study({}, {"arterial": "PASS"}, volumes))
+    rows = [word for line in said.splitlines() for word in line.split() if word in volumes]
+    assert rows == ["tumour", "s9", "s8", "s7", "s6", "s5", "s4", "s3"]
+    assert "8 of 10 structures: tumours first, then those whose volume" in " ".join(said.split())

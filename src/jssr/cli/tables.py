@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 FEW = 8
 """Structures that the terminal lists all; of more, `_chosen` ones."""
 UNNAMED = "Structures are values of the label map: --label-names FILE names them"
-RULE = "tumours first, then those whose Dice changed most"
 OWN = "Dice is that of the system's own segmentations"
 
 
@@ -68,21 +67,38 @@ def doubts_of(found: Mapping[str, Registration]) -> list[str]:
 
 
 def _volumes(found: Mapping[str, Registration]) -> list[Table]:
-    """How large structures are in both scans: tumours and, of few structures, all of them."""
-    rows = {scan: volume_rows(one.result.get("volumes") or {}) for scan, one in found.items()}
-    shown = {scan: r if len(r) <= FEW else [row for row in r if "tumour" in row[0]] for scan, r in rows.items()}
+    """How large structures are in both scans: of many, tumours and those whose volume changed most."""
+    volumes: dict[str, Mapping[str, Any]] = {scan: one.result.get("volumes") or {} for scan, one in found.items()}
+    shown = {scan: volume_rows(_most_changed(known)) for scan, known in volumes.items()}
     if not any(shown.values()):
         return []
-    table = Table(caption="Jacobian: moving / fixed volume, as the field has it", caption_justify="left")
+    told = ["Jacobian: moving / fixed volume, as the field has it"]
+    most = max(map(len, volumes.values()))
+    told += [_rule(FEW, most, "volume")] if most > FEW else []
+    table = Table(caption="\n".join(told), caption_justify="left")
     table.add_column("scan", overflow="fold")
     table.add_column("structure", overflow="fold")
     for name in ("fixed (ml)", "moving (ml)", "change (%)", "Jacobian"):
         table.add_column(name, justify="right")
     for scan, lines_of in shown.items():
         for k, row in enumerate(lines_of):
-            table.add_row(escape(scan) if k == 0 else "", *map(escape, row))
+            table.add_row(escape(scan) if k == 0 else "", *map(escape, (spoken(row[0]), *row[1:])))
         table.add_section()
     return [table]
+
+
+def _most_changed(volumes: Mapping[str, Any]) -> dict[str, Any]:
+    """`FEW` structures at most, as `_chosen` has them, by the change of their volume."""
+
+    def order(name: str) -> tuple[bool, float]:
+        return "tumour" not in name, -abs(volumes[name]["change_percent"] or 0.0)
+
+    return {name: volumes[name] for name in (sorted(volumes, key=order)[:FEW] if len(volumes) > FEW else volumes)}
+
+
+def _rule(few: int, of: int, what: str) -> str:
+    """Which structures of many a table shows."""
+    return f"{few} of {of} structures: tumours first, then those whose {what} changed most; result.json has all"
 
 
 def _worse(found: Registration, of: str = "") -> list[RenderableType]:
@@ -147,7 +163,7 @@ def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
         return []
     told = [OWN] if own and structures else []
     if len(few) < len(structures):
-        told.append(f"{len(few)} of {len(structures)} structures: {RULE}; result.json has all")
+        told.append(_rule(len(few), len(structures), "Dice"))
     told += [UNNAMED] if any(s.isdigit() for s in structures) else []
     table = Table(caption="\n".join(told) or None, caption_justify="left")
     table.add_column("scan")

@@ -14,7 +14,7 @@ COPIES_BELOW = 0.05
 SAME_BELOW = 1e-3
 """Images of -1..1 whose mean absolute difference is below this are the same: nothing to move or to recolour."""
 LISTED = 3
-"""Structures that one sentence names; the table has all."""
+"""Structures that one sentence names; the report has all."""
 DICE_MARGIN = 0.01
 TRE_MARGIN_MM = 0.1
 """Less is no difference that a reader should act on."""
@@ -48,7 +48,7 @@ def plain_warnings(
     if worse := _fallen(after, rigid or {}):
         out.append(f"Worse than by the rigid step alone (Dice): {_listed(worse)}.")
     landmarks, earlier = after.get("tre", math.nan), (before or {}).get("tre", math.nan)
-    if landmarks > earlier:
+    if landmarks > earlier + TRE_MARGIN_MM:
         out.append(f"The landmarks are farther apart than before: {earlier:.1f} mm became {landmarks:.1f} mm.")
     return out
 
@@ -85,7 +85,7 @@ def _fallen(after: Mapping[str, float], before: Mapping[str, float]) -> list[str
 
 def _listed(names: Sequence[str]) -> str:
     """The first few, and how many more there are."""
-    more = f" and {len(names) - LISTED} more (see the table)" if len(names) > LISTED else ""
+    more = f" and {len(names) - LISTED} more (see the report)" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
 
