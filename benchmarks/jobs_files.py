@@ -27,6 +27,8 @@ FILES = (
 """Files and folders that the jobs read and no job makes."""
 SHAPE = (96, 96, 48)
 LIVER = 1
+PHASES = ("venous", "arterial")
+"""Of the patient and the cohort: one pair a patient."""
 
 
 def make_phantoms(folder: Path) -> None:
@@ -38,8 +40,9 @@ def make_phantoms(folder: Path) -> None:
     for name, phase in pairs.items():
         shutil.copy(case / f"{phase}.nii.gz", folder / f"{name}.nii.gz")
     (folder / "patient").mkdir(exist_ok=True)
-    for phase in ("venous", "arterial", "non-contrast"):
+    for phase in PHASES:
         shutil.copy(case / f"{phase}.nii.gz", folder / "patient")
+    _of_two_phases(folder / "cohort" / "cohort.json")
     _known(folder, case, cohort.label_names)
     _others(folder)
     _transforms(folder)
@@ -50,6 +53,15 @@ def make_phantoms(folder: Path) -> None:
     if missing:
         raise SystemExit(f"{folder}: {missing[0]} was not made")
     (folder / "made").touch()
+
+
+def _of_two_phases(file: Path) -> None:
+    """Take the other phases out of a cohort, so that its jobs last minutes."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    for case in content["cases"]:
+        for part in ("images", "labels", "landmarks", "truth"):
+            case[part] = {phase: path for phase, path in case.get(part, {}).items() if phase in PHASES}
+    file.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _known(folder: Path, case: Path, names: dict[int, str]) -> None:

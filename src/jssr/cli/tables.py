@@ -82,7 +82,7 @@ def _volumes(found: Mapping[str, Registration]) -> list[Table]:
         table.add_column(name, justify="right")
     for scan, lines_of in shown.items():
         for k, row in enumerate(lines_of):
-            table.add_row(escape(scan) if k == 0 else "", *map(escape, (spoken(row[0]), *row[1:])))
+            table.add_row(escape(scan) if k == 0 else "", *map(escape, row))
         table.add_section()
     return [table]
 

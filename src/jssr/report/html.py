@@ -149,7 +149,7 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], dict[str, Any]]:
         ]
 
     lines = [
-        (structure, [cell for m in metrics for cell in cells(m, f"{m}/{structure}")])
+        (spoken(structure), [cell for m in metrics for cell in cells(m, f"{m}/{structure}")])
         for structure in sorted(dict.fromkeys(s for _, s in named if s), key=lambda s: "tumour" not in s)
     ]
     about = [(entry(m).title, entry(m).meaning) for m in metrics]
@@ -179,7 +179,7 @@ def volume_rows(volumes: Mapping[str, Mapping[str, float | None]]) -> list[list[
 
     forms = {"fixed_ml": ".1f", "moving_ml": ".1f", "change_percent": "+.1f", "jacobian": ".2f"}
     ordered = sorted(volumes.items(), key=lambda one: "tumour" not in one[0])
-    return [[name, *(text(one.get(key), form) for key, form in forms.items())] for name, one in ordered]
+    return [[spoken(name), *(text(one.get(key), form) for key, form in forms.items())] for name, one in ordered]
 
 
 def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:
