@@ -77,10 +77,11 @@ def served(command: list[str], folder: Path) -> tuple[int, str]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as viewer:
         first = viewer.stdout.readline() if viewer.stdout else ""
         address = first.split()[0] if first.split() else ""
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
         try:
             for _ in range(50):  # the address is printed before the server listens
                 try:
-                    with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310
+                    with browser.open(address, timeout=10) as page:
                         return int(page.status != 200), f"{len(page.read())} bytes of the page"
                 except OSError:
                     time.sleep(0.2)

@@ -117,8 +117,7 @@ def _transforms(folder: Path) -> None:
     index = np.moveaxis(np.indices(image.shape, dtype=np.float64), 0, -1)
     at = index @ image.affine[:3, :3].T + image.affine[:3, 3] + (-1.0, 2.0, 3.0)  # RAS
     header = nib.Nifti1Header()
-    header["descrip"] = b"Mapping"
-    header.set_intent("vector")
+    header.set_intent("vector", name="Mapping")  # as SPM's save_def does
     nib.save(nib.Nifti1Image(at[:, :, :, None, :].astype(np.float32), image.affine, header), folder / "y_subject.nii")
 
 
