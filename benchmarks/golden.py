@@ -35,7 +35,8 @@ MOST, ELSEWHERE = 0.05, 1.0
 """mm (of radiographs pixels) that the 99th percentile of the differences may reach: on the processor that the values
 are of, and on another one. An AMD EPYC and an Intel Xeon with AMX end 0.58 mm (CT), 0.57 mm (T1) and 0.65 pixels
 (films) apart (2026-11-29). Why is not known: on the Intel alone, MKL's compatible code (MKL_CBWR) moves T1 by 0.02 mm
-and films by 0.46 pixels, and other vector instructions of torch and oneDNN move nothing."""
+and films by 0.46 pixels, and other vector instructions of torch and oneDNN move nothing. Two processors that are both
+called AMD EPYC end 0.40 mm (T1) apart with the same code (03eac65, 2026-11-30)."""
 
 
 def sample_points(image: sitk.Image, seed: int = 0) -> NDArray[np.float32]:
@@ -102,9 +103,13 @@ def about() -> dict[str, str]:
 
 
 def _processor() -> str:
+    """Its name, family and model: processors of one name round otherwise too."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in told:
+        return platform.processor()
+    return f"{told['model name']}, family {told.get('cpu family')}, model {told.get('model')}"
 
 
 def allowed(known: Mapping[str, Any]) -> float:

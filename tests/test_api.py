@@ -116,6 +116,23 @@ def test_warp_of_label_maps_keeps_their_kind():
         jssr.warp(jssr.Points([[0.0, 0, 0]]), shift, out="points.nii.gz")
 
 
+def test_identity_moves_nothing_and_needs_a_grid(tmp_path):
+    same = jssr.warp(ball_labels(), "identity", reference=ball())
+    np.testing.assert_array_equal(same.array, ball_labels().array)
+    with pytest.raises(TransformError, match="--reference"):
+        jssr.warp(ball_labels(), "identity")
+    np.testing.assert_array_equal(jssr.convert("identity").matrix, np.eye(4))
+
+
+def test_a_field_for_a_program_of_matrices_hears_what_to_do(tmp_path):
+    bent = np.zeros((*ball().grid.shape, 3))
+    bent[3, 3, 3] = 1.0
+    field = sitk.GetImageFromArray(bent.transpose(2, 1, 0, 3), isVector=True)
+    with pytest.raises(TransformError, match="bends: leave out --to, .*greedy") as caught:
+        jssr.convert(field, to="greedy", out=tmp_path / "w.mat")
+    assert "w.mat" in str(caught.value)
+
+
 def test_convert_composes_inverts_and_writes(tmp_path):
     first, second = np.eye(4), np.diag([2.0, 1, 1, 1])
     first[:3, 3] = (1.0, 0.0, 0.0)

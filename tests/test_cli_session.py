@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import jssr
 from jssr.cli import app, log_file
+from jssr.core.notes import tell
+from jssr.registration.verdict import Verdict
 
 RUNNER = CliRunner()
 
@@ -47,6 +49,40 @@ def test_strict_ends_with_4_where_there_are_warnings(segmented):
     assert run("segment", "x.nii.gz", "-o", "o.nii.gz")[0] == 0
     code, said = run("segment", "x.nii.gz", "-o", "o.nii.gz", "--strict")
     assert code == 4 and "liver of 12 ml" in said
+
+
+def test_strict_says_in_its_last_line_what_it_ended_for(segmented, tmp_path):
+    log = tmp_path / "jssr.log"
+    _, said = run("segment", "x.nii.gz", "-o", "o.nii.gz", "--strict", "--log-file", str(log))
+    last = said.strip().splitlines()[-1]
+    assert "exit code 4" in last and "1 warning;" in last and "stays" in last
+    assert last in log.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_told_of_a_file_that_is_read_counts(monkeypatch, tmp_path, strict):
+    monkeypatch.setattr(jssr, "convert", lambda **options: tell("a file in micrometres"))
+    log = tmp_path / "jssr.log"
+    code, said = run("convert", "a.tfm", "-o", "b.tfm", "--log-file", str(log), *(["--strict"] if strict else []))
+    assert code == (4 if strict else 0) and said.count("warning: a file in micrometres") == 1
+    assert "WARNING a file in micrometres" in log.read_text()
+
+
+@pytest.mark.parametrize(("name", "code"), [("PASS", 0), ("CHECK", 4)])
+def test_strict_counts_the_verdict_check(monkeypatch, tmp_path, name, code):
+    verdict = Verdict(name, ("It agrees.",), 1.0, 2.0)
+    result = {"warnings": [], "dice": {}, "time_s": {"total": 1.0}, "peak_memory_mib": 1, "folds_percent": 0.0,
+              "optimisation": None}  # fmt: skip
+    found = SimpleNamespace(
+        verdict=verdict, result=result, states={}, moving=SimpleNamespace(name="m"),
+        known=SimpleNamespace(fixed_labels=None),
+    )  # fmt: skip
+    monkeypatch.setattr(jssr, "register", lambda **options: found)
+    monkeypatch.setattr("jssr.cli.scans.read_json", lambda folder: {})
+    words = ("register", "a.nii.gz", "b.nii.gz", "-o", str(tmp_path / "out"))
+    assert run(*words)[0] == 0
+    ended, said = run(*words, "--strict")
+    assert ended == code and ("verdict is CHECK" in said.strip().splitlines()[-1]) == (name == "CHECK")
 
 
 def test_the_log_has_the_command_its_warnings_and_errors(segmented, tmp_path):

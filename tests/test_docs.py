@@ -199,6 +199,18 @@ def test_every_key_of_a_result_is_explained() -> None:
     assert explained - wanted == set()
 
 
+@pytest.mark.parametrize("page", LIVE, ids=name_of)
+def test_tests_that_guard_a_row_exist(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text("utf-8")] == []
+
+
+def test_every_row_of_the_inputs_names_its_test() -> None:
+    page = (ROOT / "docs" / "reference" / "inputs.md").read_text(encoding="utf-8")
+    rows = [row for row in page.splitlines() if row.startswith("| ") and not row.startswith(("| ---", "| input"))]
+    assert len(rows) > 40 and [row for row in rows if "`tests/" not in row.split(" | ")[-1]] == []
+
+
 # What pages take from docstrings
 
 

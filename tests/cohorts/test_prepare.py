@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from jssr.cohorts.prepare import PREPARED, PrepareOptions, prepare
+from jssr.core.notes import collected
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import CohortError
 from jssr.io.cohort import Case, Cohort
@@ -105,8 +106,10 @@ def test_a_broken_case_is_named_and_can_be_left_out(
     with pytest.raises(CohortError, match="1 of 2 cases could not be prepared; bad: .*arterial.nii.gz"):
         prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1))
     assert not (tmp_path / "out/cohort.json").exists()
-    out = prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1, keep_going=True))
+    with collected() as told:
+        out = prepare(cohort, tmp_path / "out", PrepareOptions(9.0, rigid=False, workers=1, keep_going=True))
     assert [c.id for c in out.cases] == ["good"]
+    assert len(told) == 1 and told[0].startswith("bad was left out: ") and "arterial.nii.gz" in told[0]
 
 
 def test_labels_on_another_grid_are_refused(

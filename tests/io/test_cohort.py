@@ -179,6 +179,33 @@ def test_bad_decathlon(tmp_path, changes, words):
     refused(write(tmp_path, {**DECATHLON, **changes}, "dataset.json"), words)
 
 
+NNUNET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "liver_tumour": 2},
+          "numTraining": 2, "file_ending": ".nrrd"}  # fmt: skip
+
+
+def test_nnunets_raw_data(tmp_path):
+    (tmp_path / "labelsTr").mkdir()
+    for name in ("liver_1.nrrd", "liver_0.nrrd", "notes.txt"):
+        (tmp_path / "labelsTr" / name).touch()
+    cohort = Cohort.load(write(tmp_path, NNUNET, "dataset.json"))
+    assert [c.id for c in cohort.split("train")] == ["liver_0", "liver_1"]
+    assert cohort.cases[0].images == {"venous": "imagesTr/liver_0_0000.nrrd"}
+    assert cohort.cases[0].labels == {"venous": "labelsTr/liver_0.nrrd"}
+    assert cohort.label_names == {1: "liver", 2: "liver_tumour"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"channel_names": {"0": "T1", "1": "T2"}}, "one channel, got 2 channels"),
+        ({"labels": {"liver": [1, 2]}}, "name to one value"),
+        ({}, "labelsTr/CASE.nrrd"),
+    ],
+)
+def test_bad_data_of_nnunet(tmp_path, changes, words):
+    refused(write(tmp_path, {**NNUNET, **changes}, "dataset.json"), words)
+
+
 def test_a_folder_of_radiographs_with_masks_is_a_cohort(tmp_path):
     for name, values in (("a", (0, 1, 2)), ("b", (0, 1)), ("c", None)):
         for part in ("images", "masks"):

@@ -16,6 +16,16 @@ def test_warnings_in_plain_words() -> None:
         assert part in text
 
 
+def test_landmarks_that_stay_are_no_warning():
+    assert plain_warnings({"tre": 2.14}, {"tre": 2.139}) == []
+    assert "2.0 mm became 2.3 mm" in plain_warnings({"tre": 2.3}, {"tre": 2.0})[0]
+
+
+def test_a_structure_without_a_name_is_called_a_label():
+    told = plain_warnings({"dice/16": 0.5, "dice/17": 0.0}, {"dice/16": 0.6})
+    assert any("label 16 50 %" in words for words in told) and any("overlap: label 17" in words for words in told)
+
+
 def test_structures_that_the_rigid_step_had_better_are_told():
     after, before = {"dice/liver": 0.9, "dice/tumour": 0.75}, {"dice/liver": 0.5, "dice/tumour": 0.1}
     rigid = {"dice/liver": 0.8, "dice/tumour": 0.8, "tre": 1.0}

@@ -115,7 +115,7 @@ def test_studies_that_cannot_be_aligned(study, tmp_path):
     said = run("align", study, "-o", tmp_path / "o", "--leave", "2", code=1).stderr
     assert "has only one scan (venous)" in said
     said = run("align", study, "-o", tmp_path / "o", "--anchor", "delay", code=1).stderr
-    assert 'has no phase "delay"' in said and "jssr series shows why" in said
+    assert 'has no phase "delay"' in said and "jssr series shows why" in said and "--reference-phase" in said
     assert not (tmp_path / "o").exists()
 
 

@@ -56,8 +56,8 @@ def warp(
         source: an image or a label map (path, `Volume`, SimpleITK or nibabel image, or (array, RAS affine)), or points
             (`Points`, or a file that `read_points` reads; with kind "points" also an array (N, 3), LPS millimetres),
             or a DICOM file: Segmentation, RT Structure Set or RT Dose.
-        transform: a path ("flirt:start.mat" names its format, one of `jssr.io.formats.FORMATS_READ`), a `Transform`, a
-            SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
+        transform: a path ("flirt:start.mat" names its format, one of `jssr.io.formats.FORMATS_READ`), "identity", a
+            `Transform`, a SimpleITK transform, or a 4 x 4 matrix, LPS millimetres.
         to: the space in which the result lies.
         reference: whose grid the result takes; to "fixed" by default the grid of the displacement field. Of points: the
             image whose voxels elastix's indices are.

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jssr._version import __version__
-from jssr.cli import cohorts, learning, scans, view
+from jssr.cli import cohorts, learning, scans, transforms, view
 from jssr.cli.defaults import defaults_of
 from jssr.cli.guard import Guarded, end_on_sigterm
 from jssr.cli.memory import collect_rarely, keep_freed_memory
@@ -52,8 +52,8 @@ def _top(
 
 for command in (
     cohorts.demo, cohorts.phantom, cohorts.check, cohorts.prepare, learning.train, scans.register, scans.series,
-    scans.align, scans.segment, scans.synthesise, scans.warp, scans.convert, learning.evaluate, learning.benchmark,
-    learning.report, view.view, learning.info,
+    scans.align, scans.segment, scans.synthesise, transforms.warp, transforms.convert, learning.evaluate,
+    learning.benchmark, learning.report, view.view, learning.info,
 ):  # fmt: skip
     app.command()(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ import typer
 from rich.table import Table
 
 import jssr
+from jssr.cli import log_file
 from jssr.cli.guard import REFUSED
 from jssr.cli.options import Options, opt
 from jssr.cli.session import Session
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Rows that the terminal shows of what wants looking at."""
+DOUBTFUL = ("CHECK", "FAIL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,10 @@ def run_many(
     found = _run(task, source, out, {**options, "keep_going": cohort.keep_going}, session)
     failed = [f"{name}: {reason}" for name, reason in found.failed.items()]
     data = {"written": str(out), "done": found.done, "kept": found.kept, "failed": found.failed}
-    session.finish(data, *_lines(found), warnings=failed)
+    told = [
+        f"{row['patient']}, {row['scan']}: {row['verdict']}" for row in found.rows if row.get("verdict") in DOUBTFUL
+    ]
+    session.finish(data, *_lines(found), warnings=failed, doubts=[] if failed else told)
     if failed:
         typer.echo(f"error: {source}: {len(failed)} of {_count(found)} patients failed: {failed[0]}", err=True)
         raise typer.Exit(REFUSED)
@@ -144,7 +150,7 @@ def _lines(found: CohortRun) -> list[Any]:
 
     verdicts = [row.get("verdict") for row in found.rows]
     words = ", ".join(f"{name} {verdicts.count(name)}" for name in ("PASS", "CHECK", "FAIL") if name in verdicts)
-    look = [row for row in found.rows if row.get("verdict") in ("FAIL", "CHECK") or row.get("outlier")][:SHOWN]
+    look = [row for row in found.rows if row.get("verdict") in DOUBTFUL or row.get("outlier")][:SHOWN]
     shown: list[Any] = []
     if look:
         table = Table(title="look at these first", title_justify="left")

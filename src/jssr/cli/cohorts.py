@@ -30,10 +30,11 @@ def demo(options: DemoOptions, session: Session) -> None:
     Example: jssr demo -o demo --system jssr
     """
     done = session.run(jssr.demo, **options.given())
-    from jssr.cli.tables import study_table, study_warnings
+    from jssr.cli.tables import doubts_of, study_table, study_warnings
 
     words = f"patient in {options.out / done.name}, report in {options.out / 'report.html'}"
-    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done))
+    doubts = doubts_of(done.registrations)
+    session.finish(read_json(options.out), *study_table(done), words, warnings=study_warnings(done), doubts=doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def phantom(options: PhantomOptions, session: Session) -> None:
 class CohortFolder(Options):
     """A cohort to be trained on."""
 
-    cohort: Path = arg("Folder with cohort.json or the Decathlon's dataset.json.")
+    cohort: Path = arg("Folder with cohort.json, or dataset.json of the Decathlon or nnU-Net.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,9 @@ def check(options: CheckOptions, session: Session) -> None:
     from jssr.cli.guard import REFUSED
     from jssr.cli.tables import check_tables
 
-    session.finish(report.to_dict(), *check_tables(report))
+    found = len(report.warnings) if report.ok else 0
+    doubts = [f"{found} warning{'' if found == 1 else 's'} of the cohort"] if found else []
+    session.finish(report.to_dict(), *check_tables(report), doubts=doubts)
     if not report.ok:
         first = report.errors[0].what
         typer.echo(f"error: {options.cohort}: {len(report.errors)} errors; the first: {first}", err=True)
@@ -125,7 +128,7 @@ class PrepareOptions(Out, CohortFolder):
     recipe: str = opt("jssr-compact", "Recipe whose spacing and window to use.")
     spacing: tuple[float, float, float] | None = opt(None, "mm: --spacing 3 3 4. By default the recipe's.")
     rigid: bool = opt(True, "Align rigidly first, or trust the headers.")
-    keep_going: bool = opt(False, "Drop cases that fail.")
+    keep_going: bool = opt(False, "Drop cases that fail, with a warning for each.")
     pairs: bool = opt(False, "Then make paired ground truth for dual: SyN, then demons on the labels.")
     structures: list[str] | None = opt(
         None, "With --pairs: a structure whose labels lead; may be repeated; by default all.", "--structure"

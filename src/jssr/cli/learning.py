@@ -142,13 +142,15 @@ class InfoOptions(Options):
 
 @command
 def info(options: InfoOptions, session: Session) -> None:
-    """Show what a checkpoint is, what it was trained on, and how it scored.
+    """Show what a checkpoint is, what it was trained on, and how it scored; then the names of the weights that ship.
 
-    Example: jssr info run/weights.safetensors
+    Example: jssr info body-compact
     """
     found = jssr.info(options.checkpoint)
     from rich.markdown import Markdown
 
     from jssr.cli.lists import info_table
+    from jssr.recipes.shipped import shipped_names
 
-    session.finish(found.header, info_table(found), Markdown(found.card))
+    shipped = f"weights that ship: {', '.join(shipped_names())}"
+    session.finish(found.header, info_table(found), Markdown(found.card), shipped)

@@ -23,6 +23,7 @@ else:
     DescriptorName = Literal[tuple(DESCRIPTORS)]
 
 Modality = Literal["ct", "mr", "us", "radiograph"]
+NAMES = "Names of the label values: JSON, a colour table (.ctbl, FreeSurfer's), ITK-SNAP's; default: the map's own."
 
 
 @dataclass(frozen=True, kw_only=True)

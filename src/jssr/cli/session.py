@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jssr.cli import log_file
 from jssr.cli.guard import WARNED
 from jssr.cli.options import Options, opt
+from jssr.core.notes import taken
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Session(Options):
     as_json: bool = opt(False, "Print one JSON document instead of tables and words.", "--json")
     quiet: bool = opt(False, "No progress, no tables; warnings stay, on stderr.", "-q", "--quiet")
     verbose: bool = opt(False, "More messages on stderr.", "-v", "--verbose")
-    strict: bool = opt(False, "End with exit code 4 where there are warnings; what was made stays.")
+    strict: bool = opt(False, "End with exit code 4 after a warning or the verdict CHECK; what was made stays.")
     log_file: Path | None = opt(None, "Write messages, warnings and errors to the end of this file too.")
 
     def __post_init__(self) -> None:
@@ -71,24 +72,36 @@ class Session(Options):
             for one in what:
                 screen.print(one, soft_wrap=isinstance(one, str))
 
-    def finish(self, data: Any, *what: RenderableType, warnings: Iterable[str] = ()) -> None:
+    def finish(
+        self, data: Any, *what: RenderableType, warnings: Iterable[str] = (), doubts: Iterable[str] = ()
+    ) -> None:
         """Print the outcome: as data with --json, else as `what`; the warnings in any case.
 
+        Args:
+            doubts: what `what` tells already and --strict counts like a warning, such as the verdict CHECK.
+
         Raises:
-            typer.Exit: there are warnings, and --strict.
+            typer.Exit: there are warnings or doubts, and --strict.
         """
         if self.as_json:
             from jssr.io.files import plain
 
             typer.echo(json.dumps(plain(data), indent=1, default=str))
         self.show(*what)
-        told = list(warnings)
+        told = list(dict.fromkeys([*taken(), *warnings]))  # what was told of files that were read comes first
         for warning in told:
             typer.echo(f"warning: {warning}", err=True)
             log_file.note(logging.WARNING, warning)
-        log_file.note(logging.INFO, "done")
-        if told and self.strict:
-            raise typer.Exit(WARNED)
+        reasons = list(doubts)
+        if told:
+            reasons.append("1 warning" if len(told) == 1 else f"{len(told)} warnings")
+        if not (reasons and self.strict):
+            log_file.note(logging.INFO, "done")
+            return
+        last = f"done, with exit code {WARNED} by --strict: {', '.join(reasons)}; what was made stays"
+        typer.echo(last, err=True)
+        log_file.note(logging.WARNING, last)
+        raise typer.Exit(WARNED)
 
 
 def read_json(folder: Path) -> Mapping[str, Any]:

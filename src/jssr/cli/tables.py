@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jssr.metrics.entries import entry
-from jssr.metrics.results import CaseResult, value_of
+from jssr.metrics.results import CaseResult, spoken, value_of
 from jssr.metrics.warnings import WORSE
 from jssr.registration.study import state_results
 from jssr.report.html import volume_rows
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from jssr.registration.study import StudyAlignment
 
 FEW = 8
-"""Structures whose volumes the terminal lists all."""
+"""Structures that the terminal lists all; of more, `_chosen` ones."""
+UNNAMED = "Structures are values of the label map: --label-names FILE names them"
 OWN = "Dice is that of the system's own segmentations"
 
 
@@ -48,19 +49,30 @@ def cost_of(found: Registration) -> str:
 
 
 def study_table(done: StudyAlignment) -> list[RenderableType]:
-    """The same of a study, phase by phase."""
-    worse = [line for phase, one in done.registrations.items() for line in _worse(one, f"{phase}: ")]
-    own = all(one.known.fixed_labels is None for one in done.registrations.values())
-    return [*worse, *_changes(done.results, own), *_volumes(done.registrations)]
+    """The same of a study, phase by phase, and the verdict on each."""
+    found = done.registrations
+    worse = [line for phase, one in found.items() for line in _worse(one, f"{phase}: ")]
+    own = all(one.known.fixed_labels is None for one in found.values())
+    verdicts = [f"{escape(phase)}: {one.verdict.line}" for phase, one in found.items() if one.verdict is not None]
+    return [*worse, *_changes(done.results, own), *_volumes(found), *verdicts]
+
+
+def doubts_of(found: Mapping[str, Registration]) -> list[str]:
+    """The verdicts CHECK by phase, "" for the phase of a pair. FAIL is a warning of its result."""
+    checked = [phase for phase, one in found.items() if one.verdict is not None and one.verdict.name == "CHECK"]
+    return [f"the verdict{' on ' + phase if phase else ''} is CHECK" for phase in checked]
 
 
 def _volumes(found: Mapping[str, Registration]) -> list[Table]:
-    """How large structures are in both scans: tumours and, of few structures, all of them."""
-    rows = {scan: volume_rows(one.result.get("volumes") or {}) for scan, one in found.items()}
-    shown = {scan: r if len(r) <= FEW else [row for row in r if "tumour" in row[0]] for scan, r in rows.items()}
+    """How large structures are in both scans: of many, tumours and those whose volume changed most."""
+    volumes: dict[str, Mapping[str, Any]] = {scan: one.result.get("volumes") or {} for scan, one in found.items()}
+    shown = {scan: volume_rows(_most_changed(known)) for scan, known in volumes.items()}
     if not any(shown.values()):
         return []
-    table = Table(caption="Jacobian: moving / fixed volume, as the field has it", caption_justify="left")
+    told = ["Jacobian: moving / fixed volume, as the field has it"]
+    most = max(map(len, volumes.values()))
+    told += [_rule(FEW, most, "volume")] if most > FEW else []
+    table = Table(caption="\n".join(told), caption_justify="left")
     table.add_column("scan", overflow="fold")
     table.add_column("structure", overflow="fold")
     for name in ("fixed (ml)", "moving (ml)", "change (%)", "Jacobian"):
@@ -70,6 +82,20 @@ def _volumes(found: Mapping[str, Registration]) -> list[Table]:
             table.add_row(escape(scan) if k == 0 else "", *map(escape, row))
         table.add_section()
     return [table]
+
+
+def _most_changed(volumes: Mapping[str, Any]) -> dict[str, Any]:
+    """`FEW` structures at most, as `_chosen` has them, by the change of their volume."""
+
+    def order(name: str) -> tuple[bool, float]:
+        return "tumour" not in name, -abs(volumes[name]["change_percent"] or 0.0)
+
+    return {name: volumes[name] for name in (sorted(volumes, key=order)[:FEW] if len(volumes) > FEW else volumes)}
+
+
+def _rule(few: int, of: int, what: str) -> str:
+    """Which structures of many a table shows."""
+    return f"{few} of {of} structures: tumours first, then those whose {what} changed most; result.json has all"
 
 
 def _worse(found: Registration, of: str = "") -> list[RenderableType]:
@@ -127,12 +153,16 @@ def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
     """One row for each scan and measure: before, after the rigid step, and in the end. The end is bold where it is
     better than both."""
     structures = dict.fromkeys(key.split("/", 1)[1] for r in results for key in r.values if key.startswith("dice/"))
-    first = [s for s in structures if "tumour" in s] + [s for s in ("liver",) if s in structures]
-    wanted = [("tre", ""), *(("dice", s) for s in first), ("dice", "mean"), *(("hd95", s) for s in first)]
-    wanted += [("hd95", "mean"), ("folds", "")]
+    few = _chosen(results, list(structures))
+    wanted = [("tre", ""), *(("dice", s) for s in few), ("dice", "mean")]
+    wanted += [*(("hd95", s) for s in few if "tumour" in s), ("hd95", "mean"), ("folds", "")]
     if not any(math.isfinite(value_of(r, *w)) for r in results for w in wanted):
         return []
-    table = Table(caption=OWN if own and structures else None, caption_justify="left")
+    told = [OWN] if own and structures else []
+    if len(few) < len(structures):
+        told.append(_rule(len(few), len(structures), "Dice"))
+    told += [UNNAMED] if any(s.isdigit() for s in structures) else []
+    table = Table(caption="\n".join(told) or None, caption_justify="left")
     table.add_column("scan")
     table.add_column("measured")
     for name in ("before", "rigid", "after"):
@@ -143,10 +173,21 @@ def _changes(results: Sequence[CaseResult], own: bool) -> list[Table]:
         for metric, of in dict.fromkeys(wanted):
             row = _change(states, metric, of)
             if any(cell != "-" for cell in row):
-                table.add_row(escape(label), f"{entry(metric).title}{', ' + of if of else ''}", *row)
+                table.add_row(escape(label), f"{entry(metric).title}{', ' + spoken(of) if of else ''}", *row)
                 label = ""
         table.add_section()
     return [table]
+
+
+def _chosen(results: Sequence[CaseResult], structures: Sequence[str]) -> list[str]:
+    """Structures whose Dice is shown, tumours first, then by how much the Dice of any scan changed; `FEW` at most."""
+    change = dict.fromkeys(structures, 0.0)
+    for phase in dict.fromkeys(r.phase for r in results):
+        states = [r for r in results if r.phase == phase]
+        for name in structures:
+            by = value_of(states[-1], "dice", name) - value_of(states[0], "dice", name)
+            change[name] = max(change[name], abs(by) if math.isfinite(by) else 0.0)
+    return sorted(structures, key=lambda name: ("tumour" not in name, -change[name]))[:FEW]
 
 
 def _change(states: Mapping[str, CaseResult], metric: str, structure: str) -> list[str]:

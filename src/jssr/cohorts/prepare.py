@@ -4,7 +4,6 @@ along. Cases are done one by one in worker processes; what is finished is not do
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 from jssr.cohorts.prepared import PREPARED, check_paired
 from jssr.cohorts.store import Store
 from jssr.core.grid import Grid, dims_in_words
+from jssr.core.notes import tell
 from jssr.core.processes import in_processes
 from jssr.core.resampling import resample
 from jssr.core.transform import Affine, Chain
@@ -34,8 +34,6 @@ from jssr.preprocessing.placement import Ready, put, ready, working_grid
 from jssr.preprocessing.prepare import check_labels
 from jssr.preprocessing.rigid import RigidResult, rigid_align
 from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d
-
-log = logging.getLogger(__name__)
 
 CASE, PAIRED = "{}/case.json", "{}/paired.json"
 """In a case's folder: what was prepared, and what paired ground truth was made of it (`jssr.cohorts.paired`)."""
@@ -115,7 +113,7 @@ def prepare(
     for number, (case, problem) in enumerate(in_processes(job, cohort.cases, options.workers), start=1):
         if problem:
             failed[case.id] = problem
-            log.warning("%s was left out: %s", case.id, problem)
+            tell(f"{case.id} was left out: {problem}")
         if on_case is not None:
             on_case(number, len(cohort.cases), case.id)
     kept = [case.id for case in cohort.cases if case.id not in failed]

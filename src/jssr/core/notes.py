@@ -22,6 +22,15 @@ def collected() -> Iterator[list[str]]:
         _collected.reset(before)
 
 
+def taken() -> list[str]:
+    """What the innermost `collected` block was told so far; from then on the block holds none of it."""
+    found = _collected.get()
+    words = list(found or ())
+    if found is not None:
+        found.clear()
+    return words
+
+
 def tell(*words: str) -> None:
     """Give the user a sentence, or several: to the innermost `collected`, else to the log."""
     found = _collected.get()

@@ -1,7 +1,8 @@
 """The cohort file: which scans belong to which patient, and what is known of them.
 
 `cohort.json` lies in the folder that holds the files; every path in it is relative to that folder. The `dataset.json`
-of the Medical Segmentation Decathlon (Antonelli et al. 2022) is read as a cohort of one labelled phase.
+of the Medical Segmentation Decathlon (Antonelli et al. 2022), and that of nnU-Net's raw data (Isensee et al. 2021,
+version 2), is read as a cohort of one labelled phase.
 """
 
 from __future__ import annotations
@@ -122,12 +123,12 @@ class Cohort(_Entry):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], supervised_phase: str = "venous") -> Cohort:
-        """Read `cohort.json`, or the Decathlon's `dataset.json`, of a folder (or that file itself); or make a cohort of
-        a folder of radiographs with masks (`jssr.io.pictures`).
+        """Read `cohort.json`, or the `dataset.json` of the Decathlon or of nnU-Net, of a folder (or that file itself);
+        or make a cohort of a folder of radiographs with masks (`jssr.io.pictures`).
 
         Args:
             folder: the cohort's folder.
-            supervised_phase: what to call the one phase of a Decathlon data set.
+            supervised_phase: what to call the one phase of a data set of the Decathlon or nnU-Net.
 
         Raises:
             CohortError: no such file, not JSON, unknown keys, duplicate ids, a case without the reference_phase,
@@ -151,6 +152,8 @@ class Cohort(_Entry):
             raise CohortError(f"{file}: must hold a JSON object with name, reference phase and cases")
         if "training" in content and "cases" not in content:
             content = _from_decathlon(content, file, supervised_phase)
+        elif "channel_names" in content and "cases" not in content:
+            content = _from_nnunet(content, file, supervised_phase)
         if "anchor" in content and "reference_phase" not in content:  # the key's name before 0.2
             content["reference_phase"] = content.pop("anchor")
         try:
@@ -278,6 +281,38 @@ def _from_decathlon(content: dict[str, Any], file: Path, phase: str) -> dict[str
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CohortError(f"{file}: is not a Decathlon dataset.json ({type(error).__name__}: {error})") from error
+    return _labelled(content, file, phase, cases, names)
+
+
+def _from_nnunet(content: dict[str, Any], file: Path, phase: str) -> dict[str, Any]:
+    """nnU-Net's raw data set (version 2) as a cohort: `imagesTr/CASE_0000.ENDING` and `labelsTr/CASE.ENDING`."""
+    ending = str(content.get("file_ending", ".nii.gz"))
+    channels, given = content["channel_names"], content.get("labels")
+    if not isinstance(channels, dict) or len(channels) != 1:
+        found = f"{len(channels)} channels" if isinstance(channels, (dict, list)) else repr(channels)
+        raise CohortError(f"{file}: expected one channel, got {found}: write cohort.json, with a phase for each")
+    if not isinstance(given, dict) or not all(isinstance(value, int) for value in given.values()):
+        raise CohortError(f"{file}: expected labels as name to one value, got {given!r}: write cohort.json")
+    names = {value: str(name) for name, value in given.items() if value != 0}
+    ids = sorted(path.name.removesuffix(ending) for path in (file.parent / "labelsTr").glob(f"*{ending}"))
+    if not ids:
+        raise CohortError(f"{file}: expected label maps labelsTr/CASE{ending} beside it, got none")
+    cases = [
+        {
+            "id": id,
+            "split": "train",
+            "images": {phase: f"imagesTr/{id}_0000{ending}"},
+            "labels": {phase: f"labelsTr/{id}{ending}"},
+        }
+        for id in ids
+    ]
+    return _labelled(content, file, phase, cases, names)
+
+
+def _labelled(
+    content: dict[str, Any], file: Path, phase: str, cases: list[dict[str, Any]], names: dict[int, str]
+) -> dict[str, Any]:
+    """A cohort of one phase; a liver is evaluated with its tumours."""
     by_lower = {name.lower(): name for name in names.values()}
     tumours = [by_lower[t] for t in _TUMOURS if t in by_lower]
     regions = {by_lower["liver"]: [by_lower["liver"], *tumours]} if "liver" in by_lower and tumours else {}

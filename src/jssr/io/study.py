@@ -66,7 +66,9 @@ class Study:
         found = f" ({', '.join(self.images)}; jssr series shows why)" if self.series else ""
         if reference_phase not in self.images:
             near = nearest(reference_phase, self.images)
-            raise CohortError(f'{self.name}: has no phase "{reference_phase}"{near}{found}')
+            raise CohortError(
+                f'{self.name}: has no phase "{reference_phase}"{near}{found}: name one with --reference-phase'
+            )
         if len(self.images) < 2:
             raise CohortError(
                 f"{self.name}: has only one scan ({reference_phase}); there is nothing to align to it{found}"

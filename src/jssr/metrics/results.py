@@ -29,6 +29,11 @@ def split_key(key: str) -> tuple[str, str]:
     return metric, structure
 
 
+def spoken(structure: str) -> str:
+    """What a structure is called in words and tables: "label 16" where it has no name but its value."""
+    return f"label {structure}" if structure.isdigit() else structure
+
+
 def value_of(result: CaseResult, metric: str, structure: str = "") -> float:
     """Look up one number; nan where it was not measured.
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jssr.metrics.results import split_key
+from jssr.metrics.results import split_key, spoken
 
 COPIES_BELOW = 0.05
 SAME_BELOW = 1e-3
 """Images of -1..1 whose mean absolute difference is below this are the same: nothing to move or to recolour."""
 LISTED = 3
-"""Structures that one sentence names; the table has all."""
+"""Structures that one sentence names; the report has all."""
 DICE_MARGIN = 0.01
 TRE_MARGIN_MM = 0.1
 """Less is no difference that a reader should act on."""
@@ -48,7 +48,7 @@ def plain_warnings(
     if worse := _fallen(after, rigid or {}):
         out.append(f"Worse than by the rigid step alone (Dice): {_listed(worse)}.")
     landmarks, earlier = after.get("tre", math.nan), (before or {}).get("tre", math.nan)
-    if landmarks > earlier:
+    if landmarks > earlier + TRE_MARGIN_MM:
         out.append(f"The landmarks are farther apart than before: {earlier:.1f} mm became {landmarks:.1f} mm.")
     return out
 
@@ -80,23 +80,23 @@ def _fallen(after: Mapping[str, float], before: Mapping[str, float]) -> list[str
         if split_key(key)[0] == "dice" and 0.0 < now < before.get(key, math.nan) - DICE_MARGIN
     }
     ordered = sorted(fell.items(), key=lambda one: one[1][1] - one[1][0])
-    return [f"{name} from {100 * was:.1f} to {100 * now:.1f} %" for name, (was, now) in ordered]
+    return [f"{spoken(name)} from {100 * was:.1f} to {100 * now:.1f} %" for name, (was, now) in ordered]
 
 
 def _listed(names: Sequence[str]) -> str:
     """The first few, and how many more there are."""
-    more = f" and {len(names) - LISTED} more (see the table)" if len(names) > LISTED else ""
+    more = f" and {len(names) - LISTED} more (see the report)" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
 
 def _overlap_warnings(after: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
     """One sentence for each kind of trouble, with the structures that have it."""
     dice = {split_key(key)[1]: value for key, value in after.items() if split_key(key)[0] == "dice"}
-    nothing = [name for name, now in dice.items() if now == 0.0]
+    nothing = [spoken(name) for name, now in dice.items() if now == 0.0]
     low = sorted((now, name) for name, now in dice.items() if 0.0 != now < 0.7)
     found = [
         (nothing, "Found in one of the two scans only, or without any overlap: {}."),
-        ([f"{name} {100 * now:.0f} %" for now, name in low], "Low overlap (Dice): {}. Look at the contours."),
+        ([f"{spoken(name)} {100 * now:.0f} %" for now, name in low], "Low overlap (Dice): {}. Look at the contours."),
         (_fallen(after, before), "Worse than before the alignment (Dice): {}."),
     ]
     return [sentence.format(_listed(names)) for names, sentence in found if names]

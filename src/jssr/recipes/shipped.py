@@ -49,3 +49,8 @@ def shipped_weights(system: str) -> Path:
             raise CheckpointError(f"unknown system {system!r}{nearest(system, SYSTEMS)}")
         raise CheckpointError(f"no weights ship for system {system!r}; pass a checkpoint (--checkpoint FILE)")
     return path
+
+
+def shipped_names() -> list[str]:
+    """The names by which `--checkpoint` and `jssr info` take the weights that come with the package."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))

@@ -26,7 +26,7 @@ from jssr.registration.labels import label_maps_of, labels_of
 from jssr.registration.masks import check_mask, check_meeting
 from jssr.registration.model import Model
 from jssr.registration.options import Known, KnownDict, RegistrationOptions
-from jssr.registration.origin import frames_apart, told_by_header
+from jssr.registration.origin import frames_apart, told_by_headers
 from jssr.registration.schema import GridInfo, ScanInfo
 from jssr.registration.structures import structures_of
 
@@ -79,12 +79,13 @@ class Scans:
 
     def infos(self) -> tuple[ScanInfo, ScanInfo]:
         """What `result.json` says of the fixed and of the moving scan."""
+        headers = told_by_headers(self.fixed.name, self.moving.name)
         found = [
             ScanInfo(
                 name=scan.name, grid=GridInfo.of(scan.grid), modality=modality_of(scan),
-                modality_from=scan.origins.get("modality", "guess"), phase=scan.phase, **told_by_header(scan.name),
+                modality_from=scan.origins.get("modality", "guess"), phase=scan.phase, **told,
             )
-            for scan in (self.fixed, self.moving)
+            for scan, told in zip((self.fixed, self.moving), headers, strict=True)
         ]  # fmt: skip
         return found[0], found[1]
 

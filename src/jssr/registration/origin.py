@@ -29,6 +29,16 @@ def told_by_header(name: str) -> dict[str, Any]:
     return {"title": title, "series": number or series.uid, **{k: v for k, v in found.items() if v}}
 
 
+def told_by_headers(fixed: str, moving: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`told_by_header` of two scans. Two files of one name, as of two dates, are titled with their folders."""
+    told = told_by_header(fixed), told_by_header(moving)
+    if told[0] == told[1] and told[0].keys() == {"title"}:
+        homes = Path(fixed).parent.name, Path(moving).parent.name
+        if all(homes) and homes[0] != homes[1]:
+            return {"title": f"{homes[0]}/{told[0]['title']}"}, {"title": f"{homes[1]}/{told[1]['title']}"}
+    return told
+
+
 def frames_apart(fixed: str, moving: str) -> tuple[str, ...]:
     """A warning where two DICOM series lie in different frames of reference: nothing brings them together then, if no
     rigid step does."""

@@ -55,7 +55,9 @@ class ScanInfo(_Model):
     """One of the two scans."""
 
     name: str = Field(description="As it was given: its path as a rule.")
-    title: str = Field(description="What people call it: the file's name, or the DICOM series' description.")
+    title: str = Field(
+        description="The file's name, with its folder where both scans have one name, or the DICOM series' description."
+    )
     grid: GridInfo
     modality: Modality
     modality_from: Origin = Field(description="Where the modality came from.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from jssr.io.files import atomic_path
 from jssr.metrics.entries import entry
-from jssr.metrics.results import split_key
+from jssr.metrics.results import split_key, spoken
 from jssr.metrics.warnings import plain_warnings
 from jssr.report.planes import Planes, focus
 from jssr.report.view import AlignmentView, Cuts, field_block, overlay_block, scans_block, strips
@@ -119,7 +119,7 @@ def key_figures(view: AlignmentView) -> list[dict[str, Any]]:
     main = next((s for s in structures if "tumour" in s), "") or ("liver" if "liver" in structures else "")
     main = main or (structures[0] if structures else "")
     own = ", by its own segmentation" if view.own else ""
-    wanted = [("dice", f"Dice, {main}{own}", f"dice/{main}")] if main else []
+    wanted = [("dice", f"Dice, {spoken(main)}{own}", f"dice/{main}")] if main else []
     wanted += [("tre", "Landmark error", "tre"), ("folds", "Folded", "folds"), ("seconds", "Time", "seconds")]
     earlier = [values for _, values in stages_of(view)[:-1]]
     return [
@@ -149,7 +149,7 @@ def _tables(view: AlignmentView) -> tuple[dict[str, Any], dict[str, Any]]:
         ]
 
     lines = [
-        (structure, [cell for m in metrics for cell in cells(m, f"{m}/{structure}")])
+        (spoken(structure), [cell for m in metrics for cell in cells(m, f"{m}/{structure}")])
         for structure in sorted(dict.fromkeys(s for _, s in named if s), key=lambda s: "tumour" not in s)
     ]
     about = [(entry(m).title, entry(m).meaning) for m in metrics]
@@ -179,7 +179,7 @@ def volume_rows(volumes: Mapping[str, Mapping[str, float | None]]) -> list[list[
 
     forms = {"fixed_ml": ".1f", "moving_ml": ".1f", "change_percent": "+.1f", "jacobian": ".2f"}
     ordered = sorted(volumes.items(), key=lambda one: "tumour" not in one[0])
-    return [[name, *(text(one.get(key), form) for key, form in forms.items())] for name, one in ordered]
+    return [[spoken(name), *(text(one.get(key), form) for key, form in forms.items())] for name, one in ordered]
 
 
 def laid_out(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, list[str]]]:

@@ -66,6 +66,7 @@ READERS: dict[str, Callable[[Path, Images], Transform]] = {
     "x5": x5.read_x5,
     "dicom": _read_dicom,
 }
+BENT = "leave out --to, and write the field as .nii.gz, which ITK, ANTs, greedy and 3D Slicer read"
 MATRIX_WRITERS: dict[str, Callable[[Affine, Path, Images], None]] = {
     "flirt": fsl.write_flirt,
     "niftyreg": niftyreg.write_niftyreg,
@@ -83,6 +84,10 @@ ENDINGS = {".xfm": "minc", x5.ENDING: "x5"}
 """Endings that mean one format, whatever `--to` is by default."""
 
 
+IDENTITY = "identity"
+"""In place of a file: the transform that moves nothing, as to bring a DICOM object to a label map."""
+
+
 def read_transform(path: str | os.PathLike[str], images: Images | None = None) -> Transform:
     """Read a transform whose format its content tells: of ITK, ANTs, 3D Slicer, elastix, DICOM, `jssr` and others.
 
@@ -94,7 +99,11 @@ def read_transform(path: str | os.PathLike[str], images: Images | None = None) -
 
 
 def read_named(given: str | os.PathLike[str], of: str = "auto", images: Images | None = None) -> Transform:
-    """Read a transform; "flirt:start.mat" names its format in place of `of`."""
+    """Read a transform; "flirt:start.mat" names its format in place of `of`, and "identity" is none."""
+    images = images or Images()
+    if os.fspath(given) == IDENTITY and not Path(given).exists():
+        grid = images.fixed or images.moving
+        return Affine.identity(3 if grid is None else grid.ndim)
     found, file = split_format(os.fspath(given))
     if found == "auto" or Path(given).is_file():
         return read_any(given, of, images)
@@ -148,7 +157,7 @@ def write_any(
     linear = as_affine(transform)
     if to in MATRIX_WRITERS:
         if linear is None:
-            raise TransformError(f"{path}: only matrices are written for {to}, and this transform bends")
+            raise TransformError(f"{path}: only matrices are written for {to}, and this transform bends: {BENT}")
         MATRIX_WRITERS[to](linear, path, images)
     elif to in WRITERS:
         WRITERS[to](linear or _on_grid(transform, path, images), path, images)
