@@ -22,6 +22,7 @@ from jssr._version import __version__
 if TYPE_CHECKING:
     from jssr.api.batch import estimate_cohort, run_cohort
     from jssr.api.cohorts import check, prepare
+    from jssr.api.conversions import convert
     from jssr.api.evaluation import benchmark, evaluate, make_report
     from jssr.api.learning import train
     from jssr.api.pairs import register
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from jssr.api.results import load_result
     from jssr.api.scans import align, segment, synthesise
     from jssr.api.studies import read_study, series
-    from jssr.api.transforms import convert, warp
+    from jssr.api.transforms import warp
     from jssr.api.weights import info
     from jssr.core.grid import Grid
     from jssr.core.points import move_points
@@ -56,7 +57,8 @@ _NAMES = {
     "api.pairs": ("register",),
     "api.scans": ("align", "segment", "synthesise"),
     "api.studies": ("read_study", "series"),
-    "api.transforms": ("convert", "warp"),
+    "api.conversions": ("convert",),
+    "api.transforms": ("warp",),
     "api.weights": ("info",),
     "core.grid": ("Grid",),
     "core.points": ("move_points",),

@@ -37,8 +37,12 @@ __all__ = ["CohortRun", "estimate_cohort", "run_cohort"]
 
 Layout = Literal["folders", "bids"]
 TASKS: dict[Task, Any] = {"align": OptionsDict, "register": OptionsDict, "segment": ModelOptions, "warp": None}
-FILES = "report", "dicom", "anonymise"
-"""Options of `align` and `register` that say what is written."""
+FILES = ("report", "dicom", "anonymise")
+MORE: dict[Task, tuple[str, ...]] = {
+    "align": FILES, "register": (*FILES, "structures"), "segment": ("moving",),
+    "warp": ("to", "kind", "contours", "label_names"),
+}  # fmt: skip
+"""Options beside those: what is written, and of `warp` all there are."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,7 @@ def _asked(
 ) -> tuple[_Asked, Results]:
     """What the workers are asked, and where their results go."""
     known = TASKS[task].__annotations__ if TASKS[task] is not None else {}
-    more = FILES if task in ("align", "register") else ("moving",) if task == "segment" else ()
-    check_options(options, [*known, *more])
+    check_options(options, [*known, *MORE[task]])
     if layout not in ("folders", "bids"):
         raise OptionError(f"layout: expected folders or bids, got {layout!r}")
     if layout == "bids" and task != "align":
@@ -255,10 +258,9 @@ def _segment(asked: _Asked, patient: Patient, home: Path) -> Rows:
 
 
 def _warp(asked: _Asked, patient: Patient, home: Path) -> Rows:
-    source, given = Path(patient.images["input"]), dict(patient.options)
+    source, given = Path(patient.images["input"]), {**asked.options, **patient.options}
     target = home / source.name
-    to: Any = given.pop("to", "fixed")
-    warp(source, given.pop("transform"), to, out=target, **given)  # type: ignore[arg-type]
+    warp(source, given.pop("transform"), given.pop("to", "fixed"), out=target, **given)
     return [{"scan": source.name, "file": target.name, "warnings": []}]
 
 

@@ -69,8 +69,7 @@ def register(
             slide, and values or names of the fixed label map that stay rigid.
         fixed_labels, moving_labels: label maps, segmentations or structure sets of the scans, for Dice and distances.
         fixed_landmarks, moving_landmarks: points, LPS millimetres, for the TRE; matched by name.
-        structures, label_names: one of them: name to label values, or value to name; each also a file of names. None
-            takes the cohort's, else the label maps' own.
+        structures, label_names: one of them: name to values, or value to name; also files. None takes the maps' own.
         device, deterministic: "cpu", "cuda", "mps"; only algorithms that repeat bit for bit.
 
     Raises:
@@ -85,7 +84,7 @@ def register(
     steps = Steps(STAGES + 2, on_progress)
     found = _pipeline(options, threads).register(*scans, on_stage=steps.begin, **options)
     if out is not None:
-        from jssr.registration.result import Saving
+        from jssr.registration.result import Saving  # torch
 
         steps.begin("writing")
         found.save(out, report, Saving(headers, keep=anonymise))

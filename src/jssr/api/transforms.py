@@ -1,9 +1,9 @@
-"""Transforms: applied to images, label maps and points; converted from other programs and to them."""
+"""Transforms applied to images, label maps, points and DICOM objects."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
@@ -19,16 +19,15 @@ from jssr.core.transform import Chain, Displacement, Transform
 from jssr.core.volume import Points, Volume
 from jssr.errors import ImageError, JssrError, OutputError, TransformError
 from jssr.io.files import check_path
-from jssr.io.formats import FORMATS_WRITTEN, check_format, split_format
+from jssr.io.formats import split_format
 from jssr.io.images import ImageLike, as_grid, as_volume, is_object, read_image, stored_dtype, write_image
 from jssr.io.kinds import kind_of, kind_of_file
 from jssr.io.label_names import names_beside, names_given, own_names, tell_unused, write_label_names
 from jssr.io.overwrite import check_not_input
 from jssr.io.points import PointsLike, as_points, holds_points, is_ants, write_points
-from jssr.io.transforms import Images, TransformLike, as_transform, read_named, write_any
-from jssr.io.transforms.elastix import field_beside
+from jssr.io.transforms import Images, TransformLike, as_transform
 
-__all__ = ["convert", "warp"]
+__all__ = ["warp"]
 
 Space = Literal["fixed", "moving"]
 Warped = Literal["auto", "image", "labels", "points"]
@@ -79,15 +78,15 @@ def warp(
         GeometryError: nothing of a DICOM object reaches the result. JssrError: another `to`, `kind` or `contours`.
     """
     _check_choices(to, kind, contours)
-    _check_out(out, source, _file(transform), reference, label_names, dose)
-    if _is_path(source) and _is_carried(source):
+    _check_out(out, source, file_of(transform), reference, label_names, dose)
+    if is_path(source) and _is_carried(source):
         found = as_transform(transform, images=(images := _images(None, source, reference, to)))
         grid, names = _result_grid_3d(found, source, reference, to), _names_chosen(label_names, source)
         job = Job(Path(source), found, to, grid, reference, *_paths(out, dose), contours=contours, names=names)
         return _carry(replace(job, frames=_frames(transform, images)), kind)
     if dose is not None:
         raise JssrError(f"dose: expected an RT Structure Set beside it, got {source}")
-    points = kind == "points" or isinstance(source, Points) or (_is_path(source) and holds_points(source))
+    points = kind == "points" or isinstance(source, Points) or (is_path(source) and holds_points(source))
     if out is not None and points != holds_points(out):
         expected = "points are written as .csv, .mrk.json, .fcsv or .txt", "an image is written as .nii.gz"
         raise OutputError(f"{out}: {expected[not points]}")
@@ -107,7 +106,7 @@ def _warp_volume(
     volume, stored = _read_volume(source, kind, out is not None and Path(out).suffix.lower() == ".png")
     found = as_transform(transform, images=_images(volume.grid, source, reference, to))
     if found.ndim != volume.grid.ndim:
-        words = transform if _is_path(transform) else "the transform"
+        words = transform if is_path(transform) else "the transform"
         raise TransformError(f"{words}: is a {found.ndim}D transform, and {volume.name} is {volume.grid.ndim}D")
     grid = _result_grid(found, reference, to)
     if label_names is not None and volume.kind == "labels":
@@ -132,7 +131,7 @@ def _tell_outside(volume: Volume, made: Volume, transform: Transform) -> None:
             tell(f"{volume.name}: nothing of it reaches the result (0 % is covered): check the transform and its way.")
 
 
-def _file(transform: object) -> object:
+def file_of(transform: object) -> object:
     """The file of a transform, without its format."""
     return split_format(transform)[1] if isinstance(transform, str) else transform
 
@@ -143,7 +142,7 @@ def _warp_points(
     known = as_points(source, grid=None if reference is None else as_grid(reference))
     moved = move_points(known, transform, to)
     if out is not None:
-        write_points(moved, out, ants=_is_path(source) and is_ants(source))
+        write_points(moved, out, ants=is_path(source) and is_ants(source))
     return moved
 
 
@@ -151,7 +150,7 @@ def _names(given: Mapping[int, str] | PathLike | None, source: object) -> dict[i
     """Value to name of a label map: as given, else as its file has them."""
     if given is not None:
         return names_given(given)
-    return own_names(source) if _is_path(source) else {}
+    return own_names(source) if is_path(source) else {}
 
 
 def _names_chosen(given: Mapping[int, str] | PathLike | None, source: object) -> dict[int, str] | None:
@@ -206,7 +205,7 @@ def _result_grid_3d(transform: Transform, source: PathLike, reference: Any, to: 
 
 def _frames(transform: object, images: Images) -> tuple[str, str] | None:
     """The frames of reference that a DICOM registration names: of the fixed and of the moving space."""
-    if not _is_path(transform) or not is_object(split_format(str(transform))[1]):
+    if not is_path(transform) or not is_object(split_format(str(transform))[1]):
         return None
     from jssr.io.dicom.read import frame_at
     from jssr.io.dicom.spatial import frames_of
@@ -222,16 +221,8 @@ def _images(grid: Grid | None, source: object, reference: ImageLike | Grid | Non
     return found.swapped() if to == "fixed" else found
 
 
-def _is_path(source: object) -> TypeGuard[PathLike]:
+def is_path(source: object) -> TypeGuard[PathLike]:
     return isinstance(source, (str, os.PathLike))
-
-
-def _is_matrix(transforms: Sequence[Any]) -> bool:
-    """Whether a list is one matrix by its rows, and not a list of transforms."""
-    return len(transforms) > 0 and all(
-        isinstance(row, (list, tuple)) and len(row) > 0 and np.isscalar(row[0]) and not isinstance(row[0], str)
-        for row in transforms
-    )
 
 
 def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, str | None]:
@@ -239,7 +230,7 @@ def _read_volume(source: ImageLike, kind: str, picture: bool) -> tuple[Volume, s
     if isinstance(source, np.ndarray):
         expected = "(array, affine) for an image, or kind='points' for points (N, 3)"
         raise ImageError(f"source: expected {expected}, got an array of shape {source.shape}: name the kind")
-    if not _is_path(source):
+    if not is_path(source):
         found = _in_memory(source, kind)
         return found, None if found.kind != "image" else "float32"
     path = Path(source)
@@ -285,7 +276,7 @@ def _result_grid(transform: Transform, reference: ImageLike | Grid | None, to: S
     if reference is not None:
         grid = as_grid(reference)
         if grid.ndim != transform.ndim or min(grid.shape) < 2:
-            name = reference if _is_path(reference) else "reference"
+            name = reference if is_path(reference) else "reference"
             raise ImageError(
                 f"{name}: expected a {transform.ndim}D image, as the transform is, got {grid.ndim}D of shape "
                 f"{grid.shape}"
@@ -295,60 +286,3 @@ def _result_grid(transform: Transform, reference: ImageLike | Grid | None, to: S
     if to == "fixed" and isinstance(first, Displacement):
         return first.grid
     raise TransformError(f"--to {to} needs --reference IMAGE here: the {to} scan, whose grid the result takes")
-
-
-def convert(
-    transforms: TransformLike | Sequence[TransformLike],
-    *,
-    written_by: str = "auto",
-    to: str = "itk",
-    fixed: ImageLike | Grid | None = None,
-    moving: ImageLike | Grid | None = None,
-    inverse: bool = False,
-    out: PathLike | None = None,
-) -> Transform:
-    """Bring transforms of other programs into one, or to other programs: `jssr convert`.
-
-    Args:
-        transforms: one or a list; a point of the fixed space goes through the first one first. ANTs writes a warp and
-            an affine: in this order. "flirt:start.mat" names the format of one file.
-        written_by: format of the files, one of `jssr.io.formats.FORMATS_READ`: "auto", "itk", "elastix", "flirt", ...
-        to: format of `out`, one of `jssr.io.formats.FORMATS_WRITTEN`: "itk", "elastix", "flirt", ...; a name in .xfm
-            or .x5 chooses MINC or X5.
-        fixed, moving: the images: for FSL and AFNI, as the grid of a field, and for ITK's B-splines to be sampled on.
-        inverse: invert it; a field then lies on the moving grid.
-        out: file to write: a field (.nii.gz .nrrd .mha), ITK's transform (.h5 .tfm .txt; .mat for matrices alone), or
-            what `to` names.
-
-    Returns:
-        The transform from the fixed to the moving space (inverted, the other way round), LPS millimetres.
-
-    Raises:
-        TransformError: a file that cannot be read, transforms of 2D and 3D, an image that is needed and not named, or
-            a field where only a matrix can be written. OutputError: the file cannot be written.
-    """
-    check_format(to, FORMATS_WRITTEN)
-    check_path(out)
-    if not isinstance(inverse, bool):
-        raise JssrError(f"inverse: expected True or False, got {inverse!r}")
-    if to != "itk" and out is None:
-        raise TransformError(f"format {to!r} is one of files: name the file with out=")
-    named = list(transforms) if isinstance(transforms, (list, tuple)) and not _is_matrix(transforms) else [transforms]
-    if not named:
-        raise TransformError("expected one transform or a list of them, got an empty list")
-    check_not_input(out, *map(_file, named), fixed, moving)
-    if out is not None and to == "elastix":  # writes the field beside its text
-        check_not_input(field_beside(Path(out)), *map(_file, named), fixed, moving)
-    grids = [None if image is None else as_grid(image) for image in (fixed, moving)]
-    images = Images(grids[0], grids[1], (fixed, moving))
-    parts = [
-        read_named(one, written_by, images) if _is_path(one) else as_transform(one, images=images) for one in named
-    ]
-    if len({part.ndim for part in parts}) > 1:
-        raise TransformError(f"{', '.join(str(one) for one in named)}: are of 2D and of 3D")
-    found = parts[0] if len(parts) == 1 else Chain(*parts)
-    if inverse:
-        found, images = found.inverse(images.moving), images.swapped()
-    if out is not None:
-        write_any(found, out, to, images)
-    return found

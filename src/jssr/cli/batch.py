@@ -53,11 +53,11 @@ class CohortOptions(Options):
         names = [name for name, value in vars(self).items() if value not in (None, False)]
         return [f"--{name.replace('_', '-')}" for name in names if name != "layout" or self.given()[name] != "folders"]
 
-    def check_unused(self, source: Path) -> None:
+    def check_unused(self) -> None:
         """Refuse them for one patient."""
         if self.asked():
             raise OptionError(f"{self.asked()[0]}: expected a cohort (CSV, cohort.json, BIDS, a folder of patients), "
-                              f"got one patient: {source}")  # fmt: skip
+                              "got one patient")  # fmt: skip
 
     def workers_and_handling(self) -> tuple[Workers, Handling]:
         from jssr.cohorts.batch import Handling
@@ -116,10 +116,12 @@ def run_many(
     found = _run(task, source, out, {**options, "keep_going": cohort.keep_going}, session)
     failed = [f"{name}: {reason}" for name, reason in found.failed.items()]
     data = {"written": str(out), "done": found.done, "kept": found.kept, "failed": found.failed}
-    told = [
-        f"{row['patient']}, {row['scan']}: {row['verdict']}" for row in found.rows if row.get("verdict") in DOUBTFUL
-    ]
-    session.finish(data, *_lines(found), warnings=failed, doubts=[] if failed else told)
+    for words in failed:
+        typer.echo(f"failed: {words}", err=True)
+        log_file.note(logging.ERROR, words)
+    verdicts = [row.get("verdict") for row in found.rows]
+    told = [f"{verdicts.count(name)} of verdict {name}" for name in DOUBTFUL if name in verdicts]
+    session.finish(data, *_lines(found), doubts=[] if failed else told)
     if failed:
         typer.echo(f"error: {source}: {len(failed)} of {_count(found)} patients failed: {failed[0]}", err=True)
         raise typer.Exit(REFUSED)

@@ -73,12 +73,12 @@ def register(options: RegisterOptions, cohort: CohortOptions, session: Session) 
 
     Example: jssr register pairs.csv -o aligned --workers 2
     """
-    if means_many("register", options.fixed):
+    if options.moving is None:
+        if not means_many("register", options.fixed):
+            raise typer.BadParameter("name the scan that is moved, after the one that stays")
         run_many("register", options.fixed, options.out, for_many(options, "fixed"), cohort, session)
         return
-    cohort.check_unused(options.fixed)
-    if options.moving is None:
-        raise typer.BadParameter("name the scan that is moved, after the one that stays")
+    cohort.check_unused()
     found = session.run(jssr.register, **options.given())
     from jssr.cli.tables import cost_of, doubts_of, pair_table
 
@@ -169,7 +169,7 @@ def align(options: AlignOptions, series: SeriesOptions, cohort: LayoutOptions, s
             raise OptionError("phase, leave: are of one patient: name the series in a column of a table")
         run_many("align", options.study, options.out, for_many(options, "study"), cohort, session)
         return
-    cohort.check_unused(options.study)
+    cohort.check_unused()
     study = jssr.read_study(options.study, *series.chosen(), by_folder=not options.anonymise)
     from jssr.cli.lists import series_table
     from jssr.cli.tables import carried_rows, doubts_of, study_table, study_warnings
@@ -205,7 +205,7 @@ def segment(options: SegmentOptions, cohort: CohortOptions, session: Session) ->
     if means_many("segment", options.image):
         run_many("segment", options.image, options.out, for_many(options, "image"), cohort, session)
         return
-    cohort.check_unused(options.image)
+    cohort.check_unused()
     found = session.run(jssr.segment, **options.given())
     data = {
         "written": str(found.written),

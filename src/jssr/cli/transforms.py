@@ -64,7 +64,7 @@ def warp(options: WarpOptions, cohort: CohortOptions, session: Session) -> None:
     if options.transform is None and means_many("warp", options.source):
         run_many("warp", options.source, options.out, for_many(options, "source"), cohort, session)
         return
-    cohort.check_unused(options.source)
+    cohort.check_unused()
     if options.transform is None:
         raise typer.BadParameter("name the transform: --transform FILE")
     from jssr.api.objects import Carried
