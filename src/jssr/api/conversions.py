@@ -12,7 +12,7 @@ from jssr.api.session import PathLike
 from jssr.api.transforms import file_of, is_path
 from jssr.core.grid import Grid
 from jssr.core.transform import Chain, Transform
-from jssr.errors import TransformError
+from jssr.errors import JssrError, TransformError
 from jssr.io.files import check_path
 from jssr.io.formats import FORMATS_WRITTEN, check_format
 from jssr.io.images import ImageLike, as_grid
