@@ -25,8 +25,12 @@ from jssr.systems.base import System
 from jssr.training import loop
 from jssr.training.checkpoint import begun, has_state, start_from
 from jssr.training.datasets import dataset_of
+from jssr.training.processes import RunOptions, processes
 
 __all__ = ["Training", "TrainOptions", "train"]
+
+
+_RUNNING = ("devices", "accelerator", "deterministic")
 
 
 class TrainOptions(TypedDict, total=False):
@@ -47,10 +51,12 @@ class Training:
     Attributes:
         folder: of the run.
         notes: of how many pairs it saw the label maps, where it learns from them, and what weights it began with.
+        first: of several processes, whether this is the one that wrote the folder.
     """
 
     folder: Path
     notes: tuple[str, ...] = ()
+    first: bool = True
 
     @property
     def weights(self) -> Path:
@@ -106,8 +112,9 @@ def train(
         on_progress: called with steps done, all steps, and the stage.
         on_note: called before the first step with each of `Training.notes`, if there are any.
         start_from: weights files, run folders or names of weights that ship, whose networks it begins with.
-        devices, accelerator: processes, one a device, and its kind.
-        cache_gb: memory for prepared scans.
+        devices, accelerator: processes on this machine, one a device, and its kind. The calling script is started again
+            for each, unless torchrun or srun have started them. They share the samples of a step.
+        cache_gb: memory of this machine for prepared scans.
         deterministic, threads: as in `register`.
 
     Raises:
@@ -117,7 +124,8 @@ def train(
         Interrupted: stopped; the state is saved.
     """
     wanted: dict[str, Any] = dict(options)
-    begin(options, TrainOptions, wanted.pop("threads", None))
+    threads = wanted.get("threads")
+    begin(options, TrainOptions, threads)
     folder = Path(out)
     check_output(folder)
     plan = recipe if isinstance(recipe, Recipe) else _plan_of(recipe, list(overrides), folder if resume else None)
@@ -126,18 +134,23 @@ def train(
     cohort, labelled = cohort_of(data), None if supervised is None else cohort_of(supervised)
     if labelled is None and "supervised" in plan.training.needs:
         raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
-    dataset = dataset_of(plan, cohort, labelled, wanted.pop("cache_gb", 4.0))
-    dataset.check(plan.training.needs)
-    notes = [seen] if (seen := dataset.described(plan.training.needs)) else []
-    torch.manual_seed(plan.training.seed)
-    system = build_system(plan)
-    about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
-    others = wanted.pop("start_from", ())
-    about |= _begin_with(system, others, plan, notes, folder if resume and has_state(folder / "checkpoint") else None)
-    if on_note is not None:
-        list(map(on_note, notes))
-    loop.train(plan, system, dataset, folder, loop.RunOptions(resume, **wanted), data=about, on_step=on_progress)
-    return Training(folder, tuple(notes))
+    running = RunOptions(resume, **{name: wanted[name] for name in _RUNNING if name in wanted})
+    with processes(plan, running) as group:
+        if threads is not None:  # Fabric shares the cores among its processes
+            begin(options, TrainOptions, threads)
+        dataset = dataset_of(plan, cohort, labelled, wanted.get("cache_gb", 4.0) / group.devices)
+        if group.first:  # the label maps are read once
+            dataset.check(plan.training.needs)
+        notes = [seen] if (seen := dataset.described(plan.training.needs)) else []
+        torch.manual_seed(plan.training.seed)
+        system = build_system(plan)
+        about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
+        state = folder if resume and has_state(folder / "checkpoint") else None
+        about |= _begin_with(system, wanted.get("start_from", ()), plan, notes, state)
+        if on_note is not None and group.first:
+            list(map(on_note, notes))
+        loop.train(plan, system, dataset, folder, running, data=about, on_step=on_progress, group=group)
+    return Training(folder, tuple(notes), group.first)
 
 
 def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Recipe:
