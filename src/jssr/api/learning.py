@@ -124,29 +124,22 @@ def train(
         Interrupted: stopped; the state is saved.
     """
     wanted: dict[str, Any] = dict(options)
-    threads = wanted.get("threads")
-    begin(options, TrainOptions, threads)
+    begin(options, TrainOptions, options.get("threads"))
     folder = Path(out)
     check_output(folder)
     plan = recipe if isinstance(recipe, Recipe) else _plan_of(recipe, list(overrides), folder if resume else None)
     if not plan.training.stages:
         raise RecipeError(f"recipe {plan.name}: has nothing to train; use it with --system {plan.network.system}")
-    cohort, labelled = cohort_of(data), None if supervised is None else cohort_of(supervised)
-    if labelled is None and "supervised" in plan.training.needs:
-        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
+    cohort, labelled = cohort_of(data), _labelled(plan, supervised)
     running = RunOptions(resume, **{name: wanted[name] for name in _RUNNING if name in wanted})
     with processes(plan, running) as group:
-        if threads is not None:  # Fabric shares the cores among its processes
-            begin(options, TrainOptions, threads)
+        begin(options, TrainOptions, options.get("threads"))  # Fabric has shared the cores among its processes
         dataset = dataset_of(plan, cohort, labelled, wanted.get("cache_gb", 4.0) / group.devices)
         if group.first:  # the label maps are read once
             dataset.check(plan.training.needs)
-        notes = [seen] if (seen := dataset.described(plan.training.needs)) else []
-        torch.manual_seed(plan.training.seed)
-        system = build_system(plan)
-        about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
-        state = folder if resume and has_state(folder / "checkpoint") else None
-        about |= _begin_with(system, wanted.get("start_from", ()), plan, notes, state)
+        system, notes, began = _begun(plan, wanted.get("start_from", ()), folder, resume)
+        notes = [*filter(None, [dataset.described(plan.training.needs)]), *notes]
+        about = {"pairs": _described(cohort), "supervised": _described(labelled), **began}
         if on_note is not None and group.first:
             list(map(on_note, notes))
         loop.train(plan, system, dataset, folder, running, data=about, on_step=on_progress, group=group)
@@ -161,18 +154,28 @@ def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Re
     return plan
 
 
-def _begin_with(
-    system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str], resumed: Path | None
-) -> dict[str, Any]:
-    """Give the system the weights of other runs, unless it continues from a state of its own."""
-    if resumed is not None:
-        if others:
-            notes.append(f"{resumed} continues from its own state; --start-from was for its first step")
-        return begun(resumed)
+def _labelled(plan: Recipe, supervised: Cohort | PathLike | None) -> Cohort | None:
+    """The cohort of the supervised scans."""
+    if supervised is None and "supervised" in plan.training.needs:
+        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
+    return None if supervised is None else cohort_of(supervised)
+
+
+def _begun(
+    plan: Recipe, others: Sequence[PathLike], folder: Path, resume: bool
+) -> tuple[System, list[str], dict[str, Any]]:
+    """A system with the weights of other runs, unless the run continues from a state of its own; notes, and what the
+    header of its weights says of that."""
+    torch.manual_seed(plan.training.seed)
+    system = build_system(plan)
+    if resume and has_state(folder / "checkpoint"):
+        notes = [f"{folder} continues from its own state; --start-from was for its first step"] if others else []
+        return system, notes, begun(folder)
+    notes = []
     for other in others:
         networks = start_from(system, weights_at(other), plan.network.structures)
         notes.append(f"{', '.join(networks)} begin with the weights of {other}")
-    return {"started from": [str(other) for other in others]} if others else {}
+    return system, notes, {"started from": [str(other) for other in others]} if others else {}
 
 
 def _described(cohort: Cohort | None) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ class Session(Options):
 
     def __post_init__(self) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-        for name in ("jssr", "lightning_fabric.utilities.rank_zero"):
+        for name in ("jssr", *(f"lightning_fabric.utilities.{part}" for part in ("rank_zero", "distributed"))):
             logging.getLogger(name).setLevel(logging.INFO if self.verbose else logging.WARNING)
 
     def begin(self, values: Mapping[str, Any]) -> None:
