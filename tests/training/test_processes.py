@@ -19,7 +19,7 @@ from shared_steps import joint, main, toy
 
 from jssr.core.hardware import torch_threads
 from jssr.core.launched import Launched
-from jssr.errors import TrainingError
+from jssr.errors import Interrupted, TrainingError, WorkerError
 from jssr.training import processes as module
 from jssr.training.processes import Processes, RunOptions, processes, stoppable
 
@@ -257,3 +257,34 @@ def test_a_second_signal_acts_at_once_only_where_no_starter_repeats_it(alone: bo
             assert heard
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Store:
+    """What two processes have in common."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.seen = 0
+
+    def compare_set(self, key: str, _: str, value: str) -> bytes:
+        return self.kept.setdefault(key, value).encode()
+
+    def add(self, _: str, more: int) -> int:
+        self.seen += more
+        return self.seen
+
+
+def test_whoever_ends_first_tells_and_a_stop_is_told_by_the_first(monkeypatch: Any) -> None:
+    store = Store()
+    monkeypatch.setattr(module, "_store", lambda: store)
+    monkeypatch.setattr(module.dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(module, "LINGER", 0.0)
+    stops = [module._ended(Interrupted("stopped"), rank, 2) for rank in (1, 0)]
+    assert [stop.told for stop in stops] == [True, False]  # type: ignore[attr-defined]
+    second = module._ended(KeyboardInterrupt(), 1, 2)
+    first = module._ended(RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer"), 0, 2)
+    assert not second.told and first.told  # type: ignore[attr-defined]
+    assert isinstance(first, WorkerError) and isinstance(second, KeyboardInterrupt)
+    monkeypatch.setattr(module, "_store", lambda: None)  # gone with the first process
+    alone = module._ended(RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer"), 1, 2)
+    assert LOST in str(alone) and not alone.told  # type: ignore[attr-defined]

@@ -245,6 +245,9 @@ def _environment(theirs: Launched | None) -> ClusterEnvironment:
 
 def _ended(error: BaseException, rank: int, world: int) -> BaseException:
     """The error of one of several processes, with its attribute `told`; the others are let know."""
+    if isinstance(error, Interrupted):  # all of them are, after the same step
+        error.told = rank != 0  # type: ignore[attr-defined]
+        return error
     lost = isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
     first = _first_to_tell(rank)
     if lost:
@@ -252,10 +255,8 @@ def _ended(error: BaseException, rank: int, world: int) -> BaseException:
             f"one of the {world} processes ended before its work was done: check whether it was killed or memory is "
             "short; --resume continues from the last checkpoint"
         )
-    if isinstance(error, Interrupted | KeyboardInterrupt):  # of all of them
-        first = rank == 0
     error.told = not first  # type: ignore[attr-defined]
-    if not lost and not isinstance(error, Interrupted):
+    if not lost:
         # Whoever waits for this process wakes now, and asks the store, which may be this process's.
         store = _store()
         with suppress(Exception):
