@@ -44,7 +44,10 @@ KINDS: dict[str, Callable[[], tuple[System, int]]] = {
         3,
     ),
     "jrsnet": lambda: (
-        SYSTEMS["jrsnet"]({"G": RESIDUAL, "F": RESIDUAL, "DY": {"width": 4}, "DX": {"width": 4}}, {"unmasked": 0.6}, 2), 2
+        SYSTEMS["jrsnet"](
+            {"G": RESIDUAL, "F": RESIDUAL, "DY": {"width": 4}, "DX": {"width": 4}}, {"unmasked": 0.6}, 2
+        ),
+        2,
     ),
     "dual": lambda: (SYSTEMS["dual"]({"M": {"form": "unet", **UNET}}, {}, 1), 3),
     "segmentor": lambda: (SYSTEMS["segmentor"]({"S": SEG}, {"least": 300.0}, 3), 3),
