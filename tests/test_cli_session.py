@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import jssr
 from jssr.cli import app, log_file
 from jssr.core.notes import tell
+from jssr.errors import TrainingError
 from jssr.registration.verdict import Verdict
 
 RUNNER = CliRunner()
@@ -188,3 +189,35 @@ def test_a_wrong_value_of_the_defaults_is_told_with_its_file_and_table(tmp_path,
     code, said = run("--config", str(config), "segment", "x.nii.gz", "-o", "o")
     said = "".join(said.split())
     assert code == 2 and "mine.toml" in said and f"[{table}]" in said and line.split(" =")[0] in said
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_process_of_a_training_speaks(rank, monkeypatch):
+    torchrun = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    for name, value in torchrun.items():
+        monkeypatch.setenv(name, str(value))
+    shown = []
+
+    def train(on_note, **options):
+        on_note("beginning")
+        shown.append(options["recipe"])
+        return SimpleNamespace(to_dict=lambda: {"weights": "w"}, weights="w")
+
+    monkeypatch.setattr(jssr, "train", train)
+    words = ("train", "jssr-compact", "--data", "c", "-o", "r")
+    assert run(*words) == (0, "" if rank else "beginning\ntrained; weights in w\n")
+    code, said = run(*words, "--json")
+    assert code == 0 and (said == "" if rank else json.loads(said) == {"weights": "w"})
+    assert shown == ["jssr-compact"] * 2
+
+
+def test_what_another_process_tells_is_not_told_again(monkeypatch):
+    def train(**options):
+        error = TrainingError("the disc is gone")
+        error.told = options["recipe"] == "told"  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr(jssr, "train", train)
+    assert run("train", "told", "--data", "c", "-o", "r") == (1, "")
+    code, said = run("train", "first", "--data", "c", "-o", "r")
+    assert code == 1 and "the disc is gone" in said

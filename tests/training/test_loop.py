@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -150,46 +149,6 @@ def test_resumed_after_sigkill_is_uninterrupted_to_the_bit(tmp_path: Path) -> No
     run(tmp_path / "killed", resume=True)
     run(tmp_path / "whole")
     same(tmp_path / "whole", tmp_path / "killed")
-
-
-def test_two_processes_end_with_the_same_weights_as_one_with_both_batches(tmp_path: Path) -> None:
-    body = """
-        rank = int(os.environ["LOCAL_RANK"])
-        settings = recipe(ema=None, optimiser="sgd", clip=None, picture_every=0)
-        settings = settings.changed(training={"stages": settings.training.stages[1:2]})
-        system = build(settings.network.networks, {}, 2)
-        if rank:
-            with torch.no_grad():
-                for p in system.parameters(): p.add_(1.0)  # the first process's weights must win
-        train(settings, system, Blobs(), out, options=RunOptions(devices=2, accelerator="cpu", deterministic=True))
-        from safetensors.torch import save_file
-        tensors = {name: value.contiguous() for name, value in system.state_dict().items()}
-        save_file(tensors, out / f"rank{rank}.safetensors")
-    """
-    command = [*script(tmp_path, body), str(tmp_path / "two")]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    # As torchrun starts them; Fabric starts the second one itself otherwise.
-    shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    processes = [
-        subprocess.Popen(command, env=shared | {"LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors[-2000:]
-    a, b = (load_file(tmp_path / "two" / f"rank{rank}.safetensors") for rank in (0, 1))
-    assert all(torch.equal(a[key], b[key]) for key in a)
-    # Batches 2s and 2s + 1 of the two processes are those that one process accumulates.
-    settings = recipe(ema=None, optimiser="sgd", clip=None, accumulate=2)
-    alone = run(tmp_path / "one", settings.changed(training={"stages": settings.training.stages[1:2]}))
-    start = make(settings).state_dict()
-    for key, value in alone.state_dict().items():
-        torch.testing.assert_close(value, a[key], rtol=1e-5, atol=1e-7)
-        assert key.startswith("S") == torch.equal(value, start[key])
-    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
-        assert float(one["main/reg"]) == pytest.approx(float(two["main/reg"]), rel=1e-4)
 
 
 def test_sigterm_saves_and_stops(tmp_path: Path) -> None:

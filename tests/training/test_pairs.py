@@ -361,3 +361,30 @@ def test_counterparts_are_looked_at_before_the_first_step(tmp_path: Path) -> Non
     (tmp_path / "c1_arterial_paired.nii.gz").unlink()
     with pytest.raises(ImageError, match="c1_arterial_paired.nii.gz"):
         _source(cohort).check({"paired"})
+
+
+@pytest.mark.parametrize("patch", [None, (16, 16, 16)])
+def test_parts_of_a_batch_are_those_of_the_whole_one(tmp_path: Path, patch: tuple[int, ...] | None) -> None:
+    """Cases of three shapes: without a patch each part is padded to the largest scan of the whole batch."""
+    cohort = _cohort(tmp_path, 4, ("venous", "arterial"))
+    for number, shape in enumerate([(20, 18, 10), (36, 18, 10), (20, 18, 40)]):
+        for phase in ("venous", "arterial"):
+            _write(tmp_path, f"c{number}_{phase}", -100 + 10 * number, shape=shape)
+    source = _source(cohort, cohort, patch=patch, batch=6, augment=Augment(), seed=2)
+    for step in range(2):
+        whole, parts = source.batch(step, BOTH), [source.batch(step, BOTH, (k, 3)) for k in range(3)]
+        assert whole.moving is not None and whole.moving.shape[2:] == (patch or (48, 32, 48))
+        for name in ("moving", "fixed", "moving_mask", "supervised", "supervised_labels", "chance"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
+        assert whole.chance is not None and len(whole.chance.unique()) == 12
+
+
+def test_a_part_reads_its_own_scans_alone(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _source(cohort, batch=2, cache_gb=0.0)
+    read: list[str] = []
+    scan = source.scans.scan
+    monkeypatch.setattr(source.scans, "scan", lambda case, *more: read.append(case.id) or scan(case, *more))
+    source.batch(0, PAIR, (0, 2))
+    first = set(read)
+    source.batch(0, PAIR, (1, 2))
+    assert len(first) == 1 and first != {read[-1]}

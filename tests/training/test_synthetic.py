@@ -132,3 +132,10 @@ def test_what_was_prepared_for_another_recipe_is_refused(cohort):
 def test_a_shift_below_zero_makes_no_ct_of_a_radiograph():
     grey = torch.rand(1, 20, 20) * 2000 - 1024
     assert modality_of(Volume(grey, Grid.of((20, 20)))) == "radiograph"
+
+
+def test_parts_of_a_batch_are_those_of_the_whole_one(cohort):
+    made = source(cohort, batch=4, augment=Augment())
+    whole, parts = made.batch(3), [made.batch(3, part=(k, 2)) for k in range(2)]
+    for name in ("moving", "fixed", "moving_labels", "truth", "chance", "labelled"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name

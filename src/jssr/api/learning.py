@@ -26,8 +26,12 @@ from jssr.systems.base import System
 from jssr.training import loop
 from jssr.training.checkpoint import begun, has_state, start_from
 from jssr.training.datasets import dataset_of
+from jssr.training.processes import RunOptions, processes
 
 __all__ = ["Training", "TrainOptions", "train"]
+
+
+_RUNNING = ("devices", "accelerator", "deterministic")
 
 
 class TrainOptions(TypedDict, total=False):
@@ -48,10 +52,12 @@ class Training:
     Attributes:
         folder: of the run.
         notes: of how many pairs it saw the label maps, where it learns from them, and what weights it began with.
+        first: of several processes, whether this is the one that wrote the folder.
     """
 
     folder: Path
     notes: tuple[str, ...] = ()
+    first: bool = True
 
     @property
     def weights(self) -> Path:
@@ -107,8 +113,9 @@ def train(
         on_progress: called with steps done, all steps, and the stage.
         on_note: called before the first step with each of `Training.notes`, if there are any.
         start_from: weights files, run folders or names of weights that ship, whose networks it begins with.
-        devices, accelerator: processes, one a device, and its kind.
-        cache_gb: memory for prepared scans.
+        devices, accelerator: processes on this machine, one a device, and its kind. The calling script is started again
+            for each, unless torchrun or srun have started them. They share the samples of a step.
+        cache_gb: memory of this machine for prepared scans.
         deterministic, threads: as in `register`.
 
     Raises:
@@ -118,27 +125,26 @@ def train(
         Interrupted: stopped; the state is saved.
     """
     wanted: dict[str, Any] = dict(options)
-    begin(options, TrainOptions, wanted.pop("threads", None))
+    begin(options, TrainOptions, options.get("threads"))
     folder = Path(out)
     check_output(folder)
     plan = recipe if isinstance(recipe, Recipe) else _plan_of(recipe, list(overrides), folder if resume else None)
     if not plan.training.stages:
         raise RecipeError(f"recipe {plan.name}: has nothing to train; use it with --system {plan.network.system}")
-    cohort, labelled = cohort_of(data), None if supervised is None else cohort_of(supervised)
-    if labelled is None and "supervised" in plan.training.needs:
-        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
-    dataset = dataset_of(plan, cohort, labelled, wanted.pop("cache_gb", 4.0))
-    dataset.check(plan.training.needs)
-    notes = [seen] if (seen := dataset.described(plan.training.needs)) else []
-    torch.manual_seed(plan.training.seed)
-    system = build_system(plan)
-    about: dict[str, Any] = {"pairs": _described(cohort), "supervised": _described(labelled)}
-    others = wanted.pop("start_from", ())
-    about |= _begin_with(system, others, plan, notes, folder if resume and has_state(folder / "checkpoint") else None)
-    if on_note is not None:
-        list(map(on_note, notes))
-    loop.train(plan, system, dataset, folder, loop.RunOptions(resume, **wanted), data=about, on_step=on_progress)
-    return Training(folder, tuple(notes))
+    cohort, labelled = cohort_of(data), _labelled(plan, supervised)
+    running = RunOptions(resume, **{name: wanted[name] for name in _RUNNING if name in wanted})
+    with processes(plan, running) as group:
+        begin(options, TrainOptions, options.get("threads"))  # Fabric has shared the cores among its processes
+        dataset = dataset_of(plan, cohort, labelled, wanted.get("cache_gb", 4.0) / group.devices)
+        if group.first:  # the label maps are read once
+            dataset.check(plan.training.needs)
+        system, notes, began = _begun(plan, wanted.get("start_from", ()), folder, resume)
+        notes = [*filter(None, [dataset.described(plan.training.needs)]), *notes]
+        about = {"pairs": _described(cohort), "supervised": _described(labelled), **began}
+        if on_note is not None and group.first:
+            list(map(on_note, notes))
+        loop.train(plan, system, dataset, folder, running, data=about, on_step=on_progress, group=group)
+    return Training(folder, tuple(notes), group.first)
 
 
 def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Recipe:
@@ -149,18 +155,28 @@ def _plan_of(recipe: PathLike, overrides: list[str], resumed: Path | None) -> Re
     return plan
 
 
-def _begin_with(
-    system: System, others: Sequence[PathLike], plan: Recipe, notes: list[str], resumed: Path | None
-) -> dict[str, Any]:
-    """Give the system the weights of other runs, unless it continues from a state of its own."""
-    if resumed is not None:
-        if others:
-            notes.append(f"{resumed} continues from its own state; --start-from was for its first step")
-        return begun(resumed)
+def _labelled(plan: Recipe, supervised: Cohort | PathLike | None) -> Cohort | None:
+    """The cohort of the supervised scans."""
+    if supervised is None and "supervised" in plan.training.needs:
+        raise RecipeError(f"recipe {plan.name}: trains a segmentor and needs --supervised COHORT")
+    return None if supervised is None else cohort_of(supervised)
+
+
+def _begun(
+    plan: Recipe, others: Sequence[PathLike], folder: Path, resume: bool
+) -> tuple[System, list[str], dict[str, Any]]:
+    """A system with the weights of other runs, unless the run continues from a state of its own; notes, and what the
+    header of its weights says of that."""
+    torch.manual_seed(plan.training.seed)
+    system = build_system(plan)
+    if resume and has_state(folder / "checkpoint"):
+        notes = [f"{folder} continues from its own state; --start-from was for its first step"] if others else []
+        return system, notes, begun(folder)
+    notes = []
     for other in others:
         networks = start_from(system, weights_at(other), plan.network.structures)
         notes.append(f"{', '.join(networks)} begin with the weights of {other}")
-    return {"started from": [str(other) for other in others]} if others else {}
+    return system, notes, {"started from": [str(other) for other in others]} if others else {}
 
 
 def _described(cohort: Cohort | None) -> dict[str, Any] | None:

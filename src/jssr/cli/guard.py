@@ -57,37 +57,46 @@ class Guarded(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Interrupted as error:
-            code, message = INTERRUPTED, str(error)
-        except JssrError as error:
-            code, message = REFUSED, str(error)
-        except Terminated:
-            code, message = TERMINATED, "ended by SIGTERM; no half-written output was left"
-        except KeyboardInterrupt:
-            code, message = INTERRUPTED, "interrupted; no half-written output was left"
-        except MemoryError:
-            code, message = UNEXPECTED, "out of memory; use fewer or smaller scans, or a machine with more"
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if _is_usage(error):
                 _point_elsewhere(error, self.commands)
                 raise
-            if _debugging(ctx):
+            code, message = _outcome(error)
+            if getattr(error, "told", False):  # by another process of the same run (`jssr.training.processes`)
+                raise typer.Exit(code) from None
+            if _debugging(ctx) and code == UNEXPECTED and not isinstance(error, MemoryError):
                 raise
-            code, message = UNEXPECTED, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
-        if _debugging(ctx) and code not in (INTERRUPTED, TERMINATED):
-            log.exception("traceback asked for by --debug")
+            if _debugging(ctx) and code not in (INTERRUPTED, TERMINATED):
+                log.exception("traceback asked for by --debug")
         typer.echo(f"error: {message}", err=True)
         log_file.note(logging.ERROR, message)
         raise typer.Exit(code)
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and its line."""
+    match error:
+        case Interrupted():
+            return INTERRUPTED, str(error)
+        case JssrError():
+            return REFUSED, str(error)
+        case Terminated():
+            return TERMINATED, "ended by SIGTERM; no half-written output was left"
+        case KeyboardInterrupt():
+            return INTERRUPTED, "interrupted; no half-written output was left"
+        case MemoryError():
+            return UNEXPECTED, "out of memory; use fewer or smaller scans, or a machine with more"
+        case _:
+            return UNEXPECTED, f"{_line(error)} (unexpected; `jssr --debug ...` shows where)"
 
 
 def _debugging(ctx: Any) -> bool:
     return bool(ctx.params.get("debug"))
 
 
-def _is_usage(error: Exception) -> bool:
+def _is_usage(error: BaseException) -> bool:
     """Typer's own complaints (unknown option, missing argument), which it prints itself. It may carry its own Click."""
     return any(kind.__name__ == "ClickException" for kind in type(error).__mro__)
 
@@ -100,7 +109,7 @@ def _point_elsewhere(error: Any, commands: Mapping[str, Any]) -> None:
         error.message, error.possibilities = f"{error.message}. It is an option of {', '.join(having)}", None
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     said = " ".join(str(error).split())
     if "memory" in said.lower() and "alloc" in said.lower():
         said = f"out of memory ({said[:120]})"

@@ -9,6 +9,7 @@ from typing import Literal
 import jssr
 from jssr.cli.options import Compute, Knobs, Options, Out, RecipeChanges, arg, command, opt
 from jssr.cli.session import Session
+from jssr.core.launched import launched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,11 @@ class TrainOptions(RecipeChanges, Compute):
     start_from: list[Path] | None = opt(
         None, "Weights to begin with, also shipped ones, of the networks that both have; repeat it.", metavar="RUN"
     )
-    devices: int = opt(1, "Processes, one a device.", min=1)
+    devices: int = opt(
+        1, "Processes, one a device, which share the samples of a step; torchrun and srun count themselves.", min=1
+    )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = opt("auto", "Kind of these devices.")
-    cache_gb: float = opt(4.0, "Memory for prepared scans.", min=0.1)
+    cache_gb: float = opt(4.0, "Memory of a machine for prepared scans.", min=0.1)
 
 
 @command
@@ -34,6 +37,8 @@ def train(options: TrainOptions, session: Session) -> None:
 
     Example: jssr train jssr-compact --data prepared --supervised prepared-supervised -o run
     """
+    here = launched()
+    session = session.of_process(here is None or here.rank == 0)
     run = session.run(jssr.train, on_note=session.show, **options.given())
     session.finish(run.to_dict(), f"trained; weights in {run.weights}")
 

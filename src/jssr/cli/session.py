@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ class Session(Options):
 
     def __post_init__(self) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-        for name in ("jssr", "lightning_fabric.utilities.rank_zero"):
+        for name in ("jssr", *(f"lightning_fabric.utilities.{part}" for part in ("rank_zero", "distributed"))):
             logging.getLogger(name).setLevel(logging.INFO if self.verbose else logging.WARNING)
 
     def begin(self, values: Mapping[str, Any]) -> None:
@@ -43,6 +43,10 @@ class Session(Options):
             words = [one for name, one in values.items() if name != "log_file"]
             given = [path for one in words for path in (one if isinstance(one, list) else [one])]
             log_file.begin(self.log_file, [path for path in given if isinstance(path, Path)])
+
+    def of_process(self, first: bool) -> Session:
+        """The session of one of several processes of a command: only the first one shows anything."""
+        return self if first else replace(self, quiet=True, as_json=False, log_file=None)
 
     @contextmanager
     def progress(self) -> Iterator[Any]:

@@ -177,14 +177,14 @@ class MacMIND:
 
     @full_precision
     def apart(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same of two S, (B, 18, *spatial).
+        """The same of two S, (B, 18, *spatial); of several samples the mean.
 
         Averaging is linear, so that it is done to their difference, one connection at a time: the memory is that of 18
         channels, not of 18 N.
         """
         weight = torch.ones_like(a[:, :1], dtype=torch.float32) if mask is None else mask.float()
-        energy = self.bins.energy(a - b, weight)
-        return energy / weight.sum().clamp(min=1)
+        each = zip((a - b).split(1), weight.split(1), strict=True)
+        return torch.stack([self.bins.energy(d, w) / w.sum().clamp(min=1) for d, w in each]).mean()
 
 
 def _connections(image: Tensor, distance: int, patch: int) -> Tensor:

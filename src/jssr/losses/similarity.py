@@ -13,11 +13,14 @@ from jssr.core.precision import full_precision
 
 
 def masked_mean(value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over everything, weighted by a mask (B, 1, *spatial) where there is one."""
+    """Mean of each sample (B, C, *spatial), weighted by a mask (B, 1, *spatial) where there is one; of these the mean.
+
+    Each sample counts alike, however much of it the mask shows: so the mean over a batch is that over its parts.
+    """
     if mask is None:
         return value.mean()
     weight = mask.expand_as(value)
-    return (value * weight).sum() / weight.sum().clamp(min=1.0)
+    return ((value * weight).flatten(1).sum(dim=1) / weight.flatten(1).sum(dim=1).clamp(min=1.0)).mean()
 
 
 @full_precision

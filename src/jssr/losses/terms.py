@@ -28,18 +28,20 @@ def soft_dice(p: Tensor, q: Tensor, mask: Tensor | None = None, eps: float = 1.0
 
 
 def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, least: float = 0.0) -> Tensor:
-    """1 - mean soft Dice over the foreground classes.
+    """1 - mean soft Dice over the foreground classes, mean over the samples.
 
     Args:
-        least: only classes of which `q` has at least so many voxels count. A class that is absent costs nearly 1 for a
-            probability of 0.01 in a tenth of the voxels, so that with many classes the rare ones are never found.
+        least: only classes of which a sample's `q` has at least so many voxels count in it. A class that is absent
+            costs nearly 1 for a probability of 0.01 in a tenth of the voxels, so that with many classes the rare ones
+            are never found.
     """
     dice: Tensor = soft_dice(p[:, 1:], q[:, 1:], mask)
     if least <= 0:
         return 1 - dice.mean()
     seen = q[:, 1:] if mask is None else q[:, 1:] * mask
     counts = (seen.flatten(2).sum(dim=2) >= least).float()
-    return ((1 - dice) * counts).sum() / counts.sum().clamp(min=1)
+    each: Tensor = ((1 - dice) * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    return each.mean()
 
 
 @full_precision

@@ -121,7 +121,7 @@ class Training(_Model):
         schedule_by: "network" counts only the stages that train the network, and warms up at the start of them.
         clip: largest gradient norm, `clip_by` "group" of all networks of an optimiser group together, "network" of each
             for itself: then none is held back by the large gradient of another. None clips nothing.
-        batch: pairs per step and process; accumulate: batches per step.
+        batch: pairs of a batch; accumulate: batches per step. Several processes share the pairs of a step.
         precision: "auto" is bf16 where the hardware computes in it, else float32 (on old GPUs fp16).
         channels_last: layout of the convolutions' weights; None is channels-last wherever the precision is not
             float32, which is where it is the faster one.

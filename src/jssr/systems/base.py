@@ -25,7 +25,8 @@ class Batch:
     pairs themselves are None where no pair has them; `labelled` (B,) bool tells which have them both, the others' are
     zeros. `moving_like` looks as the fixed scan does and lies on the moving one, `fixed_like` the other way round.
     `truth` (B, n, *spatial) in voxels is the displacement that takes the moving scan to the fixed one, where the pair
-    was made by a known one.
+    was made by a known one. `chance` (B, 2) holds two random numbers in 0..1 of each pair, for what a system does to
+    some of them only: they belong to the pair, in whichever process it is.
     """
 
     moving: Tensor | None = None
@@ -40,6 +41,7 @@ class Batch:
     truth: Tensor | None = None
     supervised: Tensor | None = None
     supervised_labels: Tensor | None = None
+    chance: Tensor | None = None
     memo: dict[str, Any] = field(default_factory=dict)
     """Forward results shared by the optimiser groups of one step; the loop empties it when a network changes."""
 
@@ -101,7 +103,8 @@ class System(nn.Module):
     def losses(self, batch: Batch, group: str) -> Terms:
         """The terms that an optimiser group may minimise, each a function of nothing that computes it when called.
 
-        Only the terms that the stage weighs are called, so a stage computes only what it trains.
+        Only the terms that the stage weighs are called, so a stage computes only what it trains. A term is the mean of
+        what each sample of the batch gives by itself: then it is no matter how many processes share the batch.
         """
 
     def network(self, name: str) -> nn.Module:

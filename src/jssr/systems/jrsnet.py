@@ -124,11 +124,15 @@ class JRSNet(System):
             self._distance = perceptual_distance(self.vgg16)
         return self._distance(a, b)
 
-    def shown(self, mask: Tensor) -> Tensor:
-        """A batch's masks as the generators see them in training: some, or all, are not shown."""
+    def shown(self, mask: Tensor, chance: Tensor | None = None) -> Tensor:
+        """A batch's masks as the generators see them in training: some, or all, are not shown.
+
+        Args:
+            chance: (B,) in 0..1, which masks; drawn where there is none.
+        """
         if not self.masked:
             return torch.zeros_like(mask)
-        kept = torch.rand(len(mask), device=mask.device) >= self.unmasked
+        kept = (torch.rand(len(mask), device=mask.device) if chance is None else chance) >= self.unmasked
         return mask * kept.view(-1, *[1] * (mask.ndim - 1))
 
     @torch.no_grad()
@@ -199,7 +203,8 @@ class _Forward:
         """p_x and p_y as they are shown in this step."""
         labels = self.batch.moving_labels, self.batch.fixed_labels
         p_x, p_y = (torch.zeros_like(self.x) if p is None else (p > 0).float() for p in labels)
-        return self.system.shown(p_x), self.system.shown(p_y)
+        drawn = (None, None) if self.batch.chance is None else self.batch.chance.unbind(dim=1)
+        return self.system.shown(p_x, drawn[0]), self.system.shown(p_y, drawn[1])
 
 
 def _pulled(x: Tensor, u: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ are changed for each scan by itself. Everything is drawn from one seeded generat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,18 @@ def whose_turn(seed: int, stream: int, index: int, count: int) -> int:
     """One of `count`: each round through all is in an order of its own."""
     order = torch.randperm(count, generator=generator_of(seed, stream, index // count))
     return int(order[index % count])
+
+
+def chances(seed: int, indices: Iterable[int]) -> Tensor:
+    """`Batch.chance` of the pairs with these numbers: (B, 2)."""
+    return torch.stack([torch.rand(2, generator=generator_of(seed, 6, index)) for index in indices])
+
+
+def part_of(indices: Sequence[int], part: tuple[int, int]) -> Sequence[int]:
+    """The k-th of n equal parts, of part (k, n)."""
+    k, n = part
+    count = len(indices) // n
+    return indices[k * count : (k + 1) * count]
 
 
 class Dice:

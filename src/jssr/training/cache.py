@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from jssr.cohorts.prepared import class_values, notes_of
 from jssr.errors import CohortError, GeometryError
 from jssr.io.cohort import Case, Cohort
-from jssr.io.images import read_image
+from jssr.io.images import read_grid, read_image
 from jssr.preprocessing.intensity import NO_DATA, Window, normalise
 from jssr.training.augment import Scan
 
@@ -37,6 +38,7 @@ class ScanCache:
         self.cache_bytes = cache_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
+        self._shapes: dict[Path, tuple[int, ...]] = {}
         self._lock = threading.Lock()
         self._notes, self._paired_notes = notes_of(cohort, "phases"), notes_of(cohort, "paired")
 
@@ -60,6 +62,13 @@ class ScanCache:
                 f"{self.cohort.path(case.labels[phase])}: lies on another grid than its image; run jssr prepare"
             )
         return Scan(scan.image, scan.mask, classes.long()[None, None])
+
+    def shape(self, case: Case, phase: str) -> tuple[int, ...]:
+        """The voxels of a scan along each axis, by its header, read once."""
+        path = self.cohort.image(case, phase)
+        if path not in self._shapes:
+            self._shapes[path] = tuple(read_grid(path).shape)
+        return self._shapes[path]
 
     def label_values(self, case: Case, phase: str) -> set[int]:
         """The values of a label map, each of which label_names names: a liver's tumour without a name would be learned

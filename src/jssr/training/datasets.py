@@ -18,11 +18,15 @@ from jssr.training.synthetic import DeformedPairs
 class Dataset(Protocol):
     """What batches are drawn from."""
 
-    def batch(self, step: int, need: frozenset[str]) -> Batch:
+    def batch(self, step: int, need: frozenset[str], part: tuple[int, int] = (0, 1)) -> Batch:
         """The batch of a step on the CPU, with what `need` names, as `Stage.needs`.
 
         It depends on `step` and the dataset's own seed alone, never on earlier calls, so that a resumed run has no
         state of a loader to restore; and it may be called from several threads.
+
+        Args:
+            part: (k, n) gives the k-th of n equal parts of its samples, the same as in the whole batch; nothing is read
+                for the others.
         """
         ...
 

@@ -1,29 +1,24 @@
 """The one training loop, for every system: stages, and steps that update every optimiser group once (`steps`).
 
-Randomness inside a step (dropout and the like) is seeded with (recipe seed, step, process), batches depend on the step
-alone and so do the learning rates; hence a resumed run needs weights, moments and averages, and nothing else.
+Randomness inside a step (dropout and the like) is seeded with (recipe seed, step, batch), batches depend on the step
+alone and so do the learning rates; hence a resumed run needs weights, moments and averages, and nothing else, however
+many processes share its steps (`shares`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from jssr.core.hardware import choose_precision, deterministic_algorithms, device_type, use_channels_last
+from jssr.core.hardware import deterministic_algorithms, use_channels_last
 from jssr.errors import CheckpointError, Interrupted, RecipeError, TrainingError
 from jssr.io.files import atomic_path, make_folder
 from jssr.recipes.config import Recipe, Stage
@@ -36,6 +31,8 @@ from jssr.training.log import OnStep, TrainingLog, picture, write_picture
 from jssr.training.monitor import Monitor, inspect, look
 from jssr.training.optimisers import Average, make_optimiser
 from jssr.training.prefetch import Prefetcher
+from jssr.training.processes import Processes, RunOptions, digest_of, processes, stoppable
+from jssr.training.shares import check_share, share_of
 from jssr.training.steps import NotFinite, Stepper, broadcast, check_fit
 
 log = logging.getLogger(__name__)
@@ -48,26 +45,6 @@ MAY_CHANGE = {
 OnPicture = Callable[[int, System, Path], None]
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """On what a training runs: nothing here changes what it yields.
-
-    Attributes:
-        resume: continue from `out/checkpoint`, or begin where there is none.
-        devices: processes, one per device; above 1 the calling script is started again for each (as torchrun does).
-        accelerator: their kind.
-        deterministic: only algorithms that give the same bits each time. On a CPU all have one; on a GPU torch warns
-            of those that have none.
-        workers: threads that make batches ahead; None is 0 on a CPU, whose cores are busy anyway, and 4 elsewhere.
-    """
-
-    resume: bool = False
-    devices: int = 1
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    deterministic: bool = False
-    workers: int | None = None
-
-
 def train(
     recipe: Recipe,
     system: System,
@@ -78,6 +55,7 @@ def train(
     data: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
     on_picture: OnPicture | None = None,
+    group: Processes | None = None,
 ) -> System:
     """Train a system by a recipe; everything that the run writes is in `out`.
 
@@ -90,6 +68,7 @@ def train(
         data: plain words on the training data for the checkpoint's header.
         on_step: called after each step with the steps done, all steps, and the stage with its latest losses.
         on_picture: called as (step, system, folder) in place of writing the standard picture of the first pair.
+        group: the processes of the run where they are joined already (`jssr.training.processes`).
 
     Returns:
         The system, in evaluation mode, with the averaged weights where the recipe averages.
@@ -102,25 +81,26 @@ def train(
         OutputError: `out` cannot be written.
     """
     options = options or RunOptions()
-    device = device_type(options.accelerator)
-    fabric, precision = _fabric(recipe, options.accelerator, options.devices)
-    fabric.launch()
-    with deterministic_algorithms(options.deterministic, strict=device == "cpu"):
-        run = _Run(fabric, recipe, system, out, {"precision": precision, "data": dict(data or {})})
-        run.on_picture, run.on_step = on_picture, on_step
-        workers = options.workers if options.workers is not None else (0 if device == "cpu" else 4)
-        accumulate = recipe.training.accumulate
-        batches = Prefetcher(dataset, accumulate, fabric.global_rank, fabric.world_size, fabric.device, workers)
-        run.begin(options.resume)
-        run.play(batches)
-    return run.end()
+    with nullcontext(group) if group is not None else processes(recipe, options) as joined:
+        fabric, device = joined.fabric, joined.fabric.device
+        with deterministic_algorithms(options.deterministic, strict=device.type == "cpu"):
+            run = _Run(joined, recipe, system, out, {"precision": joined.precision, "data": dict(data or {})})
+            run.on_picture, run.on_step = on_picture, on_step
+            workers = options.workers if options.workers is not None else (0 if device.type == "cpu" else 4)
+            share = share_of(recipe.training, fabric.global_rank, fabric.world_size)
+            check_share(share, system, {name for stage in recipe.training.stages for name in stage.networks})
+            batches = Prefetcher(dataset, recipe.training.accumulate, share, device, workers)
+            run.begin(options.resume)
+            run.play(batches)
+        return run.end()
 
 
 class _Run:
     """One run: what it trains, how far it is, and what it does in a step."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, system: System, out: Path, info: Mapping[str, Any]) -> None:
-        self.fabric, self.recipe, self.out = fabric, recipe, Path(out)
+    def __init__(self, group: Processes, recipe: Recipe, system: System, out: Path, info: Mapping[str, Any]) -> None:
+        fabric = group.fabric
+        self.group, self.fabric, self.recipe, self.out = group, fabric, recipe, Path(out)
         self.system = system
         self.figures = check_fit(recipe, system)
         stages = [stage for stage in recipe.training.stages if stage.steps]
@@ -146,12 +126,18 @@ class _Run:
         """Make or take up the folder; the same weights in every process."""
         folder = self.out / "checkpoint"
         there = checkpoint.has_state(folder)
+        facts = {
+            "recipe": digest_of(self.recipe),
+            "state of a run in the output folder": there,
+            "data": self.info["data"],
+        }
+        self.group.agree(facts)
         if there and not resume:
             raise TrainingError(f"{self.out}: already holds a training run; resume it or choose another folder")
         if there:
             self._same_recipe()
         self.fabric.barrier()
-        if self.fabric.is_global_zero:
+        if self.group.first:
             make_folder(self.out)
             with atomic_path(self.out / "recipe.json") as temporary:
                 temporary.write_text(self.recipe.model_dump_json(indent=2), encoding="utf-8")
@@ -187,23 +173,23 @@ class _Run:
 
     def play(self, prefetcher: Prefetcher) -> None:
         """Make all steps that are left."""
-        first = self.fabric.is_global_zero
         recipe, started = self.recipe, self.state.step
         written = None
-        if first:
+        if self.group.first:
             written = TrainingLog(self.out, self.figures, recipe.training.steps, started, self.on_step)
         self.log = written
-        alone = self.fabric.world_size == 1  # several processes would not stop at the same step
-        with written or nullcontext(), _stoppable(alone) as stopped:
+        with written or nullcontext(), stoppable(self.group.world == 1) as asked:
             since = time.perf_counter()
             for step, stage, batches in prefetcher.over(_plan(recipe, started)):
                 figures = self.step(step, stage, batches)
                 now = time.perf_counter()
                 self.state.step, self.state.seconds = step + 1, self.state.seconds + now - since
+                stopped = self.group.any(asked())
                 if written is not None:
                     written.add(stage.name, figures, now - since)
-                    self.look_after(stage, batches[0], stopped())
-                if stopped():
+                    self.look_after(stage, batches[0], stopped)
+                if stopped:
+                    self.fabric.barrier()  # none ends before the state is saved
                     raise Interrupted(f"{self.out}: stopped after step {step + 1} and saved; resume to continue")
                 since = time.perf_counter()
         self.fabric.barrier()
@@ -215,7 +201,7 @@ class _Run:
             with large_enough(self.system, shape, f"recipe {self.recipe.name}"):
                 return self.stepper.step(step, stage, batches)
         except NotFinite as error:
-            if self.fabric.is_global_zero:
+            if self.group.first:
                 self.monitor.warn("nan", step + 1, str(error))
             raise
 
@@ -264,7 +250,7 @@ class _Run:
             "seconds": round(state.seconds, 1),
             "steps_per_second": round(state.step / max(state.seconds, 1e-9), 4),
             "device": str(self.fabric.device.type),
-            "processes": self.fabric.world_size,
+            "processes": self.group.world,
             "torch": str(torch.__version__),
             "averaged": self.average is not None,
             **self.info,
@@ -278,18 +264,6 @@ class _Run:
         averaged: AbstractContextManager[None] = self.average.applied() if self.average is not None else nullcontext()
         with averaged, self.fabric.autocast():
             yield
-
-
-def _fabric(recipe: Recipe, accelerator: str, devices: int) -> tuple[Fabric, str]:
-    """Fabric, and the precision that it computes in."""
-    if device_type(accelerator) == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(f"accelerator {accelerator!r}: torch sees no GPU here; train on 'cpu'")
-    precision: Any = choose_precision(recipe.training.precision, accelerator)
-    strategy = "ddp" if devices > 1 else "auto"
-    try:
-        return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision), precision
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        raise TrainingError(f"accelerator {accelerator!r} with {devices} devices in {precision}: {error}") from error
 
 
 def _plan(recipe: Recipe, start: int) -> Iterator[tuple[int, Stage]]:
@@ -312,27 +286,3 @@ def _keys(recipe: Recipe) -> dict[str, Any]:
 
 def _due(every: int, done: int) -> bool:
     return every > 0 and done % every == 0
-
-
-@contextmanager
-def _stoppable(active: bool) -> Iterator[Callable[[], bool]]:
-    """Within the block an interrupt (Ctrl-C, SIGTERM) is only noted, so that the step is finished and the state saved;
-    a second one acts at once."""
-    asked = threading.Event()
-    if not active or threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,7 +17,15 @@ from jssr.io.cohort import Case, Cohort, Split, cases_of_split
 from jssr.io.images import read_grid
 from jssr.recipes.config import Preprocessing, Training
 from jssr.systems.base import Batch
-from jssr.training.augment import Scan, augment_pair, augment_single, generator_of, whose_turn
+from jssr.training.augment import (
+    Scan,
+    augment_pair,
+    augment_single,
+    chances,
+    generator_of,
+    part_of,
+    whose_turn,
+)
 from jssr.training.cache import ScanCache
 
 NEEDS = frozenset({"pair", "labels", "labelled", "paired", "supervised"})
@@ -92,11 +100,12 @@ class PairDataset:
         if supervised is not None and not self.labelled:
             raise TrainingError(f"{supervised.root}: the supervised cohort has no labelled training scans")
 
-    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"})) -> Batch:
+    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"}), part: tuple[int, int] = (0, 1)) -> Batch:
         """The batch of a step, a function of the seed and the step alone.
 
         Args:
             step: from 0. Cases come in a new random order in each round through them.
+            part: (k, n) gives the k-th of n equal parts of it; of the other scans nothing but sizes is read.
             need: of "pair", "labels" (also its label maps, where it has them), "labelled" (only pairs that have them),
                 "paired" (paired scans of both) and "supervised".
 
@@ -107,10 +116,18 @@ class PairDataset:
         if need - NEEDS:
             raise ValueError(f"unknown need {sorted(need - NEEDS)}; there are {sorted(NEEDS)}")
         out = Batch()
+        every = range(step * self.size, (step + 1) * self.size)
+        mine = part_of(every, part)
+        others = [index for index in every if index not in mine] if self.patch is None else []
         if need - {"supervised"}:
-            self._add(out, [self._pair(step * self.size + i, need) for i in range(self.size)])
+            size = [self._size(self.scans, *self._which(index, need)[:2]) for index in others]
+            self._add(out, [self._pair(index, need) for index in mine], size)
+            out.chance = chances(self.seed, mine)
         if "supervised" in need:
-            scans = _one_shape([self._single(step * self.size + i) for i in range(self.size)])
+            self.check({"supervised"})
+            assert self.labelled_scans is not None
+            size = [self._size(self.labelled_scans, *self._which_single(index)) for index in others]
+            scans = _one_shape([self._single(index) for index in mine], size)
             out.supervised = torch.cat([s.image for s in scans])
             out.supervised_labels = torch.cat([s.labels for s in scans if s.labels is not None])
         return out
@@ -185,9 +202,9 @@ class PairDataset:
         """The cases whose label maps training sees."""
         return [case for case in self.cases if self._taught(case)]
 
-    def _add(self, out: Batch, pairs: list[tuple[Scan, ...]]) -> None:
+    def _add(self, out: Batch, pairs: list[tuple[Scan, ...]], others: Sequence[Sequence[int]]) -> None:
         each = len(pairs[0])  # moving and fixed, and their paired scans where these are asked for
-        every = _one_shape([scan for pair in pairs for scan in pair])
+        every = _one_shape([scan for pair in pairs for scan in pair], others)
         moving, fixed = every[0::each], every[1::each]
         if each > 2:
             out.moving_like, out.fixed_like = (torch.cat([s.image for s in every[k::each]]) for k in (2, 3))
@@ -210,7 +227,8 @@ class PairDataset:
             if m != f and self.moving in (None, m)
         ]
 
-    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
+    def _which(self, index: int, need: frozenset[str]) -> tuple[Case, str, str, torch.Generator]:
+        """Case, moving and fixed phase of a pair, and what it is augmented with."""
         generator = generator_of(self.seed, 1, index)
         cases = self.taught if "labelled" in need else self.cases
         if not cases:
@@ -218,6 +236,10 @@ class PairDataset:
         case = cases[whose_turn(self.seed, 2, index, len(cases))]
         choices = self._taught(case) if "labelled" in need else self._choices(case)
         moving, fixed = choices[int(torch.randint(len(choices), (), generator=generator))]
+        return case, moving, fixed, generator
+
+    def _pair(self, index: int, need: frozenset[str]) -> tuple[Scan, ...]:
+        case, moving, fixed, generator = self._which(index, need)
         labels = bool(need & {"labels", "labelled"})
         scans = list(self._read(case, moving, fixed, labels))
         if "paired" in need:
@@ -233,13 +255,19 @@ class PairDataset:
         inner = [s - 2 * more for s in a.image.shape[2:]]
         return tuple(_window(scan, [more] * len(inner), inner) for scan in turned)
 
+    def _which_single(self, index: int) -> tuple[Case, str]:
+        return self.labelled[whose_turn(self.seed, 4, index, len(self.labelled))]
+
     def _single(self, index: int) -> Scan:
-        self.check({"supervised"})
         assert self.labelled_scans is not None
         generator = generator_of(self.seed, 3, index)
-        case, phase = self.labelled[whose_turn(self.seed, 4, index, len(self.labelled))]
+        case, phase = self._which_single(index)
         scan = self._cut([self.labelled_scans.scan(case, phase, True)], generator if self.augment else None)[0]
         return augment_single(scan, self.augment, generator) if self.augment else scan
+
+    def _size(self, scans: ScanCache, case: Case, phase: str) -> tuple[int, ...]:
+        """The shape that a whole scan has in a batch, by its header."""
+        return _padded(scans.shape(case, phase))
 
     def _taught(self, case: Case) -> list[tuple[str, str]]:
         """Those of which both scans have a label map that training may see."""
@@ -261,7 +289,7 @@ class PairDataset:
     def _cut(self, scans: list[Scan], generator: torch.Generator | None, more: int = 0) -> list[Scan]:
         """Cut scans of one shape alike, at a random place (the middle without a generator), `more` around."""
         shape = scans[0].image.shape[2:]
-        wanted = self.patch or tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+        wanted = self.patch or _padded(shape)
         wanted = tuple(s + 2 * more for s in wanted)
         if self.in_body and generator is not None and len(scans) > 1:
             first = [m - w // 2 for m, w in zip(_somewhere(scans[1], generator), wanted, strict=True)]
@@ -282,9 +310,14 @@ def _somewhere(scan: Scan, generator: torch.Generator) -> list[int]:
     return found
 
 
-def _one_shape(scans: list[Scan]) -> list[Scan]:
-    """Pad scans at their far ends to the largest of them, so that they make one batch."""
-    wanted = tuple(max(s.image.shape[axis] for s in scans) for axis in range(2, scans[0].image.ndim))
+def _padded(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(-(-s // _MULTIPLE) * _MULTIPLE for s in shape)
+
+
+def _one_shape(scans: list[Scan], others: Sequence[Sequence[int]] = ()) -> list[Scan]:
+    """Pad scans at their far ends to the largest of them and of the shapes of others, so that they make one batch."""
+    shapes = [*others, *(tuple(s.image.shape[2:]) for s in scans)]
+    wanted = [max(sizes) for sizes in zip(*shapes, strict=True)]
     return [_window(s, [0] * len(wanted), wanted) for s in scans]
 
 

@@ -14,31 +14,30 @@ from torch import Tensor
 from jssr.recipes.config import Stage
 from jssr.systems.base import Batch
 from jssr.training.datasets import Dataset
+from jssr.training.shares import Share
 
 
 class Prefetcher:
-    """Draws what one process needs in each step.
+    """Draws what one process does in each step.
 
     Args:
         dataset: of batches.
         accumulate: batches per step.
-        rank, world: this process among all; every process draws batches of its own.
+        share: what of them this process draws.
         device: that they are moved to.
         workers: threads that make batches ahead; with 0 they are made when asked for.
     """
 
-    def __init__(
-        self, dataset: Dataset, accumulate: int, rank: int, world: int, device: torch.device, workers: int = 0
-    ) -> None:
-        self.dataset, self.accumulate = dataset, accumulate
-        self.rank, self.world = rank, world
+    def __init__(self, dataset: Dataset, accumulate: int, share: Share, device: torch.device, workers: int = 0) -> None:
+        self.dataset, self.accumulate, self.share = dataset, accumulate, share
         self.device, self.workers = device, workers
 
     def draw(self, step: int, stage: Stage) -> list[Batch]:
         """The batches of a step, still on the CPU."""
-        first = (step * self.world + self.rank) * self.accumulate
+        first, share = step * self.accumulate + self.share.first, self.share
         need = frozenset[str](stage.needs)
-        return [self.dataset.batch(first + k, need) for k in range(self.accumulate)]
+        part = () if share.parts == 1 else ((share.part, share.parts),)
+        return [self.dataset.batch(first + k, need, *part) for k in range(share.count)]
 
     def over(self, plan: Iterable[tuple[int, Stage]]) -> Iterator[tuple[int, Stage, list[Batch]]]:
         """Go through (step, stage) pairs; yields them with their batches on the device."""

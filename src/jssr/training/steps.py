@@ -4,7 +4,7 @@ The weighted terms of a group are summed; their gradient by the group's networks
 networks do not move. A network asks for gradients until its last group of the step is done, so that what one group's
 forward pass made (`Batch.memo`) serves the next one too.
 
-With several processes each one draws batches of its own and the gradients are averaged by hand after each group. A
+Several processes share the batches of a step (`shares`), and the gradients are averaged by hand after each group. A
 wrapper such as DistributedDataParallel expects one forward and one backward pass of one module, which alternating
 groups do not have.
 """
@@ -26,6 +26,7 @@ from jssr.errors import TrainingError, nearest
 from jssr.recipes.config import Recipe, Stage, Training
 from jssr.systems.base import Batch, System
 from jssr.training.optimisers import Average, set_rates
+from jssr.training.shares import RunningStatistics, averaging, share_of
 
 SKIPS_ALLOWED = 20
 """Updates in a row without finite gradients while the fp16 loss scale is found."""
@@ -52,10 +53,11 @@ class Stepper:
         self.scaler = getattr(fabric.strategy.precision, "scaler", None)
         """The fp16 loss scaler, None in other precisions."""
         self.skips = 0
+        self.first = share_of(training, fabric.global_rank, fabric.world_size).first
+        self.averaging = averaging([system.get_submodule(name) for name in system.networks])
 
     def step(self, step: int, stage: Stage, batches: list[Batch]) -> dict[str, float]:
         """Update every optimiser group of the stage once."""
-        _seed(self.training.seed, step, self.fabric.global_rank)
         if stage.fresh_optimisers and step == self.training.first_step(stage):
             for parameter in self._parameters(stage.networks):
                 self.optimiser.state.pop(parameter, None)
@@ -82,7 +84,10 @@ class Stepper:
         where = f"step {step + 1}, stage {stage.name}, optimiser group {group}"
         totals: dict[str, float] = {}
         has_gradient = False
-        for batch in batches:
+        seen = None if self.fabric.world_size == 1 else RunningStatistics(self.averaging)
+        for k, batch in enumerate(batches):
+            # What is drawn within the networks depends on the batch, not on the process that has it.
+            _seed(self.training.seed, step, self.first + k, list(stage.train).index(group))
             with self.fabric.autocast():
                 terms = self.system.losses(batch, group)
                 values = {name: terms[name]().float() for name in terms if stage.weights.get(name)}
@@ -97,26 +102,34 @@ class Stepper:
             if loss.requires_grad:  # a batch can teach a group nothing: no labels for one that needs them
                 self.fabric.backward(loss / len(batches), inputs=parameters)
                 has_gradient = True
-        if not self._anyone(has_gradient):
+        if seen is not None:
+            seen.merge(self.fabric.world_size)
+        if has_gradient and all(p.grad is None for p in parameters):
+            raise TrainingError(f"{where}: the weighted terms do not depend on the networks that it trains")
+        if self.fabric.world_size > 1:
+            self._average(parameters)
+        if all(p.grad is None for p in parameters):
             return totals | {"grad_norm": 0.0}
-        norm = self._stepped(where, stage.train[group], has_gradient)
+        norm = self._stepped(where, stage.train[group])
         if math.isfinite(norm) and self.average is not None:
             self.average.update(stage.train[group])
         return totals | {"grad_norm": norm}
 
-    def _stepped(self, where: str, networks: Sequence[str], has_gradient: bool) -> float:
-        """Average the gradients over the processes, clip them and step; returns their norm before clipping."""
-        parameters = self._parameters(networks)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if has_gradient and not gradients:
-            raise TrainingError(f"{where}: the weighted terms do not depend on the networks that it trains")
-        if self.fabric.world_size > 1:
-            for p in parameters:  # one process may have no gradient where another has
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            mean = self._mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-            for gradient, part in zip(gradients, torch.split(mean, [g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view(gradient.shape))
+    def _average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Give every process the mean gradient. One may have none where another has; where none has one, none gets one,
+        as the optimiser would age the moments of such a parameter."""
+        have = torch.tensor([float(p.grad is not None) for p in parameters], device=self.fabric.device)
+        taught = [p for p, share in zip(parameters, self._mean(have).tolist(), strict=True) if share > 0]
+        if not taught:
+            return
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in taught]
+        mean = self._mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        for p, gradient, part in zip(taught, gradients, torch.split(mean, [p.numel() for p in taught]), strict=True):
+            gradient.copy_(part.view(gradient.shape))
+            p.grad = gradient
+
+    def _stepped(self, where: str, networks: Sequence[str]) -> float:
+        """Clip the gradients and step; returns their norm before clipping."""
         apart, clip = self.training.clip_by == "network", self.training.clip
         limit = math.inf if apart or clip is None else clip
         found = self.fabric.clip_gradients(self.system, self.wrapped, max_norm=limit, error_if_nonfinite=False)
@@ -133,12 +146,6 @@ class Stepper:
         self.wrapped.step()  # under an fp16 scaler this leaves the weights where the gradient is not finite
         self.optimiser.zero_grad(set_to_none=True)
         return norm
-
-    def _anyone(self, has_gradient: bool) -> bool:
-        """Whether some process has a gradient: all of them step, or none."""
-        if self.fabric.world_size == 1:
-            return has_gradient
-        return bool(self._mean(torch.tensor(float(has_gradient), device=self.fabric.device)) > 0)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Mean over the processes."""
@@ -178,8 +185,8 @@ def _stop(problem: str) -> NoReturn:
     raise NotFinite(f"{problem}; lower the learning rate, clip gradients, or train in 32-true")
 
 
-def _seed(seed: int, step: int, rank: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1))
+def _seed(*numbers: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:

@@ -13,7 +13,7 @@ from jssr.preprocessing.intensity import Window
 from jssr.recipes.augmentation import Deform
 from jssr.recipes.config import Training
 from jssr.systems.base import Batch
-from jssr.training.augment import Scan, augment_single, generator_of, whose_turn
+from jssr.training.augment import Scan, augment_single, chances, generator_of, part_of, whose_turn
 from jssr.training.cache import ScanCache
 from jssr.training.deform import deformed
 
@@ -59,9 +59,13 @@ class DeformedPairs:
         self.looks = augment and augment.model_copy(update=dict.fromkeys(_MOVES, 0.0))
         self.moves = augment and augment.model_copy(update=dict.fromkeys(_LOOKS, 0.0))
 
-    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"})) -> Batch:
-        """The batch of a step, a function of the seed and the step alone: pairs, their label maps and `truth`."""
-        return _joined([self._pair(step * self.size + i) for i in range(self.size)])
+    def batch(self, step: int, need: frozenset[str] = frozenset({"pair"}), part: tuple[int, int] = (0, 1)) -> Batch:
+        """The batch of a step, or a part of it, a function of the seed and the step alone: pairs, their label maps and
+        `truth`."""
+        indices = part_of(range(step * self.size, (step + 1) * self.size), part)
+        out = _joined([self._pair(index) for index in indices])
+        out.chance = chances(self.seed, indices)
+        return out
 
     def check(self, needs: Iterable[str]) -> None:
         """Make sure that stages with these needs find what they need.
