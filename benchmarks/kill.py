@@ -24,6 +24,7 @@ from pathlib import Path
 
 import psutil
 
+PHASES = ("venous", "arterial", "delay")
 TARGETS = ("worker", "scheduler", "parent")
 TIMED = ("results.csv", "report.html", "index.html", "cohort.csv", "cohort.json", "cohort.parquet", "log.jsonl")
 """Files that hold seconds: their content is compared through result.json."""
@@ -33,11 +34,7 @@ TELLS = re.compile(r'"(time_s|peak_memory_mib|seconds|finished|stamp|run|host|ou
 def main() -> int:
     options = parsed()
     options.out.mkdir(parents=True, exist_ok=True)
-    cohort = options.out / "cohort"
-    if not (cohort / "cohort.json").is_file():
-        shape = [str(s) for s in options.shape]
-        jssr("phantom", cohort, "--patients", options.patients, "--seed", options.seed, "--shape", *shape,
-             "--phases", "venous,arterial,delay", "-q").wait()  # fmt: skip
+    cohort = made(options)
     times, calm, out = {}, options.out / "calm", options.out / "killed"
     start = time.monotonic()
     if command(options, cohort, calm).wait():
@@ -48,7 +45,9 @@ def main() -> int:
     kills, words = killed(options, cohort, out, times["undisturbed"])
     times["killed"] = time.monotonic() - start
     faults = differences(calm, out) + twice(out)
-    print(f"\n| | |\n| --- | --- |\n| patients | {options.patients} of 3 scans |\n| workers | {options.workers} |")
+    print(
+        f"\n| | |\n| --- | --- |\n| patients | {options.patients} of 3 scans, {options.distinct} distinct |\n| workers | {options.workers} |"
+    )
     print("| kills | " + ", ".join(f"{name} {kills[name]}" for name in TARGETS) + f" |\n| runs begun | {words} |")
     print(f"| undisturbed | {times['undisturbed']:.0f} s |\n| with kills | {times['killed']:.0f} s |")
     print(f"| files that differ, are missing or half-written, patients done twice | {len(faults)} |")
@@ -57,9 +56,28 @@ def main() -> int:
     return min(1, len(faults))
 
 
+def made(options: argparse.Namespace) -> Path:
+    """A table of the patients. There are `--distinct` phantoms, each under several names: making them takes longer than
+    aligning them."""
+    phantoms = options.out / "phantoms"
+    if not (phantoms / "cohort.json").is_file():
+        shape = [str(s) for s in options.shape]
+        jssr("phantom", phantoms, "--patients", options.distinct, "--seed", options.seed, "--shape", *shape,
+             "--phases", ",".join(PHASES), "-q").wait()  # fmt: skip
+    homes = sorted(p for p in phantoms.iterdir() if p.is_dir())
+    table = options.out / "cohort.csv"
+    lines = ["patient,phase,image,labels"]
+    for k in range(options.patients):
+        home = homes[k % len(homes)].relative_to(options.out)
+        lines += [f"q{k:04d},{phase},{home}/{phase}.nii.gz,{home}/{phase}_labels.nii.gz" for phase in PHASES]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patients", type=int, default=200)
+    parser.add_argument("--distinct", type=int, default=40)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
