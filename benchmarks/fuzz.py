@@ -225,7 +225,7 @@ def _of_weights() -> list[Target]:
 
 PRELOADED = (
     "torch", "SimpleITK", "nibabel", "pydicom", "highdicom", "h5py", "scipy.ndimage", "scipy.optimize", "matplotlib.pyplot",
-    "lightning", "omegaconf", "yaml", "jssr", "jssr.api.scans", "jssr.api.transforms", "jssr.api.objects", "jssr.api.learning",
+    "lightning_fabric", "omegaconf", "yaml", "jssr", "jssr.api.scans", "jssr.api.transforms", "jssr.api.objects", "jssr.api.learning",
     "jssr.api.evaluation", "jssr.api.cohorts", "jssr.api.phantoms", "jssr.api.results", "jssr.cli.tables", "jssr.training.loop",
     "jssr.evaluation.runner", "jssr.registration.pipeline", "jssr.io.dicom.read", "jssr.io.dicom.objects", "rich.markdown",
     "jssr.registration.dicom", "jssr.report.view", "jssr.systems.jssr", "jssr.systems.rigid", "jssr.systems.discrete",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import faulthandler
 import hashlib
 import json
 import os
@@ -57,6 +58,8 @@ def run(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) 
     said = (log / "stderr").read_text(encoding="utf-8", errors="replace")
     peak = int((log / "peak").read_text() or 0) if (log / "peak").exists() else 0
     end = _judge(code, hung, said, peak)
+    if end == "hang":
+        said += (log / "where").read_text()
     writes = end == "read" and command in ("report", "train")  # beside what they read, when all went well
     if end in ("read", "refused") and not writes and _prints(folder) != before:
         end = "changed"
@@ -79,6 +82,7 @@ def _child(words: Sequence[str], folder: Path, log: Path) -> None:
     size = _status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (size + 8 * GIGABYTE, size + 8 * GIGABYTE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.dump_traceback_later(0.8 * SECONDS, file=(log / "where").open("w"))
     from jssr.cli import main
 
     code = 70
@@ -118,7 +122,7 @@ def _wait(child: int, until: float) -> tuple[int, bool]:
 
 def _judge(code: int, hung: bool, said: str, peak: int) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
-    others = [line for line in lines if not line.startswith(("warning: ", "error: "))]
+    others = [line for line in lines if not line.startswith(("warning: ", "error: ", "WARNING jssr."))]
     if hung:
         return "hang"
     if code < 0:
@@ -133,7 +137,9 @@ def _judge(code: int, hung: bool, said: str, peak: int) -> str:
         return "read"
     if code == 1:
         return "refused" if sum(line.startswith("error: ") for line in lines) == 1 else "lines"
-    return "usage" if code == 2 else "unexpected"
+    if code == 2:  # a file of defaults holds options: a value that is none is wrong use of --config
+        return "refused" if "Invalid value for --config" in said else "usage"
+    return "unexpected"
 
 
 def _prints(folder: Path) -> dict[str, str]:
