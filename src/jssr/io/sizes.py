@@ -1,0 +1,130 @@
+"""Whether the voxels that the header of a MetaImage or an NRRD file promises are there: no memory is taken for more.
+
+Source: MetaIO's documentation, "MetaImage tags"; the NRRD format's definition, "encoding", "data file", "byte skip".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import IO
+
+from jssr.errors import ImageError
+
+DEFLATED = 1032
+"""Of deflate (gzip, zlib): no byte unpacks to more (https://zlib.net/zlib_tech.html)."""
+_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_NRRD_BYTES = {"char": 1, "short": 2, "int": 4, "longlong": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+               "float": 4, "double": 8}  # fmt: skip
+_TYPE = re.compile(r"^(un)?signed|^u(?=\w)|_t$|(?<=short|glong)int$")
+"""What NRRD's names of types may have beside the width: "unsigned short int", "uint16_t"."""
+_LONGEST = 1 << 20
+"""Bytes of a header."""
+
+
+def check_room(path: Path, data: Path, start: int, due: int, packed: bool) -> None:
+    """Refuse a file that cannot hold the bytes which its header promises.
+
+    Args:
+        data: the file that holds them, from its byte `start` on.
+        packed: they are deflated; of gzip files `start` is not counted.
+
+    Raises:
+        ImageError: it is too short.
+    """
+    size = data.stat().st_size
+    room = size * DEFLATED if packed else max(0, size - start)
+    if room < due:
+        held = f"its {size} packed bytes hold at most {room}" if packed else f"it has {room}"
+        raise ImageError(f"{path}: is truncated, {held} of {due} bytes of voxels; copy it again")
+
+
+def check_spacing(path: Path, spacing: list[float]) -> None:
+    """Refuse a spacing that is not positive."""
+    if not all(math.isfinite(s) and s > 0 for s in spacing):
+        shown = " x ".join(f"{s:g}" for s in spacing)
+        raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
+
+
+def check_meta(path: Path, file: IO[bytes]) -> None:
+    """Check a MetaImage.
+
+    Raises:
+        ImageError: none, a damaged header, a spacing that is not positive, or fewer voxels than promised.
+    """
+    fields: dict[str, str] = {}
+    for _ in range(200):
+        line = file.readline(4096)
+        key, equals, value = line.decode("latin-1").partition("=")
+        if not equals:
+            break
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    if not {"DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
+        raise ImageError(f"{path}: is not a MetaImage, in spite of its name, or is truncated")
+    try:
+        size = [int(s) for s in fields["DimSize"].split()]
+        spacing = [float(s) for s in fields.get("ElementSpacing", fields.get("ElementSize", "1")).split()]
+        packed, channels = int(fields.get("CompressedDataSize", 0)), int(fields.get("ElementNumberOfChannels", 1))
+    except ValueError as error:
+        raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
+    if not size or min(size) < 1 or channels < 1:
+        raise ImageError(f"{path}: has a damaged header (size {size}); copy or export it again")
+    check_spacing(path, spacing)
+    kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").replace("UCHAR", "CHAR")
+    each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
+    local = fields["ElementDataFile"].upper() == "LOCAL"
+    data = path if local else path.parent / fields["ElementDataFile"]
+    if not local and ("%" in data.name or data.name.upper() == "LIST"):
+        return  # one file a slice: left to ITK
+    if not data.is_file():
+        raise ImageError(f"{path}: its data file {data.name} is missing beside it")
+    start = file.tell() if local else 0
+    deflated = fields.get("CompressedData", "").lower().startswith("t")
+    check_room(path, data, start, math.prod(size) * each * channels, deflated)
+    check_room(path, data, start, packed, False)
+
+
+def nrrd_fields(file: IO[bytes]) -> dict[str, str]:
+    """The fields of an NRRD header, keys in small letters; the file then stands where the header ends."""
+    fields: dict[str, str] = {}
+    while file.tell() < _LONGEST:
+        line = file.readline(65536).decode("latin-1").strip()
+        if not line:
+            break
+        key, colon, value = line.partition(":")
+        if colon and not value.startswith("=") and not line.startswith("#"):
+            fields[key.strip().lower()] = value.strip()
+    return fields
+
+
+def check_nrrd(path: Path, file: IO[bytes]) -> None:
+    """Check an NRRD file.
+
+    Raises:
+        ImageError: none, a damaged header, or fewer voxels than promised.
+    """
+    if file.read(4) != b"NRRD":
+        raise ImageError(f"{path}: is not a NRRD image, in spite of its name, or is truncated")
+    fields = nrrd_fields(file)
+    try:
+        size, axes = [int(s) for s in fields["sizes"].split()], int(fields["dimension"])
+    except (KeyError, ValueError) as error:
+        raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
+    if not size or min(size) < 1 or len(size) != axes:
+        raise ImageError(f"{path}: has a damaged header (sizes {size}); copy or export it again")
+    name = fields.get("data file", fields.get("datafile", ""))
+    if name and (name.upper().startswith("LIST") or "%" in name):
+        return  # one file a slice: left to ITK
+    data = path.parent / name if name else path
+    if not data.is_file():
+        raise ImageError(f"{path}: its data file {data.name} is missing beside it")
+    encoding = fields.get("encoding", "raw").lower()
+    if encoding in ("bz2", "bzip2"):
+        return  # without a bound
+    each = _NRRD_BYTES.get(_TYPE.sub("", fields.get("type", "").lower().replace(" ", "")), 1)
+    packed = encoding in ("gz", "gzip")
+    text = encoding in ("txt", "text", "ascii", "hex")
+    check_room(path, data, 0 if name else file.tell(), math.prod(size) * (1 if text else each), packed)
