@@ -21,13 +21,45 @@ from nibabel.nifti2 import Nifti2Header
 Random = np.random.Generator
 Change = Callable[[Path, Random], str]
 """Damages the file in place and gives the words for it."""
-WORDS = ("0", "-1", "1e400", "nan", "inf", "99999999999", "1e-300", "1e38", "", "abc", "1,5", "-0.0", "[]", "\u00fc", "1 2")
+WORDS = (
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "inf",
+    "99999999999",
+    "1e-300",
+    "1e38",
+    "",
+    "abc",
+    "1,5",
+    "-0.0",
+    "[]",
+    "\u00fc",
+    "1 2",
+)
 FLOATS = (0.0, -1.0, float("nan"), float("inf"), 1e-30, 1e30, -1e30)
 WHOLE = (0, -1, 1, 2, 3, 7, 8, 127, 255, -32768, 32767, 2**31 - 1, 2**62)
-VALUES: tuple[Any, ...] = (None, True, 0, -1, 1e308, "", "abc", "../../etc", [], {}, [1, "a", None], {"a": {"b": []}}, "NaN")
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    "",
+    "abc",
+    "../../etc",
+    [],
+    {},
+    [1, "a", None],
+    {"a": {"b": []}},
+    "NaN",
+)
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".hdr", ".dcm", ".png", ".tif", ".csv", ".json", ".txt",
-           ".tfm", ".mat", ".h5", ".x5", ".xfm", ".pts", ".fcsv", ".toml", ".yaml", ".safetensors", ".pt", "", ".JSON")  # fmt: skip
+ENDINGS = (
+    ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".hdr", ".dcm", ".png", ".tif", ".csv", ".json",
+    ".txt", ".tfm", ".mat", ".h5", ".x5", ".xfm", ".pts", ".fcsv", ".toml", ".yaml", ".safetensors", ".pt", "", ".JSON",
+)  # fmt: skip
 
 
 def pick(random: Random, values: Any) -> Any:
@@ -201,7 +233,9 @@ def values(path: Path, random: Random) -> str:
     """Other voxels, a type or axes that no scan of the kind has."""
     image = nib.load(path)
     array = np.asarray(image.dataobj).astype(np.float32)
-    how = pick(random, ("nan", "inf", "constant", "huge", "zero", "slice", "4D", "halves", "tiny", "complex", "one", "rgb"))
+    how = pick(
+        random, ("nan", "inf", "constant", "huge", "zero", "slice", "4D", "halves", "tiny", "complex", "one", "rgb")
+    )
     if how in ("nan", "inf", "huge"):
         array.flat[:: int(random.integers(1, 999))] = {"nan": np.nan, "inf": -np.inf, "huge": 3e38}[how]
     elif how in ("constant", "zero"):
@@ -276,7 +310,9 @@ def _odd(element: pydicom.DataElement, random: Random) -> None:
         elif element.VR == "SQ":
             element.value = [] if random.random() < 0.6 else [*element.value, *element.value]
         else:
-            element.value = pick(random, ("", "abc", "1.2.3", "MONOCHROME1", "RGB", "9" * 70, "\u00fc^\u00e9", "ISO_IR 192"))
+            element.value = pick(
+                random, ("", "abc", "1.2.3", "MONOCHROME1", "RGB", "9" * 70, "\u00fc^\u00e9", "ISO_IR 192")
+            )
 
 
 # Weights
@@ -353,7 +389,9 @@ def slices(path: Path, random: Random) -> str:
     elif how == "twice":
         shutil.copy(one, path / "again.dcm")
     else:
-        (path / pick(random, ("notes.txt", "x.dcm", "DICOMDIR"))).write_bytes(bytes(random.integers(0, 256, 300).astype(np.uint8)))
+        (path / pick(random, ("notes.txt", "x.dcm", "DICOMDIR"))).write_bytes(
+            bytes(random.integers(0, 256, 300).astype(np.uint8))
+        )
     return f"slices: {how}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import faulthandler
 import hashlib
@@ -9,7 +10,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -30,16 +30,14 @@ class Outcome:
     """How a command ended.
 
     Attributes:
-        end: "read", "refused", or a fault: "traceback", "unexpected", "usage", "signal", "hang", "memory", "noise", "lines",
-            "partial", "broken", "changed".
+        end: "read", "refused", or a fault: "traceback", "unexpected", "usage", "signal", "hang", "memory", "noise",
+            "lines", "partial", "broken", "changed".
         said: the last of stderr.
     """
 
     end: str
     said: str
     seconds: float
-    code: int
-    warned: bool = False
 
     @property
     def fault(self) -> bool:
@@ -55,11 +53,34 @@ def run(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) 
         _child(words, folder, log)
     code, hung = _wait(child, start + SECONDS)
     seconds = time.perf_counter() - start
-    said = (log / "stderr").read_text(encoding="utf-8", errors="replace")
     peak = int((log / "peak").read_text() or 0) if (log / "peak").exists() else 0
-    end = _judge(code, hung, said, peak)
+    end = "hang" if hung else "signal" if code < 0 else "memory" if peak > MOST else ""
+    said = (log / "stderr").read_text(encoding="utf-8", errors="replace")
     if end == "hang":
         said += (log / "where").read_text()
+    return _outcome(end or _judge(code, said), said, seconds, folder, before, out, command)
+
+
+def run_here(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) -> Outcome:
+    """The same in this process, for tests: bounded neither in time nor in memory."""
+    before, home = _prints(folder), Path.cwd()
+    start = time.perf_counter()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        os.chdir(folder)
+        code = _command(words, log)
+    finally:
+        os.chdir(home)
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+    said = (log / "stderr").read_text(encoding="utf-8", errors="replace")
+    return _outcome(_judge(code, said), said, time.perf_counter() - start, folder, before, out, command)
+
+
+def _outcome(
+    end: str, said: str, seconds: float, folder: Path, before: dict[str, str], out: Path, command: str
+) -> Outcome:
     writes = end == "read" and command in ("report", "train")  # beside what they read, when all went well
     if end in ("read", "refused") and not writes and _prints(folder) != before:
         end = "changed"
@@ -69,33 +90,38 @@ def run(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) 
         broken = list(_broken(out))
         if broken:
             end, said = "broken", f"{said} | {broken[0]}"
-    return Outcome(end, said.strip()[-600:], seconds, code, "warning: " in said)
+    return Outcome(end, said.strip()[-600:], seconds)
 
 
 def _child(words: Sequence[str], folder: Path, log: Path) -> None:
-    """The command itself; never returns."""
+    """The command in a process of its own; never returns."""
     os.setsid()
     os.chdir(folder)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, number)
     size = _status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (size + 8 * GIGABYTE, size + 8 * GIGABYTE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.dump_traceback_later(0.8 * SECONDS, file=(log / "where").open("w"))
-    from jssr.cli import main
-
-    code = 70
-    try:
-        main(list(words))
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    code = _command(words, log)
     (log / "peak").write_text(str(_status("VmPeak") - size))
     os._exit(code)
+
+
+def _command(words: Sequence[str], log: Path) -> int:
+    """The command itself, its stdout and stderr in files of `log`; its exit code."""
+    from jssr.cli import app
+
+    with contextlib.ExitStack() as stack:
+        for name, number in (("stdout", 1), ("stderr", 2)):
+            file = stack.enter_context((log / name).open("w", encoding="utf-8"))
+            os.dup2(file.fileno(), number)
+            stack.enter_context(getattr(contextlib, f"redirect_{name}")(file))
+        try:
+            app(list(words), prog_name="jssr")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        return 70
 
 
 def _status(name: str) -> int:
@@ -120,17 +146,11 @@ def _wait(child: int, until: float) -> tuple[int, bool]:
         pause = min(0.05, pause * 1.3)
 
 
-def _judge(code: int, hung: bool, said: str, peak: int) -> str:
+def _judge(code: int, said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     others = [line for line in lines if not line.startswith(("warning: ", "error: ", "WARNING jssr."))]
-    if hung:
-        return "hang"
-    if code < 0:
-        return "signal"
     if "Traceback" in said or code == 70:
         return "traceback"
-    if peak > MOST:
-        return "memory"
     if code in (0, 1) and others:
         return "noise"
     if code == 0:

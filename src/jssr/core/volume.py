@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("image", "labels", "mask")
 MODALITIES: tuple[Modality, ...] = ("ct", "mr", "us", "radiograph")
 
 _LONGEST = 3000.0
-"""mm along an axis of a 3D scan: beyond, the spacing of its header is damaged, and no memory holds it on a finer grid."""
+"""mm along an axis of a 3D scan: beyond, the spacing of its header is damaged, and no memory holds it resampled."""
 # torch computes little with unsigned types wider than a byte.
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 

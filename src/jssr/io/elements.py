@@ -1,5 +1,6 @@
-"""Whether what a DICOM file announces fits into it: a library takes memory for whatever a damaged one announces. Needs no
-library, so that a core without the extra `dicom` has it.
+"""Whether what a DICOM file announces fits into it: a library takes memory for whatever a damaged one announces.
+
+Needs no library, so that a core without the extra `dicom` has it.
 
 Source: PS3.5, sections 7.1 (data elements), 7.5 (sequences) and A.4 (fragments of pixels).
 """

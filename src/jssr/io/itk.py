@@ -65,8 +65,7 @@ def _write_meta(image: sitk.Image, header: Path, path: Path) -> None:
     made, data = header.with_suffix(".zraw"), path.with_suffix(".zraw")
     try:
         sitk.WriteImage(image, str(header), useCompression=True)
-        text = header.read_bytes()
-        header.write_bytes(text.replace(f"ElementDataFile = {made.name}".encode(), f"ElementDataFile = {data.name}".encode()))
+        header.write_bytes(header.read_bytes().replace(made.name.encode(), data.name.encode()))
         made.replace(data)
     finally:
         made.unlink(missing_ok=True)

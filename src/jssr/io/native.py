@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_COMPLAINS = re.compile(rb"error|fail|corrupt|premature|truncat|invalid|unable|cannot|can't|undefined|not defined", re.I)
+_COMPLAINS = re.compile(rb"error|fail|corrupt|premature|truncat|invalid|unable|cannot|can't|not defined", re.I)
 _lock = threading.RLock()
 
 

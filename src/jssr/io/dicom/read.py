@@ -26,8 +26,8 @@ from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.padding import AIR, without_padding
 from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
 from jssr.io.dicom.slices import Slice
-from jssr.io.files import names_series
 from jssr.io.elements import check_elements
+from jssr.io.files import names_series
 from jssr.io.itk import DICOM_MODALITIES, quiet
 
 OBJECTS = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")

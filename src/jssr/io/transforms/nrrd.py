@@ -53,4 +53,3 @@ def to_lps(path: Path) -> Matrix | None:
 def turned(vectors: NDArray[np.floating], matrix: Matrix | None) -> NDArray[np.floating]:
     """Vectors (..., n) taken to LPS."""
     return vectors if matrix is None else vectors @ matrix.T
-
