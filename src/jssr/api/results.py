@@ -125,5 +125,6 @@ def info(checkpoint: PathLike | None = None) -> WeightsInfo:
         CheckpointError: no such file, or a damaged one.
     """
     path = weights_at(checkpoint or "jssr")
-    card = path.with_suffix(".md")
-    return WeightsInfo(path, weights.read_info(path), card.read_text(encoding="utf-8") if card.is_file() else "")
+    card, header = path.with_suffix(".md"), weights.read_info(path)
+    weights.recipe_of(header, path)
+    return WeightsInfo(path, header, card.read_text(encoding="utf-8") if card.is_file() else "")

@@ -35,7 +35,7 @@ def check_file(path: Path, header_only: bool = False) -> None:
 
     Args:
         path: the file.
-        header_only: skip what needs all of a NIfTI to be read: its compressed length, its checksum and NaN.
+        header_only: skip what needs all of a file to be read: its compressed length, its checksum, and NaN in NIfTI.
 
     Raises:
         ImageError: not what its ending promises, truncated, damaged, NaN, or a spacing that is not positive.
@@ -48,9 +48,9 @@ def check_file(path: Path, header_only: bool = False) -> None:
             elif name.endswith((".hdr", ".img")):
                 _check_pair(path)
             elif name.endswith((".mha", ".mhd")):
-                check_meta(path, file)
+                check_meta(path, file, header_only)
             elif name.endswith((".nrrd", ".nhdr")):
-                check_nrrd(path, file)
+                check_nrrd(path, file, header_only)
             elif sop_class(path) is not None:
                 check_elements(path)
     except OSError as error:

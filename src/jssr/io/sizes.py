@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import IO
 
+from isal import isal_zlib
+
 from jssr.errors import ImageError
 
 DEFLATED = 1032
@@ -21,6 +23,9 @@ _TYPE = re.compile(r"^(un)?signed|^u(?=\w)|_t$|(?<=short|glong)int$")
 """What NRRD's names of types may have beside the width: "unsigned short int", "uint16_t"."""
 _LONGEST = 1 << 20
 """Bytes of a header."""
+_BLOCK = 1 << 14
+"""Bytes unpacked at once, to 16 MB at most."""
+_GZIP = b"\x1f\x8b"
 
 
 def check_room(path: Path, data: Path, start: int, due: int, packed: bool) -> None:
@@ -40,6 +45,35 @@ def check_room(path: Path, data: Path, start: int, due: int, packed: bool) -> No
         raise ImageError(f"{path}: is truncated, {held} of {due} bytes of voxels; copy it again")
 
 
+def check_unpacked(path: Path, data: Path, start: int, due: int) -> None:
+    """Unpack voxels and drop them: ITK reads deflated ones that break off, or whose checksum is wrong.
+
+    Args:
+        data: the file that holds them, zlib or gzip, from its byte `start` on.
+        due: bytes that they unpack to; 0 where that is not known.
+
+    Raises:
+        ImageError: damaged, or fewer bytes.
+    """
+    length = 0
+    try:
+        with data.open("rb") as file:
+            file.seek(start)
+            block = file.read(_BLOCK)
+            while block and not (due and length >= due):
+                stream = isal_zlib.decompressobj(wbits=31 if block[:2] == _GZIP else 15)
+                while not stream.eof:
+                    if not block:
+                        raise ImageError(f"{path}: is truncated, its compressed data break off; copy it again")
+                    length += len(stream.decompress(block))
+                    block = file.read(_BLOCK)
+                block = stream.unused_data + block
+    except isal_zlib.error as error:  # type: ignore[misc]
+        raise ImageError(f"{path}: its compressed data are damaged; copy it again") from error
+    if length < due:
+        raise ImageError(f"{path}: is truncated, it has {length} of {due} bytes of voxels; copy it again")
+
+
 def check_spacing(path: Path, spacing: list[float]) -> None:
     """Refuse a spacing that is not positive."""
     if not all(math.isfinite(s) and s > 0 for s in spacing):
@@ -47,8 +81,8 @@ def check_spacing(path: Path, spacing: list[float]) -> None:
         raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
 
 
-def check_meta(path: Path, file: IO[bytes]) -> None:
-    """Check a MetaImage.
+def check_meta(path: Path, file: IO[bytes], header_only: bool) -> None:
+    """Check a MetaImage; `header_only` does not unpack its voxels.
 
     Raises:
         ImageError: none, a damaged header, a spacing that is not positive, or fewer voxels than promised.
@@ -83,8 +117,11 @@ def check_meta(path: Path, file: IO[bytes]) -> None:
         raise ImageError(f"{path}: its data file {data.name} is missing beside it")
     start = file.tell() if local else 0
     deflated = fields.get("CompressedData", "").lower().startswith("t")
-    check_room(path, data, start, math.prod(size) * each * channels, deflated)
+    due = math.prod(size) * each * channels
+    check_room(path, data, start, due, deflated)
     check_room(path, data, start, packed, False)
+    if deflated and not header_only:
+        check_unpacked(path, data, start, due)
 
 
 def nrrd_fields(file: IO[bytes]) -> dict[str, str]:
@@ -100,8 +137,8 @@ def nrrd_fields(file: IO[bytes]) -> dict[str, str]:
     return fields
 
 
-def check_nrrd(path: Path, file: IO[bytes]) -> None:
-    """Check an NRRD file.
+def check_nrrd(path: Path, file: IO[bytes], header_only: bool) -> None:
+    """Check an NRRD file; `header_only` does not unpack its voxels.
 
     Raises:
         ImageError: none, a damaged header, or fewer voxels than promised.
@@ -127,4 +164,7 @@ def check_nrrd(path: Path, file: IO[bytes]) -> None:
     each = _NRRD_BYTES.get(_TYPE.sub("", fields.get("type", "").lower().replace(" ", "")), 1)
     packed = encoding in ("gz", "gzip")
     text = encoding in ("txt", "text", "ascii", "hex")
-    check_room(path, data, 0 if name else file.tell(), math.prod(size) * (1 if text else each), packed)
+    start, due = 0 if name else file.tell(), math.prod(size) * (1 if text else each)
+    check_room(path, data, start, due, packed)
+    if packed and not header_only and "byte skip" not in fields and "line skip" not in fields:
+        check_unpacked(path, data, start, due)
