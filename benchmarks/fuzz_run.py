@@ -7,6 +7,7 @@ import csv
 import faulthandler
 import hashlib
 import json
+import logging
 import os
 import resource
 import signal
@@ -63,7 +64,7 @@ def run(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) 
 
 def run_here(words: Sequence[str], folder: Path, out: Path, log: Path, command: str) -> Outcome:
     """The same in this process, for tests: bounded neither in time nor in memory."""
-    before, home = _prints(folder), Path.cwd()
+    before, home, handlers = _prints(folder), Path.cwd(), list(logging.root.handlers)
     start = time.perf_counter()
     kept = {number: os.dup(number) for number in (1, 2)}
     try:
@@ -71,6 +72,7 @@ def run_here(words: Sequence[str], folder: Path, out: Path, log: Path, command: 
         code = _command(words, log)
     finally:
         os.chdir(home)
+        logging.root.handlers[:] = handlers  # the command's own writes to a file that is closed
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)

@@ -70,6 +70,23 @@ def test_sizes_of_nrrd_that_are_none(tmp_path, image, new):
     refused(changed(tmp_path / "a.nrrd", b"sizes: 8 7 6", new), "damaged header")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"NDims = 3", b"NDims = 4"),
+        (b"NDims = 3", b"NDims = three"),
+        (b"NDims = 3", b"NDims = 3\nNDims = 2"),
+        (b"Offset = 0 0 0", b"Offset = 0 0"),
+        (b"Offset = 0 0 0", b"Offset = 0 nan 0"),
+        (b"TransformMatrix = 1 0 0", b"TransformMatrix = 1 0"),
+    ],
+)
+def test_fields_of_a_metaimage_that_are_none(tmp_path, image, old, new):
+    """They are found before its library reads them."""
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    refused(changed(tmp_path / "a.mha", old, new), "damaged header")
+
+
 def test_a_pair_has_a_spacing_that_is_one(tmp_path, image):
     sitk.WriteImage(image, str(tmp_path / "a.hdr"))
     data = bytearray((tmp_path / "a.hdr").read_bytes())

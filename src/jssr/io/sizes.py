@@ -17,6 +17,11 @@ from jssr.errors import ImageError
 DEFLATED = 1032
 """Of deflate (gzip, zlib): no byte unpacks to more (https://zlib.net/zlib_tech.html)."""
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_META_PLACE = {
+    "ElementSpacing": 1, "ElementSize": 1, "Offset": 1, "Origin": 1, "Position": 1, "CenterOfRotation": 1,
+    "TransformMatrix": 2, "Rotation": 2, "Orientation": 2,
+}  # fmt: skip
+"""Fields of as many numbers as there are axes, or as its square."""
 _NRRD_BYTES = {"char": 1, "short": 2, "int": 4, "longlong": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
                "float": 4, "double": 8}  # fmt: skip
 _TYPE = re.compile(r"^(un)?signed|^u(?=\w)|_t$|(?<=short|glong)int$")
@@ -81,32 +86,43 @@ def check_spacing(path: Path, spacing: list[float]) -> None:
         raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
 
 
+def _meta_fields(path: Path, file: IO[bytes]) -> dict[str, str]:
+    """The fields of a MetaImage's header; the file then stands where it ends."""
+    fields: dict[str, str] = {}
+    for _ in range(200):
+        line = file.readline(4096)
+        key, equals, value = (part.strip() for part in line.decode("latin-1").partition("="))
+        if not equals:
+            break
+        if fields.setdefault(key, value) != value:
+            raise ImageError(f"{path}: has a damaged header, {key} twice; copy or export it again")
+        if key == "ElementDataFile":
+            break
+    if not {"NDims", "DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
+        raise ImageError(f"{path}: is not a MetaImage, in spite of its name, or is truncated")
+    return fields
+
+
 def check_meta(path: Path, file: IO[bytes], header_only: bool) -> None:
     """Check a MetaImage; `header_only` does not unpack its voxels.
 
     Raises:
         ImageError: none, a damaged header, a spacing that is not positive, or fewer voxels than promised.
     """
-    fields: dict[str, str] = {}
-    for _ in range(200):
-        line = file.readline(4096)
-        key, equals, value = line.decode("latin-1").partition("=")
-        if not equals:
-            break
-        fields[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
-            break
-    if not {"DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
-        raise ImageError(f"{path}: is not a MetaImage, in spite of its name, or is truncated")
+    fields = _meta_fields(path, file)
     try:
-        size = [int(s) for s in fields["DimSize"].split()]
+        size, axes = [int(s) for s in fields["DimSize"].split()], int(fields["NDims"])
         spacing = [float(s) for s in fields.get("ElementSpacing", fields.get("ElementSize", "1")).split()]
         packed, channels = int(fields.get("CompressedDataSize", 0)), int(fields.get("ElementNumberOfChannels", 1))
+        placed = {key: [float(v) for v in fields[key].split()] for key in _META_PLACE if key in fields}
     except ValueError as error:
         raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
-    if not size or min(size) < 1 or channels < 1:
-        raise ImageError(f"{path}: has a damaged header (size {size}); copy or export it again")
+    if not size or min(size) < 1 or len(size) != axes or channels < 1 or packed < 0:
+        raise ImageError(f"{path}: has a damaged header (size {size} of {axes} axes); copy or export it again")
     check_spacing(path, spacing)
+    for key, found in placed.items():
+        if len(found) != axes ** _META_PLACE[key] or not all(map(math.isfinite, found)):
+            raise ImageError(f"{path}: has a damaged header ({key} {found}); copy or export it again")
     kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").replace("UCHAR", "CHAR")
     each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
     local = fields["ElementDataFile"].upper() == "LOCAL"

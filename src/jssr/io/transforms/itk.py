@@ -59,7 +59,8 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
     """
     # A multiple of 2**-10 mm, far below what matters: a third less to compress and to store.
     vectors = displacement.millimetres()  # in place from here: at full size each copy is as large as the file
-    vectors *= STEPS
+    with np.errstate(over="ignore"):  # what is infinite then is not written
+        vectors *= STEPS
     np.rint(vectors, out=vectors)
     vectors /= STEPS
     image = to_sitk(np.moveaxis(vectors, -1, 0), displacement.grid)
