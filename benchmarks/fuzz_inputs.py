@@ -38,17 +38,16 @@ RAS = np.array([-1.0, -1.0, 1.0])
 def make(home: Path, whole: bool = True) -> None:
     """All of them, in the folder `home`; without `whole` not those that take a second each: a study, an evaluation and
     a run."""
-    numbers = itertools.count(1)
+    numbers, before = itertools.count(1), dicom_series.generate_uid
     dicom_series.generate_uid = dicom_objects.generate_uid = lambda: generate_uid(entropy_srcs=[str(next(numbers))])
-    home.mkdir(parents=True)
-    tiny_weights(home)
-    _images(home)
-    _pictures(home)
-    _transforms(home)
-    _points_and_names(home)
-    _dicom(home)
-    _cohorts(home)
-    _results(home, whole)
+    try:
+        home.mkdir(parents=True)
+        tiny_weights(home)
+        for some in (_images, _pictures, _transforms, _points_and_names, _dicom, _cohorts):
+            some(home)
+        _results(home, whole)
+    finally:
+        dicom_series.generate_uid = dicom_objects.generate_uid = before
 
 
 def _run(*words: object) -> None:

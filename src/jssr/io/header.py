@@ -21,7 +21,7 @@ from jssr.core.nifti import place_of
 from jssr.core.notes import tell
 from jssr.errors import ImageError
 from jssr.io.elements import check_elements
-from jssr.io.sizes import check_meta, check_nrrd, check_room, check_spacing
+from jssr.io.sizes import check_meta, check_nrrd, room_lacking, spacing_wrong
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
@@ -106,9 +106,12 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
     with _unpacked(path, file) as stream:
         header = _nifti_header(path, stream)
         size = header["dim"][1 : 1 + header["dim"][0]].tolist()
-        check_spacing(path, header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+        wrong = spacing_wrong(header["pixdim"][1 : 1 + min(3, len(size))].tolist())
         due = math.prod(size) * int(header["bitpix"]) // 8
-        check_room(path, path, int(header["vox_offset"]), due, stream is not file)
+        packed, there = stream is not file, path.stat().st_size
+        wrong = wrong or room_lacking(there - (0 if packed else int(header["vox_offset"])), due, packed)
+        if wrong:
+            raise ImageError(f"{path}: {wrong}")
         turn = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
         used = header.get_sform() if int(header["sform_code"]) > 0 else turn if int(header["qform_code"]) > 0 else 0.0
         if not np.isfinite(used).all():
@@ -139,10 +142,13 @@ def _check_pair(path: Path) -> None:
     size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
     if not size or axes > 7 or min(size) < 1:
         raise ImageError(f"{path}: has a damaged header (size {size}); copy or export it again")
-    check_spacing(path, header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+    wrong = spacing_wrong(header["pixdim"][1 : 1 + min(3, len(size))].tolist())
     data = path.with_suffix(".img")
     if data.is_file():  # else it may be packed beside it, which ITK finds
-        check_room(path, data, 0, math.prod(size) * int(header["bitpix"]) // 8, False)
+        due = math.prod(size) * int(header["bitpix"]) // 8
+        wrong = wrong or room_lacking(data.stat().st_size, due, False)
+    if wrong:
+        raise ImageError(f"{path}: {wrong}")
 
 
 def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:

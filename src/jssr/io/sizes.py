@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -33,21 +34,16 @@ _BLOCK = 1 << 14
 _GZIP = b"\x1f\x8b"
 
 
-def check_room(path: Path, data: Path, start: int, due: int, packed: bool) -> None:
-    """Refuse a file that cannot hold the bytes which its header promises.
+def room_lacking(size: int, due: int, packed: bool) -> str:
+    """Why a file cannot hold the bytes that its header promises, in words; "" where it can.
 
     Args:
-        data: the file that holds them, from its byte `start` on.
-        packed: they are deflated; of gzip files `start` is not counted.
-
-    Raises:
-        ImageError: it is too short.
+        size: bytes of the file that can be voxels; of gzip all of it.
+        packed: they are deflated.
     """
-    size = data.stat().st_size
-    room = size * DEFLATED if packed else max(0, size - start)
-    if room < due:
-        held = f"its {size} packed bytes hold at most {room}" if packed else f"it has {room}"
-        raise ImageError(f"{path}: is truncated, {held} of {due} bytes of voxels; copy it again")
+    room = size * DEFLATED if packed else max(0, size)
+    held = f"its {size} packed bytes hold at most {room}" if packed else f"it has {room}"
+    return "" if room >= due else f"is truncated, {held} of {due} bytes of voxels; copy it again"
 
 
 def check_unpacked(path: Path, data: Path, start: int, due: int) -> None:
@@ -79,11 +75,18 @@ def check_unpacked(path: Path, data: Path, start: int, due: int) -> None:
         raise ImageError(f"{path}: is truncated, it has {length} of {due} bytes of voxels; copy it again")
 
 
-def check_spacing(path: Path, spacing: list[float]) -> None:
-    """Refuse a spacing that is not positive."""
-    if not all(math.isfinite(s) and s > 0 for s in spacing):
-        shown = " x ".join(f"{s:g}" for s in spacing)
-        raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
+def spacing_wrong(spacing: Sequence[float]) -> str:
+    """Why a spacing is none, in words; "" where it is positive."""
+    if all(math.isfinite(s) and s > 0 for s in spacing):
+        return ""
+    shown = " x ".join(f"{s:g}" for s in spacing)
+    return f"has a spacing of {shown} mm in its header; it must be positive: correct it"
+
+
+def _refuse(path: Path, *words: str) -> None:
+    for one in words:
+        if one:
+            raise ImageError(f"{path}: {one}")
 
 
 def _meta_fields(path: Path, file: IO[bytes]) -> dict[str, str]:
@@ -119,7 +122,7 @@ def check_meta(path: Path, file: IO[bytes], header_only: bool) -> None:
         raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
     if not size or min(size) < 1 or len(size) != axes or channels < 1 or packed < 0:
         raise ImageError(f"{path}: has a damaged header (size {size} of {axes} axes); copy or export it again")
-    check_spacing(path, spacing)
+    _refuse(path, spacing_wrong(spacing))
     for key, found in placed.items():
         if len(found) != axes ** _META_PLACE[key] or not all(map(math.isfinite, found)):
             raise ImageError(f"{path}: has a damaged header ({key} {found}); copy or export it again")
@@ -134,8 +137,8 @@ def check_meta(path: Path, file: IO[bytes], header_only: bool) -> None:
     start = file.tell() if local else 0
     deflated = fields.get("CompressedData", "").lower().startswith("t")
     due = math.prod(size) * each * channels
-    check_room(path, data, start, due, deflated)
-    check_room(path, data, start, packed, False)
+    there = data.stat().st_size - start
+    _refuse(path, room_lacking(there, due, deflated), room_lacking(there, packed, False))
     if deflated and not header_only:
         check_unpacked(path, data, start, due)
 
@@ -181,6 +184,6 @@ def check_nrrd(path: Path, file: IO[bytes], header_only: bool) -> None:
     packed = encoding in ("gz", "gzip")
     text = encoding in ("txt", "text", "ascii", "hex")
     start, due = 0 if name else file.tell(), math.prod(size) * (1 if text else each)
-    check_room(path, data, start, due, packed)
+    _refuse(path, room_lacking(data.stat().st_size - start, due, packed))
     if packed and not header_only and "byte skip" not in fields and "line skip" not in fields:
         check_unpacked(path, data, start, due)
