@@ -210,3 +210,12 @@ def test_nifti_2_headers():
     affine, words = place_of(header, "x")
     np.testing.assert_allclose(LPS @ affine, oblique(), atol=1e-9)
     assert words == ()
+
+
+def test_a_qform_whose_sign_or_spacing_is_none_is_one_line(tmp_path):
+    def sign(header):
+        header["pixdim"][0] = 5
+
+    path = save(tmp_path / "a.nii", qform=oblique(), codes=(0, 1), edit=sign)
+    with pytest.raises(ImageError, match="a.nii: its qform is damaged"):
+        read_image(path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jssr.core.grid import Grid
-from jssr.core.volume import Points, Volume, volume_of
+from jssr.core.volume import Points, Volume, checked_volume, volume_of
 from jssr.errors import ImageError
 
 GRID = Grid.of((2, 3, 4))
@@ -103,3 +103,10 @@ def test_volumes_and_points_refuse_what_they_cannot_hold():
     for shape in ((2, 2, 2), (5, 4)):
         with pytest.raises(ValueError, match=r"\(N, 3\)"):
             Points(np.zeros(shape))
+
+
+def test_a_scan_longer_than_any_patient_is_refused():
+    values = np.arange(24.0).reshape(2, 3, 4)
+    assert checked_volume(values, Grid.of((2, 3, 4), (1.0, 1.0, 750.0)), "image", "a").grid.shape == (2, 3, 4)
+    with pytest.raises(ImageError, match="a: extends over 3.2e.03 mm"):
+        checked_volume(values, Grid.of((2, 3, 4), (1.0, 1.0, 800.0)), "image", "a")

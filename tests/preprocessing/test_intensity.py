@@ -6,7 +6,8 @@ import torch
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
-from jssr.preprocessing.intensity import data_mask, denormalise, limits, normalise
+from jssr.errors import ImageError
+from jssr.preprocessing.intensity import data_mask, denormalise, limits, limits_of, normalise
 from jssr.preprocessing.modality import modality_of, window_for
 
 
@@ -59,3 +60,9 @@ def test_fill_outside_the_circle_of_reconstruction_is_no_data() -> None:
     data = torch.tensor([-3024.0, -2000.0, -1024.0, -1000.0, 40.0, float("nan"), -32768.0])
     assert data_mask(data, "ct").tolist() == [False, False, True, True, True, False, False]
     assert data_mask(data, "mr").tolist() == [True, True, True, True, True, False, False]
+
+
+def test_a_scan_of_one_intensity_is_refused_by_its_name() -> None:
+    with pytest.raises(ImageError, match="a.nii: the image is constant"):
+        limits_of("a.nii", torch.tensor([float("nan"), 3.0, 3.0]), None)
+    assert limits_of("a.nii", torch.zeros(3), (-200.0, 200.0)) == (-200.0, 200.0)

@@ -125,3 +125,19 @@ def test_write_picture(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         write_picture(image, tmp_path / "file" / "p.png")
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe,s,1,2\n", b"", b"step\n4\n", b"4,\0\n"])
+def test_a_damaged_table_keeps_the_rows_that_are_ones(tmp_path: Path, damage: bytes) -> None:
+    with TrainingLog(tmp_path, ["a"], steps=9) as written:
+        written.add("s", {"a": 1.0}, 1.0)
+        written.flush(2, "s")
+    file = tmp_path / "losses.csv"
+    file.write_bytes(file.read_bytes() + damage)
+    with TrainingLog(tmp_path, ["a"], steps=9, done=4):
+        pass
+    assert table(tmp_path)[1][:2] == ["2", "s"]
+    file.write_bytes(b"\xffstep,stage\n2,s\n")
+    with TrainingLog(tmp_path, ["a"], steps=9, done=4):
+        pass
+    assert len(table(tmp_path)) == 1

@@ -68,8 +68,13 @@ def convert(
     grids = [None if image is None else as_grid(image) for image in (fixed, moving)]
     images = Images(grids[0], grids[1], (fixed, moving))
     parts = [read_named(one, written_by, images) if is_path(one) else as_transform(one, images=images) for one in named]
+    shown = ", ".join(str(one) for one in named if is_path(one)) or "transforms"
     if len({part.ndim for part in parts}) > 1:
-        raise TransformError(f"{', '.join(str(one) for one in named)}: are of 2D and of 3D")
+        raise TransformError(f"{shown}: are of 2D and of 3D")
+    if any(grid is not None and grid.ndim != parts[0].ndim for grid in (images.fixed, images.moving)):
+        raise TransformError(
+            f"{shown}: expected images of {parts[0].ndim}D, as the transform is, with --fixed and --moving"
+        )
     found = parts[0] if len(parts) == 1 else Chain(*parts)
     if inverse:
         found, images = found.inverse(images.moving), images.swapped()

@@ -47,6 +47,9 @@ def notes_of(cohort: Cohort, part: str) -> dict[str, dict[str, dict[str, Any]]]:
     file = cohort.root / PREPARED
     try:
         cases = read_settings(file)["cases"] if file.exists() else {}
-        return {case: note.get(part) or {} for case, note in cases.items()}
-    except (KeyError, TypeError, AttributeError) as error:
+        found = {case: note.get(part) or {} for case, note in cases.items()}
+        for one in (one for notes in found.values() for one in notes.values()):
+            float(one.get("scale") or 1)
+        return found
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CohortError(f"{file}: is not what jssr prepare writes; prepare again") from error

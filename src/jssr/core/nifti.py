@@ -76,9 +76,11 @@ def _three(values: NDArray[np.generic], axes: int) -> Matrix:
 
 
 def _qform(header: Nifti1Header, name: str, needed: bool) -> Matrix | None:
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         found = np.asarray(header.get_qform(), dtype=np.float64)
-    except ValueError as error:  # a quaternion longer than 1
+    except (ValueError, HeaderDataError) as error:  # a quaternion longer than 1, a sign or a spacing that is none
         if needed:
             raise ImageError(f"{name}: its qform is damaged ({error}): correct the header or export again") from None
         return None

@@ -26,6 +26,8 @@ Origin = Literal["header", "option", "cohort", "guess"]
 KINDS: tuple[Kind, ...] = ("image", "labels", "mask")
 MODALITIES: tuple[Modality, ...] = ("ct", "mr", "us", "radiograph")
 
+_LONGEST = 3000.0
+"""mm along an axis of a 3D scan: beyond, the spacing of its header is damaged, and no memory holds it resampled."""
 # torch computes little with unsigned types wider than a byte.
 _LABEL_TYPES = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
@@ -217,8 +219,8 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
     or int64 where that is too small).
 
     Raises:
-        ImageError: no such kind, NaN or infinity, an image of one value, labels or a mask that are not whole numbers or
-            are too large.
+        ImageError: no such kind, NaN or infinity, an image of one value or longer than any patient, labels or a mask
+            that are not whole numbers or are too large.
     """
     if kind not in KINDS:
         raise ImageError(f"{name}: expected kind {', '.join(KINDS)}, got {kind!r}")
@@ -234,6 +236,12 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
         bad = int((~np.isfinite(data)).sum())
         raise ImageError(
             f"{name}: {bad} of {data.size} voxels are NaN or infinite (in float32); replace them or export again"
+        )
+    extent = grid.spacing * grid.shape
+    if grid.ndim == 3 and extent.max() > _LONGEST:
+        raise ImageError(
+            f"{name}: extends over {extent.max():.3g} mm, expected a scan of at most {_LONGEST:g} mm: correct the "
+            "spacing in its header"
         )
     if low == high:
         raise ImageError(f"{name}: every voxel is {low:g}; there is nothing to see in this image")

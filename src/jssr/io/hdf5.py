@@ -1,4 +1,4 @@
-"""HDF5 files that ITK reads: what breaks off is found before, and the pages that the library writes are kept back.
+"""HDF5 files that ITK reads: what breaks off is found before.
 
 HDF5 checks no numbers. A file whose structure is whole is read, whatever its bytes became.
 """
@@ -8,15 +8,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_ENDINGS = (".h5", ".hdf5", ".hdf", ".mnc", ".xfm")
-_lock = threading.RLock()
 
 
 def missing_bytes(path: Path) -> tuple[int, int] | None:
@@ -32,29 +28,6 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
     return (size, end) if width <= 8 and size < end else None
 
 
-@contextmanager
-def hushed(file: str) -> Iterator[None]:
-    """Keep what the HDF5 library writes to the process's own stderr (HDF5-DIAG) off the terminal, while a file is read
-    or written that may be HDF5; one such file at a time."""
-    if not file.lower().endswith(_ENDINGS) and not _is_hdf5(file):
-        yield
-        return
-    with _lock:
-        saved = None
-        with suppress(OSError, ValueError):  # a process without stderr has nothing to keep quiet
-            saved = os.dup(2)
-            _hush()
-        try:
-            yield
-        except RuntimeError:
-            _hush_the_end()
-            raise
-        finally:
-            if saved is not None:
-                os.dup2(saved, 2)
-                os.close(saved)
-
-
 def _hush() -> None:
     with suppress(OSError, ValueError):
         sys.stderr.flush()
@@ -64,12 +37,6 @@ def _hush() -> None:
 
 
 @cache
-def _hush_the_end() -> None:
+def hush_the_end() -> None:
     """After a damaged file the library complains once more, as the process ends ("infinite loop closing library")."""
     atexit.register(_hush)
-
-
-def _is_hdf5(file: str) -> bool:
-    with suppress(OSError), Path(file).open("rb") as stream:
-        return stream.read(len(_MAGIC)) == _MAGIC
-    return False

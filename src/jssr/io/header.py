@@ -1,7 +1,8 @@
-"""Checks of NIfTI and MetaImage files that ITK does not make.
+"""Checks of image files that ITK does not make.
 
-ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in silence, and its MetaImage
-reader writes to the terminal. So these files are checked before ITK sees them. NIfTI headers are read by nibabel.
+ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in silence, its MetaImage reader
+writes to the terminal, and it takes memory for whatever a header claims. So these files are checked before ITK sees
+them. NIfTI headers are read by nibabel.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from numpy.typing import NDArray
 from jssr.core.nifti import place_of
 from jssr.core.notes import tell
 from jssr.errors import ImageError
+from jssr.io.elements import check_elements
+from jssr.io.sizes import check_meta, check_nrrd, room_lacking, spacing_wrong
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 _FLOATS = {16: "f4", 64: "f8"}
-_META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
 def check_file(path: Path, header_only: bool = False) -> None:
-    """Check that a NIfTI or MetaImage file is complete and its spacing positive; other formats pass (ITK checks them).
+    """Check that a NIfTI, Analyze, NRRD, MetaImage or DICOM file is complete, and where it has one that its spacing is
+    positive; other formats pass (ITK checks them).
 
     Args:
         path: the file.
-        header_only: skip what needs all of a NIfTI to be read: its compressed length, its checksum and NaN.
+        header_only: skip what needs all of a file to be read: its compressed length, its checksum, and NaN in NIfTI.
 
     Raises:
         ImageError: not what its ending promises, truncated, damaged, NaN, or a spacing that is not positive.
@@ -42,8 +45,14 @@ def check_file(path: Path, header_only: bool = False) -> None:
         with path.open("rb") as file:
             if name.endswith((".nii", ".nii.gz")):
                 _check_nifti(path, file, header_only)
+            elif name.endswith((".hdr", ".img")):
+                _check_pair(path)
             elif name.endswith((".mha", ".mhd")):
-                _check_meta(path, file)
+                check_meta(path, file, header_only)
+            elif name.endswith((".nrrd", ".nhdr")):
+                check_nrrd(path, file, header_only)
+            elif sop_class(path) is not None:
+                check_elements(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -101,7 +110,12 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
     with _unpacked(path, file) as stream:
         header = _nifti_header(path, stream)
         size = header["dim"][1 : 1 + header["dim"][0]].tolist()
-        _check_spacing(path, header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+        wrong = spacing_wrong(header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+        due = math.prod(size) * int(header["bitpix"]) // 8
+        packed, there = stream is not file, path.stat().st_size
+        wrong = wrong or room_lacking(there - (0 if packed else int(header["vox_offset"])), due, packed)
+        if wrong:
+            raise ImageError(f"{path}: {wrong}")
         turn = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
         used = header.get_sform() if int(header["sform_code"]) > 0 else turn if int(header["qform_code"]) > 0 else 0.0
         if not np.isfinite(used).all():
@@ -111,11 +125,34 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
         stream.seek(int(header["vox_offset"]))
         floats = np.dtype(header.endianness + _FLOATS[code]) if (code := int(header["datatype"])) in _FLOATS else None
         length, bad = _measure(stream, floats)
-    due = math.prod(size) * int(header["bitpix"]) // 8
     if length < due:
         raise ImageError(f"{path}: is truncated, {length} of {due} bytes of voxels; copy it again")
     if bad:
         raise ImageError(f"{path}: {bad} of {math.prod(size)} voxels are NaN or infinite; replace them or export again")
+
+
+def _check_pair(path: Path) -> None:
+    """A header and its voxels in two files: NIfTI, or Analyze, whose sizes stand where NIfTI's do."""
+    from nibabel.nifti1 import Nifti1Header
+
+    with path.with_suffix(".hdr").open("rb") as file:
+        block = file.read(Nifti1Header.sizeof_hdr)
+    if len(block) < Nifti1Header.sizeof_hdr:
+        raise ImageError(f"{path}: its header is truncated; copy it again")
+    header = Nifti1Header(block, check=False)
+    if header["sizeof_hdr"] != Nifti1Header.sizeof_hdr:
+        header = header.as_byteswapped()
+    axes = int(header["dim"][0])
+    size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
+    if not size or axes > 7 or min(size) < 1:
+        raise ImageError(f"{path}: has a damaged header (size {size}); copy or export it again")
+    wrong = spacing_wrong(header["pixdim"][1 : 1 + min(3, len(size))].tolist())
+    data = path.with_suffix(".img")
+    if data.is_file():  # else it may be packed beside it, which ITK finds
+        due = math.prod(size) * int(header["bitpix"]) // 8
+        wrong = wrong or room_lacking(data.stat().st_size, due, False)
+    if wrong:
+        raise ImageError(f"{path}: {wrong}")
 
 
 def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
@@ -158,48 +195,8 @@ def _measure(stream: IO[bytes], floats: np.dtype[np.generic] | None) -> tuple[in
     return length, bad
 
 
-def _check_meta(path: Path, file: IO[bytes]) -> None:
-    fields: dict[str, str] = {}
-    for _ in range(200):
-        line = file.readline(4096)
-        key, equals, value = line.decode("latin-1").partition("=")
-        if not equals:
-            break
-        fields[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
-            break
-    if not {"DimSize", "ElementDataFile", "ElementType"} <= fields.keys():
-        raise ImageError(f"{path}: is not a MetaImage, in spite of its name, or is truncated")
-    try:
-        size = [int(s) for s in fields["DimSize"].split()]
-        spacing = [float(s) for s in fields.get("ElementSpacing", fields.get("ElementSize", "1")).split()]
-        packed = int(fields.get("CompressedDataSize", 0))
-    except ValueError as error:
-        raise ImageError(f"{path}: has a damaged header ({error}); copy or export it again") from error
-    _check_spacing(path, spacing)
-    kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY").replace("UCHAR", "CHAR")
-    each = _META_BYTES.get(kind.replace("USHORT", "SHORT").replace("UINT", "INT").replace("ULONG", "LONG"), 0)
-    due = packed or math.prod(size) * each * int(fields.get("ElementNumberOfChannels", 1))
-    if fields.get("CompressedData", "").lower().startswith("t") and not packed:
-        due = 0  # compressed, of unknown length: ITK finds out
-    local = fields["ElementDataFile"].upper() == "LOCAL"
-    data = path if local else path.parent / fields["ElementDataFile"]
-    if not local and ("%" in data.name or data.name.upper() == "LIST"):
-        return  # one file a slice: left to ITK
-    if not data.is_file():
-        raise ImageError(f"{path}: its data file {data.name} is missing beside it")
-    if data.stat().st_size - (file.tell() if local else 0) < due:
-        raise ImageError(f"{path}: is truncated, its data are shorter than the {due} bytes due; copy it again")
-
-
 def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})")
-
-
-def _check_spacing(path: Path, spacing: list[float]) -> None:
-    if not all(math.isfinite(s) and s > 0 for s in spacing):
-        shown = " x ".join(f"{s:g}" for s in spacing)
-        raise ImageError(f"{path}: has a spacing of {shown} mm in its header; it must be positive: correct it")
 
 
 def sop_class(path: Path) -> str | None:

@@ -20,7 +20,6 @@ from jssr.core.stack import Sheared, sheared
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
-from jssr.io.hdf5 import hushed
 from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 
@@ -228,7 +227,7 @@ def _open(path: Path, header_only: bool = True) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with quiet(), hushed(str(path)):
+        with quiet():
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise _translated(path, error) from error
@@ -268,7 +267,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, ndim: int) -> sitk.Image:
     if len(size) > ndim and any(s > 1 for s in size[ndim:]):
         raise ImageError(f"{path}: is {len(size)}D ({_times(size)}); expected {ndim}D: extract one {part}")
     try:
-        with quiet(), hushed(str(path)):
+        with quiet():
             image = reader.Execute()
     except RuntimeError as error:
         raise _translated(path, error) from error

@@ -16,6 +16,7 @@ from jssr.core.volume import Modality
 from jssr.errors import ImageError, OutputError
 from jssr.io.files import atomic_path, pack_file
 from jssr.io.header import check_file
+from jssr.io.native import listening
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 DICOM_MODALITIES: dict[str, Modality] = {"CT": "ct", "MR": "mr", "US": "us"}
@@ -41,7 +42,10 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
     try:
         with atomic_path(path) as temporary, quiet():
-            _write_checked(image, temporary)
+            if path.suffix.lower() == ".mhd":
+                _write_meta(image, temporary, path)
+            else:
+                _write_checked(image, temporary)
     except (RuntimeError, ImageError) as error:
         raise OutputError(f"{path}: could not be written completely: check whether the disk is full") from error
 
@@ -63,15 +67,31 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
             plain.unlink(missing_ok=True)
 
 
+def _write_meta(image: sitk.Image, header: Path, path: Path) -> None:
+    """Write the header of a MetaImage to a temporary file, and its voxels beside `path`, where the header has them."""
+    made, data = header.with_suffix(".zraw"), path.with_suffix(".zraw")
+    try:
+        sitk.WriteImage(image, str(header), useCompression=True)
+        header.write_bytes(header.read_bytes().replace(made.name.encode(), data.name.encode()))
+        made.replace(data)
+    finally:
+        made.unlink(missing_ok=True)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal; what matters of them is checked here and refused in words. Its own choice
-    of a NIfTI file's place is not used (`placed`), so it need not refuse one."""
+    """Keep what ITK and its libraries write off the terminal; what matters of it is refused in words. Its own choice
+    of a NIfTI file's place is not used (`placed`), so it need not refuse one.
+
+    Raises:
+        RuntimeError: a library complained and went on (`jssr.io.native`).
+    """
     before, chosen = sitk.ProcessObject.GetGlobalWarningDisplay(), os.environ.get(_PERMISSIVE)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     os.environ[_PERMISSIVE] = "YES"
     try:
-        yield
+        with listening():
+            yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
         if chosen is None:

@@ -170,10 +170,13 @@ def named_in(folder: Path) -> Mapping[str, Sequence[int]] | None:
 
 
 def _cohort_above(folder: Path) -> Cohort | None:
-    """The cohort to which a case's folder belongs."""
+    """The cohort to which a case's folder belongs; a damaged file of one is told."""
+    home = folder.resolve().parent
     try:
-        return Cohort.load(folder.resolve().parent)
-    except JssrError:
+        return Cohort.load(home)
+    except JssrError as error:
+        if (home / "cohort.json").is_file():
+            tell(f"{error}; its names of labels and its modalities are not used.")
         return None
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jssr.core.volume import Modality
+from jssr.errors import ImageError
 
 Window = tuple[float, float]
 
@@ -35,6 +36,18 @@ def limits(data: Tensor, window: Window | None) -> Window:
     foreground = flat[flat > base + 0.05 * (top - base)]
     low, high = torch.quantile(foreground, torch.tensor([0.01, 0.995])).tolist()
     return (low, high) if low < high else (base, top)
+
+
+def limits_of(name: str, data: Tensor, window: Window | None) -> Window:
+    """`limits` of the scan `name`, NaN where it holds no measurement.
+
+    Raises:
+        ImageError: it has no two intensities.
+    """
+    try:
+        return limits(data, window)
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}; expected a scan of more than one intensity") from error
 
 
 def normalise(data: Tensor, window: Window | None) -> Tensor:

@@ -17,7 +17,7 @@ from jssr.core.grid import Grid
 from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
-from jssr.preprocessing.intensity import Modality, Window, data_mask, limits, normalise
+from jssr.preprocessing.intensity import Modality, Window, data_mask, limits_of, normalise
 from jssr.preprocessing.modality import guess_modality, window_for
 
 MARGIN = 12.0
@@ -58,12 +58,12 @@ def ready(
         counted: a label map on the scan's grid; only what is not 0 in it counts.
 
     Raises:
-        ValueError: nothing in the scan but one value.
+        ImageError: nothing in the scan but one value.
     """
     volume = canonical(volume)  # the networks know one orientation only
     modality = volume.modality or guess_modality(volume)
     mask = data_mask(volume.data, modality)
-    ends = limits(torch.where(mask, volume.data, float("nan")), window_for(modality, window))
+    ends = limits_of(volume.name, torch.where(mask, volume.data, float("nan")), window_for(modality, window))
     kept: Volume | None = None
     if not bool(mask.all()):
         air = -1024.0 if modality == "ct" else float(volume.data[mask].min())

@@ -25,7 +25,7 @@ from jssr.core.volume import Volume
 from jssr.errors import GeometryError
 from jssr.losses.similarity import sample_information
 from jssr.preprocessing.agreement import Agreement, Judge
-from jssr.preprocessing.intensity import data_mask, limits, thinned
+from jssr.preprocessing.intensity import data_mask, limits_of, thinned
 from jssr.preprocessing.linear import fit
 from jssr.preprocessing.modality import guess_modality
 from jssr.preprocessing.placement import shrink
@@ -156,7 +156,8 @@ def small_scan(volume: Volume, spacing: float, wanted: Volume | None = None) -> 
     there = data_mask(data, modality)
     whole = bool(there.all())
     few = thinned(data)[::_PERCENTILES], thinned(there)[::_PERCENTILES]
-    ends = _WINDOW if modality == "ct" else limits(torch.where(few[1], few[0], float("nan")), None)
+    shown = torch.where(few[1], few[0], float("nan"))
+    ends = _WINDOW if modality == "ct" else limits_of(volume.name, shown, None)
     clipped = (data if whole else torch.where(there, data, ends[0])).clamp(*ends)
     small = shrink(Volume(clipped, volume.grid), spacing)
     image = (small.data[0] - ends[0]) * (2.0 / (ends[1] - ends[0])) - 1.0

@@ -34,6 +34,9 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
         header = json.loads(metadata[HEADER])
         later = header["format"] > FORMAT
+        named = header.get("networks", [])
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise ValueError("networks")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is corrupt, truncated or no safetensors file ({error})") from None
     except (KeyError, TypeError, ValueError):

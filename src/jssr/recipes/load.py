@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,9 @@ from jssr.systems.base import System
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_COMMON, _MOST = 1024, 1e9
+"""A number in a network's arguments up to which nobody counts its parameters, and how many it may have."""
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -117,12 +120,33 @@ def build_system(recipe: Recipe) -> System:
     build = builder_of(network, recipe.name)
     networks = {name: dict(arguments) for name, arguments in network.networks.items()}
     try:
+        _check_size(lambda: build(networks, dict(network.options), 1 + len(network.structures)), networks)
         system = build(networks, dict(network.options), 1 + len(network.structures))
         if patch is not None:
             system.check_patch(patch)
         return system
-    except (TypeError, ValueError, KeyError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(f"recipe {recipe.name}: {network.system} cannot be built from it ({error})") from error
+
+
+def _check_size(build: Callable[[], System], networks: object) -> None:
+    """Refuse networks that no memory holds, before it is taken; those of sizes as papers have them pass unseen."""
+    if _largest(networks) <= _COMMON:
+        return
+    import torch
+
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build().parameters())
+    if count > _MOST:
+        raise ValueError(f"its networks have {count:.3g} parameters, expected at most {_MOST:.0e}")
+
+
+def _largest(value: object) -> float:
+    """The largest number in arguments of networks."""
+    if isinstance(value, dict | list | tuple):
+        inner = value.values() if isinstance(value, dict) else value
+        return max((_largest(one) for one in inner), default=0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _read(path: Path, extending: tuple[Path, ...] = ()) -> Recipe:

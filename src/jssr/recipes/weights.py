@@ -96,8 +96,8 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         raise CheckpointError(f"{path}: is corrupt or truncated ({error})") from None
     if tensors_checksum(tensors) != header.get("checksum"):
         raise CheckpointError(f"{path}: is damaged, its weights do not match their checksum; copy or download it again")
+    recipe = recipe_of(header, path)
     try:
-        recipe = recipe_from(header.get("recipe"), str(path))
         if project is not None:
             recipe_of_file(project)
             recipe = recipe.changed(network={"project": project.as_posix()})
@@ -107,9 +107,25 @@ def load_system(path: str | os.PathLike[str], system: str | None = None) -> tupl
         network = recipe.network.model_copy(update={"networks": kept})
         built = build_system(recipe.model_copy(update={"network": network}))
     except RecipeError as error:
-        raise CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})") from None
+        raise _unusable(path, error) from None
     copy_into(named_tensors(built, header.get("networks", built.networks)), tensors, path)
     return built.eval(), recipe, header
+
+
+def recipe_of(header: Mapping[str, Any], path: Path) -> Recipe:
+    """The recipe in the header of a weights file.
+
+    Raises:
+        CheckpointError: it is none of this version of `jssr`.
+    """
+    try:
+        return recipe_from(header.get("recipe"), str(path))
+    except RecipeError as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: RecipeError) -> CheckpointError:
+    return CheckpointError(f"{path}: its recipe cannot be used by jssr {__version__} ({error})")
 
 
 def plain_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:

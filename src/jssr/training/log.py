@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -110,8 +111,10 @@ class TrainingLog:
     def _start_table(self, done: int) -> None:
         rows: list[dict[str, Any]] = []
         if done and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if row["step"].isdecimal() and int(row["step"]) <= done]
+            with self.path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
+                for row in csv.DictReader(file):  # what is damaged is no row of a step, and goes
+                    step = row.get("step") or ""
+                    rows += [row] if step.isdecimal() and int(step) <= done else []
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
             writer.writeheader()

@@ -119,3 +119,13 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder of that name"):
         write_any(WARP, tmp_path / "bent.txt", "elastix")
     assert [p.name for p in tmp_path.iterdir()] == ["bent.txt"]
+
+
+@pytest.mark.parametrize(("size", "says"), [("16 15 inf", "place of its fixed image"), ("99999 99999 99999", "voxels")])
+def test_sizes_that_no_image_has_are_refused(tmp_path: Path, size: str, says: str) -> None:
+    write_any(some_affine(), tmp_path / "t.txt", "elastix", PLACED)
+    text = (tmp_path / "t.txt").read_text()
+    assert "(Size 16 15 14)" in text
+    (tmp_path / "t.txt").write_text(text.replace("(Size 16 15 14)", f"(Size {size})"))
+    with pytest.raises(TransformError, match=says):
+        read_transform(tmp_path / "t.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,11 @@ def test_damaged_matrices_are_one_line(text: str, words: str, tmp_path: Path) ->
 def test_matrices_are_of_3d(tmp_path: Path) -> None:
     with pytest.raises(TransformError, match="greedy holds 3D transforms, and this one is 2D"):
         write_any(Affine.identity(2), tmp_path / "m.mat", "greedy")
+
+
+def test_a_file_without_numbers_is_refused_without_a_remark_of_numpy(tmp_path: Path) -> None:
+    (tmp_path / "a.1D").write_text("# 3dvolreg matrices\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TransformError, match="a.1D: expected one matrix of AFNI, 12 numbers, got 0"):
+            read_any(tmp_path / "a.1D", "afni", BOTH)

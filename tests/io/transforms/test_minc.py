@@ -103,3 +103,9 @@ def test_mnc_images_lie_where_nibabel_puts_them(tmp_path: Path) -> None:
         x, y, z, _ = theirs.affine @ [*index[::-1], 1]
         assert found.grid.world(index).tolist() == pytest.approx([-x, -y, z], abs=1e-3)
         assert float(found.array[index]) == pytest.approx(float(theirs.dataobj[index[::-1]]), abs=1e-2)
+
+
+def test_an_xfm_that_does_not_begin_as_one_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.xfm").write_text(SHIFT.replace("MNI", "MNJ", 1))
+    with pytest.raises(TransformError, match="a.xfm: expected 'MNI Transform File'"):
+        read_transform(tmp_path / "a.xfm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -55,3 +56,12 @@ def test_what_is_no_x5_is_one_line(tmp_path: Path) -> None:
     write_any(some_affine(), tmp_path / "ours.h5")
     with pytest.raises(TransformError, match="no X5 of nitransforms"):
         read_any(tmp_path / "ours.h5", "x5")
+
+
+def test_text_in_place_of_a_matrix_is_one_line(tmp_path: Path) -> None:
+    write_any(some_affine(), tmp_path / "a.x5")
+    with h5py.File(tmp_path / "a.x5", "r+") as file:
+        del file["TransformGroup/0/Transform"]
+        file["TransformGroup/0/Transform"] = "none"
+    with pytest.raises(TransformError, match="a.x5: is not a readable X5"):
+        read_transform(tmp_path / "a.x5")

@@ -20,6 +20,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from jssr.errors import ImageError, JssrError
+from jssr.io.elements import check_elements
 
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 """Bytes of one number of what DICOM stores as a stretch of numbers."""
@@ -34,6 +35,8 @@ def opened(path: str | os.PathLike[str], pixels: bool = True) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"{path}: no such file")
+    if pixels:
+        check_elements(path)
     with readable(path):
         found = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         if "DirectoryRecordSequence" in found:
@@ -136,4 +139,10 @@ def in_words(error: Exception) -> str:
 
 def class_name(found: Dataset) -> str:
     """The name of an object's SOP class, for a message."""
-    return str(uids.UID(str(found.SOPClassUID)).name).removesuffix(" Storage")
+    return uid_name(str(found.SOPClassUID)).removesuffix(" Storage")
+
+
+def uid_name(uid: str) -> str:
+    """The name of a UID of DICOM's; one that is none stays as it is, without a remark of pydicom."""
+    with quietly():
+        return str(uids.UID(uid).name)

@@ -26,6 +26,7 @@ from jssr.io.dicom.geometry import stack_of
 from jssr.io.dicom.padding import AIR, without_padding
 from jssr.io.dicom.series import SeriesInfo, find_series, listed, matching
 from jssr.io.dicom.slices import Slice
+from jssr.io.elements import check_elements
 from jssr.io.files import names_series
 from jssr.io.itk import DICOM_MODALITIES, quiet
 
@@ -72,6 +73,8 @@ def read_stack(series: SeriesInfo, where: str, every: int = 1) -> tuple[NDArray[
     slices = series.slices[::every]
     if every > 1:
         stack = stack_of(slices, where)
+    for one in slices:
+        check_elements(one.path)
     reader = sitk.ImageSeriesReader()
     # Each slice may have its own slope (PET): whole numbers of the first one must not decide the type.
     reader.SetOutputPixelType(sitk.sitkFloat32)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom import uid as uids
 
 from jssr.errors import ImageError
-from jssr.io.dicom.files import in_words, quietly
+from jssr.io.dicom.files import in_words, quietly, uid_name
 
 MARKS = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionDateTime",
@@ -82,7 +81,7 @@ def read_header(path: Path) -> tuple[pydicom.Dataset | None, str]:
     if "SOPClassUID" not in has:
         return None, "DICOMDIR" if path.name.upper() == "DICOMDIR" else "no DICOM"
     if not {"Rows", "Columns"} & has:
-        return None, f"no image ({uids.UID(str(header.SOPClassUID)).name.removesuffix(' Storage')})"
+        return None, f"no image ({uid_name(str(header.SOPClassUID)).removesuffix(' Storage')})"
     return None, "without " + ", ".join(sorted({"SeriesInstanceUID", "Rows", "Columns"} - has))
 
 

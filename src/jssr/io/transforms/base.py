@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +69,9 @@ def is_number(word: str) -> bool:
 def read_numbers(path: Path) -> Matrix:
     """The numbers of a text file, one row a line; what follows a # is left out."""
     try:
-        return np.loadtxt(path, ndmin=2, dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of no numbers, which the caller refuses
+            return np.loadtxt(path, ndmin=2, dtype=np.float64)
     except (OSError, ValueError) as error:
         raise TransformError(f"{path}: holds no matrix of numbers ({error})") from error
 
@@ -127,6 +133,7 @@ def nifti_vectors(path: Path) -> Matrix:
         TransformError: unreadable, truncated, NaN, or no field of three components in 3D.
     """
     import nibabel as nib
+    from nibabel.imageglobals import logger
 
     header = header_of(path)
     shape = vector_shape(header)
@@ -135,12 +142,23 @@ def nifti_vectors(path: Path) -> Matrix:
         raise TransformError(f"{path}: holds {size}, expected a field of 3 components in 3D, (x, y, z, 1, 3)")
     try:
         check_file(path)
-        array = np.asarray(nib.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+        with _unsaid(logger):  # what nibabel mends in a header, whose place is ours to read
+            array = np.asarray(nib.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
     except ImageError as error:
         raise TransformError(str(error)) from error
     except Exception as error:
         raise TransformError(f"{path}: is not a readable image, or is truncated ({error})") from error
     return array.reshape(*shape, 3) * millimetres_of(path, header)
+
+
+@contextmanager
+def _unsaid(logger: logging.Logger) -> Iterator[None]:
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def field_grid(path: Path) -> Grid:

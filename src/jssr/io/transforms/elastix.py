@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from jssr.io.transforms.itk import read_itk, write_displacement
 
 Map = dict[str, tuple[str, ...]]
 FILE, FIELD = "File", "DeformationFieldTransform"
+LARGEST = 2**30
+"""Voxels of a fixed image: no file of voxels tells whether so many are meant."""
 START = ("InitialTransformParametersFileName", "InitialTransformParameterFileName")
 """How the file is named that a transform starts from: before elastix 5.1, and since."""
 PLACE = ("Size", "Index", "Spacing", "Origin", "Direction")
@@ -264,6 +267,8 @@ def _grid(found: Map, path: Path) -> Grid:
         n = len(size)
         direction = [float(v) for v in found.get("Direction", tuple(np.eye(n).ravel().astype(str)))]
         # elastix writes the direction column by column.
+        if math.prod(size) > LARGEST:
+            raise GridError(f"of {math.prod(size):.3g} voxels, expected at most {LARGEST}")
         return Grid.of([int(s) for s in size], spacing, origin, np.array(direction).reshape(n, n).T)
-    except (GridError, KeyError, ValueError) as error:
+    except (GridError, KeyError, OverflowError, ValueError) as error:
         raise TransformError(f"{path}: lacks the place of its fixed image ({error})") from error

@@ -27,7 +27,7 @@ from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
 from jssr.io.files import atomic_path
-from jssr.io.hdf5 import hushed, missing_bytes
+from jssr.io.hdf5 import missing_bytes
 from jssr.io.header import check_file, nifti_affine
 from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
 from jssr.io.transforms import nrrd
@@ -65,7 +65,8 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
     """
     # A multiple of 2**-10 mm, far below what matters: a third less to compress and to store.
     vectors = displacement.millimetres()  # in place from here: at full size each copy is as large as the file
-    vectors *= STEPS
+    with np.errstate(over="ignore"):  # what is infinite then is not written
+        vectors *= STEPS
     np.rint(vectors, out=vectors)
     vectors /= STEPS
     image = to_sitk(np.moveaxis(vectors, -1, 0), displacement.grid)
@@ -91,7 +92,7 @@ def write_itk(transform: Transform, path: str | os.PathLike[str]) -> None:
     if not isinstance(transform, Affine) and not path.name.lower().endswith(BENDING_FILES):
         raise OutputError(f"{path}: this transform bends, and .mat holds matrices: end its name in .h5 or .nii.gz")
     try:
-        with atomic_path(path) as temporary, quiet(), hushed(str(path)):
+        with atomic_path(path) as temporary, quiet():
             sitk.WriteTransform(transform.sitk(), str(temporary))
             _note_parts(temporary)
             sitk.ReadTransform(str(temporary))
@@ -120,7 +121,7 @@ def read_itk(path: Path, images: Images) -> Transform:
     _check_text(path)
     _check_hdf5(path)
     try:
-        with quiet(), hushed(str(path)):
+        with quiet():
             found = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         kinds = "displacement.nii.gz, deformation.dcm, ITK's .tfm, .txt, .mat and .h5"

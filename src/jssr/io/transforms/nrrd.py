@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jssr.errors import TransformError
+from jssr.io.sizes import nrrd_fields
 from jssr.io.transforms.base import Matrix
 
 LPS_SPACES = ("left-posterior-superior", "lps")
@@ -26,7 +27,8 @@ def to_lps(path: Path) -> Matrix | None:
     Raises:
         TransformError: a frame that is singular, or vectors of another space without a frame.
     """
-    fields = _fields(path)
+    with path.open("rb") as file:
+        fields = nrrd_fields(file)
     space = fields.get("space", "").lower()
     vectors = re.findall(r"\(([^)]*)\)", fields.get("measurement frame", ""))
     try:
@@ -51,17 +53,3 @@ def to_lps(path: Path) -> Matrix | None:
 def turned(vectors: NDArray[np.floating], matrix: Matrix | None) -> NDArray[np.floating]:
     """Vectors (..., n) taken to LPS."""
     return vectors if matrix is None else vectors @ matrix.T
-
-
-def _fields(path: Path) -> dict[str, str]:
-    """The fields of the header, keys in small letters."""
-    fields: dict[str, str] = {}
-    with path.open("rb") as file:
-        for _ in range(1000):
-            line = file.readline(65536).decode("latin-1").strip()
-            if not line:
-                break
-            key, colon, value = line.partition(":")
-            if colon and not value.startswith("=") and not line.startswith("#"):
-                fields[key.strip().lower()] = value.strip()
-    return fields

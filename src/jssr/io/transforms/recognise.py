@@ -31,6 +31,8 @@ def format_of(path: Path) -> str:
     name = path.name.lower()
     if name.endswith(".dcm") or sop_class(path):
         return "dicom"
+    if name.endswith(".xfm"):
+        return "minc"
     if is_nifti(path):
         return _field_format(path)
     for known, recognises in (("elastix", elastix.recognises), ("minc", minc.recognises), ("x5", x5.recognises)):

@@ -46,7 +46,7 @@ def read_x5(path: Path, images: Images) -> Transform:
             if len(group) != 1:
                 raise TransformError(f"{path}: expected one transform, got {len(group)}: write each to its own file")
             return _read(next(iter(group.values())), path)
-    except (OSError, KeyError, ValueError, GridError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, GridError) as error:
         raise TransformError(f"{path}: is not a readable X5 file, or is truncated ({error})") from error
 
 
