@@ -23,8 +23,11 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+import SimpleITK as sitk
 
 PHASES = ("venous", "arterial", "delay")
+MOST = 18
+"""Voxels of a scan along each axis."""
 TARGETS = ("worker", "scheduler", "parent")
 TIMED = ("results.csv", "report.html", "index.html", "cohort.csv", "cohort.json", "cohort.parquet", "log.jsonl")
 """Files that hold seconds: their content is compared through result.json."""
@@ -56,19 +59,26 @@ def main() -> int:
 
 
 def made(options: argparse.Namespace) -> Path:
-    """A table of the patients. There are `--distinct` phantoms, each under several names: making them takes longer than
-    aligning them."""
-    phantoms = options.out / "phantoms"
+    """A table of the patients: the middles of `--distinct` phantoms, each under several names, so that aligning one takes
+    a second: what is tested is what becomes of the files."""
+    phantoms, scans = options.out / "phantoms", options.out / "scans"
     if not (phantoms / "cohort.json").is_file():
         shape = [str(s) for s in options.shape]
         jssr("phantom", phantoms, "--patients", options.distinct, "--seed", options.seed, "--shape", *shape,
              "--phases", ",".join(PHASES), "-q").wait()  # fmt: skip
     homes = sorted(p for p in phantoms.iterdir() if p.is_dir())
+    for file in (home / f"{phase}.nii.gz" for home in homes for phase in PHASES):
+        image = sitk.ReadImage(str(file))
+        size = [min(side, MOST) for side in image.GetSize()]
+        first = [(whole - part) // 2 for whole, part in zip(image.GetSize(), size, strict=True)]
+        target = scans / file.relative_to(phantoms)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.RegionOfInterest(image, size, first), str(target))
     table = options.out / "cohort.csv"
-    lines = ["patient,phase,image,labels"]
+    lines = ["patient,phase,image"]
     for k in range(options.patients):
-        home = homes[k % len(homes)].relative_to(options.out)
-        lines += [f"q{k:04d},{phase},{home}/{phase}.nii.gz,{home}/{phase}_labels.nii.gz" for phase in PHASES]
+        home = scans / homes[k % len(homes)].name
+        lines += [f"q{k:04d},{phase},{(home / phase).relative_to(options.out)}.nii.gz" for phase in PHASES]
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
 
