@@ -59,8 +59,8 @@ def main() -> int:
 
 
 def made(options: argparse.Namespace) -> Path:
-    """A table of the patients: the middles of `--distinct` phantoms, each under several names, so that aligning one takes
-    a second: what is tested is what becomes of the files."""
+    """A table of the patients: the middles of `--distinct` phantoms, each under several names, so that aligning one
+    takes a second: what is tested is what becomes of the files."""
     phantoms, scans = options.out / "phantoms", options.out / "scans"
     if not (phantoms / "cohort.json").is_file():
         shape = [str(s) for s in options.shape]
