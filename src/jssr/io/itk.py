@@ -138,7 +138,7 @@ def grey(image: sitk.Image, path: Path) -> sitk.Image:
 def spaced(image: sitk.Image, reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
     """A flat image with its spacing as far as it has one: the dots per inch of a picture file are for printers, so that
     its pixels count as 1. Of radiographs PixelSpacing counts, which ITK ignores; without it the spacing at the
-    detector, and that is told (PS3.3 10.7.1.3: both are the same where nothing was calibrated).
+    detector, and that is told (PS3.3 10.7.1.1: both are the same where nothing was calibrated).
 
     Args:
         reader: that read the image; it has the DICOM tags.
