@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from jobs import ended, process
 from oracle import run, table
+from processes_jobs import ended, process
 from tiny_jssr import tiny_recipe
 
 from jssr.core.processes import in_processes

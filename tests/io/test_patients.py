@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from dicom_series import write_volume
 from tiny_jssr import ball
 
 from jssr.errors import CohortError
@@ -100,6 +101,21 @@ def test_a_folder_of_patients_and_one_study(tmp_path):
     assert is_cohort(tmp_path / "many") and not is_cohort(tmp_path / "many" / "p1")
     found = read_patients(tmp_path / "many", "align", "venous")
     assert [one.id for one in found] == ["p1", "p2"] and list(found[0].images) == ["arterial", "venous"]
+
+
+def test_folders_of_dicom_are_patients_or_series(tmp_path):
+    """Two patients of two series each; the series of one patient; one series each of two patients: a mixed export."""
+    pytest.importorskip("pydicom")
+    for name, count in (("many", 2), ("mixed", 1)):
+        for patient in ("A", "B"):
+            for k in range(count):
+                folder = tmp_path / name / patient / f"s{k}"
+                write_volume(folder, ball(), PatientID=patient, SeriesInstanceUID=f"1.2.{ord(patient)}.{k + 1}")
+    assert is_cohort(tmp_path / "many")
+    assert not is_cohort(tmp_path / "many" / "A") and not is_cohort(tmp_path / "mixed")
+    assert [one.folder for one in read_patients(tmp_path / "many", "align", "venous")] == [
+        str(tmp_path / "many" / name) for name in "AB"
+    ]
 
 
 def test_folders_without_scans_are_told(tmp_path):

@@ -255,18 +255,22 @@ def _scans(folder: Path) -> bool:
 
 
 def _of_several(folders: Sequence[Path]) -> bool:
-    """Whether the first DICOM files of some folders are of several patients."""
+    """Whether folders of DICOM are patients: those that their first files name are several, and at least one folder
+    holds more than one series. Folders of one series each are the series of one export."""
     try:
         import pydicom
     except ImportError:
         return False
-    seen = set()
+    tags = ["PatientID", "PatientName", "SeriesInstanceUID"]
+    patients, rich = set(), False
     for folder in folders:
-        for file in (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")):
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        found = []
+        for file in (*files[:1], *files[-1:]):
             with suppress(Exception):  # whatever is no DICOM
-                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
-                seen.add((str(header.get("PatientID", "")), str(header.get("PatientName", ""))))
-                break
-        if len(seen) > 1:
+                found.append(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags))
+        patients |= {(str(one.get("PatientID", "")), str(one.get("PatientName", ""))) for one in found[:1]}
+        rich = rich or len({str(one.get("SeriesInstanceUID", "")) for one in found}) > 1
+        if rich and len(patients) > 1:
             return True
     return False
