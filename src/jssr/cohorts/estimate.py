@@ -19,11 +19,12 @@ from jssr.errors import JssrError
 from jssr.io.images import read_grid
 from jssr.io.patients import Patient
 
-SECONDS = (4.0, 3.4)
-MIBS = (700.0, 300.0)
-BYTES = (1.0e6, 16.0)
-"""Of `discrete` with its report, for each scan: a fixed part, and a part for each million voxels of the larger of the
-two (bytes: for each voxel). Measured on two cores (docs/benchmarks.md); other systems and options differ by a half."""
+CPU_SECONDS = (12.0, 0.85)
+MIBS = (1250.0, 180.0)
+BYTES = (2.0e6, 12.5e6)
+"""Of `discrete` with its report, for each scan: a fixed part, and a part for each million voxels of the pair's larger
+scan. Seconds of the CPU and memory by `benchmarks/speed.py` and `sizes.py` (docs/benchmarks.md), less the start of a
+process; bytes of a study of 128 x 128 x 75 voxels. Other systems and options differ by a half and more."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,23 @@ def estimated(plan: Plan, results: Results, workers: Workers) -> Estimate:
     seconds = disk = None
     if sizes:
         voxels = [size for some in sizes.values() for size in some]
-        slow = [SECONDS[0] + SECONDS[1] * size / 1e6 for size in voxels]
-        seconds = median(rates) * sum(voxels) if rates else sum(slow)
-        seconds *= len(plan.todo) / len(sizes) / max(1, min(workers.count, len(plan.todo)))
-        disk = median(written) * sum(voxels) if written else sum(BYTES[0] + BYTES[1] * size for size in voxels)
-        disk *= len(plan.todo) / len(sizes)
+        share, hands = len(plan.todo) / len(sizes), max(1, min(workers.count, len(plan.todo)))
+        if rates:
+            seconds = median(rates) * sum(voxels) * share / hands
+        else:
+            seconds = sum(_linear(CPU_SECONDS, size) for size in voxels) * share / (hands * workers.threads_each)
+        disk = (median(written) * sum(voxels) if written else sum(_linear(BYTES, size) for size in voxels)) * share
     most = max((size for some in sizes.values() for size in some), default=None)
     todo, kept, failed, replaced = (
         tuple(one.id for one in some) for some in (plan.todo, plan.kept, plan.failed, plan.replaced)
     )
     above = next(p for p in (results.out, *results.out.absolute().parents) if p.exists())
-    memory = None if most is None else MIBS[0] + MIBS[1] * most / 1e6
+    memory = None if most is None else _linear(MIBS, most)
     return Estimate(todo, kept, failed, replaced, seconds, memory, disk, shutil.disk_usage(above).free, bool(rates))
+
+
+def _linear(parts: tuple[float, float], voxels: int) -> float:
+    return parts[0] + parts[1] * voxels / 1e6
 
 
 def _voxels(patient: Patient) -> list[int]:
