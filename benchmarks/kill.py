@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -39,18 +40,17 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     cohort = made(options)
     times, calm, out = {}, options.out / "calm", options.out / "killed"
-    start = time.monotonic()
     if command(options, cohort, calm).wait():
         raise SystemExit("the undisturbed run failed")
-    times["undisturbed"] = time.monotonic() - start
+    times["undisturbed"] = worked(calm)
     shutil.rmtree(out, ignore_errors=True)
     start = time.monotonic()
-    kills, words = killed(options, cohort, out, times["undisturbed"])
+    kills, begun = killed(options, cohort, out)
     times["killed"] = time.monotonic() - start
     faults = differences(calm, out) + twice(out)
     print(f"\n| | |\n| --- | --- |\n| patients | {options.patients} of 3 scans, {options.distinct} distinct |")
     print(f"| workers | {options.workers} |")
-    print("| kills | " + ", ".join(f"{name} {kills[name]}" for name in TARGETS) + f" |\n| runs begun | {words} |")
+    print("| kills | " + ", ".join(f"{name} {kills[name]}" for name in TARGETS) + f" |\n| runs begun | {begun} |")
     print(f"| undisturbed | {times['undisturbed']:.0f} s |\n| with kills | {times['killed']:.0f} s |")
     print(f"| files that differ, are missing or half-written, patients done twice | {len(faults)} |")
     for fault in faults[:20]:
@@ -88,6 +88,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--distinct", type=int, default=40)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--between", type=float, default=1.0, help="mean seconds from a run's first patient to the kill"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shape", type=int, nargs=3, default=(40, 40, 20))
@@ -147,10 +150,17 @@ def end_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def killed(options: argparse.Namespace, cohort: Path, out: Path, calm: float) -> tuple[Counter[str], int]:
+def worked(out: Path) -> float:
+    """Seconds from the first patient that was begun to the last that was done."""
+    lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    first, last = (datetime.fromisoformat(json.loads(line)["at"]) for line in (lines[0], lines[-1]))
+    return (last - first).total_seconds()
+
+
+def killed(options: argparse.Namespace, cohort: Path, out: Path) -> tuple[Counter[str], int]:
     """Begin again and again, each time with one kill at a random moment, until the kills are used up; then to the end.
 
-    A run whose worker was killed must go on by itself; it is then interrupted as by Ctrl-C, so that the next can begin.
+    A run whose worker was killed must go on by itself; it is then ended by SIGTERM, so that the next can begin.
     """
     dice, kills, begun = random.Random(options.seed), Counter[str](), 0
     while True:
@@ -160,12 +170,12 @@ def killed(options: argparse.Namespace, cohort: Path, out: Path, calm: float) ->
         begun += 1
         if target:
             wait_for_work(run, out, progress(out))
-            time.sleep(dice.uniform(0, 2 * calm / options.kills))
+            time.sleep(dice.uniform(0, 2 * options.between))
             if run.poll() is None and strike(target, run, cluster, dice):
                 kills[target] += 1
                 if target == "worker":
                     wait_for_work(run, out, progress(out))
-                    run.send_signal(signal.SIGINT)
+                    run.send_signal(signal.SIGTERM)
         code = run.wait()
         if cluster is not None:
             cluster.end()

@@ -45,10 +45,10 @@ def simulated(options, cohort, out, scheduler=""):
 def test_five_kills_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(kill, "command", simulated)
     monkeypatch.setitem(os.environ, "PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
-    options = argparse.Namespace(workers=2, kills=5, seed=1, out=tmp_path)
+    options = argparse.Namespace(workers=2, kills=5, seed=1, between=0.2, out=tmp_path)
     calm, out = tmp_path / "calm", tmp_path / "killed"
     assert simulated(options, tmp_path / "scans", calm).wait() == 0
-    kills, begun = kill.killed(options, tmp_path / "scans", out, 1.0)
+    kills, begun = kill.killed(options, tmp_path / "scans", out)
     assert kills == {"worker": 2, "scheduler": 2, "parent": 1} and begun >= 5
     assert kill.differences(calm, out) == [] and kill.twice(out) == []
     assert len(list(out.glob("p*/manifest.json"))) == 8 and not list(out.glob(".tmp*"))
