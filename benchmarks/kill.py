@@ -88,9 +88,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--distinct", type=int, default=40)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument(
-        "--between", type=float, default=1.0, help="mean seconds from a run's first patient to the kill"
-    )
+    parser.add_argument("--between", type=float, default=1.0, help="mean seconds of work before a kill")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shape", type=int, nargs=3, default=(40, 40, 20))
