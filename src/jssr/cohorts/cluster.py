@@ -7,10 +7,12 @@ items are small, and results are files.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ LOOK_S = 0.5
 """Seconds between looks at whether the scheduler still answers."""
 AHEAD = 1
 """Items that wait at the scheduler beside those that are worked on, so that no worker waits for the parent."""
+LOST_S = 60
+"""Seconds until a process of this machine that has not come back is started anew; on a busy machine a start takes many."""
 TRIES = 3
 """Of an item whose worker died: another item's end may have taken it along."""
 LEAST_BYTES = 2**28
@@ -110,6 +114,7 @@ def connected(workers: Workers) -> Iterator[Client]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        "distributed.deploy.lost-worker-timeout": f"{LOST_S} s",
         "distributed.admin.tick.limit": "1h",  # compiled code may hold the interpreter for seconds
         "distributed.nanny.pre-spawn-environ": {
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), each),
@@ -118,8 +123,10 @@ def connected(workers: Workers) -> Iterator[Client]:
     }
     place = tempfile.mkdtemp(prefix="jssr-")
     memory = "auto" if workers.memory is None else memory_bytes(workers.memory)
+    started = False
     try:
         with (
+            warnings.catch_warnings(action="ignore", category=UserWarning),  # the port of a page nobody asked for
             dask.config.set(settings),
             LocalCluster(
                 n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
@@ -127,9 +134,23 @@ def connected(workers: Workers) -> Iterator[Client]:
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):  # fmt: skip
+            started = True
             yield client
+    except KeyboardInterrupt:
+        if not started:
+            _forget_clusters()
+        raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _forget_clusters() -> None:
+    """Leave a start that was interrupted to the system, which ends the processes: closing half a cluster at exit only
+    prints tracebacks."""
+    from distributed.deploy.spec import close_clusters
+
+    atexit.unregister(close_clusters)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -222,6 +243,15 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
                 return [one for one in pending if one in done]
         if client.status != "running":
             raise WorkerError(GONE)
+        _refill(client)
+
+
+def _refill(client: Client) -> None:
+    """Start those processes of this machine anew that ended while they started: Dask gives them up, and their items
+    would wait for ever."""
+    cluster: Any = client.cluster
+    if cluster is not None and len(client.scheduler_info(n_workers=-1)["workers"]) < len(cluster.worker_spec):
+        cluster.scale(len(cluster.worker_spec))
 
 
 KILLED = "its worker ended each time it was tried: it was killed, or it crashed"
