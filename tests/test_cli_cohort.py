@@ -11,6 +11,8 @@ from tiny_jssr import ball
 from typer.testing import CliRunner
 
 from jssr.cli import app
+from jssr.errors import CohortError
+from jssr.io.bids import check_subjects
 from jssr.io.images import read_image, write_image
 
 pytest.importorskip("distributed")
@@ -50,10 +52,12 @@ def test_every_patient_has_its_row_and_its_report(aligned):
 
 def test_bids_derivatives_have_their_names(aligned):
     out, _ = aligned
-    names = {p.name for p in (out / "c0" / "anat").iterdir()}
+    names = {p.name for p in (out / "sub-c0" / "anat").iterdir()}
     assert "sub-c0_ce-arterial_space-venous_desc-moved_image.nii.gz" in names
     assert "sub-c0_from-arterial_to-venous_mode-image_desc-displacement_xfm.nii.gz" in names
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    with pytest.raises(CohortError, match="a_1: .* sub-a1, which a-1 is too"):
+        check_subjects(["a-1", "b", "a_1"])
 
 
 def test_the_same_again_keeps_all_and_other_options_are_told(aligned, cohort):

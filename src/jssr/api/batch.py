@@ -22,7 +22,7 @@ from jssr.cohorts.cluster import Workers
 from jssr.cohorts.estimate import Estimate, estimated
 from jssr.cohorts.manifest import Results, locked
 from jssr.errors import CohortError, Interrupted, OptionError, check_options, requires
-from jssr.io.bids import derivative_name, write_description
+from jssr.io.bids import check_subjects, derivative_name, write_description
 from jssr.io.files import digest
 from jssr.io.patient_table import Task
 from jssr.io.patients import CohortProblems, Patient, read_patients
@@ -117,6 +117,8 @@ def run_cohort(
     where = Workers(workers) if isinstance(workers, int) else workers
     patients, left_out = _patients(task, Path(cohort), reference_phase, keep_going)
     asked, results = _asked(task, Path(out), reference_phase, where, layout, options)
+    if results.nested:
+        check_subjects([one.id for one in patients])
     doing = partial(do, asked)
     try:
         found = batch.run(patients, doing, results, where, handling, on_progress)

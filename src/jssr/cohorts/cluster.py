@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 CONNECT_S = 15.0
 """Seconds that a scheduler, and then its first worker, has to answer."""
@@ -33,7 +35,7 @@ LOOK_S = 0.5
 AHEAD = 1
 """Items that wait at the scheduler beside those that are worked on, so that no worker waits for the parent."""
 LOST_S = 60
-"""Seconds until a process of this machine that has not come back is started anew; on a busy machine a start takes many."""
+"""Seconds until a process of this machine that has not come back is started anew; a busy machine starts slowly."""
 TRIES = 3
 """Of an item whose worker died: another item's end may have taken it along."""
 LEAST_BYTES = 2**28
@@ -136,10 +138,13 @@ def connected(workers: Workers) -> Iterator[Client]:
         ):  # fmt: skip
             started = True
             yield client
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
         if not started:
             _forget_clusters()
-        raise
+        if started or isinstance(error, KeyboardInterrupt):
+            raise
+        raise WorkerError("expected processes that start, got none: a script calls this below "
+                          'if __name__ == "__main__":') from error  # fmt: skip
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -236,6 +241,7 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
     from distributed import wait
 
     pending = list(waiting)
+    alone, told = time.monotonic(), False
     while True:
         with suppress(TimeoutError):
             done = wait(pending, timeout=LOOK_S, return_when="FIRST_COMPLETED").done
@@ -243,6 +249,11 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
                 return [one for one in pending if one in done]
         if client.status != "running":
             raise WorkerError(GONE)
+        if client.scheduler_info(n_workers=1)["workers"]:
+            alone = time.monotonic()
+        elif not told and time.monotonic() - alone > LOST_S:
+            logger.warning("the scheduler has no workers any more: waiting for some; Ctrl-C ends, what is done stays")
+            told = True
         _refill(client)
 
 
