@@ -11,11 +11,12 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -125,37 +126,41 @@ def connected(workers: Workers) -> Iterator[Client]:
     }
     place = tempfile.mkdtemp(prefix="jssr-")
     memory = "auto" if workers.memory is None else memory_bytes(workers.memory)
-    started = False
     try:
-        with (
-            warnings.catch_warnings(action="ignore", category=UserWarning),  # the port of a page nobody asked for
-            dask.config.set(settings),
-            LocalCluster(
-                n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
-                dashboard_address=None, silence_logs=logging.CRITICAL, local_directory=place,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):  # fmt: skip
-            started = True
-            yield client
-    except (KeyboardInterrupt, RuntimeError) as error:
-        if not started:
-            _forget_clusters()
-        if started or isinstance(error, KeyboardInterrupt):
-            raise
-        raise WorkerError("expected processes that start, got none: a script calls this below "
-                          'if __name__ == "__main__":') from error  # fmt: skip
+        with ExitStack() as stack:
+            # the port of a page that nobody asked for
+            stack.enter_context(warnings.catch_warnings(action="ignore", category=UserWarning))
+            stack.enter_context(dask.config.set(settings))
+            with _starting():
+                cluster = stack.enter_context(LocalCluster(
+                    n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
+                    dashboard_address=None, silence_logs=logging.CRITICAL, local_directory=place,
+                ))  # fmt: skip
+            yield stack.enter_context(Client(cluster, set_as_default=False))
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _forget_clusters() -> None:
-    """Leave a start that was interrupted to the system, which ends the processes: closing half a cluster at exit only
-    prints tracebacks."""
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, which a terminal sends to all: it waits for their start, and then
+    their parent ends them.
+
+    Raises:
+        WorkerError: they do not start.
+    """
     from distributed.deploy.spec import close_clusters
 
-    atexit.unregister(close_clusters)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes begun now inherit it
+    try:
+        yield
+    except RuntimeError as error:
+        atexit.unregister(close_clusters)  # of a half cluster that only prints tracebacks
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise WorkerError("expected processes that start, got none: a script calls this below "
+                          'if __name__ == "__main__":') from error  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
