@@ -11,6 +11,8 @@ from tiny_jssr import ball
 from typer.testing import CliRunner
 
 from jssr.cli import app
+from jssr.errors import CohortError
+from jssr.io.bids import check_subjects
 from jssr.io.images import read_image, write_image
 
 pytest.importorskip("distributed")
@@ -50,10 +52,12 @@ def test_every_patient_has_its_row_and_its_report(aligned):
 
 def test_bids_derivatives_have_their_names(aligned):
     out, _ = aligned
-    names = {p.name for p in (out / "c0" / "anat").iterdir()}
+    names = {p.name for p in (out / "sub-c0" / "anat").iterdir()}
     assert "sub-c0_ce-arterial_space-venous_desc-moved_image.nii.gz" in names
     assert "sub-c0_from-arterial_to-venous_mode-image_desc-displacement_xfm.nii.gz" in names
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    with pytest.raises(CohortError, match="a_1: .* sub-a1, which a-1 is too"):
+        check_subjects(["a-1", "b", "a_1"])
 
 
 def test_the_same_again_keeps_all_and_other_options_are_told(aligned, cohort):
@@ -104,3 +108,19 @@ def test_problems_are_told_before_the_work_and_can_be_left_out(cohort, tmp_path)
     said = " ".join(found.output.split())
     assert found.exit_code == 1 and "2 problems" in said and "p1:" in said and "p2:" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_who_is_left_out_is_named_and_what_would_be_replaced_is_told(aligned, cohort, tmp_path):
+    out, _ = aligned
+    trial = jssr("align", cohort, "-o", out, "--system", "discrete", "--layout", "bids", "--dry-run")
+    assert trial.exit_code == 0 and "2 patients to be done" in trial.output and "without --replace" in trial.output
+    y, x = cohort / "c0" / "venous.nii.gz", cohort / "c0" / "arterial.nii.gz"
+    (tmp_path / "c.csv").write_text(
+        f"patient,phase,image\ngood,venous,{y}\ngood,arterial,{x}\nhalf,arterial,{x}\nshort\n", encoding="utf-8"
+    )
+    words = ("align", tmp_path / "c.csv", "-o", tmp_path / "out", *FAST, "--keep-going")
+    assert json.loads(jssr(*words, "--dry-run", "--json").stdout)["todo"] == ["good"]
+    done = jssr(*words)
+    assert done.exit_code == 1 and "1 patient done now, 0 before, 2 failed" in done.output
+    failed = {row["patient"]: row["reasons"] for row in read(tmp_path / "out" / "cohort.csv")}
+    assert "'venous'" in failed["half"] and "expected 3 values" in failed["c.csv, line 5"]

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from jssr.cohorts.batch import Handling, WouldReplaceError, run
-from jssr.cohorts.cluster import Workers, connected
+from jssr.cohorts.cluster import Workers, connected, in_cluster
 from jssr.cohorts.manifest import Results, locked
 from jssr.errors import Interrupted, OptionError, OutputError, WorkerError
 from tests.support.batch_jobs import act, patients_of
@@ -65,7 +65,7 @@ def test_results_of_something_else_are_replaced_only_when_told(tmp_path):
     patients = patients_of(made, 2)
     run(patients, act, results(out), Workers(1))
     (made / "p1.txt").write_text("another scan", encoding="utf-8")
-    with pytest.raises(WouldReplaceError, match=r"a patient that differ in inputs \(p1\)"):
+    with pytest.raises(WouldReplaceError, match=r"a patient that differs in inputs \(p1\)"):
         run(patients, act, results(out), Workers(1))
     with pytest.raises(WouldReplaceError, match=r"2 patients that differ in refine"):
         run(patients, act, results(out, refine=4), Workers(1))
@@ -139,3 +139,11 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("jssr.cohorts.cluster.CONNECT_S", 0.5)
     with pytest.raises(WorkerError, match="127.0.0.1:9"), connected(Workers(scheduler="tcp://127.0.0.1:9")):
         pass
+
+
+def test_a_worker_that_does_not_come_back_is_started_anew(monkeypatch):
+    """Dask gives up a process that ends while it starts: without another the run would wait for ever."""
+    monkeypatch.setattr("jssr.cohorts.cluster.LOST_S", 0.5)
+    with connected(Workers(1)) as client:
+        client.cluster.sync(client.cluster.workers[0].close)
+        assert list(in_cluster(client, str.upper, ["p0"])) == [("p0", "P0")]

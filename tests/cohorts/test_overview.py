@@ -31,13 +31,21 @@ def test_only_the_worse_side_counts():
 
 def test_the_tables_hold_every_row(tmp_path):
     rows = [
-        {"patient": "a", "scan": "arterial", "verdict": "PASS", "folds_percent": 0.5, "warnings": ["One.", "Two."]},
+        {
+            "patient": "a",
+            "scan": "arterial",
+            "verdict": "PASS",
+            "folds_percent": 0.5,
+            "warnings": ["One.", "Two."],
+            "ml": {"liver": 1500.5},
+        },
         {"patient": "b", "scan": "", "verdict": "failed", "reasons": "damaged, quite"},
     ]
     write_tables(rows, tmp_path)
     with (tmp_path / "cohort.csv").open(encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     assert read[0]["warnings"] == "One. Two." and read[1]["reasons"] == "damaged, quite"
+    assert (read[0]["ml_liver"], read[1]["ml_liver"]) == ("1500.5", "")
     assert json.loads((tmp_path / "cohort.json").read_text()) == rows
     parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(tmp_path / "cohort.parquet").column("folds_percent").to_pylist() == [0.5, None]

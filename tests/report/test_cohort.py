@@ -8,7 +8,8 @@ from jssr.report.cohort import write_index
 
 ROWS = [
     {"patient": "p<1>", "scan": "arterial", "verdict": "CHECK", "reasons": "Look & see.", "expected_mm": 4.25,
-     "outlier": "expected_mm", "outlier_z": 8.0, "report": "p 1/report.html", "thumbnail": "p 1/arterial/thumbnail.png",
+     "outlier": "expected_mm", "outlier_z": 8.0, "cohort_median": 1.6, "report": "p 1/report.html",
+     "thumbnail": "p 1/arterial/thumbnail.png",
      "warnings": ["<b>"]},
     {"patient": "p2", "scan": "arterial", "verdict": "PASS", "expected_mm": 1.5},
     {"patient": "p3", "scan": "", "verdict": "failed", "reasons": "damaged"},
@@ -22,7 +23,7 @@ def test_every_row_is_there_escaped_and_linked(tmp_path):
     assert "p&lt;1&gt;" in page and "<b>" not in page and "Look &amp; see." in page
     assert 'href="p%201/report.html"' in page and 'src="p%201/arterial/thumbnail.png"' in page
     assert re.search(r'class="num odd" data-v="4.25">4.2<', page)  # the outlier's cell, as printed
-    assert "expected error: 8.0 deviations from the cohort" in page
+    assert "expected error 4.2 mm, median of the cohort 1.6 (8.0 deviations)" in page
     assert "://" not in page  # nothing is fetched: it works offline
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from jssr.cohorts.batch import Handling, Rows
 from jssr.cohorts.cluster import Workers
 from jssr.cohorts.estimate import Estimate, estimated
 from jssr.cohorts.manifest import Results, locked
-from jssr.errors import CohortError, OptionError, check_options, requires
-from jssr.io.bids import derivative_name, write_description
+from jssr.errors import CohortError, Interrupted, OptionError, check_options, requires
+from jssr.io.bids import check_subjects, derivative_name, write_description
 from jssr.io.files import digest
 from jssr.io.patient_table import Task
 from jssr.io.patients import CohortProblems, Patient, read_patients
@@ -54,6 +54,7 @@ class CohortRun:
         done, kept: patients that were done by this call, and before.
         failed: patient to reason.
         rows: the table, worst first; a row for each scan.
+        untried: those of `failed` that failed before, by their own files, and were not tried again.
     """
 
     out: Path
@@ -61,6 +62,7 @@ class CohortRun:
     kept: tuple[str, ...]
     failed: Mapping[str, str]
     rows: tuple[Mapping[str, Any], ...]
+    untried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,16 +117,35 @@ def run_cohort(
     where = Workers(workers) if isinstance(workers, int) else workers
     patients, left_out = _patients(task, Path(cohort), reference_phase, keep_going)
     asked, results = _asked(task, Path(out), reference_phase, where, layout, options)
+    if results.nested:
+        check_subjects([one.id for one in patients])
     doing = partial(do, asked)
-    found = batch.run(patients, doing, results, where, handling, on_progress)
+    try:
+        found = batch.run(patients, doing, results, where, handling, on_progress)
+    except Interrupted:
+        _write(Path(cohort), patients, results, {**_failures(patients, results), **left_out})
+        raise
     found.failed |= left_out
+    rows = _write(Path(cohort), patients, results, found.failed)
+    return CohortRun(
+        Path(out), tuple(found.done), tuple(found.kept), dict(found.failed), tuple(rows), tuple(found.untried)
+    )
+
+
+def _failures(patients: Iterable[Patient], results: Results) -> dict[str, str]:
+    """Why patients failed, as far as it is written."""
+    return {one.id: reason for one in patients if (reason := results.failure(one))}
+
+
+def _write(cohort: Path, patients: Sequence[Patient], results: Results, failed: Mapping[str, str]) -> Rows:
+    """Write the tables of what there is by now, and return the rows."""
     with locked(results.out):
-        rows = overview.rows_of(patients, results, found.failed)
+        rows = overview.rows_of(patients, results, failed)
         overview.write_tables(rows, results.out)
-        write_index(results.out / "index.html", rows, {"cohort": Path(cohort).name, **results.settings})
-        if layout == "bids":
-            write_description(results.out, Path(cohort))
-    return CohortRun(Path(out), tuple(found.done), tuple(found.kept), dict(found.failed), tuple(rows))
+        write_index(results.out / "index.html", rows, {"cohort": cohort.name, **results.settings})
+        if results.nested:
+            write_description(results.out, cohort)
+    return rows
 
 
 def estimate_cohort(
@@ -135,18 +156,20 @@ def estimate_cohort(
     reference_phase: str = "venous",
     workers: Workers | int = 1,
     handling: Handling | None = None,
+    keep_going: bool = False,
     layout: Layout = "folders",
     **options: Any,
 ) -> Estimate:
-    """What `run_cohort` would do, and what it would take: `--dry-run`. Nothing is written.
+    """What `run_cohort` would do, and what it would take: `--dry-run`. Nothing is written. Results of something else
+    are counted in `replaced`, where `run_cohort` refuses to replace them.
 
     Raises:
-        As `run_cohort`.
+        CohortProblems: as `run_cohort`.
     """
     where = Workers(workers) if isinstance(workers, int) else workers
-    patients, _ = _patients(task, Path(cohort), reference_phase, False)
+    patients, _ = _patients(task, Path(cohort), reference_phase, keep_going)
     _, results = _asked(task, Path(out), reference_phase, where, layout, options)
-    return estimated(batch.planned(patients, results, handling or Handling()), results, where)
+    return estimated(batch.planned(patients, results, handling or Handling(), trial=True), results, where)
 
 
 def _patients(
@@ -159,7 +182,7 @@ def _patients(
     except CohortProblems as error:
         if not keep_going or not error.fine:
             raise
-        return list(error.fine), {f"problem {k + 1}": words for k, words in enumerate(error.problems)}
+        return list(error.fine), error.left_out
 
 
 def _asked(

@@ -110,8 +110,8 @@ def run_many(
     if isinstance(cohort, LayoutOptions):
         options["layout"] = cohort.layout
     if cohort.dry_run:
-        estimate = jssr.estimate_cohort(task, source, out, **options)
-        session.finish(vars(estimate), *_estimate_lines(estimate))
+        estimate = jssr.estimate_cohort(task, source, out, **{**options, "keep_going": cohort.keep_going})
+        session.finish(vars(estimate), *_estimate_lines(estimate, handling.replace or handling.force))
         return
     found = _run(task, source, out, {**options, "keep_going": cohort.keep_going}, session)
     failed = [f"{name}: {reason}" for name, reason in found.failed.items()]
@@ -165,24 +165,41 @@ def _lines(found: CohortRun) -> list[Any]:
             told = "" if error is None else f"{error:.1f}"
             table.add_row(row["patient"], row["scan"], row["verdict"] or "", told, why)
         shown.append(table)
-    shown.append(f"{len(found.done)} patients done now, {len(found.kept)} before, {len(found.failed)} failed"
-                 + (f"; {words}" if words else ""))  # fmt: skip
+    tried = len(found.failed) - len(found.untried)
+    parts = [f"{_patients(len(found.done))} done now", f"{len(found.kept)} before", f"{tried} failed"]
+    parts += [f"{len(found.untried)} failed before (--retry-failed tries again)"] if found.untried else []
+    shown.append(", ".join(parts) + (f"; {words}" if words else ""))
     return [*shown, f"table and pictures in {found.out / 'index.html'}"]
 
 
-def _estimate_lines(found: Estimate) -> list[str]:
+def _estimate_lines(found: Estimate, replaces: bool) -> list[str]:
     """What a run would do and take."""
-    parts = [f"{len(found.todo)} patients to be done", f"{len(found.kept)} are done"]
-    parts += [f"{len(found.failed)} failed before (--retry-failed)"] if found.failed else []
+    parts = [f"{_patients(len(found.todo))} to be done", f"{len(found.kept)} done already"]
+    parts += [f"{len(found.failed)} failed before (--retry-failed tries again)"] if found.failed else []
     lines = [", ".join(parts)]
+    if found.replaced and not replaces:
+        lines.append(f"results of {_patients(len(found.replaced))} are of other inputs or options: without --replace "
+                     "nothing is done")  # fmt: skip
+    if not found.todo:
+        return lines
     if found.seconds is None or found.memory_mib is None or found.disk_bytes is None:
         return [*lines, "time, memory and disk cannot be told: the scans are found when they are worked on"]
     from_what = "patients of this folder" if found.measured else "times of another machine (two cores)"
     lines.append(f"time: some {_time(found.seconds)}, by {from_what}")
     lines.append(f"memory: some {found.memory_mib / 1024:.1f} GiB in a worker, for the largest patient")
-    disk = f"disk: some {found.disk_bytes / 2**30:.1f} GiB; {found.free_bytes / 2**30:.1f} GiB are free"
-    return [*lines, disk]
+    return [*lines, f"disk: some {_size(found.disk_bytes)}; {_size(found.free_bytes)} are free"]
+
+
+def _patients(count: int) -> str:
+    return f"{count} patient{'' if count == 1 else 's'}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} hours"
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"

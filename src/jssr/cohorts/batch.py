@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 import uuid
@@ -19,6 +20,7 @@ from jssr.errors import Interrupted, JssrError, MissingExtraError, OutputError, 
 from jssr.io.files import make_folder
 from jssr.io.patients import Patient
 
+logger = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
 Doing = Callable[[Patient, Path], Rows]
 """Does the task for a patient, writes its files into a folder, and returns the rows of the table of results."""
@@ -64,12 +66,14 @@ class Batch:
         out: the folder of the results.
         done, kept: patients that were done now, and before.
         failed: patient to reason, of this run and of those that were not tried again.
+        untried: those of `failed` that failed before and were not tried again.
     """
 
     out: Path
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    untried: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ class Job:
     anew: bool = False
 
 
-def planned(patients: Sequence[Patient], results: Results, handling: Handling) -> Plan:
-    """What is to be done.
+def planned(patients: Sequence[Patient], results: Results, handling: Handling, trial: bool = False) -> Plan:
+    """What is to be done; as a `trial`, also where it would be refused.
 
     Raises:
         WouldReplaceError: finished results were made of something else, and `handling` does not replace them.
@@ -93,12 +97,12 @@ def planned(patients: Sequence[Patient], results: Results, handling: Handling) -
     for one in patients:
         by_state.setdefault(results.state(one), []).append(one)
     changed = by_state.get("changed", [])
-    if changed and not (handling.force or handling.replace):
+    if changed and not (handling.force or handling.replace or trial):
         names = ", ".join(one.id for one in changed[:NAMED]) + (" ..." if len(changed) > NAMED else "")
         words = ", ".join(results.differs_in(changed[0]))
-        who = f"{len(changed)} patients" if len(changed) > 1 else "a patient"
+        who = f"{len(changed)} patients that differ" if len(changed) > 1 else "a patient that differs"
         raise WouldReplaceError(
-            f"{results.out}: holds results of {who} that differ in {words} ({names}): --replace does them again; or "
+            f"{results.out}: holds results of {who} in {words} ({names}): --replace does them again; or "
             "choose another folder"
         )
     again = {"missing", "unlucky", "changed", *(("failed",) if handling.retry_failed else ())}
@@ -131,12 +135,16 @@ def run(
         plan = planned(patients, results, handling)
         batch = Batch(results.out, kept=[one.id for one in plan.kept])
         batch.failed = {one.id: results.failure(one) or "" for one in plan.failed}
+        batch.untried = list(batch.failed)
         job = Job(doing, results, uuid.uuid4().hex[:8], anew=handling.force)
         try:
             for patient, outcome in _all(job, plan.todo, workers):
                 _take(batch, job, patient, outcome)
+                count = len(batch.done) + len(batch.failed) + len(batch.kept)
+                logger.info("%s %s, %d of %d", patient.id, "failed" if patient.id in batch.failed else "done", count,
+                            len(patients))  # fmt: skip
                 if on_patient is not None:
-                    on_patient(len(batch.done) + len(batch.failed) + len(batch.kept), len(patients), patient.id)
+                    on_patient(count, len(patients), patient.id)
         except KeyboardInterrupt:
             count = len(batch.done) + len(batch.kept)
             raise Interrupted(

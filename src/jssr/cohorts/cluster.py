@@ -7,12 +7,15 @@ items are small, and results are files.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 CONNECT_S = 15.0
 """Seconds that a scheduler, and then its first worker, has to answer."""
@@ -30,6 +34,8 @@ LOOK_S = 0.5
 """Seconds between looks at whether the scheduler still answers."""
 AHEAD = 1
 """Items that wait at the scheduler beside those that are worked on, so that no worker waits for the parent."""
+LOST_S = 60
+"""Seconds until a process of this machine that has not come back is started anew; a busy machine starts slowly."""
 TRIES = 3
 """Of an item whose worker died: another item's end may have taken it along."""
 LEAST_BYTES = 2**28
@@ -110,6 +116,7 @@ def connected(workers: Workers) -> Iterator[Client]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
+        "distributed.deploy.lost-worker-timeout": f"{LOST_S} s",
         "distributed.admin.tick.limit": "1h",  # compiled code may hold the interpreter for seconds
         "distributed.nanny.pre-spawn-environ": {
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), each),
@@ -119,17 +126,38 @@ def connected(workers: Workers) -> Iterator[Client]:
     place = tempfile.mkdtemp(prefix="jssr-")
     memory = "auto" if workers.memory is None else memory_bytes(workers.memory)
     try:
-        with (
-            dask.config.set(settings),
-            LocalCluster(
-                n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
-                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, local_directory=place,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):  # fmt: skip
-            yield client
+        with ExitStack() as stack:
+            stack.enter_context(dask.config.set(settings))
+            with _starting():
+                cluster = stack.enter_context(LocalCluster(
+                    n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, local_directory=place,
+                ))  # fmt: skip
+            yield stack.enter_context(Client(cluster, set_as_default=False))
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, which a terminal sends to all: it waits for their start, and then
+    their parent ends them.
+
+    Raises:
+        WorkerError: they do not start.
+    """
+    from distributed.deploy.spec import close_clusters
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes begun now inherit it
+    try:
+        yield
+    except RuntimeError as error:
+        atexit.unregister(close_clusters)  # of a half cluster that only prints tracebacks
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise WorkerError("expected processes that start, got none: a script calls this below "
+                          'if __name__ == "__main__":') from error  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -215,6 +243,7 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
     from distributed import wait
 
     pending = list(waiting)
+    alone, told = time.monotonic(), False
     while True:
         with suppress(TimeoutError):
             done = wait(pending, timeout=LOOK_S, return_when="FIRST_COMPLETED").done
@@ -222,6 +251,20 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
                 return [one for one in pending if one in done]
         if client.status != "running":
             raise WorkerError(GONE)
+        if client.scheduler_info(n_workers=1)["workers"]:
+            alone = time.monotonic()
+        elif not told and time.monotonic() - alone > LOST_S:
+            logger.warning("the scheduler has no workers any more: waiting for some; Ctrl-C ends, what is done stays")
+            told = True
+        _refill(client)
+
+
+def _refill(client: Client) -> None:
+    """Start those processes of this machine anew that ended while they started: Dask gives them up, and their items
+    would wait for ever."""
+    cluster: Any = client.cluster
+    if cluster is not None and len(client.scheduler_info(n_workers=-1)["workers"]) < len(cluster.worker_spec):
+        cluster.scale(len(cluster.worker_spec))
 
 
 KILLED = "its worker ended each time it was tried: it was killed, or it crashed"

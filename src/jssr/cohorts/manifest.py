@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from jssr.cohorts.store import read_settings
 from jssr.errors import OutputError
+from jssr.io.bids import subject_name
 from jssr.io.files import check_output, make_folder, write_json
 from jssr.io.patients import Patient
 
@@ -39,7 +40,7 @@ class Results:
     Attributes:
         out: the folder.
         settings: what they depend on besides the patient: task, options, weights, version.
-        nested: patients called `sub-01_ses-2` lie in `sub-01/ses-2`, as BIDS has it.
+        nested: patients lie in `sub-01`, or in `sub-01/ses-2`, as BIDS has it.
     """
 
     out: Path
@@ -48,7 +49,7 @@ class Results:
 
     def folder(self, patient: Patient) -> Path:
         """Where a patient's results are when they are finished."""
-        return self.out / (patient.name.replace("_ses-", "/ses-") if self.nested else patient.name)
+        return self.out / (subject_name(patient.id).replace("_ses-", "/ses-") if self.nested else patient.name)
 
     def record(self, patient: Patient) -> Path:
         """Where it is written why a patient failed."""

@@ -42,7 +42,8 @@ def rows_of(patients: Sequence[Patient], results: Results, failed: Mapping[str, 
             links = {key: f"{home}/{row[key]}" for key in ("report", "thumbnail", "file") if row.get(key)}
             rows.append({**row, "patient": one.id, **links})
     for k, (value, column) in outliers(rows).items():
-        rows[k] |= {"outlier": column, "outlier_z": value}
+        known = [row[column] for row in rows if row.get(column) is not None]
+        rows[k] |= {"outlier": column, "outlier_z": value, "cohort_median": round(median(known), 6)}
     for name, reason in failed.items():
         rows.append({"patient": name, "scan": "", "verdict": "failed", "reasons": reason})
     return sorted(rows, key=lambda row: (ORDER.get(row.get("verdict"), 3), -(row.get("outlier_z") or 0.0)))
@@ -73,7 +74,7 @@ def z_scores(values: Sequence[float]) -> list[float]:
 
 def write_tables(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write `cohort.csv`, `cohort.json`, and `cohort.parquet` where pyarrow is installed; each whole or not at all."""
-    cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    cells = [{key: _cell(value) for key, value in _unpacked(row).items()} for row in rows]
     columns = list(dict.fromkeys(key for row in cells for key in row))
     with atomic_path(out / "cohort.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -94,10 +95,16 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "]\n"
 
 
+def _unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with a column for each entry of its mappings: the volume of the liver is in `ml_liver`."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        found |= {f"{key}_{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+    return found
+
+
 def _cell(value: Any) -> Any:
     """A value for one cell."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {v}" for k, v in value.items())
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jssr._version import __version__
+from jssr.errors import CohortError
 
 DESCRIPTION = "dataset_description.json"
 VERSION = "1.10.0"
 NOT_SCANS = ("mask", "dseg", "probseg", "xfm", "events", "bold", "dwi", "physio", "boldref", "sbref")
+BESIDE = ("index.html", "cohort.*", "log.jsonl", "failures/", "**/report.html", "**/result*", "**/manifest.json")
+"""What is written beside the derivatives that BIDS has no names for."""
 _NAME = re.compile(r"(sub-[^_]+)((?:_[a-zA-Z]+-[^_]+)*)_([a-zA-Z0-9]+)\.nii(?:\.gz)?")
 
 
@@ -99,6 +102,20 @@ def subject_name(patient: str) -> str:
     return patient if re.fullmatch(r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?", patient) else f"sub-{_word(patient)}"
 
 
+def check_subjects(patients: Sequence[str]) -> None:
+    """Refuse patients whose names are one subject's in BIDS, which knows letters and digits alone.
+
+    Raises:
+        CohortError: two of them are.
+    """
+    seen: dict[str, str] = {}
+    for one in patients:
+        other = seen.setdefault(subject_name(one), one)
+        if other != one:
+            raise CohortError(f"{one}: expected a subject of its own, got {subject_name(one)}, which {other} is too: "
+                              "rename one, or take --layout folders")  # fmt: skip
+
+
 def _word(text: str) -> str:
     """Letters and digits, as the values of entities are."""
     return re.sub(r"[^a-zA-Z0-9]", "", text) or "x"
@@ -115,6 +132,7 @@ def write_description(folder: Path, source: Path) -> None:
         "GeneratedBy": [{"Name": "jssr", "Version": __version__}],
         "SourceDatasets": [{"URL": source.resolve().as_uri()}],
     }
+    (folder / ".bidsignore").write_text("".join(f"{name}\n" for name in BESIDE), encoding="utf-8")
     file = folder / DESCRIPTION
     if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != described:
         write_json(described, file)

@@ -91,15 +91,20 @@ class Patient:
 
 
 class CohortProblems(CohortError):
-    """Everything that is wrong with a cohort, found before the work begins: `problems`, one line each, and the
-    patients that nothing is wrong with."""
+    """Everything that is wrong with a cohort, found before the work begins: `problems`, one line each, the patients
+    that nothing is wrong with, and of the others what is, by id (of a line that names no patient by its number)."""
 
-    def __init__(self, source: Path, problems: Sequence[str], fine: Sequence[Patient]) -> None:
+    def __init__(self, source: Path, problems: Sequence[str], patients: Sequence[Patient]) -> None:
         shown = "; ".join(problems[:MOST_TOLD])
         more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         super().__init__(f"{source}: {count}, nothing was begun: {shown}{more}")
-        self.problems, self.fine = tuple(problems), tuple(fine)
+        self.problems, self.left_out = tuple(problems), dict[str, str]()
+        for words in problems:
+            of = {one.id for one in patients if words.startswith(f"{one.origin}:") or f"{one.origin} (" in words}
+            for name in of or {words.partition(": ")[0]}:
+                self.left_out[name] = "; ".join(filter(None, (self.left_out.get(name), words)))
+        self.fine = tuple(one for one in patients if one.id not in self.left_out)
 
 
 def is_cohort(source: Path) -> bool:
@@ -141,17 +146,15 @@ def read_patients(source: Path, task: Task, reference: str | None = None) -> lis
     patients, problems = _found(source, task)
     for one in patients:
         problems += [f"{one.origin}: {words}" for words in _wrong(one, task, reference)]
-    for what, key in (("id", lambda p: p.id), ("name of a folder", lambda p: p.name.casefold())):
+    for what, key in (("an id", lambda p: p.id), ("a name of a folder", lambda p: p.name.casefold())):
         times = Counter(map(key, patients))
         for value in (value for value, count in times.items() if count > 1):
             where = [one for one in patients if key(one) == value]
-            if what == "id" or len({one.id for one in where}) > 1:
+            if what == "an id" or len({one.id for one in where}) > 1:
                 named = ", ".join(f"{one.origin} ({one.id})" for one in where)
-                problems.append(f"expected a {what} for each patient, got {value!r} of {named}")
-    bad = {one.id for one in patients if any(words.startswith(f"{one.origin}:") or f"{one.origin} (" in words
-                                             for words in problems)}  # fmt: skip
+                problems.append(f"expected {what} for each patient, got {value!r} of {named}")
     if problems:
-        raise CohortProblems(source, problems, [one for one in patients if one.id not in bad])
+        raise CohortProblems(source, problems, patients)
     if not patients:
         raise CohortError(f"{source}: holds no patients")
     return patients

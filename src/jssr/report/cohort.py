@@ -59,6 +59,7 @@ def write_index(path: Path, rows: Sequence[Mapping[str, Any]], provenance: Mappi
         verdicts=[(name, found[name]) for name in GOOD if found[name]],
         outliers=sum(1 for row in rows if row.get("outlier")),
         columns=columns,
+        judged=any(row.get("verdict") for row in rows),
         pictures=any(row.get("thumbnail") for row in rows),
         rows=[_row(row, columns) for row in rows],
         provenance=laid_out(provenance),
@@ -70,7 +71,9 @@ def odd(row: Mapping[str, Any]) -> str:
     column = row.get("outlier")
     if not column:
         return ""
-    return f"{OUTLIER_TITLES.get(column, column)}: {row['outlier_z']:.1f} deviations from the cohort."
+    form, unit = next(((one.form, one.unit) for one in COLUMNS if one.key == column), (".2g", ""))
+    told = f"{OUTLIER_TITLES.get(column, column)} {row[column]:{form}} {unit}".rstrip()
+    return f"{told}, median of the cohort {row['cohort_median']:{form}} ({row['outlier_z']:.1f} deviations)."
 
 
 def _row(row: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
