@@ -66,7 +66,7 @@ def test_everything_wrong_is_told_at_once_with_its_line(files):
     with pytest.raises(CohortProblems) as caught:
         read_patients(source, "align", "venous")
     told = "\n".join(caught.value.problems)
-    for line, words in ((6, "3 values"), (2, "gone.nii.gz"), (4, "'venous'"), (7, "nothing to align"), (9, "'..'")):
+    for line, words in ((6, "3 values"), (3, "gone.nii.gz"), (4, "'venous'"), (7, "nothing to align"), (9, "'..'")):
         assert any(f"line {line}:" in one and words in one for one in caught.value.problems), (line, told)
     assert "'d'" in told and "line 8" in told  # twice the same phase of one id
     assert [one.id for one in caught.value.fine] == ["e"]
