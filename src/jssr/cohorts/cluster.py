@@ -82,7 +82,7 @@ def memory_bytes(words: str) -> int:
 
     try:
         return int(parse_bytes(words))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise OptionError(f"memory: expected a size as 2 GiB, got {words!r}") from None
 
 
@@ -123,7 +123,8 @@ def connected(workers: Workers) -> Iterator[Client]:
             dask.config.set(settings),
             LocalCluster(
                 n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
-                dashboard_address=None, silence_logs=logging.CRITICAL, local_directory=place,
+                dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.CRITICAL, local_directory=place,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):  # fmt: skip
