@@ -6,14 +6,15 @@ import glob
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jssr._version import __version__
-from jssr.cohorts.cluster import Ended, Workers, connected, in_cluster
+from jssr.cohorts.cluster import Ended, Workers, connected, in_cluster, interrupted_once
 from jssr.cohorts.manifest import TEMPORARY, Results, State, locked, note, sweep
 from jssr.core.notes import collected
 from jssr.errors import Interrupted, JssrError, MissingExtraError, OutputError, WorkerError
@@ -141,10 +142,11 @@ def run(
         batch.failed = {one.id: results.failure(one) or "" for one in plan.failed}
         job = Job(doing, results, uuid.uuid4().hex[:8], anew=handling.force)
         try:
-            for patient, outcome in _all(job, plan.todo, workers):
-                _take(batch, job, patient, outcome)
-                if on_patient is not None:
-                    on_patient(len(batch.done) + len(batch.failed) + len(batch.kept), len(patients), patient.id)
+            with interrupted_once(), closing(_all(job, plan.todo, workers)) as outcomes:
+                for patient, outcome in outcomes:
+                    _take(batch, job, patient, outcome)
+                    if on_patient is not None:
+                        on_patient(len(batch.done) + len(batch.failed) + len(batch.kept), len(patients), patient.id)
         except KeyboardInterrupt:
             count = len(batch.done) + len(batch.kept)
             raise Interrupted(
@@ -157,7 +159,7 @@ def run(
     return batch
 
 
-def _all(job: Job, todo: Sequence[Patient], workers: Workers) -> Iterator[tuple[Patient, Any]]:
+def _all(job: Job, todo: Sequence[Patient], workers: Workers) -> Generator[tuple[Patient, Any], None, None]:
     if todo:
         workers = replace(workers, count=min(workers.count, len(todo)), threads=workers.threads_each)
         with connected(workers) as client:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jssr._version import __version__
@@ -121,6 +124,7 @@ def connected(workers: Workers) -> Iterator[Client]:
     try:
         with (
             dask.config.set(settings),
+            _uninterrupted() as begun,
             LocalCluster(
                 n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
                 dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
@@ -128,9 +132,48 @@ def connected(workers: Workers) -> Iterator[Client]:
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):  # fmt: skip
+            begun()
             yield client
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[Callable[[], None]]:
+    """Processes that are started from here on do not hear Ctrl-C, which a terminal sends to all of them: the parent ends
+    them. It hears it when what is given is called; until then it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield lambda: None
+        return
+    resource_tracker.ensure_running()  # its start, with the first process, would let the signal through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes inherit it
+
+    def begun() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield begun
+    finally:
+        begun()
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt once; while that ends what was begun, it does nothing more."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
