@@ -13,7 +13,9 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -31,8 +33,8 @@ CONNECT_S = 15.0
 """Seconds that a scheduler, and then its first worker, has to answer."""
 LOOK_S = 0.5
 """Seconds between looks at whether the scheduler still answers."""
-AHEAD = 1
-"""Items that wait at the scheduler beside those that are worked on, so that no worker waits for the parent."""
+ALONE_S = 900.0
+"""Seconds that the scheduler may be without any worker: a cluster may start others in place of those that ended."""
 TRIES = 3
 """Of an item whose worker died: another item's end may have taken it along."""
 LEAST_BYTES = 2**28
@@ -100,7 +102,8 @@ def connected(workers: Workers) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is told by name here
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is told by name here
     if workers.scheduler is not None:
         with _found(workers.scheduler) as client:
             yield client
@@ -243,6 +246,12 @@ def in_cluster(client: Client, job: Callable[[T], Any], items: Iterable[T]) -> I
                     tries.append((item, count))
                 else:
                     yield item, outcome
+    except JssrError:
+        raise
+    except Exception as error:
+        if isinstance(error, CancelledError) or client.status != "running":  # whatever Dask says of a lost line
+            raise WorkerError(GONE) from None
+        raise
     finally:
         with suppress(Exception):
             client.cancel(list(waiting), force=True)
@@ -258,7 +267,7 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
     """Wait until something is done; tells when the scheduler is gone."""
     from distributed import wait
 
-    pending = list(waiting)
+    pending, seen = list(waiting), time.monotonic()
     while True:
         with suppress(TimeoutError):
             done = wait(pending, timeout=LOOK_S, return_when="FIRST_COMPLETED").done
@@ -266,6 +275,11 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
                 return [one for one in pending if one in done]
         if client.status != "running":
             raise WorkerError(GONE)
+        if client.scheduler_info(n_workers=-1).get("workers"):
+            seen = time.monotonic()
+        elif time.monotonic() - seen > ALONE_S:
+            raise WorkerError(f"the scheduler has had no workers for {ALONE_S / 60:.0f} minutes; what is done stays: "
+                              "start some, and the same command goes on from there")  # fmt: skip
 
 
 KILLED = "its worker ended each time it was tried: it was killed, or it crashed"
