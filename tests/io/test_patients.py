@@ -144,17 +144,20 @@ def test_the_digest_is_of_content_and_the_stamp_of_times(tmp_path):
 
 
 def test_tables_as_spreadsheets_write_them(files):
-    """A mark of the byte order, a line for the mark between cells, columns without name, rows without their last cells."""
+    """A mark of the byte order, a line for the mark between cells, columns without name, rows that end early."""
     source = files / "excel.csv"
-    text = "\ufeffsep=;\r\nPatient;Phase;Image;Labels;;\r\na;venous;a_ven.nii.gz;b_lab.nii.gz;;\r\na;arterial;a_art.nii.gz\r\n;;;;;\r\n"
-    source.write_bytes(text.encode())
+    lines = ("\ufeffsep=;", "Patient;Phase;Image;Labels;;", "a;venous;a_ven.nii.gz;b_lab.nii.gz;;",
+             "a;arterial;a_art.nii.gz", ";;;;;")  # fmt: skip
+    source.write_bytes("\r\n".join(lines).encode())
     (one,) = read_patients(source, "align", "venous")
     assert one.origin == "excel.csv, line 3" and list(one.images) == ["venous", "arterial"]
     assert one.labels == {"venous": str(files / "b_lab.nii.gz")} and not one.notes
 
 
 def test_lines_are_those_of_the_file_where_cells_hold_some(files):
-    source = table(files, "patient,phase,image,note", 'a,venous,a_ven.nii.gz,"one\n\ntwo"', "a,arterial,gone.nii.gz,x\u2028y")
+    source = table(
+        files, "patient,phase,image,note", 'a,venous,a_ven.nii.gz,"one\n\ntwo"', "a,arterial,gone.nii.gz,x\u2028y"
+    )
     with pytest.raises(CohortProblems, match="1 problem.*line 5: expected a file"):
         read_patients(source, "align", "venous")
     (files / "gone.nii.gz").write_bytes(b"")
@@ -188,7 +191,7 @@ def test_a_patient_with_a_bad_row_is_left_out_whole(files):
 
 
 def test_results_and_hidden_files_are_no_patients(tmp_path):
-    """Earlier results, the folder for those to come, what macOS leaves; of a folder that is wrong the others are told."""
+    """Earlier results, the folder for those to come, what macOS leaves; folders that are wrong are told together."""
     for patient in ("p1", "p2"):
         for phase in ("venous", "arterial", "._venous"):
             write_image(ball(), tmp_path / patient / f"{phase}.nii.gz", np.int16)
@@ -211,3 +214,12 @@ def test_many_problems_are_told_soon(files):
     with pytest.raises(CohortProblems, match="30000 problems"):
         read_patients(table(files, "id,fixed,moving", *rows), "register")
     assert time.perf_counter() - begin < 30
+
+
+def test_two_scans_of_one_name_in_bids_are_told(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    for name in ("sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CohortError, match=r"one scan called 'T1w'.*T1w\.nii"):
+        read_patients(tmp_path, "segment")

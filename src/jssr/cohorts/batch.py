@@ -210,7 +210,8 @@ def work(job: Job, patient: Patient) -> Mapping[str, Any]:
     except MemoryError:
         return {"reason": "out of memory: give --memory, or fewer --workers", "lasting": False}
     except OSError as error:
-        return {"reason": f"{job.results.out}: cannot be written ({error.strerror or error})", "lasting": False}
+        where = error.filename or job.results.out
+        return {"reason": f"{where}: cannot be read or written ({error.strerror or error})", "lasting": False}
     except Exception as error:  # an error of jssr itself: one patient must not take the others along
         said = " ".join(str(error).split())[:300]
         return {"reason": f"unexpected: {type(error).__name__}: {said}", "lasting": False}

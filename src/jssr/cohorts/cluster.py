@@ -101,6 +101,7 @@ def connected(workers: Workers) -> Iterator[Client]:
     requires("cohort", "distributed")
     import dask
     from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is told by name here
@@ -122,6 +123,10 @@ def connected(workers: Workers) -> Iterator[Client]:
             "MALLOC_TRIM_THRESHOLD_": str(2**26),
         },
     }
+    most = MEMORY_LIMIT // LEAST_BYTES
+    if workers.memory is None and workers.count > most:
+        raise OptionError(f"workers: expected {most} at most, with 256 MiB of this machine's memory each, got "
+                          f"{workers.count}")  # fmt: skip
     place = tempfile.mkdtemp(prefix="jssr-")
     memory = "auto" if workers.memory is None else memory_bytes(workers.memory)
     try:
@@ -143,8 +148,8 @@ def connected(workers: Workers) -> Iterator[Client]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[Callable[[], None]]:
-    """Processes that are started from here on do not hear Ctrl-C, which a terminal sends to all of them: the parent ends
-    them. It hears it when what is given is called; until then it waits."""
+    """Processes that are started from here on do not hear Ctrl-C, which a terminal sends to all of them: the parent
+    ends them. It hears it when what is given is called; until then it waits."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield lambda: None
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,32 +27,31 @@ def check_places(patients: Sequence[Patient], source: Path, results: Results) ->
             raise OutputError(f"{out / name}: is no result of jssr, and would be replaced: choose another folder")
     if source.resolve() in [out / name for name in tables]:
         raise OutputError(f"{source}: would be replaced by the table of results: choose another folder")
-    homes = {os.path.realpath(results.folder(one)): one for one in patients}
+    homes = {results.folder(one).resolve(): one for one in patients}
     for home, one in homes.items():
-        other = next((homes[str(p)] for p in Path(home).parents if str(p) in homes), None)
+        other = next((homes[above] for above in home.parents if above in homes), None)
         if other is not None:
             raise CohortError(f"{other.origin}: the results of {other.id} would hold those of {one.id}: rename one")
     _check_scans(patients, set(homes))
 
 
-def _check_scans(patients: Sequence[Patient], homes: set[str]) -> None:
+def _check_scans(patients: Sequence[Patient], homes: set[Path]) -> None:
     """Refuse scans that lie where results would be."""
-    known: dict[str, str | None] = {}
+    known: dict[Path, Path | None] = {}
 
-    def over(folder: str) -> str | None:
-        """The place of results that holds a folder."""
-        if folder not in known:
-            above = os.path.dirname(folder)
-            known[folder] = folder if folder in homes else None if above == folder else over(above)
-        return known[folder]
+    def over(path: Path) -> Path | None:
+        """The place of results that is a folder, or holds it."""
+        if path not in known:
+            known[path] = path if path in homes else None if path.parent == path else over(path.parent)
+        return known[path]
 
-    real: dict[Path, str] = {}
+    real: dict[Path, Path] = {}
     for file in (file for one in patients for file in one.files):
-        named = os.path.abspath(file)
         if file.parent not in real:
-            real[file.parent] = os.path.realpath(file.parent)
-        for path in (named, os.path.join(real[file.parent], file.name)):
-            home = over(path)
+            real[file.parent] = file.parent.resolve()
+        named = file.absolute()
+        for path in (named, real[file.parent] / file.name):
+            home = path if path in homes else over(path.parent)
             if home is not None:
                 raise OutputError(f"{home}: holds scans of the cohort ({file}), which results would replace: choose "
                                   "another folder")  # fmt: skip

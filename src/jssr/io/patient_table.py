@@ -12,8 +12,8 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -144,7 +144,10 @@ def _wrong(found: Mapping[str, str], values: list[str], columns: list[str], task
 
 def _row(home: Path, number: int, found: Mapping[str, str], task: Task) -> Row:
     def path(value: str) -> str:
-        return str(home / os.path.expanduser(value))
+        named = Path(value)
+        with suppress(RuntimeError):  # no such user: the path as it is is told
+            named = named.expanduser()
+        return str(home / named)
 
     notes = {name: value for name, value in found.items() if name and name not in COLUMNS[task]}
     parts: dict[str, dict[str, str]] = {"labels": {}, "landmarks": {}, "masks": {}}

@@ -204,7 +204,7 @@ def _of_table(source: Path, task: Task) -> tuple[list[Patient], list[str], set[s
             twice.append(one)
         else:
             parts = ("images", "labels", "landmarks", "masks", "modalities", "notes")
-            joined = {part: {**getattr(before, part), **getattr(one, part)} for part in parts}
+            joined: Any = {part: {**getattr(before, part), **getattr(one, part)} for part in parts}
             made[row.id] = Patient(row.id, before.origin, **joined)
     return [*made.values(), *twice], problems, bad
 
