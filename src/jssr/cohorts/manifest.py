@@ -31,8 +31,8 @@ LOCK = ".lock"
 TEMPORARY = ".tmp-"
 OLD = f"{TEMPORARY}old-"
 State = Literal["done", "changed", "foreign", "missing", "failed", "unlucky"]
-"""Of a patient. "foreign": what lies in its place is no result. "failed": its inputs or options are to blame, and trying
-again gives the same; "unlucky": something else is (a worker that died, a full disk)."""
+"""Of a patient. "foreign": what lies in its place is no result. "failed": its inputs or options are to blame, and
+trying again gives the same; "unlucky": something else is (a worker that died, a full disk)."""
 
 
 @dataclass(frozen=True)
