@@ -11,7 +11,9 @@ from tiny_jssr import SHAPE, ball, ball_labels, tiny_recipe, tiny_weights
 from typer.testing import CliRunner
 
 from jssr.cli import app, main
+from jssr.cli.guard import Terminated
 from jssr.core.grid import Grid
+from jssr.errors import Interrupted
 from jssr.io.cohort import Case, Cohort
 from jssr.io.images import write_image
 
@@ -212,6 +214,21 @@ def test_interrupted_is_130(place, monkeypatch):
     monkeypatch.setattr("jssr.registration.pipeline.register", stopped)
     result = CliRunner().invoke(app, [str(w) for w in register(place, "x.nii.gz")])
     assert result.exit_code == 130 and "interrupted" in result.stderr
+
+
+@pytest.mark.parametrize(("cause", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_what_is_done_is_told_by_the_code_of_its_end(place, monkeypatch, cause, code):
+    """A cohort says how far it came, after Ctrl-C and after SIGTERM."""
+
+    def stopped(*args, **kwargs):
+        try:
+            raise cause
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; 3 are done") from None
+
+    monkeypatch.setattr("jssr.registration.pipeline.register", stopped)
+    result = CliRunner().invoke(app, [str(w) for w in register(place, "x.nii.gz")])
+    assert result.exit_code == code and "3 are done" in result.stderr
 
 
 def test_wrong_usage_is_typers_own(place):

@@ -123,4 +123,40 @@ def test_who_is_left_out_is_named_and_what_would_be_replaced_is_told(aligned, co
     done = jssr(*words)
     assert done.exit_code == 1 and "1 patient done now, 0 before, 2 failed" in done.output
     failed = {row["patient"]: row["reasons"] for row in read(tmp_path / "out" / "cohort.csv")}
-    assert "'venous'" in failed["half"] and "expected 3 values" in failed["c.csv, line 5"]
+    assert "'venous'" in failed["half"] and "expected 3 values" in failed["short"]
+
+
+def test_the_cohort_is_never_replaced_by_its_results(tmp_path):
+    """Whatever asks for it: the folder itself, and a patient's scans where its results would lie."""
+    for patient in ("p1", "p2"):
+        for phase in ("venous", "arterial"):
+            write_image(ball(), tmp_path / "in" / patient / f"{phase}.nii.gz", np.int16)
+    rows = "".join(f"p1,{phase},in/p1/{phase}.nii.gz\n" for phase in ("venous", "arterial"))
+    (tmp_path / "t.csv").write_text(f"patient,phase,image\n{rows}")
+    before = sorted(tmp_path.rglob("*"))
+    for source in (tmp_path / "in", tmp_path / "t.csv"):
+        for more in ([], ["--force"], ["--replace"], ["--dry-run"]):
+            found = jssr("align", source, "-o", tmp_path / "in", *FAST, *more)
+            assert found.exit_code == 1 and "choose another folder" in " ".join(found.output.split())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_keep_going_holds_for_the_estimate_too(tmp_path):
+    for patient, phases in (("p1", ("venous", "arterial")), ("p2", ("venous",))):
+        for phase in phases:
+            write_image(ball(), tmp_path / "in" / patient / f"{phase}.nii.gz", np.int16)
+    found = jssr("align", tmp_path / "in", "-o", tmp_path / "out", *FAST, "--dry-run", "--keep-going", "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout)["todo"] == ["p1"]
+
+
+def test_two_phases_of_one_name_among_derivatives_are_told(tmp_path):
+    from jssr.api.batch import _as_derivatives
+    from jssr.errors import CohortError
+    from jssr.io.patients import Patient
+
+    for phase in ("late-arterial", "latearterial"):
+        (tmp_path / phase).mkdir()
+        (tmp_path / phase / "moved.nii.gz").write_text(phase)
+    rows = [{"scan": phase, "thumbnail": ""} for phase in ("late-arterial", "latearterial")]
+    with pytest.raises(CohortError, match="ce-latearterial.*rename one"):
+        _as_derivatives(Patient("p1", ""), "venous", tmp_path, rows)

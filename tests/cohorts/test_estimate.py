@@ -42,6 +42,7 @@ def test_finished_patients_tell_seconds_and_bytes(tmp_path):
     home = results.folder(done)
     home.mkdir(parents=True)
     (home / "moved").write_bytes(b"1" * 500)
-    write_json({"seconds": 4.0, "files": ["moved"]}, home / "manifest.json")
+    told = {"seconds": 4.0, "files": ["moved"], "settings": {}, "inputs": {}, "rows": []}
+    write_json(told, home / "manifest.json")
     found = estimated(Plan((todo,), (done,), ()), results, Workers(1))
     assert found.measured and found.seconds == pytest.approx(8) and found.disk_bytes == pytest.approx(1000)

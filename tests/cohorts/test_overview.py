@@ -7,7 +7,12 @@ import json
 
 import pytest
 
-from jssr.cohorts.overview import outliers, write_tables, z_scores
+from jssr.cohorts.batch import Job, work
+from jssr.cohorts.manifest import Results
+from jssr.cohorts.overview import outliers, rows_of, write_tables, z_scores
+from jssr.io.patients import Patient
+from jssr.report.cohort import write_index
+from tests.support.batch_jobs import act, patients_of
 
 
 def test_modified_z_scores_by_hand():
@@ -49,3 +54,27 @@ def test_the_tables_hold_every_row(tmp_path):
     assert json.loads((tmp_path / "cohort.json").read_text()) == rows
     parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(tmp_path / "cohort.parquet").column("folds_percent").to_pylist() == [0.5, None]
+
+
+def test_columns_of_the_table_that_are_called_as_results_take_nothing_from_them(tmp_path):
+    """Those of now, whatever they were when the patient was done; of patients that failed too."""
+    one, two = patients_of(tmp_path, 2)
+    results = Results(tmp_path / "out", {"task": "align", "options": {}})
+    work(Job(act, results, "run"), one)
+    notes = {"age": "61", "verdict": "mine", "seconds": "long", "dice_after": "good", "report": "javascript:x"}
+    some = [Patient(p.id, p.origin, p.images, notes=notes) for p in (one, two)]
+    failed, done = rows_of(some, results, {"p1": "is damaged"})
+    assert (failed["verdict"], failed["age"]) == ("failed", "61")
+    assert (done["verdict"], done["given_verdict"], done["given_seconds"]) == ("PASS", "mine", "long")
+    assert not {"seconds", "dice_after", "report"} & set(done)
+    write_tables([failed, done], results.out)
+    write_index(results.out / "index.html", [failed, done], {})
+
+
+def test_names_are_no_html(tmp_path):
+    row = {"patient": "<img src=x onerror=alert(1)>", "scan": "<b>", "verdict": "PASS", "warnings": ["<script>"],
+           "report": "a\"b/<c>.html", "thumbnail": "a'b.png"}  # fmt: skip
+    write_index(tmp_path / "index.html", [row], {"cohort": "<script>alert(1)</script>"})
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page and page.count("<script>") == 1 and "<b>" not in page
+    assert 'href="a%22b/%3Cc%3E.html"' in page

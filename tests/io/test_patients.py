@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_everything_wrong_is_told_at_once_with_its_line(files):
     with pytest.raises(CohortProblems) as caught:
         read_patients(source, "align", "venous")
     told = "\n".join(caught.value.problems)
-    for line, words in ((6, "3 values"), (2, "gone.nii.gz"), (4, "'venous'"), (7, "nothing to align"), (9, "'..'")):
+    for line, words in ((6, "3 values"), (3, "gone.nii.gz"), (4, "'venous'"), (7, "nothing to align"), (9, "'..'")):
         assert any(f"line {line}:" in one and words in one for one in caught.value.problems), (line, told)
     assert "'d'" in told and "line 8" in told  # twice the same phase of one id
     assert [one.id for one in caught.value.fine] == ["e"]
@@ -156,3 +157,85 @@ def test_the_digest_is_of_content_and_the_stamp_of_times(tmp_path):
     assert Patient("a", "there", {"venous": str(moved)}).digest() != before
     moved.write_bytes(b"1" * 9)
     assert Patient("a", "there", {"venous": str(moved)}).digest() == before
+
+
+def test_tables_as_spreadsheets_write_them(files):
+    """A mark of the byte order, a line for the mark between cells, columns without name, rows that end early."""
+    source = files / "excel.csv"
+    lines = ("\ufeffsep=;", "Patient;Phase;Image;Labels;;", "a;venous;a_ven.nii.gz;b_lab.nii.gz;;",
+             "a;arterial;a_art.nii.gz", ";;;;;")  # fmt: skip
+    source.write_bytes("\r\n".join(lines).encode())
+    (one,) = read_patients(source, "align", "venous")
+    assert one.origin == "excel.csv, line 3" and list(one.images) == ["venous", "arterial"]
+    assert one.labels == {"venous": str(files / "b_lab.nii.gz")} and not one.notes
+
+
+def test_lines_are_those_of_the_file_where_cells_hold_some(files):
+    source = table(
+        files, "patient,phase,image,note", 'a,venous,a_ven.nii.gz,"one\n\ntwo"', "a,arterial,gone.nii.gz,x\u2028y"
+    )
+    with pytest.raises(CohortProblems, match="1 problem.*line 5: expected a file"):
+        read_patients(source, "align", "venous")
+    (files / "gone.nii.gz").write_bytes(b"")
+    (one,) = read_patients(source, "align", "venous")
+    assert one.notes == {"note": "x\u2028y"}
+
+
+def test_paths_from_home_and_paths_that_are_none(files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files))
+    source = table(files, "id,fixed,moving", "x,~/a_ven.nii.gz,~/a_art.nii.gz")
+    (one,) = read_patients(source, "register")
+    assert one.images["fixed"] == str(files / "a_ven.nii.gz")
+    source = table(files, "id,fixed,moving", f"x,{'a' * 5000},a_art.nii.gz")
+    with pytest.raises(CohortProblems, match="line 2: expected a file"):
+        read_patients(source, "register")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "Failures", "dataset_description.json", '"a\nb"', ".hidden"])
+def test_ids_that_name_no_folder_are_told(files, name):
+    source = table(files, "id,fixed,moving", f"{name},a_ven.nii.gz,a_art.nii.gz")
+    with pytest.raises(CohortProblems, match="1 problem.*line 2: expected an id"):
+        read_patients(source, "register")
+
+
+def test_a_patient_with_a_bad_row_is_left_out_whole(files):
+    source = table(files, "patient,phase,image,modality", "a,venous,a_ven.nii.gz,", "a,arterial,a_art.nii.gz,",
+                   "a,delay,b_art.nii.gz,xray", "b,venous,b_ven.nii.gz,", "b,arterial,b_art.nii.gz,")  # fmt: skip
+    with pytest.raises(CohortProblems, match="1 problem.*line 4") as caught:
+        read_patients(source, "align", "venous")
+    assert [one.id for one in caught.value.fine] == ["b"]
+
+
+def test_results_and_hidden_files_are_no_patients(tmp_path):
+    """Earlier results, the folder for those to come, what macOS leaves; folders that are wrong are told together."""
+    for patient in ("p1", "p2"):
+        for phase in ("venous", "arterial", "._venous"):
+            write_image(ball(), tmp_path / patient / f"{phase}.nii.gz", np.int16)
+    (tmp_path / "p2" / "venous.nrrd").write_bytes(b"")
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "log.jsonl").write_text("")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "p3").mkdir()
+    (tmp_path / "p3" / ".DS_Store").write_bytes(b"")
+    with pytest.raises(CohortProblems) as caught:
+        read_patients(tmp_path, "align", "venous", tmp_path / "out")
+    assert [one.split(":")[0] for one in caught.value.problems] == ["p2", "p3"]  # two scans named venous; no scan
+    assert [list(one.images) for one in caught.value.fine] == [["arterial", "venous"]]
+
+
+def test_many_problems_are_told_soon(files):
+    """20 000 rows, each with a file that is not there, and each id twice: no pair of them is compared."""
+    rows = [f"p{k // 2},a_ven.nii.gz,gone{k}.nii.gz" for k in range(20_000)]
+    begin = time.perf_counter()
+    with pytest.raises(CohortProblems, match="30000 problems"):
+        read_patients(table(files, "id,fixed,moving", *rows), "register")
+    assert time.perf_counter() - begin < 30
+
+
+def test_two_scans_of_one_name_in_bids_are_told(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    for name in ("sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CohortError, match=r"one scan called 'T1w'.*T1w\.nii"):
+        read_patients(tmp_path, "segment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from jssr.cohorts import batch, overview
 from jssr.cohorts.batch import Handling, Rows
 from jssr.cohorts.cluster import Workers
 from jssr.cohorts.estimate import Estimate, estimated
-from jssr.cohorts.manifest import Results, locked
-from jssr.errors import CohortError, Interrupted, OptionError, check_options, requires
+from jssr.cohorts.manifest import Results
+from jssr.cohorts.places import check_places
+from jssr.errors import CohortError, OptionError, check_options, requires
 from jssr.io.bids import check_subjects, derivative_name, write_description
 from jssr.io.files import digest
 from jssr.io.patient_table import Task
@@ -115,37 +116,26 @@ def run_cohort(
     """
     requires("cohort", "distributed", "filelock")
     where = Workers(workers) if isinstance(workers, int) else workers
-    patients, left_out = _patients(task, Path(cohort), reference_phase, keep_going)
+    patients, left_out = _patients(task, Path(cohort), Path(out), reference_phase, keep_going)
+    where = _capped(workers, len(patients))
     asked, results = _asked(task, Path(out), reference_phase, where, layout, options)
     if results.nested:
         check_subjects([one.id for one in patients])
-    doing = partial(do, asked)
-    try:
-        found = batch.run(patients, doing, results, where, handling, on_progress)
-    except Interrupted:
-        _write(Path(cohort), patients, results, {**_failures(patients, results), **left_out})
-        raise
-    found.failed |= left_out
-    rows = _write(Path(cohort), patients, results, found.failed)
+    check_places(patients, Path(cohort), results)
+    rows: list[dict[str, Any]] = []
+
+    def finish(found: batch.Batch) -> None:
+        found.failed |= left_out
+        rows.extend(overview.rows_of(patients, results, found.failed))
+        overview.write_tables(rows, results.out)
+        write_index(results.out / "index.html", rows, {"cohort": Path(cohort).name, **results.settings})
+        if results.nested:
+            write_description(results.out, Path(cohort))
+
+    found = batch.run(patients, partial(do, asked), results, where, handling, on_progress, finish)
     return CohortRun(
         Path(out), tuple(found.done), tuple(found.kept), dict(found.failed), tuple(rows), tuple(found.untried)
     )
-
-
-def _failures(patients: Iterable[Patient], results: Results) -> dict[str, str]:
-    """Why patients failed, as far as it is written."""
-    return {one.id: reason for one in patients if (reason := results.failure(one))}
-
-
-def _write(cohort: Path, patients: Sequence[Patient], results: Results, failed: Mapping[str, str]) -> Rows:
-    """Write the tables of what there is by now, and return the rows."""
-    with locked(results.out):
-        rows = overview.rows_of(patients, results, failed)
-        overview.write_tables(rows, results.out)
-        write_index(results.out / "index.html", rows, {"cohort": cohort.name, **results.settings})
-        if results.nested:
-            write_description(results.out, cohort)
-    return rows
 
 
 def estimate_cohort(
@@ -166,19 +156,26 @@ def estimate_cohort(
     Raises:
         CohortProblems: as `run_cohort`.
     """
-    where = Workers(workers) if isinstance(workers, int) else workers
-    patients, _ = _patients(task, Path(cohort), reference_phase, keep_going)
+    patients, _ = _patients(task, Path(cohort), Path(out), reference_phase, keep_going)
+    where = _capped(workers, len(patients))
     _, results = _asked(task, Path(out), reference_phase, where, layout, options)
+    check_places(patients, Path(cohort), results)
     return estimated(batch.planned(patients, results, handling or Handling(), trial=True), results, where)
 
 
+def _capped(workers: Workers | int, patients: int) -> Workers:
+    """The workers, no more than there are patients: each gets its share of the cores."""
+    where = Workers(workers) if isinstance(workers, int) else workers
+    return replace(where, count=min(where.count, max(1, patients)))
+
+
 def _patients(
-    task: Task, cohort: Path, reference: str, keep_going: bool
+    task: Task, cohort: Path, out: Path, reference: str, keep_going: bool
 ) -> tuple[list[Patient], dict[str, str]]:  # fmt: skip
     if task not in TASKS:
         raise OptionError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
     try:
-        return read_patients(cohort, task, reference if task == "align" else None), {}
+        return read_patients(cohort, task, reference if task == "align" else None, out), {}
     except CohortProblems as error:
         if not keep_going or not error.fine:
             raise
@@ -203,6 +200,8 @@ def _asked(
     if file is not None and Path(str(file)).exists():
         settings["weights"] = digest(Path(str(file)))
     chosen = {key: value for key, value in options.items() if value is not None}
+    if file is not None and Path(str(file)).exists():
+        chosen["checkpoint"] = Path(str(file)).absolute()  # workers may run elsewhere
     return _Asked(task, chosen, reference, where.threads_each, layout), Results(
         out.absolute(), settings, layout == "bids"
     )
@@ -216,16 +215,16 @@ def _plain(value: Any) -> Any:
 def do(asked: _Asked, patient: Patient, home: Path) -> Rows:
     """Do the task for one patient, in a worker, and return its rows of the table of results."""
     rows = _DOING[asked.task](asked, patient, home)
-    return [{"patient": patient.id, **row, **patient.notes} for row in rows]
+    return [{"patient": patient.id, **row} for row in rows]
 
 
 def _align(asked: _Asked, patient: Patient, home: Path) -> Rows:
     study = _study(patient)
     done = scans.align(study, asked.reference, out=home, threads=asked.threads, **asked.options)
-    rows = []
+    rows, report = [], _report(asked)
     for phase, one in done.registrations.items():
         write_thumbnail(one.fixed, one.moved, home / phase / "thumbnail.png")
-        rows.append({"scan": phase, **row_of(one), "report": "report.html", "thumbnail": f"{phase}/thumbnail.png"})
+        rows.append({"scan": phase, **row_of(one), **report, "thumbnail": f"{phase}/thumbnail.png"})
     if asked.layout == "bids":
         rows = _as_derivatives(patient, asked.reference, home, rows)
     return rows
@@ -249,6 +248,8 @@ def _as_derivatives(patient: Patient, reference: str, home: Path, rows: Rows) ->
         for file in sorted((home / row["scan"]).iterdir()):
             name = derivative_name(patient.id, reference, row["scan"], file.name)
             if name is not None:
+                if (home / name).exists():
+                    raise CohortError(f"{patient.id}: two phases would be called {name}: rename one")
                 (home / name).parent.mkdir(exist_ok=True)
                 file.rename(home / name)
                 renamed[f"{row['scan']}/{file.name}"] = name
@@ -264,8 +265,11 @@ def _register(asked: _Asked, patient: Patient, home: Path) -> Rows:
     fixed, moving = patient.images["fixed"], patient.images["moving"]
     done = register(fixed, moving, out=home, threads=asked.threads, **{**asked.options, **known})
     write_thumbnail(done.fixed, done.moved, home / "thumbnail.png")
-    report = {"report": "report.html"} if asked.options.get("report", True) else {}
-    return [{"scan": Path(moving).name, **row_of(done), **report, "thumbnail": "thumbnail.png"}]
+    return [{"scan": Path(moving).name, **row_of(done), **_report(asked), "thumbnail": "thumbnail.png"}]
+
+
+def _report(asked: _Asked) -> dict[str, str]:
+    return {"report": "report.html"} if asked.options.get("report", True) else {}
 
 
 def _segment(asked: _Asked, patient: Patient, home: Path) -> Rows:

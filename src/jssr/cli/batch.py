@@ -121,6 +121,8 @@ def run_many(
         log_file.note(logging.ERROR, words)
     verdicts = [row.get("verdict") for row in found.rows]
     told = [f"{verdicts.count(name)} of verdict {name}" for name in DOUBTFUL if name in verdicts]
+    warned = len({row["patient"] for row in found.rows if row.get("warnings")})
+    told += [f"{warned} with warnings"] if warned else []
     session.finish(data, *_lines(found), doubts=[] if failed else told)
     if failed:
         typer.echo(f"error: {source}: {len(failed)} of {_count(found)} patients failed: {failed[0]}", err=True)

@@ -79,7 +79,8 @@ def _outcome(error: BaseException) -> tuple[int, str]:
     """The exit code of an error, and its line."""
     match error:
         case Interrupted():
-            return INTERRUPTED, str(error)
+            by_term = isinstance(error.__context__, Terminated)
+            return TERMINATED if by_term else INTERRUPTED, str(error)
         case JssrError():
             return REFUSED, str(error)
         case Terminated():

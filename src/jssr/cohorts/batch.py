@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jssr._version import __version__
-from jssr.cohorts.cluster import Ended, Workers, connected, in_cluster
+from jssr.cohorts.cluster import Ended, Workers, connected, in_cluster, interrupted_once
 from jssr.cohorts.manifest import TEMPORARY, Results, State, locked, note, sweep
 from jssr.core.notes import collected
 from jssr.errors import Interrupted, JssrError, MissingExtraError, OutputError, WorkerError
@@ -96,23 +98,28 @@ def planned(patients: Sequence[Patient], results: Results, handling: Handling, t
     by_state: dict[State, list[Patient]] = {}
     for one in patients:
         by_state.setdefault(results.state(one), []).append(one)
-    changed = by_state.get("changed", [])
-    if changed and not (handling.force or handling.replace or trial):
-        names = ", ".join(one.id for one in changed[:NAMED]) + (" ..." if len(changed) > NAMED else "")
-        words = ", ".join(results.differs_in(changed[0]))
-        who = f"{len(changed)} patients that differ" if len(changed) > 1 else "a patient that differs"
-        raise WouldReplaceError(
-            f"{results.out}: holds results of {who} in {words} ({names}): --replace does them again; or "
-            "choose another folder"
-        )
-    again = {"missing", "unlucky", "changed", *(("failed",) if handling.retry_failed else ())}
+    changed, foreign = by_state.get("changed", []), by_state.get("foreign", [])
+    if (changed or foreign) and not (handling.force or handling.replace or trial):
+        raise WouldReplaceError(_would_replace(changed, foreign, results))
+    again = {"missing", "unlucky", "changed", "foreign", *(("failed",) if handling.retry_failed else ())}
     if handling.force:
         again |= {"done", "failed"}
     todo = [one for state, some in by_state.items() if state in again for one in some]
     order = {one.id: k for k, one in enumerate(patients)}
     todo.sort(key=lambda one: order[one.id])
+    replaced = [*changed, *foreign]
     left = [one for one in by_state.get("failed", []) if "failed" not in again]
-    return Plan(tuple(todo), tuple([] if handling.force else by_state.get("done", [])), tuple(left), tuple(changed))
+    return Plan(tuple(todo), tuple([] if handling.force else by_state.get("done", [])), tuple(left), tuple(replaced))
+
+
+def _would_replace(changed: Sequence[Patient], foreign: Sequence[Patient], results: Results) -> str:
+    """What would be replaced, in words."""
+    some = changed or foreign
+    names = ", ".join(one.id for one in some[:NAMED]) + (" ..." if len(some) > NAMED else "")
+    who = f"{len(some)} patients" if len(some) > 1 else "a patient"
+    differs = f"that {'differ' if len(some) > 1 else 'differs'} in {', '.join(results.differs_in(some[0]))} ({names})"
+    held = f"holds results of {who} {differs}" if changed else f"holds files in the place of {who} ({names})"
+    return f"{results.out}: {held}: --replace does them again; or choose another folder"
 
 
 def run(
@@ -122,8 +129,10 @@ def run(
     workers: Workers,
     handling: Handling | None = None,
     on_patient: OnPatient | None = None,
+    finish: Callable[[Batch], None] | None = None,
 ) -> Batch:
-    """Do a task for every patient that is not done.
+    """Do a task for every patient that is not done; `finish` writes what belongs to all of them, before another run may
+    work in the folder.
 
     Raises:
         OutputError: another run works in the folder, it cannot be written, or its results would be replaced.
@@ -131,32 +140,38 @@ def run(
     """
     handling = handling or Handling()
     with locked(results.out):
-        sweep(results.out)
+        sweep(results)
         plan = planned(patients, results, handling)
         batch = Batch(results.out, kept=[one.id for one in plan.kept])
         batch.failed = {one.id: results.failure(one) or "" for one in plan.failed}
         batch.untried = list(batch.failed)
         job = Job(doing, results, uuid.uuid4().hex[:8], anew=handling.force)
         try:
-            for patient, outcome in _all(job, plan.todo, workers):
-                _take(batch, job, patient, outcome)
-                count = len(batch.done) + len(batch.failed) + len(batch.kept)
-                logger.info("%s %s, %d of %d", patient.id, "failed" if patient.id in batch.failed else "done", count,
-                            len(patients))  # fmt: skip
-                if on_patient is not None:
-                    on_patient(count, len(patients), patient.id)
+            with interrupted_once(), closing(_all(job, plan.todo, workers)) as outcomes:
+                for patient, outcome in outcomes:
+                    _take(batch, job, patient, outcome)
+                    count = len(batch.done) + len(batch.failed) + len(batch.kept)
+                    what = "failed" if patient.id in batch.failed else "done"
+                    logger.info("%s %s, %d of %d", patient.id, what, count, len(patients))
+                    if on_patient is not None:
+                        on_patient(count, len(patients), patient.id)
         except KeyboardInterrupt:
             count = len(batch.done) + len(batch.kept)
+            if finish is not None:
+                finish(batch)
             raise Interrupted(
                 f"interrupted; {count} of {len(patients)} patients are done; the same command goes on from there"
             ) from None
         finally:
-            sweep(results.out)
+            sweep(results)
+        if finish is not None:
+            finish(batch)
     return batch
 
 
-def _all(job: Job, todo: Sequence[Patient], workers: Workers) -> Iterator[tuple[Patient, Any]]:
+def _all(job: Job, todo: Sequence[Patient], workers: Workers) -> Generator[tuple[Patient, Any], None, None]:
     if todo:
+        workers = replace(workers, count=min(workers.count, len(todo)), threads=workers.threads_each)
         with connected(workers) as client:
             yield from in_cluster(client, partial(work, job), todo)
 
@@ -164,6 +179,8 @@ def _all(job: Job, todo: Sequence[Patient], workers: Workers) -> Iterator[tuple[
 def _take(batch: Batch, job: Job, patient: Patient, outcome: Any) -> None:
     """Note what became of a patient; a full disk must not end the run of those who have room elsewhere."""
     if isinstance(outcome, Ended):
+        for left in job.results.out.glob(f"{TEMPORARY}{job.run}-??????-{glob.escape(patient.name)}"):
+            shutil.rmtree(left, ignore_errors=True)
         outcome = {"reason": outcome.reason, "lasting": False}
     if outcome.get("reason") is None:
         batch.done.append(patient.id)
@@ -183,7 +200,8 @@ def work(job: Job, patient: Patient) -> Mapping[str, Any]:
         raise WorkerError(f"expected jssr {job.version} on every worker, got {__version__}: install the same there")
     if job.results.done_by(job.run, patient):  # Dask does again what a worker did that died before it was asked
         return {"reason": None, "lasting": False}
-    home = job.results.out / f"{TEMPORARY}{job.run}-{patient.name}"
+    # Of this try alone: one whose worker was killed left files behind, one whose worker was only cut off still writes.
+    home = job.results.out / f"{TEMPORARY}{job.run}-{uuid.uuid4().hex[:6]}-{patient.name}"
     note(job.results.out, "begun", patient.id, job.run)
     start = time.monotonic()
     try:
@@ -202,7 +220,8 @@ def work(job: Job, patient: Patient) -> Mapping[str, Any]:
     except MemoryError:
         return {"reason": "out of memory: give --memory, or fewer --workers", "lasting": False}
     except OSError as error:
-        return {"reason": f"{job.results.out}: cannot be written ({error.strerror or error})", "lasting": False}
+        where = error.filename or job.results.out
+        return {"reason": f"{where}: cannot be read or written ({error.strerror or error})", "lasting": False}
     except Exception as error:  # an error of jssr itself: one patient must not take the others along
         said = " ".join(str(error).split())[:300]
         return {"reason": f"unexpected: {type(error).__name__}: {said}", "lasting": False}

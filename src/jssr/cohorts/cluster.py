@@ -1,8 +1,7 @@
 """The same job on many items by Dask (dask.org): processes of this machine, or the workers of a cluster.
 
-Here each worker is a process with its share of the threads and of the memory. One that dies is replaced, and its item
-tried again; one that needs more memory than it has ends its item. Nothing goes over the wire but names and numbers:
-items are small, and results are files.
+A worker here is a process with its share of the threads and the memory. One that dies is replaced, and its item tried
+again; one that needs more memory than it has ends its item. Items are small, and results are files.
 """
 
 from __future__ import annotations
@@ -13,17 +12,20 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jssr._version import __version__
 from jssr.errors import JssrError, OptionError, WorkerError, requires
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -32,10 +34,10 @@ CONNECT_S = 15.0
 """Seconds that a scheduler, and then its first worker, has to answer."""
 LOOK_S = 0.5
 """Seconds between looks at whether the scheduler still answers."""
-AHEAD = 1
-"""Items that wait at the scheduler beside those that are worked on, so that no worker waits for the parent."""
 LOST_S = 60
 """Seconds until a process of this machine that has not come back is started anew; a busy machine starts slowly."""
+ALONE_S = 900.0
+"""Seconds that the scheduler may be without any worker: a cluster may start others in place of those that ended."""
 TRIES = 3
 """Of an item whose worker died: another item's end may have taken it along."""
 LEAST_BYTES = 2**28
@@ -88,7 +90,7 @@ def memory_bytes(words: str) -> int:
 
     try:
         return int(parse_bytes(words))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise OptionError(f"memory: expected a size as 2 GiB, got {words!r}") from None
 
 
@@ -102,8 +104,10 @@ def connected(workers: Workers) -> Iterator[Client]:
     requires("cohort", "distributed")
     import dask
     from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is told by name here
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it has to say is told by name here
     if workers.scheduler is not None:
         with _found(workers.scheduler) as client:
             yield client
@@ -123,41 +127,81 @@ def connected(workers: Workers) -> Iterator[Client]:
             "MALLOC_TRIM_THRESHOLD_": str(2**26),
         },
     }
+    most = MEMORY_LIMIT // LEAST_BYTES
+    if workers.memory is None and workers.count > most:
+        raise OptionError(f"workers: expected {most} at most, with 256 MiB of this machine's memory each, got "
+                          f"{workers.count}")  # fmt: skip
     place = tempfile.mkdtemp(prefix="jssr-")
     memory = "auto" if workers.memory is None else memory_bytes(workers.memory)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(dask.config.set(settings))
-            with _starting():
-                cluster = stack.enter_context(LocalCluster(
-                    n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
-                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, local_directory=place,
-                ))  # fmt: skip
-            yield stack.enter_context(Client(cluster, set_as_default=False))
+        with (
+            dask.config.set(settings),
+            _uninterrupted() as begun,
+            _started(lambda: LocalCluster(
+                n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=memory,
+                dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.CRITICAL, local_directory=place,
+            )) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):  # fmt: skip
+            begun()
+            yield client
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, which a terminal sends to all: it waits for their start, and then
-    their parent ends them.
-
-    Raises:
-        WorkerError: they do not start.
-    """
+def _started(start: Callable[[], LocalCluster]) -> Iterator[LocalCluster]:
+    """Start the processes, and end them with the block. Raises WorkerError where they do not start."""
     from distributed.deploy.spec import close_clusters
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes begun now inherit it
     try:
-        yield
+        cluster = start()
     except RuntimeError as error:
         atexit.unregister(close_clusters)  # of a half cluster that only prints tracebacks
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise WorkerError("expected processes that start, got none: a script calls this below "
                           'if __name__ == "__main__":') from error  # fmt: skip
-    finally:
+    with cluster:
+        yield cluster
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[Callable[[], None]]:
+    """Processes that are started from here on do not hear Ctrl-C, which a terminal sends to all of them: the parent
+    ends them. It hears it when what is given is called; until then it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield lambda: None
+        return
+    resource_tracker.ensure_running()  # its start, with the first process, would let the signal through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes inherit it
+
+    def begun() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield begun
+    finally:
+        begun()
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt once; while that ends what was begun, it does nothing more."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def first(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -196,10 +240,8 @@ def _check_versions(address: str, found: Mapping[str, Any]) -> None:
 def in_cluster(client: Client, job: Callable[[T], Any], items: Iterable[T]) -> Iterator[tuple[T, Any]]:
     """Do a job for every item; yields the item with what the job returned, or with `Ended`, as each is done.
 
-    Items are taken as workers become free, so that a million of them need no more memory than a few.
-
-    Args:
-        job: importable on the workers, as are items and results. What it raises is an error of the program.
+    Items are taken as workers become free, so that a million of them need no more memory than a few. Job, items and
+    results are importable on the workers; what the job raises is an error of the program.
 
     Raises:
         WorkerError: the scheduler is gone.
@@ -227,6 +269,12 @@ def in_cluster(client: Client, job: Callable[[T], Any], items: Iterable[T]) -> I
                     tries.append((item, count))
                 else:
                     yield item, outcome
+    except JssrError:
+        raise
+    except Exception as error:
+        if isinstance(error, CancelledError) or client.status != "running":  # whatever Dask says of a lost line
+            raise WorkerError(GONE) from None
+        raise
     finally:
         with suppress(Exception):
             client.cancel(list(waiting), force=True)
@@ -242,8 +290,7 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
     """Wait until something is done; tells when the scheduler is gone."""
     from distributed import wait
 
-    pending = list(waiting)
-    alone, told = time.monotonic(), False
+    pending, seen, told = list(waiting), time.monotonic(), False
     while True:
         with suppress(TimeoutError):
             done = wait(pending, timeout=LOOK_S, return_when="FIRST_COMPLETED").done
@@ -251,9 +298,12 @@ def _finished(client: Client, waiting: Iterable[Future]) -> list[Future]:
                 return [one for one in pending if one in done]
         if client.status != "running":
             raise WorkerError(GONE)
-        if client.scheduler_info(n_workers=1)["workers"]:
-            alone = time.monotonic()
-        elif not told and time.monotonic() - alone > LOST_S:
+        if client.scheduler_info(n_workers=-1).get("workers"):
+            seen = time.monotonic()
+        elif time.monotonic() - seen > ALONE_S:
+            raise WorkerError(f"the scheduler has had no workers for {ALONE_S / 60:.0f} minutes; what is done stays: "
+                              "start some, and the same command goes on from there")  # fmt: skip
+        elif not told and time.monotonic() - seen > LOST_S:
             logger.warning("the scheduler has no workers any more: waiting for some; Ctrl-C ends, what is done stays")
             told = True
         _refill(client)

@@ -13,8 +13,7 @@ import numpy as np
 
 from jssr.cohorts.batch import Plan
 from jssr.cohorts.cluster import Workers
-from jssr.cohorts.manifest import MANIFEST, Results
-from jssr.cohorts.store import read_settings
+from jssr.cohorts.manifest import Results, read_manifest
 from jssr.errors import JssrError
 from jssr.io.images import read_grid
 from jssr.io.patients import Patient
@@ -54,7 +53,7 @@ def estimated(plan: Plan, results: Results, workers: Workers) -> Estimate:
     """The estimate of a plan. Only headers are read."""
     sizes = {one.id: size for one in plan.todo if (size := _voxels(one))}
     known = [one for one in plan.kept[:50] if _voxels(one)]
-    done = [(sum(_voxels(one)), read_settings(results.folder(one) / MANIFEST)) for one in known]
+    done = [(sum(_voxels(one)), read_manifest(results.folder(one))) for one in known]
     rates = [found["seconds"] / size for size, found in done if found.get("seconds")]
     written = [_written(results.folder(one), found) / size for one, (size, found) in zip(known, done, strict=True)]
     seconds = disk = None

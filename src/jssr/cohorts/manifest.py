@@ -21,16 +21,18 @@ from jssr.cohorts.store import read_settings
 from jssr.errors import OutputError
 from jssr.io.bids import subject_name
 from jssr.io.files import check_output, make_folder, write_json
+from jssr.io.patient_folders import RUN_LOG
 from jssr.io.patients import Patient
 
 MANIFEST = "manifest.json"
 FAILURES = "failures"
-LOG = "log.jsonl"
+LOG = RUN_LOG
 LOCK = ".lock"
 TEMPORARY = ".tmp-"
-State = Literal["done", "changed", "missing", "failed", "unlucky"]
-"""Of a patient. "failed": its inputs or options are to blame, and trying again gives the same; "unlucky": something
-else is (a worker that died, a full disk)."""
+OLD = f"{TEMPORARY}old-"
+State = Literal["done", "changed", "foreign", "missing", "failed", "unlucky"]
+"""Of a patient. "foreign": what lies in its place is no result. "failed": its inputs or options are to blame, and
+trying again gives the same; "unlucky": something else is (a worker that died, a full disk)."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,15 @@ class Results:
 
     def state(self, patient: Patient) -> State:
         """Whether a patient is done, was done of other inputs or options, or failed."""
-        manifest = self.folder(patient) / MANIFEST
-        found = read_settings(manifest)
+        home = self.folder(patient)
+        found = read_manifest(home)
         if found:
-            here = all((manifest.parent / name).is_file() for name in found.get("files", ()))
+            here = all((home / name).is_file() for name in found["files"])
             if here and self.same(found, patient):
                 return "done"
             return "changed" if here else "missing"
+        if is_foreign(home):
+            return "foreign"
         failed = read_settings(self.record(patient))
         if not failed or not self.same(failed, patient):
             return "missing"
@@ -72,21 +76,21 @@ class Results:
     def same(self, found: Mapping[str, Any], patient: Patient) -> bool:
         """Whether a record is of these settings and inputs. Files of the same size and time are taken for the same;
         of others the content is read."""
-        if found.get("settings") != _plain(self.settings):
+        inputs = found.get("inputs")
+        if found.get("settings") != _plain(self.settings) or not isinstance(inputs, dict):
             return False
-        inputs = found.get("inputs", {})
         return inputs.get("stamp") == patient.stamp() or inputs.get("content") == patient.digest()
 
     def done_by(self, run: str, patient: Patient) -> bool:
         """Whether a run has finished a patient."""
-        return read_settings(self.folder(patient) / MANIFEST).get("run") == run
+        return read_manifest(self.folder(patient)).get("run") == run
 
     def differs_in(self, patient: Patient) -> list[str]:
         """In what a finished result differs from what would be made now."""
-        found = read_settings(self.folder(patient) / MANIFEST).get("settings", {})
+        found = read_manifest(self.folder(patient)).get("settings", {})
         now = _plain(self.settings)
         words = [name for name in now if name != "options" and found.get(name) != now[name]]
-        before, options = found.get("options", {}), now.get("options", {})
+        before, options = found.get("options") or {}, now.get("options", {})
         words += [name for name in sorted({*before, *options}) if before.get(name) != options.get(name)]
         return words or ["inputs"]
 
@@ -116,14 +120,15 @@ class Results:
         write_json(manifest, made / MANIFEST)
         home = self.folder(patient)
         make_folder(home.parent)
-        before = read_settings(home / MANIFEST)
-        if not anew and before and all(before.get(key) == manifest[key] for key in ("settings", "inputs")):
+        before = read_manifest(home)
+        same = bool(before) and all(before.get(key) == manifest[key] for key in ("settings", "inputs"))
+        if same and not anew and all((home / name).is_file() for name in before["files"]):
             return False
-        old = made.with_name(f"{made.name}-old")
+        old = made.with_name(made.name.replace(TEMPORARY, OLD, 1))
         if home.exists():
             home.rename(old)
         made.rename(home)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
         self.record(patient).unlink(missing_ok=True)
         return True
 
@@ -133,7 +138,7 @@ class Results:
 
     def rows(self, patient: Patient) -> list[dict[str, Any]]:
         """The rows of a finished patient."""
-        return list(read_settings(self.folder(patient) / MANIFEST).get("rows", ()))
+        return list(read_manifest(self.folder(patient)).get("rows", ()))
 
     def failure(self, patient: Patient) -> str | None:
         """Why a patient failed."""
@@ -163,11 +168,40 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def sweep(out: Path) -> None:
-    """Remove what a run that was killed had begun."""
-    for left in out.glob(f"{TEMPORARY}*"):
+def read_manifest(home: Path) -> dict[str, Any]:
+    """What a patient's manifest says; empty where there is none, or it is damaged."""
+    found = read_settings(home / MANIFEST)
+    kinds = {"settings": dict, "inputs": dict, "files": list, "rows": list}
+    whole = all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    whole = whole and all(isinstance(row, dict) for row in found["rows"])
+    return found if whole and isinstance(found["settings"].get("options", {}), dict) else {}
+
+
+def is_foreign(home: Path) -> bool:
+    """Whether a patient's place among the results holds something that is none."""
+    if not home.is_dir():
+        return home.exists() or home.is_symlink()
+    return not (home / MANIFEST).is_file() and any(home.iterdir())
+
+
+def sweep(results: Results) -> None:
+    """Remove what a run that was killed had begun; a result that it was about to replace comes back."""
+    for left in sorted(results.out.glob(f"{TEMPORARY}*")):
         with suppress(OSError):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            patient = read_manifest(left).get("patient") if left.name.startswith(OLD) else None
+            home = results.folder(Patient(str(patient), "")) if patient else None
+            if home is not None and not home.exists():
+                left.rename(home)
+            else:
+                _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def note(out: Path, event: str, patient: str, run: str) -> None:

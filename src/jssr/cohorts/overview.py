@@ -27,6 +27,11 @@ JUDGED = {
     "tre_after_mm": 1, "seconds": 1,
 }  # fmt: skip
 """Columns, and on which side of the cohort's median a value is worse."""
+STATES = ("before", "rigid", "after")
+NUMBERS = (*JUDGED, "expected_p95_mm", "peak_memory_mib", "outlier_z", *(f"dice_{one}" for one in STATES),
+           *(f"tre_{one}_mm" for one in STATES))  # fmt: skip
+WORDS = ("patient", "scan", "verdict", "reasons", "warnings", "report", "thumbnail", "file", "ml", "outlier")
+"""Columns of results."""
 ORDER = {"failed": 0, "FAIL": 1, "CHECK": 2, "PASS": 3, None: 3}
 
 
@@ -40,13 +45,19 @@ def rows_of(patients: Sequence[Patient], results: Results, failed: Mapping[str, 
         home = results.folder(one).relative_to(results.out)
         for row in results.rows(one):
             links = {key: f"{home}/{row[key]}" for key in ("report", "thumbnail", "file") if row.get(key)}
-            rows.append({**row, "patient": one.id, **links})
+            rows.append({**row, "patient": one.id, **links, **_notes(one)})
     for k, (value, column) in outliers(rows).items():
         known = [row[column] for row in rows if row.get(column) is not None]
         rows[k] |= {"outlier": column, "outlier_z": value, "cohort_median": round(median(known), 6)}
+    notes = {one.id: _notes(one) for one in patients if one.id in failed}
     for name, reason in failed.items():
-        rows.append({"patient": name, "scan": "", "verdict": "failed", "reasons": reason})
+        rows.append({"patient": name, "scan": "", "verdict": "failed", "reasons": reason, **notes.get(name, {})})
     return sorted(rows, key=lambda row: (ORDER.get(row.get("verdict"), 3), -(row.get("outlier_z") or 0.0)))
+
+
+def _notes(patient: Patient) -> dict[str, str]:
+    """What else its table holds; what is called as a result is, `verdict` or `seconds`, is given another name."""
+    return {f"given_{k}" if k in NUMBERS or k in WORDS else k: value for k, value in patient.notes.items()}
 
 
 def outliers(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[float, str]]:

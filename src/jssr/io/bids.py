@@ -58,10 +58,13 @@ def _phases(scans: list[Path]) -> dict[str, str]:
     short = [entities.get("ce") or entities.get("acq") or suffix for _, entities, suffix in known]
     times = Counter(short)
     long = ["_".join([*(f"{k}-{v}" for k, v in entities.items()), suffix]) for _, entities, suffix in known]
-    return {
-        brief if times[brief] == 1 else whole: str(path)
-        for (path, _, _), brief, whole in zip(known, short, long, strict=True)
-    }
+    phases: dict[str, str] = {}
+    for (path, _, _), brief, whole in zip(known, short, long, strict=True):
+        phase = brief if times[brief] == 1 else whole
+        if phase in phases:
+            raise CohortError(f"{path}: expected one scan called {phase!r} in a session, got {phases[phase]} too")
+        phases[phase] = str(path)
+    return phases
 
 
 def _entities(name: str) -> tuple[dict[str, str], str] | None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,38 +54,62 @@ class Row:
     notes: Mapping[str, str]
 
 
-def read_table(file: Path, task: Task) -> tuple[list[Row], list[str]]:
-    """The rows of a table, and what is wrong with the others, each with its line.
+def read_table(file: Path, task: Task) -> tuple[list[Row], list[str], dict[str, str]]:
+    """The rows of a table, what is wrong with the others, each with its line, and the ids that those lines name.
 
     Raises:
         CohortError: it cannot be read, or a column is missing or misspelt.
     """
     lines, columns = _lines(file)
     _check_columns(file, columns, task)
-    rows, problems = [], []
-    for number, values in lines:
-        found = dict(zip(columns, (value.strip() for value in values), strict=False))
+    rows: list[Row] = []
+    problems: list[str] = []
+    bad: dict[str, str] = {}
+    for number, cells in lines:
+        values = _fitted(cells, columns, task)
+        found = dict(zip(columns, values, strict=False))
         wrong = _wrong(found, values, columns, task)
         problems += [f"{file.name}, line {number}: {words}" for words in wrong]
         if not wrong:
             rows.append(_row(file.parent, number, found, task))
-    return rows, problems
+        elif found.get("id"):
+            bad[f"{file.name}, line {number}"] = found["id"]
+    return rows, problems, bad
 
 
 def _lines(file: Path) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """The lines of a table that hold something, each with its number, and the names of its columns."""
+    """The lines of a table that hold something, each with the number of its first one in the file, and the names of its
+    columns."""
+    lines = []
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        mark = max(",;\t", key=first.count)
-        reader = csv.reader(text.splitlines(), delimiter=mark, strict=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        text = file.read_bytes().decode("utf-8-sig")
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        told = first.lower().startswith("sep=") and len(first) > 4  # Excel's word for the mark between cells
+        mark = first[4] if told else max(",;\t", key=first.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        before = 0
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                lines.append((before + 1, row))
+            before = reader.line_num
     except (OSError, ValueError, csv.Error) as error:
-        raise CohortError(f"{file}: expected a table as CSV in UTF-8, got {error}") from error
+        raise CohortError(f"{file}: expected a table as CSV in UTF-8, got {error}: save it as CSV UTF-8") from error
+    lines = lines[1:] if told else lines
     if not lines:
         raise CohortError(f"{file}: expected a table with a header, got an empty file")
     names = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in lines[0][1]]
+    while not names[-1]:  # spreadsheets leave columns without name or values
+        names.pop()
     return lines[1:], [SAME.get(name, name) for name in names]
+
+
+def _fitted(cells: list[str], columns: list[str], task: Task) -> list[str]:
+    """The values of a row: empty cells at its end may be too many, or be left out where nothing is needed."""
+    values = [cell.strip() for cell in cells]
+    while len(values) > len(columns) and not values[-1]:
+        values.pop()
+    lacking = columns[len(values) :]
+    return values if set(lacking) & set(NEEDED[task]) else [*values, *[""] * len(lacking)]
 
 
 def _check_columns(file: Path, columns: list[str], task: Task) -> None:
@@ -91,11 +117,13 @@ def _check_columns(file: Path, columns: list[str], task: Task) -> None:
     lacking = [name for name in NEEDED[task] if name not in columns]
     if lacking:
         needed, got = ", ".join(NEEDED[task]), ", ".join(columns)
-        raise CohortError(f"{file}, line 1: expected the columns {needed}, got {got}: {lacking[0]!r} is missing")
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+        names = ", ".join(map(repr, lacking))
+        verb = "is" if len(lacking) == 1 else "are"
+        raise CohortError(f"{file}, line 1: expected the columns {needed}, got {got}: {names} {verb} missing")
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice is not None:
         raise CohortError(f"{file}, line 1: expected each column once, got {twice!r} twice")
-    for name in (name for name in columns if name not in COLUMNS[task]):
+    for name in (name for name in columns if name and name not in COLUMNS[task]):
         near = difflib.get_close_matches(name, COLUMNS[task], n=1, cutoff=NEAR)
         if near:
             raise CohortError(f"{file}, line 1: unknown column {name!r}: did you mean {near[0]!r}?")
@@ -118,9 +146,12 @@ def _wrong(found: Mapping[str, str], values: list[str], columns: list[str], task
 
 def _row(home: Path, number: int, found: Mapping[str, str], task: Task) -> Row:
     def path(value: str) -> str:
-        return str(home / value)
+        named = Path(value)
+        with suppress(RuntimeError):  # no such user: the path as it is is told
+            named = named.expanduser()
+        return str(home / named)
 
-    notes = {name: value for name, value in found.items() if name not in COLUMNS[task]}
+    notes = {name: value for name, value in found.items() if name and name not in COLUMNS[task]}
     parts: dict[str, dict[str, str]] = {"labels": {}, "landmarks": {}, "masks": {}}
     images: dict[str, str] = {}
     modalities: dict[str, str] = {}

@@ -8,22 +8,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jssr.errors import CohortError
-from jssr.io.bids import bids_patients, is_bids
+from jssr.errors import CohortError, JssrError
+from jssr.io.bids import DESCRIPTION, bids_patients, is_bids
 from jssr.io.cohort import Cohort
 from jssr.io.files import digest, names_series
-from jssr.io.itk import WRITABLE
+from jssr.io.patient_folders import RUN_LOG, are_patients, holds_scans, is_hidden, patient_folders
 from jssr.io.patient_table import Row, Task, read_table
 
-RESERVED = ("failures", "index.html", "log.jsonl", "cohort.csv", "cohort.json", "cohort.parquet")
+TABLES = ("index.html", "cohort.csv", "cohort.json", "cohort.parquet")
+RESERVED = ("failures", RUN_LOG, *TABLES, DESCRIPTION)
 """What the results of a cohort are called beside its patients' folders."""
+LONGEST = 180
+"""Bytes of a folder's name: file systems have 255, and temporary names are longer by their prefix."""
 MOST_TOLD = 20
 
 
@@ -94,17 +98,14 @@ class CohortProblems(CohortError):
     """Everything that is wrong with a cohort, found before the work begins: `problems`, one line each, the patients
     that nothing is wrong with, and of the others what is, by id (of a line that names no patient by its number)."""
 
-    def __init__(self, source: Path, problems: Sequence[str], patients: Sequence[Patient]) -> None:
+    def __init__(
+        self, source: Path, problems: Sequence[str], fine: Sequence[Patient], left_out: Mapping[str, str]
+    ) -> None:  # fmt: skip
         shown = "; ".join(problems[:MOST_TOLD])
         more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         super().__init__(f"{source}: {count}, nothing was begun: {shown}{more}")
-        self.problems, self.left_out = tuple(problems), dict[str, str]()
-        for words in problems:
-            of = {one.id for one in patients if words.startswith(f"{one.origin}:") or f"{one.origin} (" in words}
-            for name in of or {words.partition(": ")[0]}:
-                self.left_out[name] = "; ".join(filter(None, (self.left_out.get(name), words)))
-        self.fine = tuple(one for one in patients if one.id not in self.left_out)
+        self.problems, self.fine, self.left_out = tuple(problems), tuple(fine), dict(left_out)
 
 
 def is_cohort(source: Path) -> bool:
@@ -119,10 +120,8 @@ def is_cohort(source: Path) -> bool:
         return False
     if (source / "cohort.json").is_file() or is_bids(source):
         return True
-    inner = _folders(source)
-    if not inner or _scans(source):
-        return False
-    return sum(map(_scans, inner)) > len(inner) / 2 or _of_several(inner)
+    inner = patient_folders(source)
+    return bool(inner) and not holds_scans(source) and are_patients(inner)
 
 
 def is_table(source: Path) -> bool:
@@ -130,34 +129,49 @@ def is_table(source: Path) -> bool:
     return source.suffix.lower() in (".csv", ".tsv")
 
 
-def read_patients(source: Path, task: Task, reference: str | None = None) -> list[Patient]:
+def read_patients(
+    source: Path, task: Task, reference: str | None = None, out: Path | None = None
+) -> list[Patient]:  # fmt: skip
     """The patients of a cohort, all checked.
 
     Args:
         source: a table (`jssr.io.patient_table`), `cohort.json` or its folder, BIDS, or a folder of patients' folders.
         task: what is to be done: what a table must hold depends on it.
         reference: the phase that stays, which every patient must have.
+        out: folder for the results: no patient, where it lies in `source`.
 
     Raises:
         CohortProblems: whatever is wrong: files that are not there, two patients of one name, patients without the
             reference phase or with one scan. CohortError: no cohort.
     """
     source = source.absolute()  # workers may run elsewhere
-    patients, problems = _found(source, task)
+    patients, problems, bad = _found(source, task, out)
     for one in patients:
-        problems += [f"{one.origin}: {words}" for words in _wrong(one, task, reference)]
-    for what, key in (("an id", lambda p: p.id), ("a name of a folder", lambda p: p.name.casefold())):
-        times = Counter(map(key, patients))
-        for value in (value for value, count in times.items() if count > 1):
-            where = [one for one in patients if key(one) == value]
-            if what == "an id" or len({one.id for one in where}) > 1:
-                named = ", ".join(f"{one.origin} ({one.id})" for one in where)
-                problems.append(f"expected {what} for each patient, got {value!r} of {named}")
-    if problems:
-        raise CohortProblems(source, problems, patients)
+        wrong = [*([] if is_table(source) else _gone(one)), *_wrong(one, task, reference)]
+        problems += [f"{one.origin}: {words}" for words in wrong]
+        bad |= {one.origin: one.id} if wrong else {}
+    twice = _twice(patients)
+    if problems or twice:
+        left_out = _left_out(problems, bad, twice)
+        problems = sorted([*problems, *(words for words, _ in twice)], key=_line)
+        raise CohortProblems(source, problems, [one for one in patients if one.id not in left_out], left_out)
     if not patients:
         raise CohortError(f"{source}: holds no patients")
     return patients
+
+
+def _left_out(
+    problems: Sequence[str], bad: Mapping[str, str], twice: Sequence[tuple[str, set[str]]]
+) -> dict[str, str]:  # fmt: skip
+    """What is wrong with each patient, by its id; `bad` is the id that a place names, where it names one."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for words in problems:
+        place = words.partition(": ")[0]
+        found[bad.get(place, place)].append(words)
+    for words, ids in twice:
+        for name in ids:
+            found[name].append(words)
+    return {name: "; ".join(words) for name, words in found.items()}
 
 
 def phases_of(patients: Sequence[Patient]) -> dict[str, int]:
@@ -165,30 +179,39 @@ def phases_of(patients: Sequence[Patient]) -> dict[str, int]:
     return dict(Counter(phase for one in patients for phase in one.images).most_common())
 
 
-def _found(source: Path, task: Task) -> tuple[list[Patient], list[str]]:
+def _found(source: Path, task: Task, out: Path | None) -> tuple[list[Patient], list[str], dict[str, str]]:
+    """The patients, what is wrong with their files so far, and the ids of the places where that is."""
     if source.is_file() and is_table(source):
-        rows, problems = read_table(source, task)
-        return _of_rows(rows, source), problems
+        return _of_table(source, task)
     if not source.exists():
         raise CohortError(
             f"{source}: no such file or folder; a cohort is a CSV, cohort.json, BIDS or patients' folders"
         )
+    patients, problems = [], []
     if source.is_dir() and is_bids(source) and not (source / "cohort.json").is_file():
-        made = bids_patients(source)
-        return [Patient(one.id, one.origin, one.images) for one in made], []
-    if source.is_file() or (source / "cohort.json").is_file():
-        return _of_cohort(Cohort.load(source)), []
-    return [_of_folder(one) for one in _folders(source)], []
+        patients = [Patient(one.id, one.origin, one.images) for one in bids_patients(source)]
+    elif source.is_file() or (source / "cohort.json").is_file():
+        patients = _of_cohort(Cohort.load(source))
+    else:
+        for folder in patient_folders(source, out):
+            try:
+                patients.append(_of_folder(folder))
+            except JssrError as error:
+                problems.append(f"{folder.name}: {error}")
+    return patients, problems, {}
 
 
-def _of_rows(rows: Sequence[Row], source: Path) -> list[Patient]:
+def _of_table(source: Path, task: Task) -> tuple[list[Patient], list[str], dict[str, str]]:
     """Rows of one patient are put together; a row that says nothing new about a phase stays a patient of its own, to be
     told as a second one of that id."""
+    rows, problems, bad = read_table(source, task)
     made: dict[str, Patient] = {}
     twice: list[Patient] = []
     for row in rows:
-        one = Patient(row.id, f"{source.name}, line {row.line}", row.images, row.labels, row.landmarks, row.masks,
-                      modalities=row.modalities, options=row.options, notes=row.notes)  # fmt: skip
+        one = _of_row(row, source)
+        gone = _gone(one)
+        problems += [f"{one.origin}: {words}" for words in gone]
+        bad |= {one.origin: one.id} if gone else {}
         before = made.get(row.id)
         if before is None:
             made[row.id] = one
@@ -196,9 +219,16 @@ def _of_rows(rows: Sequence[Row], source: Path) -> list[Patient]:
             twice.append(one)
         else:
             parts = ("images", "labels", "landmarks", "masks", "modalities", "notes")
-            joined = {part: {**getattr(before, part), **getattr(one, part)} for part in parts}
-            made[row.id] = Patient(row.id, before.origin, **joined)  # type: ignore[arg-type]
-    return [*made.values(), *twice]
+            joined: Any = {part: {**getattr(before, part), **getattr(one, part)} for part in parts}
+            made[row.id] = Patient(row.id, before.origin, **joined)
+    return [*made.values(), *twice], problems, bad
+
+
+def _of_row(row: Row, source: Path) -> Patient:
+    return Patient(
+        row.id, f"{source.name}, line {row.line}", row.images, row.labels, row.landmarks, row.masks,
+        modalities=row.modalities, options=row.options, notes=row.notes,
+    )  # fmt: skip
 
 
 def _of_cohort(cohort: Cohort) -> list[Patient]:
@@ -217,7 +247,7 @@ def _of_cohort(cohort: Cohort) -> list[Patient]:
 
 def _of_folder(folder: Path) -> Patient:
     """A patient of a folder: its scans are known by their names, or found when it is worked on (DICOM)."""
-    if not _scans(folder):
+    if not holds_scans(folder):
         return Patient(folder.name, folder.name, folder=str(folder))
     from jssr.io.study import read_study
 
@@ -230,15 +260,32 @@ def _of_folder(folder: Path) -> Patient:
     return Patient(folder.name, folder.name, images, labels, landmarks, masks, None, structures, modalities)
 
 
-def _wrong(one: Patient, task: Task, reference: str | None) -> list[str]:
-    """What is wrong with one patient."""
+def _gone(one: Patient) -> list[str]:
+    """Which of its files are not there."""
     found = []
-    if not re.search(r"\w", one.id) or one.name.startswith(".") or one.name in RESERVED:
+    try:
+        found = [f"expected a file, found none at {p}" for p in one.files if not p.exists()]
+    except OSError as error:
+        return [f"expected a file, got {str(error.filename)[:80]!r} ({error.strerror})"]
+    if not found and one.folder and not any(p.is_file() and not is_hidden(p) for p in Path(one.folder).rglob("*")):
+        return [f"{one.id}: holds no scans"]
+    return found
+
+
+def _line(problem: str) -> int:
+    """The line of a table that a problem is of."""
+    found = re.search(r", line (\d+)[: ]", problem)
+    return int(found[1]) if found else 0
+
+
+def _wrong(one: Patient, task: Task, reference: str | None) -> list[str]:
+    """What is wrong with one patient beside its files."""
+    found = []
+    plain = re.search(r"\w", one.id) and one.id.isprintable() and not one.name.startswith(".")
+    if not plain or one.name.casefold() in RESERVED:
         found.append(f"expected an id that can name a folder, got {one.id!r}")
-    gone = [p for p in one.files if not p.exists()]
-    found += [f"expected a file, found none at {p}" for p in gone]
-    if one.folder and not gone and not any(p.is_file() for p in Path(one.folder).rglob("*")):
-        found.append(f"{one.id}: holds no scans")
+    if len(one.name.encode()) > LONGEST:
+        found.append(f"expected an id of {LONGEST} bytes at most, got {len(one.name.encode())}: {one.id[:24]!r} ...")
     if task == "align" and not one.folder:
         here = ", ".join(one.images) or "none"
         if reference is not None and reference not in one.images:
@@ -248,32 +295,18 @@ def _wrong(one: Patient, task: Task, reference: str | None) -> list[str]:
     return found
 
 
-def _folders(source: Path) -> list[Path]:
-    return sorted(p for p in source.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _scans(folder: Path) -> bool:
-    """Whether a folder holds image files by itself."""
-    return any(p.is_file() and p.name.lower().endswith(WRITABLE) for p in folder.iterdir())
-
-
-def _of_several(folders: Sequence[Path]) -> bool:
-    """Whether folders of DICOM are patients: those that their first files name are several, and at least one folder
-    holds more than one series. Folders of one series each are the series of one export."""
-    try:
-        import pydicom
-    except ImportError:
-        return False
-    tags = ["PatientID", "PatientName", "SeriesInstanceUID"]
-    patients, rich = set(), False
-    for folder in folders:
-        files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-        found = []
-        for file in (*files[:1], *files[-1:]):
-            with suppress(Exception):  # whatever is no DICOM
-                found.append(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags))
-        patients |= {(str(one.get("PatientID", "")), str(one.get("PatientName", ""))) for one in found[:1]}
-        rich = rich or len({str(one.get("SeriesInstanceUID", "")) for one in found}) > 1
-        if rich and len(patients) > 1:
-            return True
-    return False
+def _twice(patients: Sequence[Patient]) -> list[tuple[str, set[str]]]:
+    """Patients of one id, and of ids that name one folder: in words, and their ids."""
+    found = []
+    by_id: dict[str, list[Patient]] = defaultdict(list)
+    by_name: dict[str, list[Patient]] = defaultdict(list)
+    for one in patients:
+        by_id[one.id].append(one)
+        by_name[unicodedata.normalize("NFC", one.name).casefold()].append(one)  # as file systems compare names
+    for what, groups in (("an id", by_id), ("a name of a folder", by_name)):
+        for value, some in groups.items():
+            ids = {one.id for one in some}
+            if len(some) > 1 and (what == "an id" or len(ids) > 1):
+                named = ", ".join(f"{one.origin} ({one.id})" for one in some)
+                found.append((f"expected {what} for each patient, got {value!r} of {named}", ids))
+    return found

@@ -127,7 +127,7 @@ def read_study(
         cases = ", ".join(case.id for case in Cohort.load(folder).cases[:3])
         raise ImageError(f"{folder}: is a cohort: name one of its cases ({cases} ...), or use jssr evaluate")
     images: dict[str, Any] = {}
-    files = sorted(p for p in folder.iterdir() if p.is_file())
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     # Beside volumes a picture is a picture of them; alone they are radiographs.
     volumes = [p for p in files if p.suffix.lower() != ".png"]
     for path in volumes if any(_stem(p) is not None for p in volumes) else files:
