@@ -34,6 +34,13 @@ def test_only_the_worse_side_counts():
     assert list(found) == [5] and found[5][1] == "dice_after"
 
 
+def test_what_nobody_minds_is_no_outlier():
+    """Median 100, mean deviation 2 / 11: 2 x 0.7979 x 11 / 2 = 8.8 deviations for 2 %, below the 5 % that count."""
+    rows = [{"covered_percent": 100.0} for _ in range(10)]
+    assert outliers([*rows, {"covered_percent": 98.0}]) == {}
+    assert list(outliers([*rows, {"covered_percent": 80.0}])) == [10]
+
+
 def test_the_tables_hold_every_row(tmp_path):
     rows = [
         {

@@ -166,7 +166,9 @@ def align(options: AlignOptions, series: SeriesOptions, cohort: LayoutOptions, s
     """
     if means_many("align", options.study):
         if any(series.chosen()):
-            raise OptionError("phase, leave: are of one patient: name the series in a column of a table")
+            raise OptionError(
+                "phase, leave: are of one patient: a CSV (patient, phase, image) names the series of many"
+            )
         run_many("align", options.study, options.out, for_many(options, "study"), cohort, session)
         return
     cohort.check_unused()

@@ -23,10 +23,11 @@ MAD_SCALE, MEAN_SCALE = 0.6745, 0.7979
 FEWEST = 5
 """Values that a spread is judged by."""
 JUDGED = {
-    "expected_mm": 1, "folds_percent": 1, "log_jacobian_sd": 1, "moved_mm": 1, "covered_percent": -1, "dice_after": -1,
-    "tre_after_mm": 1, "seconds": 1,
+    "expected_mm": (1, 0.5), "folds_percent": (1, 0.05), "log_jacobian_sd": (1, 0.03), "moved_mm": (1, 2.0),
+    "covered_percent": (-1, 5.0), "dice_after": (-1, 0.05), "tre_after_mm": (1, 0.5), "seconds": (1, 5.0),
 }  # fmt: skip
-"""Columns, and on which side of the cohort's median a value is worse."""
+"""Columns, on which side of the cohort's median a value is worse, and the smallest difference that anybody minds: where
+a cohort is alike, a per cent of coverage is many deviations."""
 STATES = ("before", "rigid", "after")
 NUMBERS = (*JUDGED, "expected_p95_mm", "peak_memory_mib", "outlier_z", *(f"dice_{one}" for one in STATES),
            *(f"tre_{one}_mm" for one in STATES))  # fmt: skip
@@ -63,11 +64,12 @@ def _notes(patient: Patient) -> dict[str, str]:
 def outliers(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[float, str]]:
     """Rows with a value that is much worse than the cohort's: index to the modified z-score and the column."""
     found: dict[int, tuple[float, str]] = {}
-    for column, side in JUDGED.items():
+    for column, (side, least) in JUDGED.items():
         known = [(k, float(row[column])) for k, row in enumerate(rows) if row.get(column) is not None]
-        for (k, _), z in zip(known, z_scores([value for _, value in known]), strict=True):
-            worse = side * z
-            if worse > OUTLIER and worse > found.get(k, (0.0, ""))[0]:
+        values = [value for _, value in known]
+        for (k, value), z in zip(known, z_scores(values), strict=True):
+            worse, far = side * z, abs(value - median(values)) >= least
+            if far and worse > OUTLIER and worse > found.get(k, (0.0, ""))[0]:
                 found[k] = (round(worse, 2), column)
     return found
 
