@@ -197,7 +197,7 @@ def test_the_unexpected_is_one_line_and_exit_3(place, monkeypatch, capsys):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug\nof two lines")
 
-    monkeypatch.setattr("jssr.recipes.weights.read_info", broken)
+    monkeypatch.setattr("jssr.api.weights.read_info", broken)
     result = CliRunner().invoke(app, ["info", str(place / "tiny.safetensors")])
     assert result.exit_code == 3
     assert result.stderr == "error: RuntimeError: a bug of two lines (unexpected; `jssr --debug ...` shows where)\n"
