@@ -4,7 +4,7 @@
     python benchmarks/cohorts.py throughput -o OUT     # 1 and 2 workers, loops round `jssr align` and `elastix`
     python benchmarks/cohorts.py scaling -o OUT        # 1 to 64 simulated workers, task times drawn from measured ones
 
-The work of `machinery` is one small file; that of `scaling` is waiting, for a tenth of the seconds that `throughput`
+The work of `machinery` is one small file; that of `scaling` is waiting, a thirtieth of the seconds that `throughput`
 measured (OUT/seconds.json).
 """
 
@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-FASTER = 10
+FASTER = 30
 PARAMETERS = """(FixedInternalImagePixelType "float")
 (MovingInternalImagePixelType "float")
 (FixedImageDimension 3)
@@ -143,8 +143,8 @@ def scaling(out: Path) -> None:
                 moments: list[float] = []
                 run(patients, partial(simulated, 1 / FASTER), results, Workers(scheduler=address),
                     on_patient=lambda *_, moments=moments: moments.append(time.monotonic()))  # fmt: skip
-                hands.terminate()
-                scheduler.terminate()
+                hands.kill()
+                scheduler.kill()
         # From the first result to the last, so that the start of the processes does not count.
         took = (moments[-1] - moments[0]) * number / (number - 1)
         print(f"| {count} | {number} | {3600 * number / took / FASTER:.0f} | {100 * work / took:.0f} % |", flush=True)
