@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,13 +141,12 @@ def scaling(out: Path) -> None:
                 patients = patients_of(out, number, seconds)
                 work = sum(float(one.notes["seconds"]) for one in patients) / count / FASTER
                 results = Results(home, {"task": "align", "options": {}})
-                moments: list[float] = []
-                run(patients, partial(simulated, 1 / FASTER), results, Workers(scheduler=address),
-                    on_patient=lambda *_, moments=moments: moments.append(time.monotonic()))  # fmt: skip
+                run(patients, partial(simulated, 1 / FASTER), results, Workers(scheduler=address))
                 hands.kill()
                 scheduler.kill()
-        # From the first result to the last, so that the start of the processes does not count.
-        took = (moments[-1] - moments[0]) * number / (number - 1)
+        lines = (home / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        first, last = (datetime.fromisoformat(json.loads(line)["at"]) for line in (lines[0], lines[-1]))
+        took = (last - first).total_seconds()  # so that the start of the processes does not count
         print(f"| {count} | {number} | {3600 * number / took / FASTER:.0f} | {100 * work / took:.0f} % |", flush=True)
 
 
