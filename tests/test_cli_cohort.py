@@ -160,3 +160,11 @@ def test_two_phases_of_one_name_among_derivatives_are_told(tmp_path):
     rows = [{"scan": phase, "thumbnail": ""} for phase in ("late-arterial", "latearterial")]
     with pytest.raises(CohortError, match="ce-latearterial.*rename one"):
         _as_derivatives(Patient("p1", ""), "venous", tmp_path, rows)
+
+
+def test_phases_that_differ_between_patients_are_told(tmp_path):
+    for patient, phases in (("p1", ("venous", "arterial", "delay")), ("p2", ("venous", "arterial"))):
+        for phase in phases:
+            write_image(ball(), tmp_path / "in" / patient / f"{phase}.nii.gz", np.int16)
+    found = jssr("align", tmp_path / "in", "-o", tmp_path / "out", *FAST, "--dry-run")
+    assert found.exit_code == 0 and "phases differ: of 2, delay in 1." in " ".join(found.output.split())

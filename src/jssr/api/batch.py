@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,12 @@ from jssr.cohorts.cluster import Workers
 from jssr.cohorts.estimate import Estimate, estimated
 from jssr.cohorts.manifest import Results
 from jssr.cohorts.places import check_places
+from jssr.core.notes import tell
 from jssr.errors import CohortError, OptionError, check_options, requires
 from jssr.io.bids import check_subjects, derivative_name, write_description
 from jssr.io.files import digest
 from jssr.io.patient_table import Task
-from jssr.io.patients import CohortProblems, Patient, read_patients
+from jssr.io.patients import CohortProblems, Patient, phases_of, read_patients
 from jssr.io.study import Study
 from jssr.registration.options import ModelOptions, OptionsDict
 from jssr.registration.result import Registration
@@ -115,7 +116,6 @@ def run_cohort(
         WorkerError: no scheduler, no workers, or they are of another version. Interrupted: by the user.
     """
     requires("cohort", "distributed", "filelock")
-    where = Workers(workers) if isinstance(workers, int) else workers
     patients, left_out = _patients(task, Path(cohort), Path(out), reference_phase, keep_going)
     where = _capped(workers, len(patients))
     asked, results = _asked(task, Path(out), reference_phase, where, layout, options)
@@ -175,11 +175,23 @@ def _patients(
     if task not in TASKS:
         raise OptionError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
     try:
-        return read_patients(cohort, task, reference if task == "align" else None, out), {}
+        patients = read_patients(cohort, task, reference if task == "align" else None, out)
+        if task == "align":
+            _tell_phases(patients)
+        return patients, {}
     except CohortProblems as error:
         if not keep_going or not error.fine:
             raise
         return list(error.fine), error.left_out
+
+
+def _tell_phases(patients: Sequence[Patient]) -> None:
+    """Tell that patients have other phases than others, of those whose scans are known before they are worked on."""
+    known = [one for one in patients if one.images]
+    part = {phase: count for phase, count in phases_of(known).items() if count < len(known)}
+    if part:
+        words = ", ".join(f"{phase} in {count}" for phase, count in part.items())
+        tell(f"The patients' phases differ: of {len(known)}, {words}.")
 
 
 def _asked(
