@@ -1,10 +1,14 @@
-"""Fetches what the viewer draws with, NiiVue (BSD-2), from npm, when the package is built; so does `python
-hatch_build.py` alone. It stays out of the repository and goes into the wheel: no page loads anything from elsewhere."""
+"""When the package is built, or by `python hatch_build.py` alone: compiles the inner loops (`core/kernels.c`), and fetches
+what the viewer draws with, NiiVue (BSD-2), from npm. Both stay out of the repository and go into the wheel: nothing is
+compiled on first use, and no page loads anything from elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +22,12 @@ SHA512 = (
     "37dc9688207bcb81b39afe18628488970cecf5f6b3601941508a51c839aeb63e"
     "e38cc023405fd9bd2e634a01a71616eb6d50e6a73410739f6d914a978d11267f"
 )
-VENDOR = Path(__file__).parent / "src" / "jssr" / "viewer" / "static" / "vendor"
+SOURCE = Path(__file__).parent / "src" / "jssr"
+VENDOR = SOURCE / "viewer" / "static" / "vendor"
+LOOPS = SOURCE / "core" / "kernels.c"
+FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC")
+VARIANTS = {"libkernels.so": (), "libkernels-avx2.so": ("-mavx2", "-mfma", "-mf16c", "-mbmi2")}
+"""Of any processor, and of those with AVX2, FMA and F16C; `jssr.core.kernels` chooses when it runs."""
 
 
 def fetch() -> None:
@@ -47,6 +56,38 @@ def fetch() -> None:
     target.write_bytes(content)
 
 
+def compilers() -> list[list[str]]:
+    """C compilers to try: $CC, those that are usual, and Zig's, which `pip install ziglang` brings to any system."""
+    named = [shlex.split(os.environ["CC"])] if os.environ.get("CC") else []
+    usual = [[found] for name in ("cc", "gcc", "clang") if (found := shutil.which(name))]
+    return [*named, *usual, [sys.executable, "-m", "ziglang", "cc"]]
+
+
+def build_loops() -> None:
+    """Compile the inner loops beside their source, where that is newer.
+
+    Raises:
+        RuntimeError: no compiler could.
+    """
+    intel = platform.machine().lower() in ("x86_64", "amd64")
+    for name, flags in VARIANTS.items():
+        target = LOOPS.with_name(name)
+        if (flags and not intel) or (target.is_file() and target.stat().st_mtime >= LOOPS.stat().st_mtime):
+            continue
+        told = ""
+        for compiler in compilers():
+            fresh = target.with_suffix(f".{os.getpid()}")  # in one step: a process may be reading the old one
+            command = [*compiler, *FLAGS, *flags, "-o", str(fresh), str(LOOPS), "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0:
+                fresh.replace(target)
+                break
+            fresh.unlink(missing_ok=True)
+            told = told or done.stderr.strip()[-300:]
+        else:
+            raise RuntimeError(f"no C compiler took {LOOPS.name}: {told}")
+
+
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # run alone
@@ -54,9 +95,15 @@ except ImportError:  # run alone
 else:
 
     class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-        """Runs before the package is built. A wheel must have the viewer; an editable installation may lack it."""
+        """Runs before the package is built. A wheel must have the viewer; an editable installation may lack it. Either
+        may lack the compiled loops: torch then does what they do."""
 
         def initialize(self, version: str, build_data: dict[str, object]) -> None:
+            try:
+                build_loops()
+                build_data["pure_python"], build_data["infer_tag"] = False, True
+            except RuntimeError as error:
+                self.app.display_warning(f"jssr will take several times the time: {error}")
             try:
                 fetch()
             except RuntimeError as error:
@@ -66,7 +113,10 @@ else:
 
 
 if __name__ == "__main__":
-    try:
-        fetch()
-    except RuntimeError as error:
-        sys.exit(f"error: {error}")
+    problems = []
+    for step in (build_loops, fetch):
+        try:
+            step()
+        except RuntimeError as error:
+            problems.append(f"error: {error}")
+    sys.exit("\n".join(problems) or None)

@@ -13,6 +13,10 @@ def _pair(shape, channels, seed=1):
     return moving, fixed, u
 
 
+def _rows(image):
+    return image[0].movedim(0, -1).contiguous()
+
+
 @pytest.mark.parametrize("outlier", [None, 0.7])
 @pytest.mark.parametrize(("shape", "channels"), [((7, 6, 5), 4), ((9, 8), 3), ((6, 1, 5), 2)])
 def test_value_and_gradient_are_those_of_the_plain_formula(shape, channels, outlier):
@@ -23,7 +27,7 @@ def test_value_and_gradient_are_those_of_the_plain_formula(shape, channels, outl
     goal = goal if outlier is None else goal * outlier / (goal + outlier)
     chosen = torch.arange(goal.numel())[::2]
     (slope,) = torch.autograd.grad(goal[chosen].sum(), u)
-    found = FeatureDistance(moving, fixed, outlier)(at.detach()[0].flatten(1).t()[chosen], where, chosen)
+    found = FeatureDistance(_rows(moving), _rows(fixed), outlier)(at.detach()[0].flatten(1).t()[chosen], where, chosen)
     assert torch.allclose(found.value, goal[chosen], atol=1e-5)
     expected = slope[(slice(None), slice(None), *where)][0].flatten(1).t()[chosen]
     assert torch.allclose(found.slope, expected, atol=1e-4)
@@ -33,14 +37,14 @@ def test_value_and_gradient_are_those_of_the_plain_formula(shape, channels, outl
 def test_many_points_are_read_in_pieces():
     moving = torch.rand(1, 2, 30, 30, 30, generator=torch.Generator().manual_seed(2))
     at = ff.identity(moving.shape[2:], moving)[0].flatten(1).t() + 0.25
-    found = FeatureDistance(moving, moving)(at, (slice(None),) * 3, torch.arange(27000))
+    found = FeatureDistance(_rows(moving), _rows(moving))(at, (slice(None),) * 3, torch.arange(27000))
     goal = ((ff.sample(moving, at.t().view(1, 3, 30, 30, 30)) - moving) ** 2).sum(1).flatten()
     assert found.value.shape == (27000,)
     assert torch.allclose(found.value, goal, atol=1e-5)
 
 
 def test_features_in_half_precision_are_read_nearly_as_well():
-    moving, fixed, _ = _pair((8, 8, 8), 3)
+    moving, fixed = (_rows(image) for image in _pair((8, 8, 8), 3)[:2])
     at = ff.identity((8, 8, 8))[0].flatten(1).t() * 0.9
     every = (slice(None),) * 3, torch.arange(512)
     a, b = (FeatureDistance(m, f)(at, *every) for m, f in ((moving, fixed), (moving.half(), fixed.half())))

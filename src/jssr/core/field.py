@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jssr.core import kernels
 from jssr.core.precision import full_precision
 
 _SLAB = 1 << 18
@@ -36,6 +37,8 @@ def sample(image: Tensor, at: Tensor, mode: str = "bilinear", padding: str = "bo
         mode: "bilinear" (n-linear) or "nearest".
         padding: "border" repeats the outermost voxels, "zeros" reads 0 outside.
     """
+    if mode == "bilinear" and kernels.usable(image, at):
+        return kernels.sample(image, at, padding == "zeros")
     size = torch.tensor(image.shape[2:], dtype=at.dtype, device=at.device)
     scale = (2.0 / (size - 1).clamp(min=1)).view(1, -1, *([1] * (at.ndim - 2)))
     # grid_sample wants x (the last axis) first.
@@ -70,6 +73,8 @@ def _pieces(image: Tensor, where: Tensor) -> int:
 
 def warp(image: Tensor, u: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
     """Pull an image through a field: `out(p) = image(p + u(p))`. Shapes (B, C, *spatial) and (B, n, *spatial)."""
+    if mode == "bilinear" and kernels.usable(image, u):
+        return kernels.sample(image, u, padding == "zeros", lattice=True)
     return sample(image, identity(u.shape[2:], u) + u, mode, padding)
 
 
@@ -111,9 +116,12 @@ def solve_inverse(
         linear: (n, n), the inverse of the linear map that `p + u(p)` is near to, where that turns by more than some 60
             degrees: about the identity it diverges then.
         step: below 1 it converges where gradients come near 1, and the plain fixed point oscillates.
-        tolerance, allowed: it ends once no more than the share `allowed` of components is off by more than `tolerance`.
+        tolerance, allowed: it ends once no more than the share `allowed` of components is off by more than `tolerance`;
+            compiled (`core.kernels`), each point does once none of its components is.
     """
     p = goal if start is None else start
+    if kernels.usable(u, goal, p):
+        return kernels.solve_inverse(u, goal, p, linear, step, tolerance, iterations)
     for _ in range(iterations):
         miss = (goal - p - sample(u, p)).clamp_(-1e4, 1e4)  # numbers, where it diverges
         p = p + step * (miss if linear is None else torch.einsum("ij,bj...->bi...", linear, miss))
@@ -177,7 +185,11 @@ def smooth(image: Tensor, sigma: float | Sequence[float]) -> Tensor:
         radius = max(1, int(3 * s + 0.5))
         x = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
         kernel = torch.exp(-0.5 * (x / s) ** 2)
-        image = _filter_axis(image, kernel / kernel.sum(), axis + 2)
+        kernel /= kernel.sum()
+        if kernels.usable(image):
+            image = kernels.filtered(image, kernel[radius:].tolist(), axis + 2)
+        else:
+            image = _filter_axis(image, kernel, axis + 2)
     return image
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jssr.core import kernels
+
 _CHUNK = 8192
 """Points at a time on a CPU: what belongs to them stays in its cache."""
 
@@ -32,6 +34,13 @@ class Rows:
     def __init__(self, image: Tensor) -> None:
         self.shape = tuple(image.shape[2:])
         self.values = image[0].flatten(1).t().contiguous()
+
+    @classmethod
+    def of(cls, values: Tensor) -> Rows:
+        """Of an image whose channels lie side by side already, (*spatial, C)."""
+        rows = cls.__new__(cls)
+        rows.shape, rows.values = tuple(values.shape[:-1]), values.flatten(0, -2)
+        return rows
 
     def read(self, at: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Values (P, C) and their derivative along each axis, (P, C) each, at positions (P, n) in voxels."""
@@ -60,14 +69,26 @@ class FeatureDistance:
     """Squared distance between features of the moving image, read at positions, and those of the fixed image.
 
     Args:
-        moving: (1, C, *spatial).
-        fixed: (1, C, *out).
+        moving: (*spatial, C), channels side by side.
+        fixed: (*out, C).
         outlier: a distance d counts as d * outlier / (d + outlier) (Geman and McClure 1985), so that places without a
             counterpart do not pull; None counts it as it is.
     """
 
     def __init__(self, moving: Tensor, fixed: Tensor, outlier: float | None = None) -> None:
-        self.moving, self.fixed, self.outlier = Rows(moving), fixed[0].movedim(0, -1).contiguous(), outlier
+        self.moving, self.fixed, self.outlier = Rows.of(moving), fixed, outlier
+        halves = moving.ndim == 4 and moving.shape[3] % kernels.LANES == 0 and moving.dtype == torch.float16
+        self.compiled = halves and moving.device.type == "cpu" and kernels.library() is not None
+        """Whether `of_lattice` can be called, which does the same in one pass."""
+
+    def of_lattice(
+        self, seen: Rows, where: Sequence[slice], field: Tensor, size: Sequence[float], chosen: Tensor, weight: Tensor
+    ) -> Apart:
+        """The weighted mean, a scalar, of points of a lattice that a field moves, and its derivative by the field:
+        `kernels.distances`."""
+        moving = self.moving.values.view(*self.moving.shape, -1)
+        mask = seen.values.view(seen.shape)
+        return Apart(*kernels.distances((moving, self.fixed), mask, where, field, size, chosen, weight, self.outlier))
 
     def __call__(self, at: Tensor, where: Sequence[slice], chosen: Tensor) -> Apart:
         """Distances (P,) at positions (P, n) of the points `chosen` (P,), counted in the fixed image's part `where`."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from jssr.core import kernels
 from jssr.core.precision import full_precision
 from jssr.losses.bins import Bins
 from jssr.losses.similarity import box_mean, masked_mean
@@ -68,8 +70,10 @@ def mind_ssc(image: Tensor, dilation: int = 2, patch: int = 3) -> Tensor:
     difference of the cubes of `patch` voxels around them.
     """
     image = image.float()
+    if patch == 3 and kernels.usable(image):
+        return kernels.mind_ssc(_padded(image, 2 * dilation), dilation, _compiled_pairs())
     n = image.ndim - 2
-    around = F.pad(image, [2 * dilation] * (2 * n), mode="replicate")
+    around = _padded(image, 2 * dilation)
     sizes = [s + 2 * dilation for s in image.shape[2:]]
 
     def part(of: Tensor, offset: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -89,6 +93,33 @@ def mind_ssc(image: Tensor, dilation: int = 2, patch: int = 3) -> Tensor:
             distances[along] = box_mean((here - there).square_(), patch)
         found.append(part(distances[along], first, image.shape[2:]))
     return _describe(torch.cat(found, dim=1))
+
+
+@full_precision
+def mind_ssc_rows(image: Tensor, rows: Tensor, factor: float, dilation: int = 2) -> None:
+    """Write `factor` times `mind_ssc` of an image (1, 1, *spatial) that `kernels.usable` takes into the first 12 of
+    (*spatial, lanes) float16, without making it whole."""
+    kernels.mind_ssc(_padded(image, 2 * dilation), dilation, _compiled_pairs(), rows, factor)
+
+
+def _padded(image: Tensor, by: int) -> Tensor:
+    return F.pad(image, [by] * (2 * (image.ndim - 2)), mode="replicate")
+
+
+@lru_cache(maxsize=1)
+def _compiled_pairs() -> tuple[list[int], list[int], list[int]]:
+    """The 3D pairs as `kernels.mind_ssc` takes them."""
+    sides = _neighbours(3)
+    directions: list[tuple[int, ...]] = []
+    which, first = [], []
+    for a, b in _pairs(3):
+        one, other = sorted((sides[a], sides[b]), reverse=True)
+        along = tuple(y - x for x, y in zip(one, other, strict=True))
+        if along not in directions:
+            directions.append(along)
+        which.append(directions.index(along))
+        first += one
+    return [step for along in directions for step in along], which, first
 
 
 @full_precision

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.adam import Adam
 from jssr.core.bspline import ControlGrid, adjoint, evaluate
 from jssr.losses.features import Apart, FeatureDistance, Information, Rows
+from jssr.losses.similarity import box_mean
 from jssr.registration.rigid_parts import Held
 
 SAMPLES = 40_000
@@ -107,15 +107,26 @@ class Lattices:
         return Points(where, axes, chosen, body.flatten()[chosen])
 
 
-def apart(terms: Terms, points: Points, field: Tensor) -> tuple[Apart, Tensor]:
-    """How unlike the images are at points that a field moves, and the weight of each point (P,).
+def apart(terms: Terms, points: Points, field: Tensor) -> Apart:
+    """How unlike the images are at points that a field moves.
 
     Args:
         field: (1, n, *points.shape), mm.
 
     Returns:
-        The cost, a scalar, with its derivative by each point's displacement (P, n) in mm.
+        The cost, a scalar, with its derivative by the field, (1, n, *points.shape); 0 at points that do not count.
     """
+    if terms.features is not None and terms.features.compiled and terms.information is None:
+        voxel = [v * terms.pool for v in terms.voxel]
+        return terms.features.of_lattice(terms.seen, points.where, field, voxel, points.chosen, points.weight)
+    found = _apart(terms, points, field)
+    spread = torch.zeros(field.shape[1], math.prod(points.shape), device=field.device)
+    spread[:, points.chosen] = found.slope.t()
+    return Apart(found.value, spread.view_as(field))
+
+
+def _apart(terms: Terms, points: Points, field: Tensor) -> Apart:
+    """The same; the derivative is by each point's displacement, (P, n) mm."""
     size = torch.tensor(terms.voxel, device=field.device) * terms.pool
     moved = field[0].flatten(1).t()[points.chosen] / size
     at = torch.stack(torch.meshgrid(*points.axes, indexing="ij")).flatten(1).t()[points.chosen] + moved
@@ -131,7 +142,7 @@ def apart(terms: Terms, points: Points, field: Tensor) -> tuple[Apart, Tensor]:
     if terms.information is not None:
         together = terms.information(at, points.where, points.chosen, weight)
         value, slope = value + together.value, slope + together.slope
-    return Apart(value, slope / size), weight
+    return Apart(value, slope / size)
 
 
 def roughness(control: Tensor, spacing: Sequence[float], sliding: bool = False) -> Apart:
@@ -196,12 +207,10 @@ def optimise(
         weights = weights_at(grid, points, terms.pool)
         field = evaluate(control, weights)
         there = None if held is None else held.at(points.where, points.axes, terms.pool)
-        found, _ = apart(terms, points, field if there is None else there.on(field))
-        spread = torch.zeros(control.shape[1], math.prod(points.shape), device=control.device)
-        spread[:, points.chosen] = found.slope.t()
+        slope = apart(terms, points, field if there is None else there.on(field)).slope
         if there is not None:
-            spread = spread * (1 - there.share.flatten())
-        gradient = adjoint(spread.view(1, -1, *points.shape), weights)
+            slope = slope * (1 - there.share)
+        gradient = adjoint(slope, weights)
         adam.rate = rate * (1 - 0.9 * step / steps)
         adam.step(gradient + smoothness * roughness(control, spacing, sliding).slope)
         if on_step is not None:
@@ -217,8 +226,7 @@ def weights_at(grid: ControlGrid, points: Points, pool: int) -> list[Tensor]:
 def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tensor:
     """Smooth a field (1, n, *spatial) in voxels where its Jacobian determinant is below `least`, and around, until it
     is not."""
-    n, field = field.ndim - 2, field.clone()
-    pool = F.max_pool3d if n == 3 else F.max_pool2d
+    field = field.clone()
     box = [slice(0, size) for size in field.shape[2:]]
     for _ in range(rounds):
         folds = (ff.jacobian_determinant(field[(slice(None), slice(None), *box)]) < least)[0].nonzero()
@@ -230,7 +238,7 @@ def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tenso
         part = field[(slice(None), slice(None), *box)]
         bad = torch.zeros_like(part[:, :1])
         bad[0, 0].index_put_(tuple((folds - _corner(box, folds)).unbind(1)), bad.new_ones(()))
-        near = ff.smooth(pool(bad, 5, stride=1, padding=2), 1.5)
+        near = ff.smooth((box_mean(bad, 5) > 0).float(), 1.5)
         part.add_(near * (ff.smooth(part, 1.5) - part))
     return field
 

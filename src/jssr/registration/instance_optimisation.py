@@ -17,16 +17,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import kernels
 from jssr.core.bspline import ControlGrid, evaluate
 from jssr.core.grid import Grid
 from jssr.core.precision import full_precision
 from jssr.core.transform import Displacement
 from jssr.losses.descriptors import descriptor_of
 from jssr.losses.features import FeatureDistance, Information, Rows
-from jssr.losses.mind import described
+from jssr.losses.mind import described, mind_ssc_rows
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.choice import CLEARLY, Choice, choose
 from jssr.registration.control_points import Lattices, Terms, apart, optimise, weights_at, without_folds
@@ -207,15 +209,25 @@ class _Work:
         return Terms(body, Rows(moving_mask.to(device)), self.voxel, features, information, pool)
 
     def _features(self, image: Tensor, mask: Tensor) -> Tensor:
-        """What is compared of an image point by point, (1, C, *spatial) in half precision."""
-        found = []
+        """What is compared of an image point by point, (*spatial, C) in half precision."""
+        contrast = None
         if self.chosen.similarity in ("lncc", "mixture"):
-            found.append((local_contrast(image, mask, self.chosen.window) * CONTRAST**0.5).half())
-        if self.chosen.similarity in ("mind", "mixture"):
-            described_by = descriptor_of(self.model.recipe.inference.descriptor)(image)
+            contrast = local_contrast(image, mask, self.chosen.window) * CONTRAST**0.5
+        describe = descriptor_of(self.model.recipe.inference.descriptor)
+        alike = self.chosen.similarity in ("mind", "mixture")
+        if alike and describe.key == "mind-ssc" and kernels.usable(image):
+            rows = torch.zeros(*image.shape[2:], 2 * kernels.LANES, dtype=torch.float16)
+            mind_ssc_rows(image, rows, 1.0)
+            if contrast is not None:
+                rows[..., 12] = contrast[0, 0]
+            return rows
+        found = [] if contrast is None else [contrast.half()]
+        if alike:
+            described_by = describe(image)
             # Against the smoothness every descriptor counts as the 12 channels of MIND-SSC do.
             found.append((described_by * (12 / described_by.shape[1]) ** 0.5).half())
-        return torch.cat(found, dim=1)
+        every = torch.cat(found, dim=1)[0].movedim(0, -1)
+        return F.pad(every, (0, -every.shape[-1] % kernels.LANES)) if kernels.usable(image) else every.contiguous()
 
     def parts(self, pair: PreparedPair) -> RigidParts | None:
         """The parts that stay rigid, if any."""
@@ -260,9 +272,9 @@ class _Work:
         n = len(axes)
         here = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
         u = torch.zeros(1, n, *points.shape, device=here.device) if field is None else ff.sample(field, here)
-        return float(apart(terms, points, u)[0].value)
+        return float(apart(terms, points, u).value)
 
     def of_control(self, terms: Terms, lattices: Lattices, grid: ControlGrid, control: Tensor) -> float:
         """`unlike` under the field of control points."""
         points = lattices.unseen()
-        return float(apart(terms, points, evaluate(control, weights_at(grid, points, terms.pool)))[0].value)
+        return float(apart(terms, points, evaluate(control, weights_at(grid, points, terms.pool))).value)

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import kernels
 from jssr.core.affine_search import affine_field, best_affine
 from jssr.core.precision import full_precision
 from jssr.losses.descriptors import descriptor_of
@@ -207,12 +208,18 @@ def search(moving: Tensor, fixed: Tensor, moving_mask: Tensor, fixed_mask: Tenso
     flat = cost.flatten(1) + (PRIOR if n == 3 else PRIOR_2D) * level.step**2 * square
     u = labels[flat.argmin(dim=0)].T.view(1, n, *cells)
     for theta in THETAS:
-        v = box_mean(u, 3)
-        # |d - v|^2 without |v|^2, which is the same for every d.
-        coupled = torch.addmm(flat, labels, v[0].flatten(1), alpha=-2 * theta).add_(theta * square)
-        u = labels[coupled.argmin(dim=0)].T.view(1, n, *cells)
+        u = labels[_nearest(flat, labels, box_mean(u, 3)[0].flatten(1), theta)].T.view(1, n, *cells)
     u = level.step * box_mean(u, 3)
     return upsample_to(u, [c * level.cell for c in cells])[first_voxels(shape)]
+
+
+def _nearest(flat: Tensor, labels: Tensor, v: Tensor, theta: float) -> Tensor:
+    """argmin_d C(p, d) + theta |d - v(p)|^2 of costs (labels, cells), for each of the cells of v (n, cells)."""
+    if len(v) == 3 and kernels.usable(flat[None, None, None], v[None, None, None]):
+        return kernels.least(flat, labels, v, theta)
+    # |d - v|^2 without |v|^2, which is the same for every d.
+    square = labels.square().sum(dim=1, keepdim=True)
+    return torch.addmm(flat, labels, v, alpha=-2 * theta).add_(theta * square).argmin(dim=0)
 
 
 def _costs(
@@ -244,6 +251,10 @@ def _costs(
     tried = [at(d) for d in offsets[:: max(1, len(offsets) // FEW)].tolist()] if chance else [at([reach] * n)]
     usual = torch.stack([average(where) for where in tried]).mean()
     weight = ff.pooled(seen_f, pool).clamp(min=1e-3)
+    if kernels.usable(m, f):
+        masks = seen_f[0, 0], seen_m[0, 0]
+        found = kernels.costs(f[0], m[0], masks, offsets, stride, pool, float(usual), weight[0, 0])
+        return found, (offsets - reach).to(f)
     scratch = torch.empty_like(f)
     for k, d in enumerate(offsets.tolist()):
         where = at(d)

@@ -1,0 +1,148 @@
+"""The compiled loops do what the same functions do with torch."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from jssr.core import field as ff
+from jssr.core import kernels
+from jssr.losses.features import FeatureDistance, Rows
+from jssr.losses.mind import mind_ssc, mind_ssc_rows
+from jssr.losses.similarity import box_mean
+from jssr.registration.control_points import Lattices, Terms, apart
+from jssr.systems import discrete
+
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="the loops are not compiled")
+SHAPE = (21, 17, 14)
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """What a function gives with the loops and without."""
+
+    def run(function):
+        compiled = function()
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "library", lambda: None)
+            return compiled, function()
+
+    return run
+
+
+def _random(*shape, seed=0, scale=1.0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def _close(found, tolerance=1e-5):
+    torch.testing.assert_close(*found, rtol=1e-5, atol=tolerance)
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 9, 8), (6, 1, 5)])
+def test_images_are_read_alike_within_and_beyond_the_border(both, padding, shape):
+    image, u = _random(1, 3, *shape), _random(1, 3, *shape, seed=1, scale=4.0)
+    _close(both(lambda: ff.warp(image, u, padding=padding)), 2e-5)
+    at = ff.identity(shape)[:, :, :, ::2] + _random(1, 3, *shape, seed=2)[:, :, :, ::2]
+    _close(both(lambda: ff.sample(image, at, padding=padding)), 2e-5)
+
+
+def test_a_point_half_a_voxel_beyond_the_border_reads_half_where_zeros_are_beyond():
+    at = torch.tensor([-0.5, 2.0, 2.0]).view(1, 3, 1, 1, 1)
+    assert float(kernels.sample(torch.ones(1, 1, 5, 5, 5), at, zeros=True)) == 0.5
+    assert float(kernels.sample(torch.ones(1, 1, 5, 5, 5), at)) == 1.0
+
+
+def test_what_is_no_number_reads_the_border():
+    at = torch.full((1, 3, 1, 1, 2), math.nan)
+    assert kernels.sample(torch.ones(1, 1, 4, 4, 4), at).tolist() == [[[[[1.0, 1.0]]]]]
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_inverses_lead_back(turn):
+    u = ff.smooth(_random(1, 3, *SHAPE, scale=6.0), 3.0)
+    goal, linear = ff.identity(SHAPE), torch.eye(3) * 0.9 if turn else None
+    found = kernels.solve_inverse(u, goal, goal, linear, 0.8, 1e-3, 60)
+    assert (found + ff.sample(u, found) - goal).abs().max() < 1.5e-3
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_self_similarities_are_alike(both, dilation):
+    image = ff.smooth(_random(1, 1, *SHAPE), 1.0)
+    image[:, :, :6] = 0.3  # flat: the mean of its distances is held
+    _close(both(lambda: mind_ssc(image, dilation)), 3e-6)
+    rows = torch.zeros(*SHAPE, 16, dtype=torch.float16)
+    mind_ssc_rows(image, rows, 2.0, dilation)
+    torch.testing.assert_close(rows[..., :12], 2 * mind_ssc(image, dilation)[0].movedim(0, -1).half(), rtol=0, atol=2e-3)
+    assert not rows[..., 12:].any()
+
+
+@pytest.mark.parametrize("outlier", [None, 2.0])
+@pytest.mark.parametrize("pool", [1, 2])
+def test_distances_and_their_slopes_are_alike(both, outlier, pool):
+    moving, fixed = (torch.rand(*SHAPE, 16, generator=torch.Generator().manual_seed(k)).half() for k in (0, 1))
+    body, seen = (_random(1, 1, *SHAPE, seed=k) > -1 for k in (2, 3))
+    features = FeatureDistance(moving, fixed, outlier)
+    assert features.compiled
+    terms = Terms(body.float(), Rows(seen.float()), (1.5, 1.0, 2.5), features, pool=pool)
+    points = Lattices(terms.body, 600).draw()
+    u = _random(1, 3, *points.shape, seed=4, scale=2.0)
+    one = apart(terms, points, u)
+    features.compiled = False
+    other = apart(terms, points, u)
+    assert float(one.value) == pytest.approx(float(other.value), rel=1e-5)
+    torch.testing.assert_close(one.slope, other.slope, rtol=1e-4, atol=1e-7)
+    assert one.slope.any()
+
+
+@pytest.mark.parametrize("level", discrete.LEVELS)
+def test_costs_and_the_labels_that_follow_are_alike(both, level):
+    features = (torch.rand(1, 12, *SHAPE, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    masks = ((_random(1, 1, *SHAPE, seed=k) > -1).float() for k in (2, 3))
+    given = (*features, *masks, level)
+    _close(both(lambda: discrete._costs(*given)[0]))
+    cost, labels = discrete._costs(*given)
+    v = _random(3, cost[0].numel(), seed=5)
+    one, other = both(lambda: discrete._nearest(cost.flatten(1), labels, v, 0.3))
+    assert torch.equal(one, other)
+    assert len(one.unique()) > 5
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_filters_are_alike(both, size):
+    image = _random(1, 2, *SHAPE)
+    _close(both(lambda: box_mean(image, size)))
+    _close(both(lambda: ff.smooth(image, (1.5, 0.0, 4.0))))
+
+
+def test_threads_change_nothing():
+    image, u = ff.smooth(_random(1, 1, 40, 40, 30), 1.0), _random(1, 3, 40, 40, 30, scale=3.0)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            kernels._pool.cache_clear()
+            found.append((ff.warp(image, u), mind_ssc(image), box_mean(u, 3)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_gradients_batches_and_other_types_are_left_to_torch():
+    image = torch.ones(1, 1, 4, 4, 4)
+    assert kernels.usable(image)
+    assert not kernels.usable(image.clone().requires_grad_())
+    assert not kernels.usable(image.double())
+    assert not kernels.usable(image.expand(2, 1, 4, 4, 4))
+    assert not kernels.usable(image[0])
+
+
+def test_they_can_be_turned_off():
+    asked = "from jssr.core import kernels; print(kernels.library())"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env={**os.environ, kernels.OFF: "0"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "None"
