@@ -76,7 +76,9 @@ def test_self_similarities_are_alike(both, dilation):
     _close(both(lambda: mind_ssc(image, dilation)), 3e-6)
     rows = torch.zeros(*SHAPE, 16, dtype=torch.float16)
     mind_ssc_rows(image, rows, 2.0, dilation)
-    torch.testing.assert_close(rows[..., :12], 2 * mind_ssc(image, dilation)[0].movedim(0, -1).half(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        rows[..., :12], 2 * mind_ssc(image, dilation)[0].movedim(0, -1).half(), rtol=0, atol=2e-3
+    )
     assert not rows[..., 12:].any()
 
 

@@ -118,8 +118,8 @@ def distances(
 
 
 def mind_ssc(
-    around: Tensor, dilation: int, pairs: tuple[Sequence[int], Sequence[int], Sequence[int]], rows: Tensor | None = None,
-    factor: float = 1.0,
+    around: Tensor, dilation: int, pairs: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    rows: Tensor | None = None, factor: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """`losses.mind.mind_ssc` in 3D, with patches of 3 voxels.
 
