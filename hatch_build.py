@@ -1,6 +1,6 @@
 """When the package is built, or by `python hatch_build.py` alone: compiles the inner loops (`core/kernels.c`), and
-fetches what the viewer draws with, NiiVue (BSD-2), from npm. Both stay out of the repository and go into the wheel: nothing is
-compiled on first use, and no page loads anything from elsewhere."""
+fetches what the viewer draws with, NiiVue (BSD-2), from npm. Both stay out of the repository and go into the wheel:
+nothing is compiled on first use, and no page loads anything from elsewhere."""
 
 from __future__ import annotations
 
