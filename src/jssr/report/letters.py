@@ -36,7 +36,7 @@ def _stamp(
     """What letters and bar make of a picture so wide and high: the pixels they touch, in its flat order, what they are
     on black, and the share of the picture that shines through. Most pictures of a report are written on alike."""
     grounds = [np.asarray(_drawn(Image.new("L", extent, g), plane, size, pixel, light), np.float32) for g in (0, 255)]
-    black, share = grounds[0].ravel(), (grounds[1] - grounds[0]).ravel() / 255
+    black, share = grounds[0].ravel(), ((grounds[1] - grounds[0]) / np.float32(255)).ravel()
     at = np.flatnonzero(share < 1)
     return at, black[at], share[at]
 

@@ -198,7 +198,7 @@ def focus(volume: Volume) -> tuple[float, ...]:
     In a label map it is the centre of mass of the lowest label (cohorts name their main organ first), in an image that
     of what is brighter than its mean: the body against the air, of at most `_ENOUGH` voxels along an axis.
     """
-    data = volume.array
+    data: NDArray[Any] = volume.array
     if volume.kind == "labels":
         step = np.ones(data.ndim)
         inside = data == (data[data > 0].min() if (data > 0).any() else -1)
@@ -206,6 +206,7 @@ def focus(volume: Volume) -> tuple[float, ...]:
         step = np.ceil(np.array(data.shape) / _ENOUGH).astype(int)
         data = data[tuple(slice(int(s) // 2, None, int(s)) for s in step)]
         inside = data > data.mean(dtype=np.float64)
+    inside = np.asarray(inside)
     count = np.count_nonzero(inside)
     if not count:
         return tuple(volume.grid.centre.tolist())

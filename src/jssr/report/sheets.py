@@ -89,8 +89,9 @@ def _oblique(volume: Volume, sheet: Grid) -> tuple[Values, Inside]:
     part = slab(volume, sheet)
     image = Volume(part.data.float(), part.grid)
     at = volume.grid.index(sheet.world(np.stack(np.meshgrid(*map(np.arange, sheet.shape), indexing="ij"), axis=-1)))
-    inside = ((at >= -0.5) & (at <= np.array(volume.grid.shape) - 0.5)).all(axis=-1).reshape(sheet.shape[:2])
-    return resample(image, sheet, fill=0.0).data.numpy().reshape(-1, *sheet.shape[:2]), inside
+    held = ((at >= -0.5) & (at <= np.array(volume.grid.shape) - 0.5)).all(axis=-1)
+    values = resample(image, sheet, fill=0.0).data.numpy().reshape(-1, *sheet.shape[:2])
+    return values, np.asarray(held).reshape(sheet.shape[:2])
 
 
 def slab(volume: Volume, sheet: Grid, more: int = 0) -> Volume:
