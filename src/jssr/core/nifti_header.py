@@ -5,7 +5,7 @@ Of NIfTI-1 (348 bytes; Cox et al. 2004, nifti1.h) and NIfTI-2 (540 bytes; nifti2
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ TYPES = frozenset(
     (0, 1, 2, 4, 8, 16, 32, 64, 128, 255, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304)
 )  # fmt: skip
 """Codes of `datatype` that the standard has."""
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _FIRST = {
     "sizeof_hdr": ("i4", 0), "dim": ("8i2", 40), "intent_p1": ("f4", 56), "intent_p2": ("f4", 60),
     "intent_p3": ("f4", 64), "intent_code": ("i2", 68), "datatype": ("i2", 70), "bitpix": ("i2", 72),
@@ -50,8 +51,8 @@ def read_header(block: bytes) -> Any | None:
     the order of bytes of the file.
     """
     for size, fields in zip(SIZES, (_FIRST, _SECOND), strict=True):
-        for order in "<>":
-            if len(block) >= size and int.from_bytes(block[:4], "little" if order == "<" else "big") == size:
+        for order in _ORDERS:
+            if len(block) >= size and int.from_bytes(block[:4], order) == size:
                 formats = [np.dtype(kind).newbyteorder(order) for kind, _ in fields.values()]
                 offsets = [offset for _, offset in fields.values()]
                 layout = {"names": [*fields], "formats": formats, "offsets": offsets, "itemsize": size}
