@@ -107,6 +107,15 @@ def test_the_check_sees_torch(files):
     assert code == 0 and imported == ["torch"]
 
 
+def test_register_of_files_needs_neither_dicom_nor_plots(files):
+    line = "register FIXED MOVING -o OUT/plain --system rigid --threads 1"
+    unused = ["nibabel", "pydicom", "highdicom", "requests", "matplotlib", "pandas", "itk", "lightning_fabric", "monai",
+              "torchmetrics", "torch._dynamo", "sympy", "scipy.stats"]  # fmt: skip
+    code, imported = json.loads(python(RUN, json.dumps(unused), *words_of(line, files)).splitlines()[-1])
+    assert (code, imported) == (0, [])
+    assert (files["OUT"] / "plain" / "report.html").is_file()
+
+
 def test_register_reads_its_scans_while_torch_is_imported(files):
     line = "register FIXED MOVING -o OUT/pair --system rigid --threads 1"
     assert python(FIRST, files["FIXED"], *words_of(line, files)) == "early"

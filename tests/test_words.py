@@ -37,7 +37,7 @@ IN_A_ROW = [
     *("preprocessing/intensity", "core/full_size", "report/planes", "systems/discrete"),
 ]
 PLACES = {
-    "anchor": {"report/figures.py:anchor"},  # Pillow's word for where a text is placed
+    "anchor": {"report/letters.py:anchor"},  # Pillow's word for where a text is placed
     "flat": {f"{place}.py:flat" for place in IN_A_ROW},  # an array in one row
 }
 """Identifiers that hold such a word in a right sense."""

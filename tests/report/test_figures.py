@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
-from jssr.metrics.results import CaseResult
 from jssr.report import figures
 
 
@@ -78,10 +77,10 @@ def test_overlays_show_the_fixed_image_dimmed_where_the_other_has_no_data() -> N
     fixed, other = np.full((40, 40), 0.8, np.float32), np.zeros((40, 40), np.float32)
     inside = np.zeros((40, 40), dtype=bool)
     inside[:, :20] = True
-    out = figures.overlay("fusion", fixed, other, inside)
+    out = figures.overlay("fusion", fixed, other, figures.Known(inside))
     assert out[20, 5].tolist() == [204, 0, 0]  # data of both: the fixed alone is red
     assert out[20, 35].tolist() == [92, 92, 92]  # 0.45 of the fixed
-    edges = figures.overlay("edges", np.zeros((40, 40), np.float32), inside.astype(np.float32), inside)
+    edges = figures.overlay("edges", np.zeros((40, 40), np.float32), inside.astype(np.float32), figures.Known(inside))
     assert not (edges == figures.MOVING_COLOUR).all(axis=-1).any()  # where data end is no edge
 
 
@@ -107,26 +106,6 @@ def test_log_jacobian_marks_folds_and_tells_the_sign() -> None:
     assert compressed[0] > compressed[2] and stretched[2] > stretched[0]
 
 
-def test_letters_stand_at_the_four_sides() -> None:
-    marked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "axial") != 60
-    sides = marked[80:120, :25], marked[80:120, -25:], marked[:25, 80:120], marked[-25:, 80:120]
-    assert all(side.any() for side in sides)
-    assert not marked[40:160, 40:160].any()
-    unmarked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "image")
-    assert (unmarked == 60).all()
-
-
-@pytest.mark.parametrize(("wide_mm", "bar"), [(400.0, 100.0), (299.0, 50.0), (31.0, 10.0), (3.5, 1.0), (2.0, 0.0)])
-def test_a_scale_bar_is_the_longest_round_length_up_to_a_third(wide_mm: float, bar: float) -> None:
-    assert figures.bar_of(wide_mm) == bar
-
-
-def test_a_scale_bar_is_as_long_as_it_says() -> None:
-    marked = figures.lettered(np.full((200, 200, 3), 60, np.uint8), "image", pixel=2.0)  # 400 mm wide: 10 cm, 50 pixels
-    row = marked[191, :, 0]  # 9 pixels above the lower edge
-    assert (row == 255).sum() == pytest.approx(50, abs=1) and np.flatnonzero(row == 255)[0] == 8
-
-
 def test_montage_shows_five_pictures_beside_one_another_below_their_titles() -> None:
     picture = opened(figures.montage("arterial <1>", ct(), ct(60.0), ct(80.0), "axial", width=60))
     assert picture.size == (5 * 60 + 4 * 6, 26 + 48)  # 40 x 32 mm at 2/3 mm
@@ -136,24 +115,3 @@ def test_jpeg_and_png() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (8, 6, 3)).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(opened(figures.encode(picture))), picture)
     assert opened(figures.encode(picture, "JPEG")).format == "JPEG"
-
-
-def test_box_plot_shows_each_method_in_each_phase() -> None:
-    results = [
-        CaseResult(f"p{i}", phase, method, {"dice/liver": base + 0.01 * i})
-        for phase in ("arterial", "delay")
-        for method, base in (("initial", 0.8), ("jssr", 0.9))
-        for i in range(5)
-    ]
-    results.append(CaseResult("p9", "delay", "jssr", {"hd95/liver": 3.0}))  # no Dice: left out
-    figure = figures.box_plot(results)
-    axes = figure.axes[0]
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["arterial", "delay"]
-    assert axes.get_ylabel() == "Dice (%), liver"
-    medians = sorted(float(x.get_ydata()[0]) for x in axes.lines if x.get_color() == "#d03030")
-    assert medians == pytest.approx([82.0, 82.0, 92.0, 92.0])
-    assert not [x for x in axes.lines if x.get_marker() == "o" and len(x.get_ydata())]
-    few = figures.box_plot([r for r in results if r.case in ("p0", "p1")]).axes[0]
-    points = [x for x in few.lines if x.get_marker() == "o" and len(x.get_ydata())]
-    assert sorted(float(y) for x in points for y in x.get_ydata()) == pytest.approx([80, 80, 81, 81, 90, 90, 91, 91])
-    assert opened(figures.figure_png(figure, dpi=50)).format == "PNG"

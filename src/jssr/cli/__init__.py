@@ -14,6 +14,7 @@ from jssr.cli import cohorts, learning, scans, transforms, view
 from jssr.cli.defaults import defaults_of
 from jssr.cli.guard import Guarded, end_on_sigterm
 from jssr.cli.memory import collect_rarely, keep_freed_memory
+from jssr.core.waiting import wait_asleep
 
 app = typer.Typer(
     cls=Guarded,
@@ -46,6 +47,7 @@ def _top(
     """
     if config is not None:
         context.default_map = defaults_of(config, context)
+    wait_asleep()
     keep_freed_memory()
     collect_rarely()
 

@@ -22,6 +22,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jssr._version import __version__
+from jssr.core.waiting import waiting
 from jssr.errors import JssrError, OptionError, WorkerError, requires
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def connected(workers: Workers) -> Iterator[Client]:
         "distributed.admin.tick.limit": "1h",  # compiled code may hold the interpreter for seconds
         "distributed.nanny.pre-spawn-environ": {
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), each),
+            **waiting(os.environ),
             "MALLOC_TRIM_THRESHOLD_": str(2**26),
         },
     }

@@ -11,15 +11,11 @@ ITK has another rule: it prefers the transform whose code is 1 (scanner), and of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from jssr.core.nifti_header import NiftiHeader, qform_of, sform_of
 from jssr.errors import ImageError
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 Matrix = NDArray[np.float64]
 APART = 0.05
@@ -33,7 +29,7 @@ _PLAUSIBLE = 0.005, 50.0
 """mm, of a voxel of a header that counts in other units: beyond, the unit is wrong."""
 
 
-def place_of(header: Nifti1Header, name: str, tilted: bool = False) -> tuple[Matrix, tuple[str, ...]]:
+def place_of(header: NiftiHeader, name: str, tilted: bool = False) -> tuple[Matrix, tuple[str, ...]]:
     """The affine of a NIfTI header, (4, 4), voxel index to LPS millimetres, and warnings in words.
 
     Args:
@@ -46,7 +42,7 @@ def place_of(header: Nifti1Header, name: str, tilted: bool = False) -> tuple[Mat
     """
     codes = int(header["sform_code"]), int(header["qform_code"])
     spacing = np.abs(_three(header["pixdim"][1:4], int(header["dim"][0])))
-    sform = header.get_sform() if codes[0] > 0 else None
+    sform = sform_of(header) if codes[0] > 0 else None
     qform = _qform(header, name, needed=sform is None) if codes[1] > 0 else None
     warnings: list[str] = []
     upright = True
@@ -75,12 +71,10 @@ def _three(values: NDArray[np.generic], axes: int) -> Matrix:
     return out
 
 
-def _qform(header: Nifti1Header, name: str, needed: bool) -> Matrix | None:
-    from nibabel.spatialimages import HeaderDataError
-
+def _qform(header: NiftiHeader, name: str, needed: bool) -> Matrix | None:
     try:
-        found = np.asarray(header.get_qform(), dtype=np.float64)
-    except (ValueError, HeaderDataError) as error:  # a quaternion longer than 1, a sign or a spacing that is none
+        found = qform_of(header)
+    except ValueError as error:  # a quaternion longer than 1, a sign or a spacing that is none
         if needed:
             raise ImageError(f"{name}: its qform is damaged ({error}): correct the header or export again") from None
         return None
@@ -89,7 +83,7 @@ def _qform(header: Nifti1Header, name: str, needed: bool) -> Matrix | None:
     return found if np.isfinite(found).all() else None
 
 
-def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str, tilted: bool) -> bool:
+def _check(sform: Matrix, qform: Matrix | None, header: NiftiHeader, name: str, tilted: bool) -> bool:
     """Whether the axes of an sform are perpendicular. Refuse one that no grid can have, nor slices of a `tilted`
     gantry."""
     steps = np.linalg.norm(sform[:3, :3], axis=0)
@@ -116,7 +110,7 @@ def _check(sform: Matrix, qform: Matrix | None, header: Nifti1Header, name: str,
     return True
 
 
-def _differences(sform: Matrix, qform: Matrix | None, spacing: Matrix, header: Nifti1Header, name: str) -> list[str]:
+def _differences(sform: Matrix, qform: Matrix | None, spacing: Matrix, header: NiftiHeader, name: str) -> list[str]:
     """Words on how the sform contradicts what else the header has."""
     steps = np.linalg.norm(sform[:3, :3], axis=0)
     if qform is not None and (apart := _apart(sform, qform, header)) > APART * float(steps.min()):
@@ -132,7 +126,7 @@ def _differences(sform: Matrix, qform: Matrix | None, spacing: Matrix, header: N
     return []
 
 
-def _apart(one: Matrix, other: Matrix, header: Nifti1Header) -> float:
+def _apart(one: Matrix, other: Matrix, header: NiftiHeader) -> float:
     """How far apart two affines put the corners of a grid, at most, in mm."""
     last = _three(header["dim"][1:4], int(header["dim"][0])) - 1
     corners = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * [*last, 1.0]
@@ -140,7 +134,7 @@ def _apart(one: Matrix, other: Matrix, header: Nifti1Header) -> float:
     return scale * float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
 
 
-def _scale(header: Nifti1Header, affine: Matrix, name: str) -> tuple[float, list[str]]:
+def _scale(header: NiftiHeader, affine: Matrix, name: str) -> tuple[float, list[str]]:
     """Millimetres in the header's unit, and words where it is another one."""
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS:

@@ -24,7 +24,7 @@ from jssr.metrics.entries import METRICS
 from jssr.metrics.results import CaseResult, value_of
 from jssr.preprocessing.start2d import from_start, placed, unknown_spacing
 from jssr.report.comparison import method_rows
-from jssr.report.figures import box_plot, figure_png
+from jssr.report.plots import box_plot, figure_png
 from jssr.report.tables import PIXELS, Summary, markdown, markdown_table, summarise, write_csv
 
 

@@ -2,7 +2,7 @@
 
 ITK reads a truncated NIfTI as zeros, turns NaN in one into zeros, mends bad spacing in silence, its MetaImage reader
 writes to the terminal, and it takes memory for whatever a header claims. So these files are checked before ITK sees
-them. NIfTI headers are read by nibabel.
+them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
 import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from jssr.core.nifti import place_of
+from jssr.core.nifti_header import SIZES, TYPES, read_header, sform_of
 from jssr.core.notes import tell
 from jssr.errors import ImageError
 from jssr.io.elements import check_elements
 from jssr.io.sizes import check_meta, check_nrrd, room_lacking, spacing_wrong
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 _FLOATS = {16: "f4", 64: "f8"}
 
@@ -57,7 +55,7 @@ def check_file(path: Path, header_only: bool = False) -> None:
         raise _unreadable(path, error) from error
 
 
-def nifti_header(path: Path) -> Nifti1Header:
+def nifti_header(path: Path) -> Any:
     """The header of a NIfTI-1 or NIfTI-2 file, whose sizes and type are checked."""
     try:
         with path.open("rb") as file, _unpacked(path, file) as stream:
@@ -117,13 +115,14 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
         if wrong:
             raise ImageError(f"{path}: {wrong}")
         turn = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
-        used = header.get_sform() if int(header["sform_code"]) > 0 else turn if int(header["qform_code"]) > 0 else 0.0
+        used = sform_of(header) if int(header["sform_code"]) > 0 else turn if int(header["qform_code"]) > 0 else 0.0
         if not np.isfinite(used).all():
             place_of(header, str(path))  # refuses it before ITK writes pages
         if header_only:
             return
         stream.seek(int(header["vox_offset"]))
-        floats = np.dtype(header.endianness + _FLOATS[code]) if (code := int(header["datatype"])) in _FLOATS else None
+        kind, order = _FLOATS.get(int(header["datatype"])), header.dtype["datatype"].byteorder
+        floats = kind if kind is None else np.dtype(kind).newbyteorder(order)
         length, bad = _measure(stream, floats)
     if length < due:
         raise ImageError(f"{path}: is truncated, {length} of {due} bytes of voxels; copy it again")
@@ -133,15 +132,13 @@ def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
 
 def _check_pair(path: Path) -> None:
     """A header and its voxels in two files: NIfTI, or Analyze, whose sizes stand where NIfTI's do."""
-    from nibabel.nifti1 import Nifti1Header
-
     with path.with_suffix(".hdr").open("rb") as file:
-        block = file.read(Nifti1Header.sizeof_hdr)
-    if len(block) < Nifti1Header.sizeof_hdr:
+        block = file.read(SIZES[0])
+    if len(block) < SIZES[0]:
         raise ImageError(f"{path}: its header is truncated; copy it again")
-    header = Nifti1Header(block, check=False)
-    if header["sizeof_hdr"] != Nifti1Header.sizeof_hdr:
-        header = header.as_byteswapped()
+    header = read_header(block)
+    if header is None:
+        raise ImageError(f"{path}: has a damaged header; copy or export it again")
     axes = int(header["dim"][0])
     size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
     if not size or axes > 7 or min(size) < 1:
@@ -155,28 +152,13 @@ def _check_pair(path: Path) -> None:
         raise ImageError(f"{path}: {wrong}")
 
 
-def _nifti_header(path: Path, stream: IO[bytes]) -> Nifti1Header:
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-    from nibabel.spatialimages import HeaderDataError
-
-    block = stream.read(Nifti2Header.sizeof_hdr)
-    for kind in (Nifti1Header, Nifti2Header):
-        if len(block) < kind.sizeof_hdr:
-            continue
-        header: Nifti1Header = kind(block[: kind.sizeof_hdr], check=False)
-        magic = kind is Nifti2Header or header["magic"].item()[:3] in (b"n+1", b"ni1")
-        if header["sizeof_hdr"] == kind.sizeof_hdr and magic:
-            break
-    else:
+def _nifti_header(path: Path, stream: IO[bytes]) -> Any:
+    block = stream.read(max(SIZES))
+    header = read_header(block)
+    if header is None or header["sizeof_hdr"] == SIZES[0] and header["magic"].item()[:3] not in (b"n+1", b"ni1"):
         raise ImageError(f"{path}: is not a NIfTI image, in spite of its name, or is truncated")
-    try:
-        header.get_data_dtype()
-    except (HeaderDataError, KeyError):
-        code = int(header["datatype"])
-        raise ImageError(
-            f"{path}: has an unknown type of voxels ({code}) in its NIfTI header; export it again"
-        ) from None
+    if (code := int(header["datatype"])) not in TYPES:
+        raise ImageError(f"{path}: has an unknown type of voxels ({code}) in its NIfTI header; export it again")
     axes, bits = int(header["dim"][0]), int(header["bitpix"])
     size = header["dim"][1 : 1 + max(0, min(axes, 7))].tolist()
     if not size or axes > 7 or min(size) < 1 or not 0 <= header["vox_offset"] < 2**40 or bits < 8 or bits % 8:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jssr.errors import JssrError
+from jssr.io.files import names_series
 from jssr.io.header import sop_class
 
 if TYPE_CHECKING:
@@ -69,9 +70,11 @@ def frame_of(name: str) -> str:
 def series_of(name: str) -> SeriesInfo | None:
     """The DICOM series that a scan is named by."""
     path = Path(name)
+    if not (path.is_dir() or names_series(path)):
+        return None  # pydicom and highdicom take a second to import
     try:
         from jssr.io.dicom.read import series_at
 
-        return None if path.is_file() else series_at(path)
+        return series_at(path)
     except JssrError:
         return None

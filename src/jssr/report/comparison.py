@@ -10,6 +10,7 @@ from jssr.core.resampling import resample
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.report import figures
+from jssr.report.letters import lettered
 from jssr.report.planes import Plane, Planes, focus, window, window_of
 
 
@@ -46,5 +47,5 @@ def method_rows(
         lines = figures.deformation_grid(moved, planes.mapped(field, plane), planes.pixel, planes.lines)
         cells[f"field, lines {planes.lines:g} mm apart"] = lines
         titles = [name, *("" if rows else title for title in [*cells][1:])]
-        rows.append(figures.captioned(titles, [figures.lettered(c, plane, 14) for c in cells.values()]))
+        rows.append(figures.captioned(titles, [lettered(c, plane, 14) for c in cells.values()]))
     return figures.encode(np.concatenate(rows, axis=0))

@@ -12,8 +12,8 @@ from typing import Any
 from jssr.metrics.entries import entry
 from jssr.metrics.results import CaseResult, value_of
 from jssr.metrics.warnings import plain_warnings
-from jssr.report.figures import box_plot, figure_png
 from jssr.report.html import laid_out, render, shown
+from jssr.report.plots import box_plot, figure_png
 from jssr.report.tables import Summary, lines, title_of
 
 WORST = 4

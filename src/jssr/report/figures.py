@@ -1,47 +1,57 @@
 """Pictures of an alignment: what a reader compares, painted from cuts of one scale.
 
 Painters take pictures in grey (height, width) 0..1, as `window` gives them, and return (height, width, 3) uint8; the
-functions below them take volumes and return PNG bytes or a figure. Colours keep apart for the colour-blind.
+functions below them take volumes and return PNG bytes. Colours keep apart for the colour-blind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from io import BytesIO
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter, map_coordinates, sobel
+from PIL import Image
+from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter, sobel
 
 from jssr.core.volume import Volume
-from jssr.metrics.entries import entry
-from jssr.metrics.results import CaseResult, value_of
-from jssr.report.planes import LETTERS, Plane, Planes, focus, window, window_of
+from jssr.report.letters import Picture, caption, lettered
+from jssr.report.planes import Plane, Planes, focus, window, window_of
 
 Grey = NDArray[np.float32]
 Colour = NDArray[np.uint8]
 
-FEW = 5
-"""Values that make no box."""
 FIXED_COLOUR = (86, 200, 255)
 MOVING_COLOUR = (255, 176, 32)
 FOLD_COLOUR = (20, 20, 20)
-BARS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+BLUE_TO_RED = (
+    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (247, 247, 247),
+    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
+)  # fmt: skip
+"""RdBu of ColorBrewer (Brewer 2003, colorbrewer2.org; Apache-2.0), from its blue end: equal steps from 0 to 1."""
+
+
+def toned(picture: Grey) -> Picture:
+    """Show a picture as it is, in grey alone: (height, width)."""
+    return (picture * 255 + 0.5).astype(np.uint8)
 
 
 def grey(picture: Grey) -> Colour:
     """Show a picture as it is."""
-    return np.repeat((picture * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
+    return np.repeat(toned(picture)[..., None], 3, axis=-1)
+
+
+def squares(fixed: Grey, other: Grey, tile: int = 52) -> Grey:
+    """Squares of the two in turn, `tile` pixels wide; the first square is the fixed image's."""
+    rows, columns = (np.arange(count) // tile for count in fixed.shape)
+    return np.where((rows[:, None] + columns) % 2 == 0, fixed, other)
 
 
 def checkerboard(fixed: Grey, other: Grey, tile: int = 52) -> Colour:
-    """Show squares of the two in turn, `tile` pixels wide; the first square is the fixed image's."""
-    rows, columns = np.indices(fixed.shape) // tile
-    return grey(np.where((rows + columns) % 2 == 0, fixed, other))
+    """Show `squares` of the two."""
+    return grey(squares(fixed, other, tile))
 
 
 def fusion(fixed: Grey, other: Grey) -> Colour:
@@ -54,7 +64,7 @@ def difference(fixed: Grey, other: Grey) -> Colour:
 
     Colours are full at half the grey range, so that a rim between two soft tissues is seen.
     """
-    return _paint(other - fixed + 0.5, "RdBu_r")
+    return _paint(other - fixed + 0.5)
 
 
 def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
@@ -66,14 +76,27 @@ def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
 def canny(picture: Grey, sigma: float, low: float, high: float) -> NDArray[np.bool_]:
     """Find edges (Canny 1986): ridges of the smoothed gradient above `low` that are connected to one above `high`."""
     smooth = gaussian_filter(picture.astype(np.float64), sigma, mode="nearest")
-    gradient = np.stack([sobel(smooth, axis) for axis in (0, 1)])
-    size = np.hypot(*gradient)
-    across = gradient / np.maximum(np.abs(gradient).max(axis=0), 1e-12)  # to the next pixel, as the gradient points
-    index = np.indices(size.shape)
-    beside = [map_coordinates(size, index + sign * across, order=1, mode="nearest") for sign in (1, -1)]
-    ridge = (size > low) & (size >= beside[0]) & (size >= beside[1])
-    ridge[[0, -1], :] = ridge[:, [0, -1]] = False
+    down, right = (sobel(smooth, axis) for axis in (0, 1))
+    size = np.hypot(down, right)
+    steep = np.zeros(size.shape, dtype=bool)
+    steep[1:-1, 1:-1] = size[1:-1, 1:-1] > low
+    at = np.stack(np.nonzero(steep)).astype(np.float64)
+    gradient = np.stack([down[steep], right[steep]])
+    across = gradient / np.abs(gradient).max(axis=0, initial=1e-12)  # to the next pixel, as the gradient points
+    ridge = steep.copy()
+    ridge[steep] = (size[steep] >= _between(size, at + across)) & (size[steep] >= _between(size, at - across))
     return np.asarray(binary_propagation(ridge & (size >= high), np.ones((3, 3)), mask=ridge), dtype=bool)
+
+
+def _between(picture: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A picture read linearly at places (2, N) inside it: (N,)."""
+    wide = picture.shape[1]
+    row, column = np.minimum(at.astype(np.intp), np.array(picture.shape)[:, None] - 2)
+    down, right = at[0] - row, at[1] - column
+    values, first = picture.ravel(), row * wide + column
+    above = values[first] * (1 - right) + values[first + 1] * right
+    below = values[first + wide] * (1 - right) + values[first + wide + 1] * right
+    return above * (1 - down) + below * down
 
 
 def contours(picture: Grey, fixed: NDArray[np.generic], other: NDArray[np.generic]) -> Colour:
@@ -100,9 +123,9 @@ def deformation_grid(picture: Grey, mapped: NDArray[np.float64], pixel: float, s
     `mapped` (height, width, 2) holds the millimetres that each pixel is read from (`Planes.mapped`); `pixel` is
     millimetres a pixel, `step` millimetres between lines.
     """
-    strength = np.zeros(picture.shape)
+    strength = np.zeros(picture.shape, np.float32)
     for along in range(2):
-        place = mapped[..., along]
+        place = mapped[..., along].astype(np.float32)
         # Distance in pixels to the nearest line: millimetres to it over how fast millimetres pass.
         slope = np.hypot(*np.gradient(place, pixel)).clip(min=0.05)
         distance = np.abs(place - np.round(place / step) * step) / slope / pixel
@@ -118,59 +141,25 @@ def log_jacobian(log_det: Grey, folds: NDArray[np.bool_], picture: Grey | None =
     Red, above 0: the moving tissue is larger there and is compressed to fit; blue, below 0: it is stretched. Colours
     are full at `limit`, in either direction.
     """
-    out = _paint(np.clip(log_det / limit, -1, 1) / 2 + 0.5, "RdBu_r").astype(np.float32)
+    out = _paint(np.clip(log_det / limit, -1, 1) / 2 + 0.5).astype(np.float32)
     if picture is not None:
         out = out * (0.65 + 0.35 * picture[..., None])
     return _over(out.astype(np.uint8), folds, FOLD_COLOUR)
 
 
-@lru_cache(maxsize=4)
-def _palette(name: str) -> Colour:
-    return (mpl.colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255 + 0.5).astype(np.uint8)
+@lru_cache(maxsize=1)
+def _palette() -> Colour:
+    """`BLUE_TO_RED` in 256 steps, (256, 3)."""
+    ends = np.linspace(0, 1, len(BLUE_TO_RED))
+    colours = [np.interp(np.linspace(0, 1, 256), ends, one) for one in zip(*BLUE_TO_RED, strict=True)]
+    return (np.stack(colours, axis=-1) + 0.5).astype(np.uint8)
 
 
-def _paint(picture: NDArray[np.floating], palette: str) -> Colour:
-    return _palette(palette)[(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)]
+def _paint(picture: NDArray[np.floating]) -> Colour:
+    return _palette()[(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)]
 
 
-@lru_cache(maxsize=4)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def lettered(picture: Colour, plane: Plane, size: int = 17, pixel: float | None = None) -> Colour:
-    """Write the sides of the patient (R, L, A, P, H, F) at the edges of a picture, and with `pixel`, millimetres a
-    pixel, draw a scale bar."""
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    wide, high = image.size
-    middles = ((7, high / 2, "lm"), (wide - 7, high / 2, "rm"), (wide / 2, 5, "mt"), (wide / 2, high - 6, "mb"))
-    light = picture.mean() > 150
-    for (x, y, anchor), letter in zip(middles, LETTERS[plane], strict=True):
-        draw.text(
-            (x, y), letter, "black" if light else "white", _font(size), anchor, stroke_width=0 if light else 2,
-            stroke_fill="black",
-        )  # fmt: skip
-    if pixel is not None and (bar := bar_of(wide * pixel)):
-        _draw_bar(draw, bar, bar / pixel, high, "black" if light else "white")
-    return np.asarray(image)
-
-
-def bar_of(millimetres: float) -> float:
-    """How long a scale bar is, mm, in a picture so wide: the longest round length up to a third of it; 0 for none."""
-    return max((mm for mm in BARS_MM if mm <= millimetres / 3), default=0.0)
-
-
-def _draw_bar(draw: ImageDraw.ImageDraw, millimetres: float, pixels: float, high: int, colour: str) -> None:
-    """In the lower left corner, with its length."""
-    left, bottom, other = 8, high - 9, "white" if colour == "black" else "black"
-    draw.line((left, bottom, left + pixels, bottom), fill=other, width=5)
-    draw.line((left, bottom, left + pixels, bottom), fill=colour, width=3)
-    words = f"{millimetres / 10:g} cm" if millimetres >= 10 else f"{millimetres:g} mm"
-    draw.text((left, bottom - 5), words, colour, _font(13), "lb", stroke_width=2, stroke_fill=other)
-
-
-def encode(picture: Colour, kind: str = "PNG", quality: int = 86) -> bytes:
+def encode(picture: Picture, kind: str = "PNG", quality: int = 86) -> bytes:
     """Encode a picture as "PNG" or "JPEG" (colours at full resolution: thin lines stay their colour)."""
     buffer = BytesIO()
     options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {}
@@ -197,19 +186,33 @@ OVERLAYS: Mapping[str, Callable[[Grey, Grey], Colour]] = {
 }
 
 
-def overlay(name: str, fixed: Grey, other: Grey, inside: NDArray[np.bool_] | None = None) -> Colour:
+def overlay(name: str, fixed: Grey, other: Grey, known: Known | None = None) -> Colour:
     """Lay two pictures over one another, one of `OVERLAYS`; where the other has no data the fixed one is shown,
     dimmed."""
-    if inside is None or inside.all():
+    if known is None or known.all:
         return OVERLAYS[name](fixed, other)
-    return dimmed(OVERLAYS[name](fixed, np.where(inside, other, fixed)), fixed, inside)
+    return dimmed(OVERLAYS[name](fixed, np.where(known.inside, other, fixed)), fixed, known)
 
 
-def dimmed(painted: Colour, fixed: Grey, inside: NDArray[np.bool_]) -> Colour:
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Where the moving scan has data: `inside`, (height, width)."""
+
+    inside: NDArray[np.bool_]
+
+    @cached_property
+    def all(self) -> bool:
+        return bool(self.inside.all())
+
+    @cached_property
+    def dim(self) -> NDArray[np.bool_]:
+        """Where pictures are dimmed: the border of the data is no edge of the anatomy, the pixels along it are too."""
+        return ~binary_erosion(self.inside, iterations=4, border_value=1)
+
+
+def dimmed(painted: Colour, fixed: Grey, known: Known) -> Colour:
     """Show the fixed image, dimmed, instead of what was painted where the moving scan has no data."""
-    # The border of the data is no edge of the anatomy: dim the pixels along it as well.
-    outside = ~binary_erosion(inside, iterations=4, border_value=1)
-    return np.where(outside[..., None], grey(fixed * 0.45), painted)
+    return painted if known.all else np.where(known.dim[..., None], grey(fixed * 0.45), painted)
 
 
 def montage(name: str, fixed: Volume, moving: Volume, moved: Volume, plane: Plane, width: int = 320) -> bytes:
@@ -230,49 +233,3 @@ def captioned(titles: Sequence[str], pictures: Sequence[Colour]) -> Colour:
     """Set pictures side by side on white, each below its title."""
     heads = [caption(title, p.shape[1]) for title, p in zip(titles, pictures, strict=True)]
     return np.concatenate([beside(heads, white=True), beside(pictures, white=True)], axis=0)
-
-
-def caption(text: str, width: int, height: int = 26) -> Colour:
-    """Write a line of text on white, to be set above a picture of that width."""
-    image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((2, height / 2), text, font=_font(15), fill="black", anchor="lm")
-    return np.asarray(image)
-
-
-def box_plot(results: Sequence[CaseResult], metric: str = "dice", structure: str = "liver") -> Figure:
-    """Plot the spread of one metric over the cases, a box for each phase and method (the paper's figure 4).
-
-    Boxes run from the first to the third quartile, whiskers to the last value within 1.5 of their distance. Fewer than
-    `FEW` values are shown as points besides: their box may be a line.
-    """
-    about = entry(metric)
-    phases = tuple(dict.fromkeys(r.phase for r in results))
-    methods = tuple(dict.fromkeys(r.method for r in results))
-    figure = Figure(figsize=(1.6 + 0.42 * len(methods) * len(phases), 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    step = 0.8 / max(1, len(methods))
-    for m, method in enumerate(methods):
-        mine = [(r.phase, value_of(r, metric, structure) * about.factor) for r in results if r.method == method]
-        boxes = [[v for phase, v in mine if phase == p and np.isfinite(v)] for p in phases]
-        places = [i - 0.4 + (m + 0.5) * step for i in range(len(phases))]
-        colour = mpl.colormaps["cividis"](0.15 + 0.8 * m / max(1, len(methods) - 1))
-        axes.boxplot(
-            boxes, positions=places, widths=step * 0.8, patch_artist=True, label=method,
-            boxprops={"facecolor": colour}, medianprops={"color": "#d03030"}, flierprops={"markersize": 3},
-        )  # fmt: skip
-        points = [(place, v) for place, values in zip(places, boxes, strict=True) if len(values) < FEW for v in values]
-        axes.plot(*np.reshape(points, (-1, 2)).T, "o", markersize=5, color=colour, zorder=3)
-    axes.set_xticks(range(len(phases)), phases)
-    axes.set_ylabel(f"{about.title}, {structure}" if structure else about.title)
-    axes.yaxis.grid(True, color="#dddddd")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
-    return figure
-
-
-def figure_png(figure: Figure, dpi: int = 150) -> bytes:
-    """Encode a matplotlib figure as PNG."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()

@@ -1,8 +1,8 @@
 """Axial, coronal and sagittal pictures of a volume of any orientation, sides as radiologists expect them.
 
 A picture is a grid of its own: a sheet one voxel thick, its axes along the patient's, its pixels square in millimetres.
-Cutting is resampling onto that sheet, so spacing and obliquity need no special case, and all volumes cut with the same
-`Planes` fit on one another pixel by pixel.
+Cutting is resampling onto that sheet (`jssr.report.sheets`), so spacing and obliquity need no special case, and all
+volumes cut with the same `Planes` fit on one another pixel by pixel.
 
 Sides: the patient's right is on the left of axial and coronal pictures, anterior is on top of axial ones and on the
 left of sagittal ones, the head is up.
@@ -12,25 +12,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core.grid import Grid
-from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.preprocessing.modality import modality_of
+from jssr.report import sheets
 
 Plane = Literal["axial", "coronal", "sagittal", "image"]
 Pixels = NDArray[np.float32]
 
 CT_WINDOW = (-160.0, 240.0)
 """The abdominal soft-tissue window: level 40, width 400 HU."""
+
+_ENOUGH = 128
+"""Voxels along an axis that tell where a body lies."""
 
 LETTERS: dict[Plane, tuple[str, str, str, str]] = {
     "axial": ("R", "L", "A", "P"),
@@ -69,24 +72,24 @@ class Planes:
         """The planes there are: three, or "image" of a 2D grid, shown as it is stored."""
         return ("axial", "coronal", "sagittal") if self.grid.ndim == 3 else ("image",)
 
-    @property
+    @cached_property
     def point(self) -> NDArray[np.float64]:
         """The voxel centre that the planes run through, LPS millimetres."""
         at = self.grid.centre if self.at is None else np.asarray(self.at, dtype=np.float64)
         index = np.clip(np.round(self.grid.index(at)), 0, np.array(self.grid.shape) - 1)
         return self.grid.world(index)
 
-    @property
+    @cached_property
     def pixel(self) -> float:
         """Millimetres a pixel."""
-        low, high = self._box()
+        low, high = self._box
         return float((high - low).max() / self.width)
 
     @property
     def lines(self) -> float:
         """Millimetres between the lines of a deformation grid: 15; of a 2D grid, whose millimetres may be pixels, the
         round number that gives some 20 to 50 lines."""
-        low, high = self._box()
+        low, high = self._box
         if self.grid.ndim == 3:
             return 15.0
         most = (high - low).max() / 20
@@ -95,7 +98,16 @@ class Planes:
 
     def sheet(self, plane: Plane) -> Grid:
         """Return the grid of a picture: (width, height[, 1]) pixels, first axis to the right, second downwards."""
-        low, high = self._box()
+        if plane not in self._sheets:
+            self._sheets[plane] = self._sheet(plane)
+        return self._sheets[plane]
+
+    @cached_property
+    def _sheets(self) -> dict[Plane, Grid]:
+        return {}
+
+    def _sheet(self, plane: Plane) -> Grid:
+        low, high = self._box
         axes, pixel, n = _AXES[plane], self.pixel, self.grid.ndim
         size = np.abs(axes.T @ (high - low))[:2]
         shape = tuple(int(s) for s in np.maximum(1, np.round(size / pixel)))
@@ -111,57 +123,62 @@ class Planes:
         Beyond the volume it is `outside`, by default its minimum; labels are 0 there.
         """
         sheet = self.sheet(plane)
-        part = _slab(volume, sheet)
         if volume.kind == "image":
-            fill = float(volume.data.min()) if outside is None else outside
-            return _read(part, sheet, fill)[0].numpy().T
+            values, inside = sheets.read(volume, sheet)
+            if not inside.all():
+                values = np.where(inside, values, float(volume.data.min()) if outside is None else outside)
+            return np.asarray(values[0].T, dtype=np.float32)
         # As `resample` does it, but all labels at once: few pass through a sheet. 0 first, so that it wins outside.
-        values = torch.cat([part.data.new_zeros(1), part.data.unique()]).unique()
-        weights = _read(Volume(torch.cat([part.data == v for v in values]).float(), part.grid), sheet, 0.0)
-        best, out = weights[0], torch.zeros(weights.shape[1:], dtype=values.dtype)
+        part = sheets.slab(volume, sheet)
+        near = part.array
+        values = np.array([0, *(v for v in np.unique(near) if v)], dtype=near.dtype)
+        shares = torch.from_numpy(np.stack([near == v for v in values]).astype(np.float32))
+        weights, inside = sheets.read(Volume(shares, part.grid), sheet)
+        best, out = weights[0], np.zeros(weights.shape[1:], dtype=values.dtype)
         for value, weight in zip(values[1:], weights[1:], strict=True):  # some times faster than argmax over the labels
-            out = torch.where(weight > best, value, out)
-            best = torch.maximum(weight, best)
-        return out.numpy().T
+            out = np.where(weight > best, value, out)
+            best = np.maximum(weight, best)
+        return np.where(inside, out, values[0]).T
 
     def covered(self, moving: Grid, plane: Plane, displacement: Displacement | None = None) -> NDArray[np.bool_]:
         """Where a moving scan on that grid has data in a plane, read through a map where there is one."""
-        seen = coverage(self.sheet(plane), moving, displacement)[0].numpy()
-        return np.asarray(seen.reshape(seen.shape[:2]).T)
+        ends = self._points(plane) if displacement is None else self._moved(displacement, plane)[0]
+        at = moving.index(ends)
+        return np.asarray(((at >= -0.5) & (at <= np.array(moving.shape) - 0.5)).all(axis=-1).T)
 
     def mapped(self, displacement: Displacement, plane: Plane) -> NDArray[np.float64]:
         """Where the map takes each pixel, (height, width, 2) millimetres to the right and down in the plane."""
-        sheet = self.sheet(plane)
-        part = _slab(Volume(displacement.u, displacement.grid), sheet)
-        vectors = torch.from_numpy(np.moveaxis(Displacement(part.data, part.grid).millimetres(), -1, 0))
-        moved = _read(Volume(vectors, part.grid), sheet, 0.0).double().numpy()
-        index = np.stack(np.meshgrid(*[np.arange(s) for s in sheet.shape], indexing="ij"), axis=-1)
-        points = sheet.world(index).reshape(*sheet.shape[:2], -1) + np.moveaxis(moved, 0, -1)
+        ends, inside = self._moved(displacement, plane)
+        points = np.where(inside[..., None], ends, self._points(plane))
         return np.swapaxes(points @ _AXES[plane][:, :2], 0, 1)
 
+    def log_jacobian(self, displacement: Displacement, plane: Plane) -> tuple[Pixels, NDArray[np.bool_]]:
+        """The log Jacobian of the map in a plane and where it folds, (height, width); 0 beyond the field."""
+        # Cells lie between voxels: one more at every side has those on both sides of the sheet.
+        near = sheets.slab(Volume(displacement.u, displacement.grid), self.sheet(plane), more=1)
+        log_det, folds = jacobian_volumes(Displacement(near.data, near.grid))
+        return self.cut(log_det, plane, outside=0.0), self.cut(folds, plane) > 0
+
+    def _points(self, plane: Plane) -> NDArray[np.float64]:
+        """Each pixel of a plane, (width, height, n) LPS millimetres."""
+        sheet = self.sheet(plane)
+        right, down = (np.arange(sheet.shape[axis])[:, None] * sheet.affine[:-1, axis] for axis in (0, 1))
+        return sheet.origin + right[:, None] + down
+
+    def _moved(self, displacement: Displacement, plane: Plane) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Where the map takes each pixel of a plane, (width, height, n) LPS millimetres, and whether the field has it;
+        beyond its border the field is held constant."""
+        grid = displacement.grid
+        u, inside = sheets.read(Volume(displacement.u, grid), self.sheet(plane))
+        linear = grid.affine[: grid.ndim, : grid.ndim]
+        return self._points(plane) + np.moveaxis(u, 0, -1) @ linear.T, inside
+
+    @cached_property
     def _box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Least and greatest LPS coordinate of the voxels' outer edges."""
         ends = [(-0.5, s - 0.5) for s in self.grid.shape]
         corners = self.grid.world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, self.grid.ndim))
         return corners.min(axis=0), corners.max(axis=0)
-
-
-def _read(volume: Volume, sheet: Grid, outside: float) -> Tensor:
-    """All channels of a volume on a sheet, (C, width, height)."""
-    return resample(volume, sheet, fill=outside).data.reshape(-1, *sheet.shape[:2])
-
-
-def _slab(volume: Volume, sheet: Grid) -> Volume:
-    """The part of a volume that a sheet runs through, to read a few slices instead of all."""
-    at = volume.grid.index(sheet.corners())
-    most = np.array(volume.grid.shape) - 1
-    low, high = at.min(axis=0), at.max(axis=0)
-    if (high < -0.5).any() or (low > most + 0.5).any():
-        return volume  # the sheet passes beside it: all of it reads as outside
-    first = np.clip(np.floor(low), 0, most).astype(int)
-    last = np.clip(np.ceil(high), 0, most).astype(int)
-    part = (slice(None), *[slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)])
-    return volume.with_data(volume.data[part], volume.grid.cropped(first, last - first + 1))
 
 
 def jacobian_volumes(displacement: Displacement) -> tuple[Volume, Volume]:
@@ -179,16 +196,23 @@ def focus(volume: Volume) -> tuple[float, ...]:
     """Find a point worth looking at, LPS millimetres; the middle of an empty volume.
 
     In a label map it is the centre of mass of the lowest label (cohorts name their main organ first), in an image that
-    of what is brighter than its mean: the body against the air.
+    of what is brighter than its mean: the body against the air, of at most `_ENOUGH` voxels along an axis.
     """
-    data = volume.data[0]
+    data: NDArray[Any] = volume.array
     if volume.kind == "labels":
+        step = np.ones(data.ndim)
         inside = data == (data[data > 0].min() if (data > 0).any() else -1)
     else:
-        inside = data > data.float().mean()
-    index = inside.nonzero().double()
-    middle = volume.grid.world(index.mean(dim=0).numpy()) if len(index) else volume.grid.centre
-    return tuple(float(x) for x in middle)
+        step = np.ceil(np.array(data.shape) / _ENOUGH).astype(int)
+        data = data[tuple(slice(int(s) // 2, None, int(s)) for s in step)]
+        inside = data > data.mean(dtype=np.float64)
+    inside = np.asarray(inside)
+    count = np.count_nonzero(inside)
+    if not count:
+        return tuple(volume.grid.centre.tolist())
+    others = [tuple(a for a in range(data.ndim) if a != axis) for axis in range(data.ndim)]
+    middle = [np.arange(n) @ inside.sum(axis=o) / count for n, o in zip(data.shape, others, strict=True)]
+    return tuple(volume.grid.world(np.array(middle) * step + step // 2).tolist())
 
 
 def window_of(volume: Volume) -> tuple[float, float]:

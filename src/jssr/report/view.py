@@ -16,11 +16,13 @@ from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.preprocessing.modality import modality_of
 from jssr.report import figures
-from jssr.report.planes import CT_WINDOW, Plane, Planes, jacobian_volumes, window, window_of
+from jssr.report.letters import Picture as Pixels
+from jssr.report.letters import lettered
+from jssr.report.planes import CT_WINDOW, Plane, Planes, window, window_of
 
 STRIP, STRIP_WIDTH = 7, 260
 """Slices of a plane, and the pixels of their longest side."""
-Painted = Callable[[Plane], "figures.Colour"]
+Painted = Callable[[Plane], Pixels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,8 @@ class Cuts:
 
     def __init__(self, planes: Planes) -> None:
         self.planes = planes
-        self.labels, self.covered = cache(planes.cut), cache(planes.covered)
+        self.labels = cache(planes.cut)
+        self.known = cache(lambda *where: figures.Known(planes.covered(*where)))
         self.window = grey_range = cache(window_of)
 
         @cache
@@ -125,7 +128,7 @@ def scans_block(view: AlignmentView, cuts: Cuts) -> Block:
         digits = 0 if high - low >= 20 else 2
         unit = " HU" if modality_of(volume) == "ct" and (low, high) == CT_WINDOW else ""
         text = f"{caption}. {_voxels(volume)}. Grey from {low:.{digits}f} to {high:.{digits}f}{unit}."
-        columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.grey(cuts.grey(v, p))))  # type: ignore[misc]
+        columns.append(_column(cuts.planes, title, text, lambda p, v=volume: figures.toned(cuts.grey(v, p))))  # type: ignore[misc]
     lead = "The same three planes through every image. " if cuts.planes.grid.ndim == 3 else ""
     lead += "An organ that stays put from one column to the next is aligned."
     return Block("The scans", lead, cuts.planes.names, columns)
@@ -189,15 +192,14 @@ def strips(view: AlignmentView, cuts: Cuts) -> list[Strip]:
             planes = Planes(grid, tuple(at), STRIP_WIDTH)
             fixed, moved = (window(planes.cut(v, plane), cuts.window(v)) for v in (view.fixed, view.moved))
             side = ("LR", "PA", "HF")[axis][int(at[axis] < 0)]
-            painted = figures.checkerboard(fixed, moved, STRIP_WIDTH // 8)
-            pictures.append((f"{side} {abs(at[axis]):.0f} mm", _data_uri(figures.lettered(painted, plane, 13))))
+            painted = figures.toned(figures.squares(fixed, moved, STRIP_WIDTH // 8))
+            pictures.append((f"{side} {abs(at[axis]):.0f} mm", _data_uri(lettered(painted, plane, 13))))
         found.append(Strip(plane, pictures))
     return found
 
 
 def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: Cuts) -> list[Column]:
     planes = cuts.planes
-    log_det, folds = jacobian_volumes(displacement)
 
     def grid(plane: Plane) -> figures.Colour:
         mapped = planes.mapped(displacement, plane)
@@ -205,7 +207,7 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
 
     def jacobian(plane: Plane) -> figures.Colour:
         beneath = cuts.grey(view.fixed, plane)
-        out = figures.log_jacobian(planes.cut(log_det, plane, outside=0.0), planes.cut(folds, plane) > 0, beneath)
+        out = figures.log_jacobian(*planes.log_jacobian(displacement, plane), beneath)
         return figures.dimmed(out, beneath, _known(view, cuts, plane, True))
 
     about_grid = f"The moving scan's grid, {planes.lines:g} mm apart, as the alignment bends it, over the moved scan."
@@ -218,10 +220,10 @@ def _deformation_columns(view: AlignmentView, displacement: Displacement, cuts: 
     ]
 
 
-def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> NDArray[np.bool_]:
+def _known(view: AlignmentView, cuts: Cuts, plane: Plane, after: bool) -> figures.Known:
     """Where the moving scan has data, after the alignment or before; everywhere after one that left no field."""
     grid = view.moving_before.grid if view.displacement is not None or not after else view.moved.grid
-    return cuts.covered(grid, plane, view.displacement if after else None)
+    return cuts.known(grid, plane, view.displacement if after else None)
 
 
 def _contour_column(view: AlignmentView, fixed_seg: Volume, moved_seg: Volume, cuts: Cuts) -> Column:
@@ -238,12 +240,11 @@ def _column(planes: Planes, title: str, caption: str, after: Painted, before: Pa
     pixel = planes.pixel if planes.grid.ndim == 3 else None  # a radiograph's millimetres may be its pixels
     for plane in planes.names:
         both = [
-            "" if paint is None else _data_uri(figures.lettered(paint(plane), plane, pixel=pixel))
-            for paint in (after, before)
+            "" if paint is None else _data_uri(lettered(paint(plane), plane, pixel=pixel)) for paint in (after, before)
         ]
         pictures.append(Picture(f"{title}, {plane}", *both))
     return Column(title, caption, pictures)
 
 
-def _data_uri(picture: figures.Colour) -> str:
+def _data_uri(picture: Pixels) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(figures.encode(picture, "JPEG")).decode("ascii")

@@ -19,6 +19,7 @@ from jssr.core.field import warp
 from jssr.errors import OutputError
 from jssr.io.files import atomic_path
 from jssr.report import figures
+from jssr.report.letters import caption
 from jssr.systems.base import Alignment, Batch
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def _tile(name: str, image: Tensor, blue: Tensor | None, orange: Tensor | None, 
 
     said = [torch.zeros_like(plane) if p is None else _slice(p[0].argmax(dim=0, keepdim=True)) for p in (blue, orange)]
     tile = figures.contours(large(plane), large(said[0]), large(said[1]))
-    return np.concatenate([figures.caption(name, tile.shape[1]), tile], axis=0)
+    return np.concatenate([caption(name, tile.shape[1]), tile], axis=0)
 
 
 def _slice(image: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from jssr.io.header import check_file, nifti_header
 from jssr.io.images import read_grid
 
 if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
+    from jssr.core.nifti_header import NiftiHeader
 
 Matrix = NDArray[np.float64]
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -103,7 +103,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def header_of(path: Path) -> Nifti1Header:
+def header_of(path: Path) -> NiftiHeader:
     """The header of a NIfTI file."""
     try:
         return nifti_header(path)
@@ -111,14 +111,14 @@ def header_of(path: Path) -> Nifti1Header:
         raise TransformError(str(error)) from error
 
 
-def vector_shape(header: Nifti1Header) -> tuple[int, ...] | None:
+def vector_shape(header: NiftiHeader) -> tuple[int, ...] | None:
     """The spatial shape of a NIfTI field of three components, in its fourth or fifth axis; None of any other image."""
     size = [int(s) for s in header["dim"][1 : 1 + int(header["dim"][0])]]
     trailing = [s for s in size[3:] if s > 1]
     return tuple(size[:3]) if len(size) in (4, 5) and trailing == [3] else None
 
 
-def millimetres_of(path: Path, header: Nifti1Header) -> float:
+def millimetres_of(path: Path, header: NiftiHeader) -> float:
     """How many millimetres the header's unit of length is. The standard names it for the grid alone."""
     name, factor = UNITS.get(int(header["xyzt_units"]) & 7, ("", 1.0))
     if name:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jssr.core.grid import Grid
+from jssr.core.nifti_header import sform_of
 from jssr.core.transform import Affine, Displacement
 from jssr.errors import TransformError
 from jssr.io.transforms.base import (
@@ -30,7 +31,7 @@ from jssr.io.transforms.base import (
 )
 
 if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
+    from jssr.core.nifti_header import NiftiHeader
 
 FIELD, CUBIC, DCT, QUADRATIC = 2006, 2007, 2008, 2009
 INTENTS = (FIELD, CUBIC, DCT, QUADRATIC)
@@ -135,10 +136,10 @@ def _read_coefficients(path: Path, images: Images) -> Displacement:
         )
     x, y, z = weights
     shifts = np.einsum("ia,jb,kc,abcd->ijkd", x, y, z, coefficients, optimize=True)
-    return _displacement(shifts, images, checked_matrix(np.asarray(header.get_sform(), dtype=np.float64), path))
+    return _displacement(shifts, images, checked_matrix(sform_of(header), path))
 
 
-def _check_fixed(path: Path, header: Nifti1Header, fixed: Grid) -> None:
+def _check_fixed(path: Path, header: NiftiHeader, fixed: Grid) -> None:
     """Make sure that coefficients are of this fixed image: they name its voxels and their number."""
     spacing = [float(header[f"intent_p{axis}"]) for axis in (1, 2, 3)]
     shape = [int(round(float(header[f"qoffset_{axis}"]))) for axis in "xyz"]
