@@ -53,8 +53,8 @@ def limits_of(name: str, data: Tensor, window: Window | None) -> Window:
 def normalise(data: Tensor, window: Window | None) -> Tensor:
     """Scale the intensities of one image to -1..1 float32 by `limits`, and clip there; NaN becomes -1."""
     low, high = limits(data, window)
-    out = (data.float() - low) * (2.0 / (high - low)) - 1.0
-    return torch.nan_to_num(out, nan=-1.0).clamp_(-1.0, 1.0)
+    out = (data.float() - low).mul_(2.0 / (high - low)).sub_(1.0)
+    return out.nan_to_num_(nan=-1.0).clamp_(-1.0, 1.0)
 
 
 def denormalise(data: Tensor, window: Window) -> Tensor:
@@ -69,8 +69,17 @@ def data_mask(data: Tensor, modality: Modality) -> Tensor:
     Not data are NaN, the sentinel of prepared scans, and in CT what lies below -1500 HU: scanners fill the corners
     outside the circle of reconstruction with -2000 or -3024. A fill of -1024 is like air and counts as data.
     """
-    floor = -1500 if modality == "ct" else NO_DATA
-    return torch.isfinite(data) & (data > floor)
+    return (data > _floor(modality)) & (data < float("inf"))
+
+
+def all_data(data: Tensor, modality: Modality) -> bool:
+    """Whether an image holds measurements everywhere, as `data_mask` tells them: one pass, and no mask is made."""
+    low, high = (float(end) for end in data.aminmax())
+    return _floor(modality) < low and high < float("inf")  # false of NaN
+
+
+def _floor(modality: Modality) -> int:
+    return -1500 if modality == "ct" else NO_DATA
 
 
 def thinned(data: Tensor) -> Tensor:
