@@ -100,6 +100,7 @@ def _along(image: Tensor, axis: int, at: NDArray[np.float64]) -> Tensor:
     if np.array_equal(at, np.arange(size)):
         return image
     share = torch.from_numpy((at - lower).astype(np.float32)).view([-1] + [1] * (image.ndim - 1 - axis))
-    first = torch.from_numpy(lower.astype(np.int64))
-    low = image.index_select(axis, first)
-    return low if size == 1 else low.lerp_(image.index_select(axis, first + 1), share)
+    first, values = lower.astype(np.int64), image.numpy()
+    # Along the last axis numpy takes a seventh of the time of torch.
+    low = torch.from_numpy(values.take(first, axis))
+    return low if size == 1 else low.lerp_(torch.from_numpy(values.take(first + 1, axis)), share)
