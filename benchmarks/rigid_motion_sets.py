@@ -1,4 +1,4 @@
-"""Scans under known rigid motions, for `benchmarks/rigid_motions.py`: which scans, which motions, and the pairs of them.
+"""Scans under known rigid motions, for `benchmarks/rigid_motions.py`: which scans, which motions, and their pairs.
 
 A pair is a fixed scan and a moved one. The moved one shows the body of the fixed scan, in the same or in another
 contrast, after a rigid motion of the patient that the fixed scan's header knows nothing of. It is read by linear
@@ -32,14 +32,21 @@ from jssr.preprocessing.modality import decide_modality
 
 Array = NDArray[np.float64]
 
-CLASSES = {"small": (5.0, 10.0), "medium": (15.0, 30.0), "large": (30.0, 60.0), "cropped": (15.0, 30.0)}
-"""Class to the most degrees and mm; half of each is the least, of "small" and "cropped" nothing is."""
+CLASSES = {
+    "small": (5.0, 10.0),
+    "medium": (15.0, 30.0),
+    "large": (30.0, 60.0),
+    "cropped": (15.0, 30.0),
+    "far": (180.0, 120.0),
+}
+"""Class to the most degrees and mm; half of each is the least, of "small" and "cropped" nothing is. No patient moves as
+in "far": a header with another orientation looks like that."""
 CROP = (0.5, 0.75)
 """Share of the field of view along the patient that a cropped scan keeps."""
 FARTHEST = 1 / 3
 """Of the shortest side of the scan's field of view: no shift is longer."""
 NOISE_HU, NOISE, BIAS = 20.0, 0.03, 0.25
-"""Standard deviation in CT; elsewhere a share of the 99th percentile, and a ramp of brightness of so much either way."""
+"""Standard deviation in CT; elsewhere a share of the 99th percentile, and a ramp of brightness, so much either way."""
 COARSER, JITTER = 1.15, 4.0
 POINTS = 600
 PHANTOM_SHAPE, PHANTOM_MM = (144, 112, 72), 3.0
@@ -104,7 +111,9 @@ class Case:
     goals: Array
 
 
-def cases(data: Path, seeds: Sequence[int], subjects: Sequence[Subject] = SUBJECTS) -> Iterator[Case]:
+def cases(
+    data: Path, seeds: Sequence[int], subjects: Sequence[Subject] = SUBJECTS, kinds: Sequence[str] = tuple(CLASSES)
+) -> Iterator[Case]:
     """Every subject in every class of motion, once for each seed."""
     for number, subject in enumerate(SUBJECTS):
         if subject not in subjects:
@@ -112,7 +121,7 @@ def cases(data: Path, seeds: Sequence[int], subjects: Sequence[Subject] = SUBJEC
         fixed, scan = subject.read(data)
         points = body_points(fixed)
         for kind_number, kind in enumerate(CLASSES):
-            for seed in seeds:
+            for seed in seeds if kind in kinds else ():
                 rng = np.random.default_rng((seed, number, kind_number))
                 motion = draw(kind, scan.grid, rng)
                 moving = moved(scan, motion, (seed + kind_number) % 2 == 1, kind == "cropped", rng)
@@ -131,7 +140,7 @@ def body_points(scan: Volume) -> Array:
 def draw(kind: str, grid: Grid, rng: np.random.Generator) -> Array:
     """A rigid motion of a class about the middle of a grid: (4, 4), LPS mm."""
     degrees, mm = CLASSES[kind]
-    least = 0.5 if kind in ("medium", "large") else 0.0
+    least = 0.0 if kind in ("small", "cropped") else 0.5
     mm = min(mm, FARTHEST * float((grid.spacing * grid.shape).min()))
     axis, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
     turn, shift = rng.uniform(least, 1, 2) * (np.radians(degrees), mm)

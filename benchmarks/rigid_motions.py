@@ -7,7 +7,7 @@
 DATA is a folder of scans as `benchmarks/real_scans.py` reads it. `rigid_motion_sets.py` says which scans and motions
 there are, and which are for tuning; the others are judged. A motion is found where body points of the fixed scan end
 less than `FOUND_MM` from where they should, on average. Seconds are CPU seconds of the step on one thread, scans
-already read. Every method runs in a process of its own.
+already read. The other checkout runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -114,22 +114,27 @@ def method_of(name: str) -> Callable[[Volume, Volume], Matrix]:
     return partial(elastix, name)
 
 
-def work(name: str, data: Path, seeds: Sequence[int], subjects: Sequence[str]) -> list[Row]:
-    """One method on every case: error and CPU seconds of each."""
+def work(names: Sequence[str], chosen: argparse.Namespace, out: Path) -> None:
+    """Some methods on every case: error and CPU seconds of each, written to `out` after every case."""
     torch.set_num_threads(1)
-    method, rows = method_of(name), list[Row]()
-    for case in cases(data, seeds, [s for s in SUBJECTS if s.name in subjects]):
-        if not rows:
-            method(case.fixed, case.moving)  # what is imported or set up once
-        begin, wall = time.process_time(), time.perf_counter()
-        matrix = method(case.fixed, case.moving)
-        cpu, wall = time.process_time() - begin, time.perf_counter() - wall
-        off = case.points @ matrix[:3, :3].T + matrix[:3, 3] - case.goals
-        error = float(np.linalg.norm(off, axis=1).mean())
+    methods = {name: method_of(name) for name in names}
+    found: dict[str, list[Row]] = {name: [] for name in names}
+    for case in cases(chosen.data, chosen.seeds, [s for s in SUBJECTS if s.name in chosen.subjects], chosen.kinds):
         before = float(np.linalg.norm(case.points - case.goals, axis=1).mean())
-        rows.append({"subject": case.subject, "kind": case.kind, "seed": case.seed, "before_mm": round(before, 3),
-                     "error_mm": round(error, 4), "cpu_s": round(cpu, 4), "wall_s": round(wall, 4)})  # fmt: skip
-    return rows
+        for name, method in methods.items():
+            if name.startswith("elastix-full") and case.seed not in chosen.seeds[:SLOW_SEEDS]:
+                continue
+            if not found[name]:
+                method(case.fixed, case.moving)  # what is imported or set up once
+            begin, wall = time.process_time(), time.perf_counter()
+            matrix = method(case.fixed, case.moving)
+            cpu, wall = time.process_time() - begin, time.perf_counter() - wall
+            off = case.points @ matrix[:3, :3].T + matrix[:3, 3] - case.goals
+            error = float(np.linalg.norm(off, axis=1).mean())
+            found[name].append({"subject": case.subject, "kind": case.kind, "seed": case.seed,
+                                "before_mm": round(before, 3), "error_mm": round(error, 4), "cpu_s": round(cpu, 4),
+                                "wall_s": round(wall, 4)})  # fmt: skip
+        out.write_text(json.dumps(found), encoding="utf-8")
 
 
 def table(methods: dict[str, list[Row]], tuning: bool) -> list[str]:
@@ -164,14 +169,14 @@ def by_subject(methods: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def started(name: str, chosen: argparse.Namespace, checkout: Path | None) -> list[Row]:
-    """One method in a process of its own, with the package of a checkout where one is named."""
-    out = chosen.out / f"{name}.json"
-    seeds = chosen.seeds[:SLOW_SEEDS] if name.startswith("elastix-full") else chosen.seeds
-    command = [sys.executable, __file__, str(chosen.data), "-o", str(chosen.out), "--method", name,
-               "--seeds", *map(str, seeds), "--subjects", *chosen.subjects]  # fmt: skip
-    source = (checkout or Path(__file__).resolve().parents[1]) / "src"
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"})
+def started(names: Sequence[str], chosen: argparse.Namespace, checkout: Path) -> dict[str, list[Row]]:
+    """Methods in a process of their own, with the package of a checkout."""
+    out = chosen.out / f"{'-'.join(names)}.json"
+    command = [sys.executable, __file__, str(chosen.data), "-o", str(chosen.out), "--worker", str(out)]
+    command += ["--methods", *names, "--seeds", *map(str, chosen.seeds)]
+    command += ["--subjects", *chosen.subjects, "--kinds", *chosen.kinds]
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment)
     return json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -182,19 +187,20 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path, help="another checkout of the repository")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)), help="motions of each class")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(4)), help="motions of each class")
     parser.add_argument("--subjects", nargs="+", default=names, choices=names)
-    parser.add_argument("--methods", nargs="+", default=["ours", *ELASTIX], choices=["ours", *ELASTIX])
-    parser.add_argument("--method", help=argparse.SUPPRESS)
+    parser.add_argument("--kinds", nargs="+", default=list(CLASSES), choices=list(CLASSES))
+    known = ["ours", *ELASTIX]
+    parser.add_argument("--methods", nargs="+", default=known, choices=[*known, "against"])
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    if chosen.method:
-        rows = work(chosen.method, chosen.data, chosen.seeds, chosen.subjects)
-        (chosen.out / f"{chosen.method}.json").write_text(json.dumps(rows, indent=0), encoding="utf-8")
+    if chosen.worker:
+        work(chosen.methods, chosen, chosen.worker)
         return
-    methods = {name: started(name, chosen, None) for name in chosen.methods}
+    methods = started(chosen.methods, chosen, Path(__file__).resolve().parents[1])
     if chosen.against:
-        methods["against"] = started("against", chosen, chosen.against)
+        methods |= started(["against"], chosen, chosen.against)
     (chosen.out / "rigid_motions.json").write_text(json.dumps(methods, indent=0), encoding="utf-8")
     for lines in (table(methods, False), table(methods, True), by_subject(methods)):
         print("\n".join(lines), end="\n\n")

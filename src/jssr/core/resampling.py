@@ -38,11 +38,12 @@ def resample(
         grid: the fixed grid.
         transform: fixed to moving space; None is the identity of physical space.
         fill: value outside the moving grid; None takes the volume's minimum (of labels the background: 0, or where
-            there is no 0 but negative values, what most voxels of its faces have). Of an image also one for each channel.
+            there is no 0 but negative values, what most voxels of its faces have). Of an image also one a channel.
         nearest: read the nearest voxel.
     """
     transform = transform or Affine.identity(grid.ndim)
-    if volume.kind == "image" and not nearest and isinstance(transform, Affine):
+    # Pictures are small: there is nothing to gain.
+    if volume.kind == "image" and not nearest and isinstance(transform, Affine) and grid.ndim == 3:
         return volume.with_data(_through_affine(volume, grid, transform, fill), grid)
     at = transform.positions(grid, volume.grid)
     outside = ~inside_grid(at, volume.grid)[0]

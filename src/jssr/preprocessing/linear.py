@@ -142,7 +142,7 @@ def _smoothed(table: Tensor) -> Tensor:
 
 
 def _scores(points: Samples, scan: SmallScan, matrix: Matrix, state: _State, kind: Kind) -> Tensor:
-    """s of the samples, 0 where one does not count: (parameters, N). Turns and scales are in units of the samples' radius."""
+    """s of the samples, 0 where one does not count: (parameters, N). Turns and scales are in units of their radius."""
     first, a_share, b_share = state.bins
     table = _smoothed(state.table)
     rise = F.pad(table[:, 1:] - table[:, :-1], (0, 1)).flatten()  # of a bin to the next value of b

@@ -47,7 +47,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """One scan at its own resolution, its axes in canonical order: as `Ready`, before it is averaged. `mask` is bool."""
+    """One scan at its own resolution, its axes in canonical order: `Ready` before it is averaged. `mask` is bool."""
 
     volume: Volume
     mask: Tensor | None

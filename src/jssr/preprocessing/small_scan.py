@@ -87,8 +87,8 @@ class SmallScan:
         return near.lerp_(far, x), inside if self._whole else inside & self._cells.index_select(0, first)
 
     def _cell(self, at: Tensor) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
-        """The first voxel of the cells that positions (3, N) lie in, flat; where in the cell, 0..1; and how much further
-        on the next voxel is along each axis, 0 where there is but one."""
+        """The first voxel of the cells that positions (3, N) lie in, flat; where in the cell, 0..1; and how far on the
+        next voxel is along each axis, 0 where there is but one."""
         shape = self.image.shape
         top = torch.tensor([max(s - 2, 0) for s in shape]).view(3, 1)
         base = torch.minimum(at.floor().clamp_(min=0), top)
