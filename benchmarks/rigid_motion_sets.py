@@ -2,7 +2,7 @@
 
 A pair is a fixed scan and a moved one. The moved one shows the body of the fixed scan, in the same or in another
 contrast, after a rigid motion of the patient that the fixed scan's header knows nothing of. It is read by linear
-interpolation on a grid of its own, with noise of its own, in one of two ways, in turn:
+interpolation on a grid of its own, with noise of its own, in one of two ways, by turns:
 
 - upright: the patient has moved under a scanner that has not. What the scan does not show is without data.
 - turned: the grid moves with the patient, as after an exported header with another position; voxels are 1.15 times as
@@ -40,7 +40,7 @@ CLASSES = {
     "far": (180.0, 120.0),
 }
 """Class to the most degrees and mm; half of each is the least, of "small" and "cropped" nothing is. No patient moves as
-in "far": a header with another orientation looks like that."""
+in "far": a header with another orientation looks like that, and its grids are turned ones."""
 CROP = (0.5, 0.75)
 """Share of the field of view along the patient that a cropped scan keeps."""
 FARTHEST = 1 / 3
@@ -124,7 +124,8 @@ def cases(
             for seed in seeds if kind in kinds else ():
                 rng = np.random.default_rng((seed, number, kind_number))
                 motion = draw(kind, scan.grid, rng)
-                moving = moved(scan, motion, (seed + kind_number) % 2 == 1, kind == "cropped", rng)
+                turned = kind == "far" or (seed + kind_number) % 2 == 1
+                moving = moved(scan, motion, turned, kind == "cropped", rng)
                 goals = points @ motion[:3, :3].T + motion[:3, 3]
                 yield Case(subject.name, kind, seed, fixed, moving, points, goals)
 
