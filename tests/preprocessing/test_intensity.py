@@ -7,7 +7,7 @@ import torch
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import ImageError
-from jssr.preprocessing.intensity import data_mask, denormalise, limits, limits_of, normalise
+from jssr.preprocessing.intensity import all_data, data_mask, denormalise, limits, limits_of, normalise
 from jssr.preprocessing.modality import modality_of, window_for
 
 
@@ -66,3 +66,20 @@ def test_a_scan_of_one_intensity_is_refused_by_its_name() -> None:
     with pytest.raises(ImageError, match="a.nii: the image is constant"):
         limits_of("a.nii", torch.tensor([float("nan"), 3.0, 3.0]), None)
     assert limits_of("a.nii", torch.zeros(3), (-200.0, 200.0)) == (-200.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "modality", "whole"),
+    [
+        ((-1024.0, 40.0), "ct", True),
+        ((-3024.0, 40.0), "ct", False),
+        ((-3024.0, 40.0), "mr", True),
+        ((float("nan"), 40.0), "mr", False),
+        ((float("inf"), 40.0), "mr", False),
+        ((-32768.0, 40.0), "mr", False),
+    ],
+)
+def test_whether_there_is_data_everywhere_is_as_the_mask_has_it(values, modality, whole) -> None:
+    data = torch.tensor(values)
+    assert all_data(data, modality) is whole
+    assert bool(data_mask(data, modality).all()) is whole

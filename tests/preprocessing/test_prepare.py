@@ -8,6 +8,8 @@ from jssr.core.grid import Grid
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError, ImageError
+from jssr.preprocessing import prepare
+from jssr.preprocessing.placement import ready
 from jssr.preprocessing.prepare import check_labels, prepare_image, prepare_pair
 from jssr.preprocessing.rigid import OverlapError
 
@@ -139,3 +141,16 @@ def test_bad_pairs_are_refused(study: tuple[Volume, Volume]) -> None:
         prepare_image(fixed.with_data(torch.ones_like(fixed.data)), 5.0, WINDOW)
     with pytest.raises(GeometryError, match="another grid"):
         check_labels(Volume(torch.zeros(1, 60, 46, 30, dtype=torch.uint8), moving.grid, "labels"), fixed)
+
+
+def test_a_scan_is_cleaned_once_for_both_grids_and_looks_the_same_as_alone(study, monkeypatch) -> None:
+    """The finer grid has what a scan that is prepared for that grid alone shows."""
+    fixed, moving = study
+    made = []
+    clean = prepare.cleaned
+    monkeypatch.setattr(prepare, "cleaned", lambda *args: made.append(args) or clean(*args))
+    pair = prepare_pair(fixed, moving, 10.0, WINDOW, rigid=False, finer=lambda grid, _: grid.respaced(5.0))
+    assert len(made) == 2 and pair.finer is not None
+    one = pair.finer[0]
+    alone = prepare.normalised(ready(fixed, 5.0, WINDOW, Affine.identity()), one.grid)
+    torch.testing.assert_close(one.image, alone.image, atol=0, rtol=0)

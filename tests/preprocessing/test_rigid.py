@@ -192,3 +192,16 @@ def test_overlap_is_the_covered_share() -> None:
     assert overlap(grid, grid) == 1.0
     assert overlap(grid, Grid.of((20, 20, 20), 1.0, (10.0, 0.0, 0.0))) == 0.5
     assert overlap(grid, Grid.of((20, 20, 20), 1.0, (100.0, 0.0, 0.0))) == 0.0
+
+
+def test_nothing_is_searched_for_elsewhere_where_the_near_alignment_is_certain(study, monkeypatch) -> None:
+    fixed, moving = study
+    asked = []
+
+    def elsewhere(self: rigid._Starts) -> None:
+        asked.append(self)
+
+    monkeypatch.setattr(rigid._Starts, "elsewhere", elsewhere)
+    assert _off(rigid_align(fixed, moving).transform, _true_motion(), fixed.grid)[1] < 0.5 and not asked
+    rigid_align(fixed, _placed(moving, _shift(45.0, -30.0, -80.0)))
+    assert len(asked) == 1

@@ -6,9 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from jssr.core import affine_reading
 from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.transform import Affine, Transform
@@ -20,7 +23,11 @@ TIE = 1e-9
 
 
 def resample(
-    volume: Volume, grid: Grid, transform: Transform | None = None, fill: float | None = None, nearest: bool = False
+    volume: Volume,
+    grid: Grid,
+    transform: Transform | None = None,
+    fill: float | Sequence[float] | None = None,
+    nearest: bool = False,
 ) -> Volume:
     """Pull a volume onto `grid`: images linearly, labels without new values.
 
@@ -31,18 +38,43 @@ def resample(
         grid: the fixed grid.
         transform: fixed to moving space; None is the identity of physical space.
         fill: value outside the moving grid; None takes the volume's minimum (of labels the background: 0, or where
-            there is no 0 but negative values, what most voxels of its faces have).
+            there is no 0 but negative values, what most voxels of its faces have). Of an image also one a channel.
         nearest: read the nearest voxel.
     """
-    at = (transform or Affine.identity(grid.ndim)).positions(grid, volume.grid)
+    transform = transform or Affine.identity(grid.ndim)
+    # Pictures are small: there is nothing to gain.
+    if volume.kind == "image" and not nearest and isinstance(transform, Affine) and grid.ndim == 3:
+        return volume.with_data(_through_affine(volume, grid, transform, fill), grid)
+    at = transform.positions(grid, volume.grid)
     outside = ~inside_grid(at, volume.grid)[0]
     if volume.kind != "image":
         out = sample_labels(volume.data, at, nearest)
-        out[:, outside] = background_of(volume.data) if fill is None else int(fill)
+        out[:, outside] = background_of(volume.data) if fill is None else int(np.max(fill))
         return volume.with_data(out, grid)
     data = ff.sample(volume.data[None].float(), at, "nearest" if nearest else "bilinear")[0]
-    data[:, outside] = float(volume.data.min()) if fill is None else fill
-    return volume.with_data(data, grid)
+    return volume.with_data(_filled(data, outside, volume, fill), grid)
+
+
+def _through_affine(volume: Volume, grid: Grid, transform: Affine, fill: float | Sequence[float] | None) -> Tensor:
+    """`resample` of an image, linearly: (C, *grid.shape)."""
+    matrix = between(grid, volume.grid, transform)
+    data = affine_reading.read(volume.data.float(), matrix, grid.shape)
+    there = affine_reading.inside(matrix, volume.grid.shape, grid.shape)
+    if data.data_ptr() == volume.data.data_ptr():  # read where its voxels are: nothing was computed
+        data = data.clone()
+    return data if there is None else _filled(data, ~there, volume, fill)
+
+
+def _filled(data: Tensor, outside: Tensor, volume: Volume, fill: float | Sequence[float] | None) -> Tensor:
+    values = float(volume.data.min()) if fill is None else fill
+    for channel, value in zip(data, np.broadcast_to(values, len(data)).tolist(), strict=True):
+        channel.masked_fill_(outside, value)
+    return data
+
+
+def between(grid: Grid, moving: Grid, transform: Affine) -> NDArray[np.float64]:
+    """Homogeneous (n + 1, n + 1), from voxels of `grid` to voxels of `moving`."""
+    return np.asarray(np.linalg.inv(moving.affine) @ transform.matrix @ grid.affine)
 
 
 def background_of(labels: Tensor) -> int:
@@ -126,7 +158,11 @@ def cell_index(at: Tensor, shape: Sequence[int]) -> Tensor:
 
 def coverage(grid: Grid, moving: Grid, transform: Transform | None = None) -> Tensor:
     """Where on `grid` the moving image has data: (1, *grid.shape) bool."""
-    return inside_grid((transform or Affine.identity(grid.ndim)).positions(grid, moving), moving)
+    transform = transform or Affine.identity(grid.ndim)
+    if isinstance(transform, Affine):
+        there = affine_reading.inside(between(grid, moving, transform), moving.shape, grid.shape)
+        return torch.ones(1, *grid.shape, dtype=torch.bool) if there is None else there[None]
+    return inside_grid(transform.positions(grid, moving), moving)
 
 
 def inside_grid(at: Tensor, grid: Grid) -> Tensor:

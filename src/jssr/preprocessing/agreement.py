@@ -63,11 +63,15 @@ class Judge:
         (here, mine), (there, its) = (_own(scan, step, seed + k) for k, scan in enumerate((a, b)))
         usual = _unrelated(mine, its)
         self._sides = _Side(b, here, mine, usual), _Side(a, there, its, usual)
+        self._known: dict[bytes, Agreement] = {}
 
     def __call__(self, matrix: NDArray[np.float64]) -> Agreement:
         """Of a matrix (4, 4) from a to b, LPS mm."""
-        found = self._sides[0].agreement(matrix), self._sides[1].agreement(np.asarray(np.linalg.inv(matrix)))
-        return Agreement(*np.mean(found, axis=0).tolist())
+        key = matrix.tobytes()
+        if key not in self._known:  # some are asked for again
+            found = self._sides[0].agreement(matrix), self._sides[1].agreement(np.asarray(np.linalg.inv(matrix)))
+            self._known[key] = Agreement(*np.mean(found, axis=0).tolist())
+        return self._known[key]
 
 
 @dataclass(frozen=True)

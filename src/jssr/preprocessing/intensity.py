@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,12 +31,18 @@ def limits(data: Tensor, window: Window | None) -> Window:
     flat = flat[torch.isfinite(flat) & (flat > NO_DATA)]
     if flat.numel() == 0 or flat.min() == flat.max():
         raise ValueError("the image is constant: there is nothing to normalise")
-    base, top = torch.quantile(flat, torch.tensor([0.001, 0.999])).tolist()
+    base, top = _quantiles(flat, 0.001, 0.999)
     if base == top:  # nearly everything is one value
         base, top = float(flat.min()), float(flat.max())
     foreground = flat[flat > base + 0.05 * (top - base)]
-    low, high = torch.quantile(foreground, torch.tensor([0.01, 0.995])).tolist()
+    low, high = _quantiles(foreground, 0.01, 0.995)
     return (low, high) if low < high else (base, top)
+
+
+def _quantiles(data: Tensor, low: float, high: float) -> Window:
+    """Numpy parts the values round two places, which takes a third of the time that torch takes to sort them all."""
+    one, two = np.quantile(data.numpy(), (low, high))
+    return float(one), float(two)
 
 
 def limits_of(name: str, data: Tensor, window: Window | None) -> Window:
@@ -53,8 +60,8 @@ def limits_of(name: str, data: Tensor, window: Window | None) -> Window:
 def normalise(data: Tensor, window: Window | None) -> Tensor:
     """Scale the intensities of one image to -1..1 float32 by `limits`, and clip there; NaN becomes -1."""
     low, high = limits(data, window)
-    out = (data.float() - low) * (2.0 / (high - low)) - 1.0
-    return torch.nan_to_num(out, nan=-1.0).clamp_(-1.0, 1.0)
+    out = (data.float() - low).mul_(2.0 / (high - low)).sub_(1.0)
+    return out.nan_to_num_(nan=-1.0).clamp_(-1.0, 1.0)
 
 
 def denormalise(data: Tensor, window: Window) -> Tensor:
@@ -69,8 +76,17 @@ def data_mask(data: Tensor, modality: Modality) -> Tensor:
     Not data are NaN, the sentinel of prepared scans, and in CT what lies below -1500 HU: scanners fill the corners
     outside the circle of reconstruction with -2000 or -3024. A fill of -1024 is like air and counts as data.
     """
-    floor = -1500 if modality == "ct" else NO_DATA
-    return torch.isfinite(data) & (data > floor)
+    return (data > _floor(modality)) & (data < float("inf"))
+
+
+def all_data(data: Tensor, modality: Modality) -> bool:
+    """Whether an image holds measurements everywhere, as `data_mask` tells them: one pass, and no mask is made."""
+    low, high = (float(end) for end in data.aminmax())
+    return _floor(modality) < low and high < float("inf")  # false of NaN
+
+
+def _floor(modality: Modality) -> int:
+    return -1500 if modality == "ct" else NO_DATA
 
 
 def thinned(data: Tensor) -> Tensor:

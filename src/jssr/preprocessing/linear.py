@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.linalg import expm
 from torch import Tensor
@@ -42,8 +43,8 @@ class _State:
     share: float
     table: Tensor
     slope: Tensor
-    counts: Tensor
-    bins: tuple[Tensor, Tensor, Tensor, Tensor]
+    weight: Tensor  # 1 of samples that count, else 0
+    bins: tuple[Tensor, Tensor, Tensor]  # first of the four that a sample is shared between, and the shares
 
     def held(self, share: float) -> float:
         """Mutual information, less where a smaller share of the points counts. (Where enough do the share has no say:
@@ -74,7 +75,9 @@ def fit(
     length, damping = 1.0, 0.01
     for _ in range(steps):
         slopes = _scores(points, scan, matrix, state, kind)
-        gradient, information = slopes.mean(dim=1), slopes @ slopes.T / slopes.shape[1]
+        met = state.share * slopes.shape[1]
+        gradient = slopes.sum(dim=1).double().numpy() / met
+        information = (slopes @ slopes.T).double().numpy() / met
         found: _State | None = None
         moved = 0.0
         for _ in range(_TRIES):
@@ -85,6 +88,8 @@ def fit(
             if found is not None and found.held(held) > state.held(held):
                 break
             found = None
+            if moved < tolerance:
+                break  # shorter steps are of no use either
             length, damping = (max(1.0, length / 4), damping) if length > 1 else (1.0, max(damping, 1e-3) * 6)
         if found is None:
             break
@@ -96,53 +101,67 @@ def fit(
 
 
 def _state(points: Samples, scan: SmallScan, matrix: Matrix) -> _State | None:
-    value, slope, counts = scan.slopes(scan.positions(matrix, points.points))
+    to = np.linalg.inv(scan.grid.affine) @ matrix
+    middle = to[:3, :3] @ points.middle.numpy() + to[:3, 3:]
+    turn = torch.from_numpy((to[:3, :3] * points.radius).astype(np.float32))
+    value, slope, counts = scan.slopes(torch.addmm(torch.from_numpy(middle).float(), turn, points.about))
     share = float(counts.float().mean()) if len(counts) else 0.0
     if share < LEAST:
         return None
-    a, a_share = (x[counts] for x in points.shares)
-    b, b_share = shared(value[counts])
+    # Points that do not count have no weight: that takes less time than to leave them out.
+    (a, a_share), (b, b_share) = points.shares, shared(value)
+    weight = counts.float()
     first = a * BINS + b
     where = torch.cat([first, first + 1, first + BINS, first + BINS + 1])
-    weights = [(1 - a_share) * (1 - b_share), (1 - a_share) * b_share, a_share * (1 - b_share), a_share * b_share]
-    joint = torch.bincount(where, weights=torch.cat(weights), minlength=BINS * BINS).view(BINS, BINS)
+    upper = a_share * weight
+    lower = weight - upper
+    corners = [lower * b_share, upper * b_share]
+    weights = torch.cat([lower - corners[0], corners[0], upper - corners[1], corners[1]])
+    joint = torch.bincount(where, weights=weights, minlength=BINS * BINS).view(BINS, BINS)
     p = _smoothed(joint / joint.sum())
     table = ((p + 1e-9) / (p.sum(dim=1, keepdim=True) * p.sum(dim=0) + 1e-9)).log()
     information = float((p * table).sum())
-    return _State(information, share, table, slope, counts, (a, a_share, b, b_share))
+    return _State(information, share, table, slope, weight, (first, a_share, b_share))
+
+
+def _smoothing() -> Tensor:
+    """The cubic B-spline's weights along a side of a table, its border repeated: (BINS, BINS)."""
+    out = 4 * torch.eye(BINS)
+    for k in range(BINS):
+        for other in (max(k - 1, 0), min(k + 1, BINS - 1)):
+            out[k, other] += 1
+    return out / 6
+
+
+_SMOOTHING = _smoothing()
 
 
 def _smoothed(table: Tensor) -> Tensor:
-    """A table of bins with the cubic B-spline's weights along both sides, its border repeated."""
-    for axis in (0, 1):
-        size = table.shape[axis]
-        first, last = table.narrow(axis, 0, 1), table.narrow(axis, size - 1, 1)
-        padded = torch.cat([first, table, last], dim=axis)
-        table = (padded.narrow(axis, 0, size) + 4 * table + padded.narrow(axis, 2, size)) / 6
-    return table
+    """A table of bins with the cubic B-spline's weights along both sides."""
+    return _SMOOTHING @ table @ _SMOOTHING.T
 
 
 def _scores(points: Samples, scan: SmallScan, matrix: Matrix, state: _State, kind: Kind) -> Tensor:
-    """s of the samples that count: (parameters, N). Turns and scales are in units of the samples' radius."""
-    a, a_share, b, b_share = state.bins
+    """s of the samples, 0 where one does not count: (parameters, N). Turns and scales are in units of their radius."""
+    first, a_share, b_share = state.bins
     table = _smoothed(state.table)
-    rise = table[:, 1:] - table[:, :-1]
-    by_value = ((1 - a_share) * rise[a, b] + a_share * rise[a + 1, b]) * ((BINS - 1) / 2)
-    to = torch.from_numpy((np.linalg.inv(scan.grid.affine) @ matrix)[:3, :3])
-    slope = to.T @ (state.slope[:, state.counts] * by_value).double()
-    at = (points.points[:, state.counts] - points.middle) / points.radius
+    rise = F.pad(table[:, 1:] - table[:, :-1], (0, 1)).flatten()  # of a bin to the next value of b
+    low, high = rise.index_select(0, first), rise.index_select(0, first + BINS)
+    by_value = low.lerp_(high, a_share).mul_(state.weight).mul_((BINS - 1) / 2)
+    to = torch.from_numpy((np.linalg.inv(scan.grid.affine) @ matrix)[:3, :3]).float()
+    slope = to.T @ (state.slope * by_value)
+    at = points.about
     if kind == "affine":
         return torch.cat([slope, (slope[:, None] * at[None]).flatten(0, 1)])
     return torch.cat([slope, torch.cross(at, slope, dim=0)])
 
 
 def _step(
-    gradient: Tensor, information: Tensor, damping: float, kind: Kind, radius: float, farthest: float
+    gradient: Matrix, information: Matrix, damping: float, kind: Kind, radius: float, farthest: float
 ) -> tuple[Matrix, float]:
     """The generator (4, 4) of a step about the samples' middle, and how far it moves them (mm), at most `farthest`."""
     diagonal = information.diagonal()
-    held = information + torch.diag(damping * diagonal + 1e-9 * diagonal.max() + 1e-30)
-    p = torch.linalg.solve(held, gradient).numpy()
+    p = np.linalg.solve(information + np.diag(damping * diagonal + 1e-9 * diagonal.max() + 1e-30), gradient)
     out = np.zeros((4, 4))
     out[:3, 3] = p[:3]
     if kind == "affine":

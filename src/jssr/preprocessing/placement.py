@@ -17,7 +17,7 @@ from jssr.core.grid import Grid
 from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
-from jssr.preprocessing.intensity import Modality, Window, data_mask, limits_of, normalise
+from jssr.preprocessing.intensity import Modality, Window, all_data, data_mask, limits_of, normalise, thinned
 from jssr.preprocessing.modality import guess_modality, window_for
 
 MARGIN = 12.0
@@ -45,6 +45,44 @@ class Ready:
     counted: Volume | None = None
 
 
+@dataclass(frozen=True)
+class Cleaned:
+    """One scan at its own resolution, its axes in canonical order: `Ready` before it is averaged. `mask` is bool."""
+
+    volume: Volume
+    mask: Tensor | None
+    limits: Window
+    modality: Modality
+    counted: Volume | None = None
+
+    def ready(self, spacing: Sequence[float] | float, transform: Affine) -> Ready:
+        """Averaged to about `spacing` mm."""
+        grid, name = self.volume.grid, self.volume.name
+        kept = None if self.mask is None else shrink(Volume(self.mask.float(), grid, name=name), spacing)
+        counted = self.counted
+        if counted is not None:
+            counted = shrink(Volume((counted.data[:1] != 0).float(), counted.grid, name=counted.name), spacing)
+        return Ready(shrink(self.volume, spacing), kept, grid, self.limits, self.modality, transform, counted)
+
+
+def cleaned(volume: Volume, window: Window | None, counted: Volume | None = None) -> Cleaned:
+    """A scan with its axes in canonical order, and air (or the minimum) where it has no data.
+
+    Arguments and errors as `ready`.
+    """
+    volume = canonical(volume)  # the networks know one orientation only
+    modality = volume.modality or guess_modality(volume)
+    few = thinned(volume.data)
+    shown = torch.where(data_mask(few, modality), few, float("nan"))
+    ends = limits_of(volume.name, shown, window_for(modality, window))
+    mask = None
+    if not all_data(volume.data, modality):
+        mask = data_mask(volume.data, modality)
+        air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
+        volume = volume.with_data(torch.where(mask, volume.data, air))
+    return Cleaned(volume, mask, ends, modality, None if counted is None else canonical(counted))
+
+
 def ready(
     volume: Volume,
     spacing: Sequence[float] | float,
@@ -60,19 +98,7 @@ def ready(
     Raises:
         ImageError: nothing in the scan but one value.
     """
-    volume = canonical(volume)  # the networks know one orientation only
-    modality = volume.modality or guess_modality(volume)
-    mask = data_mask(volume.data, modality)
-    ends = limits_of(volume.name, torch.where(mask, volume.data, float("nan")), window_for(modality, window))
-    kept: Volume | None = None
-    if not bool(mask.all()):
-        air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
-        volume = volume.with_data(torch.where(mask, volume.data, air))
-        kept = shrink(Volume(mask.float(), volume.grid, name=volume.name), spacing)
-    if counted is not None:
-        counted = canonical(counted)
-        counted = shrink(Volume((counted.data[:1] != 0).float(), counted.grid, name=counted.name), spacing)
-    return Ready(shrink(volume, spacing), kept, volume.grid, ends, modality, transform, counted)
+    return cleaned(volume, window, counted).ready(spacing, transform)
 
 
 def canonical(volume: Volume) -> Volume:
@@ -127,11 +153,14 @@ def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:
         image in its own units and mask, (1, 1, *grid.shape) float32. Without data the image repeats air.
     """
     air = float(scan.volume.data.min())
-    image = resample(scan.volume, grid, scan.transform, fill=air).data[None]
-    mask = coverage(grid, scan.full, scan.transform)[None].float()
+    both, fill = scan.volume, [air]
+    if scan.mask is not None:  # both are read at the same places: at once
+        both, fill = both.with_data(torch.cat([both.data.float(), scan.mask.data])), [air, 0.0]
+    read = resample(both, grid, scan.transform, fill=fill).data
+    there = coverage(grid, scan.full, scan.transform)
     if scan.mask is not None:
-        mask = mask * (resample(scan.mask, grid, scan.transform, fill=0.0).data[None] > 0.5)
-    return image, mask
+        there = there & (read[1:] > 0.5)
+    return read[None, :1], there[None].float()
 
 
 def counts(scan: Ready, grid: Grid) -> Tensor | None:

@@ -19,7 +19,7 @@ from jssr.core.volume import Modality, Volume
 from jssr.errors import GeometryError, ImageError
 from jssr.preprocessing.intensity import Window, normalise
 from jssr.preprocessing.known_start import NO_MASKS, Masks, rigid_from, seen_through
-from jssr.preprocessing.placement import Ready, counts, put, ready, working_grid
+from jssr.preprocessing.placement import Cleaned, Ready, cleaned, counts, put, working_grid
 from jssr.preprocessing.rigid import Initial, OverlapError, RigidResult, overlap, rigid_align
 from jssr.preprocessing.start2d import grid_2d, seen_spacing, start_2d, unknown_spacing
 
@@ -159,9 +159,10 @@ def _pair_3d(
     if overlap(fixed.grid, moving.grid, transform) == 0:
         raise OverlapError(f"{moving.name}: its field of view does not overlap that of {fixed.name} in physical space")
 
+    clean = [_cleaned(scan, how.window) for scan in scans]
+
     def placed(spacing: Sequence[float] | float) -> tuple[Ready, Ready, Grid, list[str]]:
-        a = _ready(scans[0], spacing, how.window, Affine.identity())
-        b = _ready(scans[1], spacing, how.window, transform)
+        a, b = clean[0].ready(spacing, Affine.identity()), clean[1].ready(spacing, transform)
         return a, b, *working_grid(a, [b], spacing)
 
     a, b, grid, warnings = placed(how.spacing)
@@ -176,7 +177,11 @@ def _pair_3d(
     pair = _paired(a, b, grid, transform, start)
     pair = replace(pair, rigid=result, warnings=(*(result.warnings if result else ()), *warnings))
     other = grid if how.finer is None else how.finer(grid, scans[0][0].grid)
-    return pair if other.same_as(grid) else _with_finer(pair, scans, how.window, other)
+    if other.same_as(grid):
+        return pair
+    step = other.spacing.tolist()
+    one, two = clean[0].ready(step, Affine.identity()), clean[1].ready(step, transform)
+    return replace(pair, finer=(normalised(one, other), normalised(two, other)))
 
 
 def _paired(a: Ready, b: Ready, grid: Grid, transform: Affine, start: Affine) -> PreparedPair:
@@ -186,12 +191,6 @@ def _paired(a: Ready, b: Ready, grid: Grid, transform: Affine, start: Affine) ->
         modalities=(a.modality, b.modality),
         data=None if one.data is None or two.data is None else (one.data, two.data),
     )  # fmt: skip
-
-
-def _with_finer(pair: PreparedPair, scans: Sequence[_Scan], window: Window | None, grid: Grid) -> PreparedPair:
-    step = grid.spacing.tolist()
-    a, b = _ready(scans[0], step, window, Affine.identity()), _ready(scans[1], step, window, pair.transform)
-    return replace(pair, finer=(normalised(a, grid), normalised(b, grid)))
 
 
 def _pair_2d(scans: Sequence[_Scan], window: Window | None, pixels: int, start: Affine) -> PreparedPair:
@@ -230,7 +229,7 @@ def normalised(scan: Ready, grid: Grid) -> PreparedImage:
     image, data = put(scan, grid)
     wanted = counts(scan, grid)
     mask = data if wanted is None else data * wanted
-    return PreparedImage((normalise(image, scan.limits) + 1) * data - 1, mask, grid, scan.limits, data)
+    return PreparedImage(normalise(image, scan.limits).masked_fill_(data == 0, -1), mask, grid, scan.limits, data)
 
 
 def check_labels(labels: Volume, image: Volume) -> Volume:
@@ -251,8 +250,12 @@ def check_labels(labels: Volume, image: Volume) -> Volume:
 
 
 def _ready(scan: _Scan, spacing: Sequence[float] | float, window: Window | None, transform: Affine) -> Ready:
+    return _cleaned(scan, window).ready(spacing, transform)
+
+
+def _cleaned(scan: _Scan, window: Window | None) -> Cleaned:
     volume, mask = scan
     try:
-        return ready(volume.with_data(volume.data[:1].to(torch.float32)), spacing, window, transform, mask)
+        return cleaned(volume.with_data(volume.data[:1].to(torch.float32)), window, mask)
     except ValueError as error:
         raise ImageError(f"{volume.name}: {error}") from error

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jssr.core import field as ff
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
 from jssr.preprocessing.placement import shrink
@@ -51,8 +50,8 @@ class SmallScan:
         return F.pad(code.masked_fill_(~self.mask, BINS), [1] * 6, value=BINS)
 
     @cached_property
-    def _both(self) -> Tensor:
-        return torch.stack([self.image, self.mask.float()])[None]
+    def _whole(self) -> bool:
+        return bool(self.mask.all())
 
     @cached_property
     def _cells(self) -> Tensor:
@@ -75,27 +74,38 @@ class SmallScan:
         return (to[:3, :3] @ points + to[:3, 3:]).float()
 
     def values(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """The image at positions (3, N) in voxels, and whether it counts there: both (N,). The outermost half voxel
-        counts."""
+        """The image at positions (3, N) in voxels, and whether all of the cell counts there: both (N,). The outermost
+        half voxel counts."""
         size = torch.tensor(self.image.shape).view(3, 1)
         inside = ((at >= -0.5) & (at <= size - 0.5)).all(dim=0)
-        read = ff.sample(self._both, at.reshape(1, 3, -1, 1, 1)).view(2, -1)
-        return read[0], inside & (read[1] > 0.99)
+        first, (x, y, z), (dx, dy, dz) = self._cell(at)
+        every, edges = self.image.flatten(), []
+        for jump in (0, dy, dx, dx + dy):
+            low, high = (every.index_select(0, first + (jump + k)) for k in (0, dz))
+            edges.append(low.lerp_(high, z))
+        near, far = edges[0].lerp_(edges[1], y), edges[2].lerp_(edges[3], y)
+        return near.lerp_(far, x), inside if self._whole else inside & self._cells.index_select(0, first)
+
+    def _cell(self, at: Tensor) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
+        """The first voxel of the cells that positions (3, N) lie in, flat; where in the cell, 0..1; and how far on the
+        next voxel is along each axis, 0 where there is but one."""
+        shape = self.image.shape
+        top = torch.tensor([max(s - 2, 0) for s in shape]).view(3, 1)
+        base = torch.minimum(at.floor().clamp_(min=0), top)
+        jump = (shape[1] * shape[2], shape[2], 1)
+        low = base.int()  # shorter than int64, and read as fast
+        first = (low[0] * jump[0]).add_(low[1], alpha=jump[1]).add_(low[2])
+        dx, dy, dz = (j if s > 1 else 0 for j, s in zip(jump, shape, strict=True))
+        return first, (at - base).clamp_(0, 1), (dx, dy, dz)
 
     def slopes(self, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The image at positions (3, N) in voxels, its gradient there (3, N), and whether all of the cell counts."""
         shape = self.image.shape
-        top = torch.tensor([max(s - 2, 0) for s in shape]).view(3, 1)
         # Of an axis with one voxel there is no cell: what lies within half of it counts, and it has no slope.
         reach = torch.tensor([0.0 if s > 1 else 0.5 for s in shape]).view(3, 1)
         last = torch.tensor([s - 1 for s in shape]).view(3, 1)
         inside = ((at >= -reach) & (at <= last + reach)).all(dim=0)
-        base = torch.minimum(at.floor().clamp(min=0), top)
-        x, y, z = (at - base).clamp(0, 1)
-        jump = [shape[1] * shape[2], shape[2], 1]
-        low = base.long()
-        i = low[0] * jump[0] + low[1] * jump[1] + low[2]
-        dx, dy, dz = (j if s > 1 else 0 for j, s in zip(jump, shape, strict=True))
+        i, (x, y, z), (dx, dy, dz) = self._cell(at)
         every = self.image.flatten()
         corner = [[every.index_select(0, i + (a + b)) for b in (0, dz)] for a in (0, dy, dx, dx + dy)]
         along_z = [high - near for near, high in corner]
@@ -112,6 +122,15 @@ class Samples:
 
     points: Tensor
     values: Tensor
+
+    def first(self, count: int) -> Samples:
+        """The first of them: they were drawn at random."""
+        return Samples(self.points[:, :count], self.values[:count])
+
+    @cached_property
+    def about(self) -> Tensor:
+        """The points from their middle on, in units of their radius, (3, N) float32."""
+        return ((self.points - self.middle) / self.radius).float()
 
     @cached_property
     def middle(self) -> Tensor:

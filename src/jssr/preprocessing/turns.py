@@ -77,8 +77,8 @@ def _all(a: SmallScan, b: SmallScan, step: float) -> Matrix:
             axes = turn @ a.grid.direction
             length = float(np.abs(b.grid.direction.T @ axes[:, along]) @ b.extent)
             far = int(np.floor((a.extent[along] + length) / 2 * (1 - LEAST) / step))
-            reach = [range(-far, far + 1) if k == along else range(-across, across + 1) for k in range(3)]
-            shifts = np.array(list(product(*reach))) * step
+            reach = [far if k == along else across for k in range(3)]
+            shifts = (np.indices([2 * r + 1 for r in reach]).reshape(3, -1).T - reach) * step
             out.append(about(turn[None], middle, goal + shifts @ axes.T))
     return np.concatenate(out)
 
@@ -89,7 +89,9 @@ def _varied(
     """Variants of a matrix, turned about the points' middle."""
     turns = Rotation.from_rotvec(random.normal(0, np.radians(degrees) / 3**0.5, (count, 3))).as_matrix()
     middle = points.middle[:, 0].numpy()
-    extra = np.concatenate([about(turn[None], middle, middle + random.normal(0, shift, (1, 3))) for turn in turns])
+    extra = np.tile(np.eye(4), (count, 1, 1))
+    extra[:, :3, :3] = turns
+    extra[:, :3, 3] = middle - turns @ middle + random.normal(0, shift, (count, 3))
     return np.asarray(matrix @ extra)
 
 
