@@ -22,8 +22,8 @@ CPU_SECONDS = (12.0, 0.85)
 MIBS = (1250.0, 180.0)
 BYTES = (2.0e6, 12.5e6)
 """Of `discrete` with its report, for each scan: a fixed part, and a part for each million voxels of the pair's larger
-scan. Seconds of the CPU and memory by `benchmarks/speed.py` and `sizes.py` (docs/benchmarks.md), less the start of a
-process; bytes of a study of 128 x 128 x 75 voxels. Other systems and options differ by a half and more."""
+scan. Seconds of the CPU and memory by `benchmarks/speed.py` (docs/benchmarks.md), less the start of a process; bytes of
+a study of 128 x 128 x 75 voxels. Other systems and options differ by a half and more."""
 
 
 @dataclass(frozen=True)
