@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import separable
+from jssr.core.full_inverse import FullInverse
 from jssr.core.grid import Grid
 from jssr.core.resampling import cell_index, inside_grid, uniform_cells
 from jssr.core.transform import Affine, Chain, Displacement
@@ -23,9 +24,6 @@ from jssr.core.transform import Affine, Chain, Displacement
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
 _SLAB = 1 << 20
-_MANY = 1_000_000
-_TURNED = 0.3
-"""Of an entry of the matrix next to a map: some 17 degrees, beyond what breath does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,43 +40,31 @@ class FullTransform:
         known = () if self.initial is None else (self.initial,)
         return Chain(self.field, self.rigid, *known)
 
-    def after_field(self, at: Tensor, grid: Grid) -> Tensor:
-        """Positions (1, n, *out) behind the field, in its voxels, brought to the moving space, in voxels of `grid`."""
-        world = self.rigid.matrix @ self.field.grid.affine
+    def slab(self, grid: Grid, where: slice) -> Tensor:
+        """The displacement at a slab of `grid` along its first axis, (1, n, *slab) in voxels of `grid`, rounded to
+        `STEP_MM`."""
+        n, own, shape = grid.ndim, self.field.grid, (where.stop - where.start, *grid.shape[1:])
+        into = np.linalg.inv(own.affine) @ grid.affine
+        moves = separable.read(self.field.u, into, shape, where.start)[None]
+        world = self.rigid.matrix @ own.affine
         if self.initial is None:
-            return apply_matrix(np.linalg.inv(grid.affine) @ world, at)
-        there = apply_matrix(np.linalg.inv(self.initial.grid.affine) @ world, at)
-        moved = there + ff.sample(self.initial.u[None], there)
-        return apply_matrix(np.linalg.inv(grid.affine) @ self.initial.grid.affine, moved)
+            # What the rigid step moves and what the field adds to it, each in millimetres.
+            mm = apply_matrix(world[:n, :n], moves)
+            mm += separable.positions(self.rigid.matrix @ grid.affine - grid.affine, shape, where.start)
+            return rounded(mm, grid)
+        home = self.initial.grid.affine
+        there = apply_matrix(np.linalg.inv(home) @ world, separable.positions(into, shape, where.start) + moves)
+        moved = apply_matrix(home, there + ff.sample(self.initial.u[None], there))
+        return rounded(moved - separable.positions(grid.affine, shape, where.start), grid)
 
     def inverse(self, grid: Grid) -> Displacement:
-        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
-
-        The field is inverted on its own grid, or on half of it above `_MANY` voxels; at full size two more steps of the
-        fixed point, from there, take away most of what that grid and interpolation on it cost.
-        """
-        n, own = grid.ndim, self.field.grid
-        back = np.linalg.inv(self.field.nearest_linear())
-        turned = np.abs(back[:n, :n] - np.eye(n)).max() > _TURNED
-        linear = torch.from_numpy(back[:n, :n]).float() if turned else None
-        margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
-        # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
-        u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
-        home = own.cropped([-margin] * n, [s + 2 * margin for s in own.shape])
-        half = [(s + 1) // 2 for s in u.shape[2:]] if u[0, 0].numel() > _MANY else u.shape[2:]
-        p = ff.identity(half)
-        w = ff.resize_field(ff.solve_inverse(ff.resize_field(u, half), p, linear=linear) - p, u.shape[2:])
-        into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
-        out = torch.empty((n, *grid.shape))
-        known = None
-        if self.initial is not None:
-            known = FullTransform(self.initial, Affine.identity(n)).inverse(grid).u[None]
+        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`, as `core.full_inverse` finds it."""
+        inverse = FullInverse(self.field, self.rigid, self.initial, grid)
+        out = torch.empty((grid.ndim, *grid.shape))
+        back = np.linalg.inv(grid.affine) @ self.field.grid.affine
         for where, part in slabs(grid):
-            here = ff.identity(part.shape)
-            at = apply_matrix(into @ part.affine, here if known is None else here + known[:, :, where])
-            found = ff.solve_inverse(u, at, at + ff.sample(w, at), linear, step=1.0, iterations=2)
-            moved = apply_matrix(np.linalg.inv(grid.affine) @ home.affine, found) - indices_of(part, where)
-            out[:, where] = rounded_mm(moved, grid)
+            moved = apply_matrix(back, inverse.slab(where))
+            out[:, where] = rounded(apply_matrix(grid.affine[:-1, :-1], moved.sub_(indices_of(part, where))), grid)[0]
         return Displacement(out, grid)
 
 
@@ -126,7 +112,9 @@ def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: FullTran
 
 def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
     """Cut a grid along its first axis into parts of about a million voxels."""
-    thick = max(1, _SLAB // max(1, grid.voxels // grid.shape[0]))
+    thick, threads = max(1, _SLAB // max(1, grid.voxels // grid.shape[0])), torch.get_num_threads()
+    if thick > threads:
+        thick -= thick % threads  # `field.sample` shares whole planes among them
     for first in range(0, grid.shape[0], thick):
         last = min(first + thick, grid.shape[0])
         start = (first, *[0] * (grid.ndim - 1))
@@ -149,11 +137,10 @@ def _greatest(p: Tensor) -> Tensor:
     return found
 
 
-def rounded_mm(u: Tensor, grid: Grid) -> Tensor:
-    """A displacement (1, n, ...) in voxels, rounded to `STEP_MM` in millimetres."""
-    linear = grid.affine[: grid.ndim, : grid.ndim]
-    mm = apply_matrix(linear, u).div_(STEP_MM).round_().mul_(STEP_MM)
-    return apply_matrix(np.asarray(np.linalg.inv(linear), dtype=np.float64), mm)
+def rounded(mm: Tensor, grid: Grid) -> Tensor:
+    """A displacement (1, n, ...) in millimetres, rounded to `STEP_MM`, in voxels of `grid`; overwrites `mm`."""
+    linear = np.asarray(STEP_MM * np.linalg.inv(grid.affine[:-1, :-1]), dtype=np.float64)
+    return apply_matrix(linear, mm.mul_(1 / STEP_MM).round_())
 
 
 def apply_matrix(matrix: NDArray[np.float64], at: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, rounded_mm, slabs
+from jssr.core import separable
+from jssr.core.full_size import Classes, FullTransform, apply_matrix, slabs
 from jssr.core.grid import Grid
 from jssr.core.resampling import inside_grid
 from jssr.core.transform import Displacement
@@ -81,19 +82,22 @@ def fullsize(
         name: None if p is None else Classes(p)
         for name, p in (("fixed", alignment.fixed_segmentation), ("moving", alignment.moving_segmentation))
     }
-    read = np.linalg.inv(moving.grid.affine) @ grid.affine
-    turn = np.linalg.inv(source.affine) @ transform.field.grid.affine
+    home = transform.field.grid
+    read, into = np.linalg.inv(moving.grid.affine) @ grid.affine, np.linalg.inv(home.affine) @ grid.affine
+    turn = np.linalg.inv(source.affine) @ home.affine
+    segments = classes["fixed"] is not None or classes["moving"] is not None
     for where, part in slabs(grid):
-        here = indices_of(part, where)
-        straight = apply_matrix(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
-        at = straight + ff.sample(transform.field.u[None], straight)
-        u = rounded_mm(transform.after_field(at, grid) - here, grid)
+        u = transform.slab(grid, where)
         out.displacement.u[:, where] = u[0]
-        there = apply_matrix(read, here + u)
+        there = apply_matrix(read[:-1, :-1], u).add_(separable.positions(read, part.shape, where.start))
         seen = inside_grid(there, moving.grid)
         out.seen[:, where] = seen
         out.moved[:, where] = ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill)
-        if transform.field.grid is not source:
+        if out.synthesised is None and not segments:
+            continue
+        straight = separable.positions(into, part.shape, where.start)
+        at = straight + separable.read(transform.field.u, into, part.shape, where.start)
+        if home is not source:
             straight, at = apply_matrix(turn, straight), apply_matrix(turn, at)
         known = inside_grid(straight, source)
         if out.synthesised is not None and alignment.synthesised is not None:
