@@ -29,10 +29,10 @@ def test_axis_by_axis_is_voxel_by_voxel(matrix):
     image = torch.rand(2, 9, 8, 7, generator=torch.Generator().manual_seed(0))
     assert separable.parallel(matrix) is not None
     axes = [torch.arange(size, dtype=torch.float32) for size in (6, 10, 5)]
-    index = torch.stack(torch.meshgrid(axes[0] + 4, *axes[1:], indexing="ij")).view(3, -1).double()
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij")).view(3, -1).double()
     at = (torch.from_numpy(matrix[:3, :3]) @ index + torch.from_numpy(matrix[:3, 3:])).float().view(1, 3, 6, 10, 5)
-    assert torch.allclose(separable.positions(matrix, (6, 10, 5), 4), at, atol=1e-5)
-    assert torch.allclose(separable.read(image, matrix, (6, 10, 5), 4), ff.sample(image[None], at)[0], atol=1e-5)
+    assert torch.allclose(separable.positions(matrix, (6, 10, 5)), at, atol=1e-5)
+    assert torch.allclose(separable.read(image, matrix, (6, 10, 5)), ff.sample(image[None], at)[0], atol=1e-5)
 
 
 def test_oblique_axes_are_read_voxel_by_voxel():

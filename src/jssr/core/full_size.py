@@ -6,24 +6,29 @@ Everything of full size is made in slabs along the first axis: memory stays at a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core import separable
 from jssr.core.full_inverse import FullInverse
 from jssr.core.grid import Grid
+from jssr.core.late import Computed, Slices
 from jssr.core.resampling import cell_index, inside_grid, uniform_cells
+from jssr.core.separable import apply_matrix
 from jssr.core.transform import Affine, Chain, Displacement
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
-_SLAB = 1 << 20
+HELD = 1 << 26
+"""Voxels of the largest grid on which fields are held: of a CT of 512 x 512 x 300 each takes 0.9 GB. On a larger one
+they are computed in parts, each time that they are asked for."""
+_SLAB = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,32 +45,50 @@ class FullTransform:
         known = () if self.initial is None else (self.initial,)
         return Chain(self.field, self.rigid, *known)
 
-    def slab(self, grid: Grid, where: slice) -> Tensor:
-        """The displacement at a slab of `grid` along its first axis, (1, n, *slab) in voxels of `grid`, rounded to
-        `STEP_MM`."""
-        n, own, shape = grid.ndim, self.field.grid, (where.stop - where.start, *grid.shape[1:])
+    def on(self, grid: Grid) -> Tensor:
+        """The displacement on `grid`, or on a part of it, (1, n, *shape) in its voxels, rounded to `STEP_MM`."""
+        n, own = grid.ndim, self.field.grid
         into = np.linalg.inv(own.affine) @ grid.affine
-        moves = separable.read(self.field.u, into, shape, where.start)[None]
+        moves = separable.read(self.field.u, into, grid.shape)[None]
         world = self.rigid.matrix @ own.affine
         if self.initial is None:
             # What the rigid step moves and what the field adds to it, each in millimetres.
             mm = apply_matrix(world[:n, :n], moves)
-            mm += separable.positions(self.rigid.matrix @ grid.affine - grid.affine, shape, where.start)
+            mm += separable.positions(self.rigid.matrix @ grid.affine - grid.affine, grid.shape)
             return rounded(mm, grid)
         home = self.initial.grid.affine
-        there = apply_matrix(np.linalg.inv(home) @ world, separable.positions(into, shape, where.start) + moves)
+        there = apply_matrix(np.linalg.inv(home) @ world, separable.positions(into, grid.shape) + moves)
         moved = apply_matrix(home, there + ff.sample(self.initial.u[None], there))
-        return rounded(moved - separable.positions(grid.affine, shape, where.start), grid)
+        return rounded(moved - separable.positions(grid.affine, grid.shape), grid)
 
     def inverse(self, grid: Grid) -> Displacement:
         """The inverse on `grid` (the moving image's), rounded to `STEP_MM`, as `core.full_inverse` finds it."""
-        inverse = FullInverse(self.field, self.rigid, self.initial, grid)
-        out = torch.empty((grid.ndim, *grid.shape))
-        back = np.linalg.inv(grid.affine) @ self.field.grid.affine
-        for where, part in slabs(grid):
-            moved = apply_matrix(back, inverse.slab(where))
-            out[:, where] = rounded(apply_matrix(grid.affine[:-1, :-1], moved.sub_(indices_of(part, where))), grid)[0]
-        return Displacement(out, grid)
+        inverse, n = FullInverse(self.field, self.rigid, self.initial, grid), grid.ndim
+
+        def on(part: Grid) -> Tensor:
+            moved = apply_matrix(self.field.grid.affine, inverse.on(part))
+            return rounded(moved - separable.positions(part.affine, part.shape), grid)
+
+        return Displacement(made(grid, n, on), grid)
+
+
+def made(grid: Grid, channels: int, on: Callable[[Grid], Tensor], dtype: torch.dtype = torch.float32) -> Any:
+    """What `on` gives of parts of a grid, (1, C, *part) each, as a value for a field of `late_tensor`: (C, *shape). Of
+    a grid of more than `HELD` voxels nothing is held, and parts are made when they are asked for."""
+    shape = (channels, *grid.shape)
+    if grid.voxels > HELD:
+        numbers = np.dtype(str(dtype).removeprefix("torch."))
+        return Computed(shape, numbers, lambda where: on(part_in(grid, where))[0].numpy())
+    out = torch.empty(shape, dtype=dtype)
+    for where, part in slabs(grid):
+        out[:, where] = on(part)[0]
+    return out
+
+
+def part_in(grid: Grid, where: Slices) -> Grid:
+    """The part of a grid in some slices of its axes."""
+    ends = [part.indices(size)[:2] for part, size in zip(where, grid.shape, strict=True)]
+    return grid.cropped([low for low, _ in ends], [high - low for low, high in ends])
 
 
 class Classes:
@@ -121,13 +144,6 @@ def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
         yield slice(first, last), grid.cropped(start, (last - first, *grid.shape[1:]))
 
 
-def indices_of(part: Grid, where: slice) -> Tensor:
-    """Voxel indices, in the grid that it is cut from, of a slab."""
-    here = ff.identity(part.shape)
-    here[:, 0] += where.start
-    return here
-
-
 def _greatest(p: Tensor) -> Tensor:
     """`p.argmax(dim=0)` of (K, N) as uint8, the first of equals; torch's own is several times slower on a CPU."""
     best, found = p[0].clone(), torch.zeros(p.shape[1], dtype=torch.uint8)
@@ -141,13 +157,3 @@ def rounded(mm: Tensor, grid: Grid) -> Tensor:
     """A displacement (1, n, ...) in millimetres, rounded to `STEP_MM`, in voxels of `grid`; overwrites `mm`."""
     linear = np.asarray(STEP_MM * np.linalg.inv(grid.affine[:-1, :-1]), dtype=np.float64)
     return apply_matrix(linear, mm.mul_(1 / STEP_MM).round_())
-
-
-def apply_matrix(matrix: NDArray[np.float64], at: Tensor) -> Tensor:
-    """Apply a linear (n, n) or homogeneous (n+1, n+1) matrix to (1, n, *spatial) coordinates."""
-    n = at.shape[1]
-    linear = torch.from_numpy(np.ascontiguousarray(matrix[:n, :n])).float()
-    out = (linear @ at.reshape(n, -1)).view_as(at)
-    if len(matrix) > n:
-        out += torch.from_numpy(np.ascontiguousarray(matrix[:n, n])).float().view(1, n, *([1] * n))
-    return out

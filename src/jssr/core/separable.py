@@ -17,25 +17,24 @@ _NOTHING = 1e-6
 """Entries of a matrix below this, times the voxels of its axis, move no position by a thousandth of a voxel."""
 
 
-def read(image: Tensor, matrix: Matrix, shape: Sequence[int], start: int = 0) -> Tensor:
+def read(image: Tensor, matrix: Matrix, shape: Sequence[int]) -> Tensor:
     """An image at every voxel of a grid, n-linear, the border repeated.
 
     Args:
         image: (C, *spatial).
         matrix: homogeneous (n + 1, n + 1), voxels of the grid to voxels of the image.
-        shape: of the grid, or of the slab of it that begins at voxel `start` of its first axis.
+        shape: of the grid.
 
     Returns:
         (C, *shape).
     """
     axes = parallel(matrix)
     if axes is None:
-        return ff.sample(image[None], positions(matrix, shape, start))[0]
+        return ff.sample(image[None], positions(matrix, shape))[0]
     out = image.permute(0, *(a + 1 for a in axes))
     at = []
     for k, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        index = torch.arange(size, dtype=torch.float64) + (start if k == 0 else 0)
-        at.append(matrix[axis, k] * index + matrix[axis, -1])
+        at.append(matrix[axis, k] * torch.arange(size, dtype=torch.float64) + matrix[axis, -1])
     return along_axes(out, at)
 
 
@@ -71,18 +70,26 @@ def _along(image: Tensor, axis: int, first: Tensor, part: Tensor) -> Tensor:
     return image @ weights.T
 
 
-def positions(matrix: Matrix, shape: Sequence[int], start: int = 0) -> Tensor:
-    """The voxels of a grid, or of the slab of it that begins at `start`, through a homogeneous matrix: (1, n, *shape)
-    float32."""
+def positions(matrix: Matrix, shape: Sequence[int]) -> Tensor:
+    """The voxels of a grid through a homogeneous matrix: (1, n, *shape) float32."""
     n = len(shape)
     out = torch.empty((1, n, *shape))
     axes = [torch.arange(size, dtype=torch.float64) for size in shape]
-    axes[0] += start
     for row in range(n):
         plane = torch.tensor(matrix[row, n])
         for axis in range(1, n):
             plane = plane[..., None] + matrix[row, axis] * axes[axis]
         torch.add(plane.float()[None], (matrix[row, 0] * axes[0]).float().view(-1, *[1] * (n - 1)), out=out[0, row])
+    return out
+
+
+def apply_matrix(matrix: NDArray[np.float64], at: Tensor) -> Tensor:
+    """Apply a linear (n, n) or homogeneous (n+1, n+1) matrix to (1, n, *spatial) coordinates."""
+    n = at.shape[1]
+    linear = torch.from_numpy(np.ascontiguousarray(matrix[:n, :n])).float()
+    out = (linear @ at.reshape(n, -1)).view_as(at)
+    if len(matrix) > n:
+        out += torch.from_numpy(np.ascontiguousarray(matrix[:n, n])).float().view(1, n, *([1] * n))
     return out
 
 
