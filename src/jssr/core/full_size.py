@@ -6,26 +6,29 @@ Everything of full size is made in slabs along the first axis: memory stays at a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import separable
+from jssr.core.full_inverse import FullInverse
 from jssr.core.grid import Grid
+from jssr.core.late import Computed, Slices
 from jssr.core.resampling import cell_index, inside_grid, uniform_cells
+from jssr.core.separable import apply_matrix
 from jssr.core.transform import Affine, Chain, Displacement
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
-_SLAB = 1 << 20
-_MANY = 1_000_000
-_TURNED = 0.3
-"""Of an entry of the matrix next to a map: some 17 degrees, beyond what breath does."""
+HELD = 1 << 26
+"""Voxels of the largest grid on which fields are held: of a CT of 512 x 512 x 300 each takes 0.9 GB. On a larger one
+they are computed in parts, each time that they are asked for."""
+_SLAB = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,44 +45,50 @@ class FullTransform:
         known = () if self.initial is None else (self.initial,)
         return Chain(self.field, self.rigid, *known)
 
-    def after_field(self, at: Tensor, grid: Grid) -> Tensor:
-        """Positions (1, n, *out) behind the field, in its voxels, brought to the moving space, in voxels of `grid`."""
-        world = self.rigid.matrix @ self.field.grid.affine
+    def on(self, grid: Grid) -> Tensor:
+        """The displacement on `grid`, or on a part of it, (1, n, *shape) in its voxels, rounded to `STEP_MM`."""
+        n, own = grid.ndim, self.field.grid
+        into = np.linalg.inv(own.affine) @ grid.affine
+        moves = separable.read(self.field.u, into, grid.shape)[None]
+        world = self.rigid.matrix @ own.affine
         if self.initial is None:
-            return apply_matrix(np.linalg.inv(grid.affine) @ world, at)
-        there = apply_matrix(np.linalg.inv(self.initial.grid.affine) @ world, at)
-        moved = there + ff.sample(self.initial.u[None], there)
-        return apply_matrix(np.linalg.inv(grid.affine) @ self.initial.grid.affine, moved)
+            # What the rigid step moves and what the field adds to it, each in millimetres.
+            mm = apply_matrix(world[:n, :n], moves)
+            mm += separable.positions(self.rigid.matrix @ grid.affine - grid.affine, grid.shape)
+            return rounded(mm, grid)
+        home = self.initial.grid.affine
+        there = apply_matrix(np.linalg.inv(home) @ world, separable.positions(into, grid.shape) + moves)
+        moved = apply_matrix(home, there + ff.sample(self.initial.u[None], there))
+        return rounded(moved - separable.positions(grid.affine, grid.shape), grid)
 
     def inverse(self, grid: Grid) -> Displacement:
-        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`.
+        """The inverse on `grid` (the moving image's), rounded to `STEP_MM`, as `core.full_inverse` finds it."""
+        inverse, n = FullInverse(self.field, self.rigid, self.initial, grid), grid.ndim
 
-        The field is inverted on its own grid, or on half of it above `_MANY` voxels; at full size two more steps of the
-        fixed point, from there, take away most of what that grid and interpolation on it cost.
-        """
-        n, own = grid.ndim, self.field.grid
-        back = np.linalg.inv(self.field.nearest_linear())
-        turned = np.abs(back[:n, :n] - np.eye(n)).max() > _TURNED
-        linear = torch.from_numpy(back[:n, :n]).float() if turned else None
-        margin = int(min(self.field.u.abs().max().ceil().item() + 1, 24))
-        # Beyond its border a field is constant, its inverse is not: the border is moved out of the way.
-        u = F.pad(self.field.u[None], [margin] * (2 * n), mode="replicate")
-        home = own.cropped([-margin] * n, [s + 2 * margin for s in own.shape])
-        half = [(s + 1) // 2 for s in u.shape[2:]] if u[0, 0].numel() > _MANY else u.shape[2:]
-        p = ff.identity(half)
-        w = ff.resize_field(ff.solve_inverse(ff.resize_field(u, half), p, linear=linear) - p, u.shape[2:])
-        into = np.linalg.inv(home.affine) @ np.linalg.inv(self.rigid.matrix)
-        out = torch.empty((n, *grid.shape))
-        known = None
-        if self.initial is not None:
-            known = FullTransform(self.initial, Affine.identity(n)).inverse(grid).u[None]
-        for where, part in slabs(grid):
-            here = ff.identity(part.shape)
-            at = apply_matrix(into @ part.affine, here if known is None else here + known[:, :, where])
-            found = ff.solve_inverse(u, at, at + ff.sample(w, at), linear, step=1.0, iterations=2)
-            moved = apply_matrix(np.linalg.inv(grid.affine) @ home.affine, found) - indices_of(part, where)
-            out[:, where] = rounded_mm(moved, grid)
-        return Displacement(out, grid)
+        def on(part: Grid) -> Tensor:
+            moved = apply_matrix(self.field.grid.affine, inverse.on(part))
+            return rounded(moved - separable.positions(part.affine, part.shape), grid)
+
+        return Displacement(made(grid, n, on), grid)
+
+
+def made(grid: Grid, channels: int, on: Callable[[Grid], Tensor], dtype: torch.dtype = torch.float32) -> Any:
+    """What `on` gives of parts of a grid, (1, C, *part) each, as a value for a field of `late_tensor`: (C, *shape). Of
+    a grid of more than `HELD` voxels nothing is held, and parts are made when they are asked for."""
+    shape = (channels, *grid.shape)
+    if grid.voxels > HELD:
+        numbers = np.dtype(str(dtype).removeprefix("torch."))
+        return Computed(shape, numbers, lambda where: on(part_in(grid, where))[0].numpy())
+    out = torch.empty(shape, dtype=dtype)
+    for where, part in slabs(grid):
+        out[:, where] = on(part)[0]
+    return out
+
+
+def part_in(grid: Grid, where: Slices) -> Grid:
+    """The part of a grid in some slices of its axes."""
+    ends = [part.indices(size)[:2] for part, size in zip(where, grid.shape, strict=True)]
+    return grid.cropped([low for low, _ in ends], [high - low for low, high in ends])
 
 
 class Classes:
@@ -126,18 +135,13 @@ def labels_at(probabilities: Tensor, source: Grid, grid: Grid, through: FullTran
 
 def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
     """Cut a grid along its first axis into parts of about a million voxels."""
-    thick = max(1, _SLAB // max(1, grid.voxels // grid.shape[0]))
+    thick, threads = max(1, _SLAB // max(1, grid.voxels // grid.shape[0])), torch.get_num_threads()
+    if thick > threads:
+        thick -= thick % threads  # `field.sample` shares whole planes among them
     for first in range(0, grid.shape[0], thick):
         last = min(first + thick, grid.shape[0])
         start = (first, *[0] * (grid.ndim - 1))
         yield slice(first, last), grid.cropped(start, (last - first, *grid.shape[1:]))
-
-
-def indices_of(part: Grid, where: slice) -> Tensor:
-    """Voxel indices, in the grid that it is cut from, of a slab."""
-    here = ff.identity(part.shape)
-    here[:, 0] += where.start
-    return here
 
 
 def _greatest(p: Tensor) -> Tensor:
@@ -149,18 +153,7 @@ def _greatest(p: Tensor) -> Tensor:
     return found
 
 
-def rounded_mm(u: Tensor, grid: Grid) -> Tensor:
-    """A displacement (1, n, ...) in voxels, rounded to `STEP_MM` in millimetres."""
-    linear = grid.affine[: grid.ndim, : grid.ndim]
-    mm = apply_matrix(linear, u).div_(STEP_MM).round_().mul_(STEP_MM)
-    return apply_matrix(np.asarray(np.linalg.inv(linear), dtype=np.float64), mm)
-
-
-def apply_matrix(matrix: NDArray[np.float64], at: Tensor) -> Tensor:
-    """Apply a linear (n, n) or homogeneous (n+1, n+1) matrix to (1, n, *spatial) coordinates."""
-    n = at.shape[1]
-    linear = torch.from_numpy(np.ascontiguousarray(matrix[:n, :n])).float()
-    out = (linear @ at.reshape(n, -1)).view_as(at)
-    if len(matrix) > n:
-        out += torch.from_numpy(np.ascontiguousarray(matrix[:n, n])).float().view(1, n, *([1] * n))
-    return out
+def rounded(mm: Tensor, grid: Grid) -> Tensor:
+    """A displacement (1, n, ...) in millimetres, rounded to `STEP_MM`, in voxels of `grid`; overwrites `mm`."""
+    linear = np.asarray(STEP_MM * np.linalg.inv(grid.affine[:-1, :-1]), dtype=np.float64)
+    return apply_matrix(linear, mm.mul_(1 / STEP_MM).round_())

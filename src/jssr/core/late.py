@@ -3,16 +3,20 @@ takes longer to import than all of that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T", bound=type)
+Slices: TypeAlias = tuple[slice, ...]
+PART = 1 << 19
+"""Voxels of a part of a `Computed` array."""
 
 
 class Pending:
@@ -22,10 +26,10 @@ class Pending:
         self.values = values
 
     def is_complex(self) -> bool:
-        return self.values.dtype.kind == "c"
+        return self.dtype.kind == "c"
 
     def is_floating_point(self) -> bool:
-        return self.values.dtype.kind in "fc"
+        return self.dtype.kind in "fc"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,6 +38,49 @@ class Pending:
     @property
     def dtype(self) -> np.dtype[np.generic]:
         return self.values.dtype
+
+
+class Computed(Pending):
+    """An array of (C, *shape) that is computed when it is asked for: in parts, or as a whole, which is then kept.
+
+    Args:
+        make: what gives the part of some slices, one for each axis of `shape`: (C, *part).
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike, make: Callable[[Slices], NDArray[Any]]) -> None:
+        self._shape, self._dtype, self._make = tuple(shape), np.dtype(dtype), make
+        self._whole: NDArray[Any] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return self._dtype
+
+    @property
+    def values(self) -> NDArray[Any]:  # type: ignore[override]
+        if self._whole is None:
+            whole = np.empty(self._shape, self._dtype)
+            for part in parts(self._shape[1:], 0):
+                whole[(slice(None), *part)] = self._make(part)
+            self._whole = whole
+        return self._whole
+
+    def part(self, where: Slices) -> NDArray[Any]:
+        if self._whole is None:
+            return self._make(where)
+        return self._whole[(slice(None), *where)]
+
+
+def parts(shape: Sequence[int], axis: int, voxels: int = PART) -> Iterator[Slices]:
+    """Slices of slabs of about so many voxels, one after the other along an axis."""
+    thick = max(1, voxels * shape[axis] // max(1, math.prod(shape)))
+    for first in range(0, shape[axis], thick):
+        inner = [slice(0, size) for size in shape]
+        inner[axis] = slice(first, min(first + thick, shape[axis]))
+        yield tuple(inner)
 
 
 def pending(values: NDArray[np.generic]) -> Any:
@@ -75,6 +122,21 @@ class _Field:
 def held(owner: object, name: str) -> Any:
     """What a field of `late_tensor` holds now, a tensor or a `Pending`; nothing is made."""
     return owner.__dict__[f"_{name}"]
+
+
+def is_computed(owner: object, name: str) -> bool:
+    """Whether such a field is computed in parts, and nobody has asked for the whole of it yet."""
+    found = held(owner, name)
+    return isinstance(found, Computed) and found._whole is None
+
+
+def part_of(owner: object, name: str, where: Slices) -> NDArray[Any]:
+    """The part of such a field (C, *shape) in some slices of its axes, (C, *part), read-only: of a `Computed` nothing
+    else is made."""
+    found = held(owner, name)
+    if isinstance(found, Computed):
+        return found.part(where)
+    return array_of(owner, name)[(slice(None), *where)]
 
 
 def array_of(owner: object, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from jssr.core import bridges
 from jssr.core.at_points import read_linear, sparse, sparse_indices
 from jssr.core.grid import Grid
-from jssr.core.late import array_of, held, late_tensor, pending
+from jssr.core.late import array_of, held, is_computed, late_tensor, part_of, parts, pending
 from jssr.errors import ImageError, TransformError
 
 if TYPE_CHECKING:
@@ -198,11 +198,27 @@ class Displacement(Transform):
 
     def read(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
         """The field at positions (N, n), both in voxels of its grid: (N, n)."""
+        if is_computed(self, "u"):
+            return self._read_parts(at)
         if len(at) <= FEW:
             return read_linear(array_of(self, "u"), at)
         from jssr.core import every_voxel
 
         return every_voxel.read(self.u, at)
+
+    def _read_parts(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`read` of a field that is computed: only slabs in which positions lie are."""
+        out = np.empty_like(at)
+        last = self.grid.shape[0] - 1
+        planes = np.floor(at[:, 0].clip(0, last)).astype(int)
+        for whole in parts(self.grid.shape, 0):
+            inside = (planes >= whole[0].start) & (planes < whole[0].stop)
+            if inside.any():
+                first, end = int(planes[inside].min()), min(int(planes[inside].max()) + 2, last + 1)
+                values = part_of(self, "u", (slice(first, end), *whole[1:]))
+                # Cut where the grid goes on only beyond what is read.
+                out[inside] = read_linear(values, at[inside] - [first, *[0] * (self.grid.ndim - 1)])
+        return out
 
     def _ends(self, grid: Grid) -> NDArray[np.float64]:
         return grid.world(_indices(grid)) + self.millimetres() if grid.same_as(self.grid) else super()._ends(grid)

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.bridges import grid_of, grid_with, to_sitk
 from jssr.core.grid import Grid, GridError
-from jssr.core.late import array_of
+from jssr.core.late import array_of, held, is_computed, parts
 from jssr.core.notes import tell
 from jssr.core.stack import Sheared, sheared
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
@@ -22,6 +22,7 @@ from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
 from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
+from jssr.io.slabs import write_slabs
 
 _MODALITY, _SOP_CLASS, _FRAMES, _IMAGE_TYPE = "0008|0060", "0008|0016", "0028|0008", "0008|0008"
 _DICOM_CLASSES = "1.2.840.10008."
@@ -207,9 +208,17 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeL
     Raises:
         OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
     """
+    path = Path(path)
+    if is_computed(volume, "data") and path.name.lower().endswith(".nii.gz"):
+        found = held(volume, "data")
+        dtype = np.dtype(found.dtype if like_dtype is None else like_dtype)
+        like = np.zeros((found.shape[0], *[1] * volume.grid.ndim), dtype)
+        slabs = (_cast(found.part(where), dtype) for where in parts(volume.grid.shape, volume.grid.ndim - 1))
+        write_slabs(path, volume.grid, like, slabs)
+        return
     array = array_of(volume, "data")
     array = array.astype(_stored_type(array)) if like_dtype is None else _cast(array, np.dtype(like_dtype))
-    write_sitk(to_sitk(array, volume.grid), Path(path))
+    write_sitk(to_sitk(array, volume.grid), path)
 
 
 def _modality_of(tag: str, ndim: int) -> Modality | None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from jssr.core import field as ff
+from jssr.core.late import part_of
 from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Points
 from jssr.errors import PointsError
@@ -35,7 +36,8 @@ def regularity(displacement: Displacement) -> Regularity:
     folds, count, total, squares = 0, 0, 0.0, 0.0
     for first in range(0, grid.shape[0] - 1, thick):
         # One more slice: a cell reaches to the next voxel.
-        determinant = ff.jacobian_determinant(displacement.u[None, :, first : first + thick + 1])
+        inner = slice(first, min(first + thick + 1, grid.shape[0])), *(slice(0, size) for size in grid.shape[1:])
+        determinant = ff.jacobian_determinant(torch.from_numpy(part_of(displacement, "u", inner))[None])
         positive = determinant[determinant > 0]
         folds, count = folds + determinant.numel() - positive.numel(), count + determinant.numel()
         logs = positive.log_()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core.full_size import Classes, FullTransform, apply_matrix, indices_of, rounded_mm, slabs
+from jssr.core import separable
+from jssr.core.full_size import HELD, Classes, FullTransform, part_in, slabs
 from jssr.core.grid import Grid
+from jssr.core.late import Computed
 from jssr.core.resampling import inside_grid
+from jssr.core.separable import apply_matrix
 from jssr.core.transform import Displacement
 from jssr.core.volume import Volume
 from jssr.losses.similarity import box_mean
@@ -50,11 +55,12 @@ class Working:
 
 @dataclass(frozen=True, eq=False)
 class Fullsize:
-    """What `fullsize` makes, everything on the fixed grid; (1, *shape) each, None where there was nothing to make."""
+    """What `fullsize` makes, everything on the fixed grid; (1, *shape) each, None where there was nothing to make.
+    Above `HELD` voxels the first three are `Computed`, made in parts each time that they are asked for."""
 
     displacement: Displacement
-    moved: Tensor
-    seen: Tensor
+    moved: Any
+    seen: Any
     synthesised: Tensor | None
     fixed_labels: Tensor | None
     moved_labels: Tensor | None
@@ -75,47 +81,78 @@ def fullsize(
         data; where it has (bool); the synthesised image moved likewise; label maps of classes (uint8), 0 outside the
         working grid, and for the moved one where the moving image has no data.
     """
-    out = _unfilled(grid, alignment)
-    fill = float(moving.data.min())
-    classes = {
-        name: None if p is None else Classes(p)
-        for name, p in (("fixed", alignment.fixed_segmentation), ("moving", alignment.moving_segmentation))
-    }
-    read = np.linalg.inv(moving.grid.affine) @ grid.affine
-    turn = np.linalg.inv(source.affine) @ transform.field.grid.affine
-    for where, part in slabs(grid):
-        here = indices_of(part, where)
-        straight = apply_matrix(np.linalg.inv(transform.field.grid.affine) @ grid.affine, here)
-        at = straight + ff.sample(transform.field.u[None], straight)
-        u = rounded_mm(transform.after_field(at, grid) - here, grid)
-        out.displacement.u[:, where] = u[0]
-        there = apply_matrix(read, here + u)
-        seen = inside_grid(there, moving.grid)
-        out.seen[:, where] = seen
-        out.moved[:, where] = ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill)
-        if transform.field.grid is not source:
+    pull = partial(_pulled, transform, moving, float(moving.data.min()))
+    u: Any
+    image: Any
+    data: Any
+    extras = _Extras(transform, source, alignment, limits, grid)
+    if grid.voxels > HELD:
+        numbers = (grid.ndim, np.float32), (1, np.float32), (1, np.bool_)
+        u, image, data = (
+            Computed((count, *grid.shape), dtype, lambda where, k=k: pull(part_in(grid, where))[k].numpy())  # type: ignore[misc]
+            for k, (count, dtype) in enumerate(numbers)
+        )
+    else:
+        u, image = torch.empty((grid.ndim, *grid.shape)), torch.empty((1, *grid.shape))
+        data = torch.empty((1, *grid.shape), dtype=torch.bool)
+    if isinstance(u, Tensor) or extras.wanted:
+        for where, part in slabs(grid):
+            found = pull(part)
+            for held, values in zip((u, image, data), found, strict=True):
+                if isinstance(held, Tensor):
+                    held[:, where] = values
+            extras.fill(where, part, found[2])
+    return Fullsize(Displacement(u, grid), image, data, extras.synthesised, *extras.labels)
+
+
+def _pulled(transform: FullTransform, moving: Volume, fill: float, part: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """On a part of the fixed grid: the displacement (n, *part), the moving image pulled through it (1, *part), `fill`
+    where it has no data, and where it has (1, *part)."""
+    u = transform.on(part)
+    read = np.linalg.inv(moving.grid.affine) @ part.affine
+    there = apply_matrix(read[:-1, :-1], u).add_(separable.positions(read, part.shape))
+    seen = inside_grid(there, moving.grid)
+    return u[0], ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill), seen
+
+
+class _Extras:
+    """What a system makes besides a displacement, at full size: the synthesised image, label maps (fixed, moved)."""
+
+    def __init__(
+        self, transform: FullTransform, source: Grid, alignment: Alignment, limits: Window, grid: Grid
+    ) -> None:
+        self._transform, self._source, self._limits = transform, source, limits
+        self._made, self._registered = alignment.synthesised, alignment.registered
+        probabilities = alignment.fixed_segmentation, alignment.moving_segmentation
+        self._classes = [None if p is None else Classes(p) for p in probabilities]
+        shape = (1, *grid.shape)
+        self.synthesised = None if self._made is None else torch.empty(shape)
+        self.labels = [None if p is None else torch.empty(shape, dtype=torch.uint8) for p in probabilities]
+
+    @property
+    def wanted(self) -> bool:
+        return self.synthesised is not None or any(labels is not None for labels in self.labels)
+
+    def fill(self, where: slice, part: Grid, seen: Tensor) -> None:
+        """Make a slab of everything."""
+        if not self.wanted:
+            return
+        home, source = self._transform.field.grid, self._source
+        into = np.linalg.inv(home.affine) @ part.affine
+        straight = separable.positions(into, part.shape)
+        at = straight + separable.read(self._transform.field.u, into, part.shape)
+        if home is not source:
+            turn = np.linalg.inv(source.affine) @ home.affine
             straight, at = apply_matrix(turn, straight), apply_matrix(turn, at)
         known = inside_grid(straight, source)
-        if out.synthesised is not None and alignment.synthesised is not None:
-            g = denormalise(ff.sample(alignment.synthesised, straight if alignment.registered else at)[0], limits)
-            out.synthesised[:, where] = g.masked_fill_(~(known if alignment.registered else seen & known), limits[0])
-        if out.fixed_labels is not None and classes["fixed"] is not None:
-            out.fixed_labels[:, where] = classes["fixed"].at(straight) * known
-        if out.moved_labels is not None and classes["moving"] is not None:
-            out.moved_labels[:, where] = classes["moving"].at(at) * (seen & known)
-    return out
-
-
-def _unfilled(grid: Grid, alignment: Alignment) -> Fullsize:
-    shape = (1, *grid.shape)
-    return Fullsize(
-        Displacement(torch.empty((grid.ndim, *grid.shape)), grid),
-        torch.empty(shape),
-        torch.empty(shape, dtype=torch.bool),
-        None if alignment.synthesised is None else torch.empty(shape),
-        None if alignment.fixed_segmentation is None else torch.empty(shape, dtype=torch.uint8),
-        None if alignment.moving_segmentation is None else torch.empty(shape, dtype=torch.uint8),
-    )
+        if self.synthesised is not None and self._made is not None:
+            g = denormalise(ff.sample(self._made, straight if self._registered else at)[0], self._limits)
+            inside = known if self._registered else seen & known
+            self.synthesised[:, where] = g.masked_fill_(~inside, self._limits[0])
+        places = (straight, known), (at, seen & known)
+        for labels, classes, (place, inside) in zip(self.labels, self._classes, places, strict=True):
+            if labels is not None and classes is not None:
+                labels[:, where] = classes.at(place) * inside
 
 
 def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:

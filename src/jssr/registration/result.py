@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from jssr.core.late import late_tensor
 from jssr.core.resampling import resample
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Volume
@@ -48,6 +49,7 @@ class Saving:
     home: Path | None = None
 
 
+@late_tensor("covered")
 @dataclass(frozen=True, eq=False, repr=False)
 class Registration:
     """A moving scan aligned to a fixed one.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from jssr.core.full_size import labels_at
 from jssr.core.grid import Grid
+from jssr.core.late import Computed, parts
 from jssr.core.resampling import resample
 from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
@@ -51,9 +53,10 @@ class Numbers:
     sizes: dict[str, Size] = field(default_factory=dict)
 
 
-def measure(work: Working, displacement: Displacement, inverse: Displacement, covered: Tensor, known: Known) -> Numbers:
+def measure(work: Working, displacement: Displacement, inverse: Displacement, covered: Any, known: Known) -> Numbers:
     """Measure every state of a registration: `displacement` and `inverse` are its full transform on the fixed grid and
-    the inverse on the moving one, `covered` (1, *fixed shape) is true where the moving scan has data."""
+    the inverse on the moving one, `covered` (1, *fixed shape, a tensor or `Computed`) is true where the moving scan has
+    data."""
     fixed, moving = displacement.grid, inverse.grid
     transforms: dict[str, Transform] = {"initial": work.pair.before}
     if work.pair.rigid is not None:
@@ -67,8 +70,15 @@ def measure(work: Working, displacement: Displacement, inverse: Displacement, co
     for name, found in fields.items():
         states[name] |= evaluate_pair(displacement=found)
     error = _inverse_error(displacement, inverse, fixed)
-    share = float(covered.float().mean())
+    share = _share(covered)
     return Numbers(states, _of_segmentations(work), share, error, _sizes(displacement, known))
+
+
+def _share(covered: Any) -> float:
+    if not isinstance(covered, Computed):
+        return int(covered.count_nonzero()) / covered.numel()
+    shape = covered.shape[1:]
+    return sum(int(covered.part(where).sum()) for where in parts(shape, 0)) / math.prod(shape)
 
 
 def class_dice(a: Tensor, b: Tensor, names: Sequence[str]) -> dict[str, float]:

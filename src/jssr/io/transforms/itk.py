@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from jssr.core.bridges import grid_of, to_sitk
+from jssr.core.late import part_of, parts
 from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
@@ -30,6 +32,7 @@ from jssr.io.files import atomic_path
 from jssr.io.hdf5 import missing_bytes
 from jssr.io.header import check_file, nifti_affine
 from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
+from jssr.io.slabs import write_slabs
 from jssr.io.transforms import nrrd
 from jssr.io.transforms.base import Images, field_grid, header_of, is_nifti, millimetres_of
 from jssr.io.transforms.spm import read_nifti
@@ -63,6 +66,11 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
     Raises:
         OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
     """
+    path = Path(path)
+    if path.name.lower().endswith(".nii.gz"):
+        like = np.zeros((displacement.ndim, *[1] * displacement.ndim), np.float32)
+        write_slabs(path, displacement.grid, like, _slabs(displacement), NOTE)
+        return
     # A multiple of 2**-10 mm, far below what matters: a third less to compress and to store.
     vectors = displacement.millimetres()  # in place from here: at full size each copy is as large as the file
     with np.errstate(over="ignore"):  # what is infinite then is not written
@@ -72,7 +80,18 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
     image = to_sitk(np.moveaxis(vectors, -1, 0), displacement.grid)
     del vectors
     image.SetMetaData("ITK_FileNotes", NOTE)
-    write_sitk(image, Path(path))
+    write_sitk(image, path)
+
+
+def _slabs(displacement: Displacement) -> Iterator[NDArray[np.float32]]:
+    """Slabs of a field along its last axis, (n, *slab) in LPS millimetres, rounded as it is written."""
+    grid, n = displacement.grid, displacement.ndim
+    linear = (grid.affine[:n, :n] * STEPS).astype(np.float32)
+    for where in parts(grid.shape, n - 1):
+        u = part_of(displacement, "u", where)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is not written
+            steps = linear @ u.reshape(n, -1)
+        yield (np.rint(steps, out=steps) / STEPS).reshape(u.shape)
 
 
 def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:

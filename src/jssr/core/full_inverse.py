@@ -1,0 +1,78 @@
+"""The inverse of a registration's full transform on the moving grid, part by part.
+
+It is found on a coarse lattice of the moving grid, continued between its points, and corrected at every voxel: by one
+step of the fixed point where that is enough, else by Newton's method until it is within `TOLERANCE_MM`. Where the field
+folds there is no inverse, and what comes back means nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jssr.core import field as ff
+from jssr.core import newton, separable
+from jssr.core.grid import Grid
+from jssr.core.separable import apply_matrix
+from jssr.core.transform import Affine, Displacement
+
+TOLERANCE_MM = 0.02
+"""Along each axis of the field's grid; where it is steep, the interpolation of what is written adds to it."""
+_NEAR = 1.5
+"""Tolerances by which a point may be off before its last step of the fixed point, which takes most of that away."""
+_APART = 2.0
+"""Voxels of the field between points of the lattice."""
+_TURNED = 0.3
+"""Of an entry of the matrix next to a map: some 17 degrees, beyond what breath does."""
+
+
+class FullInverse:
+    """The inverse, on a grid (the moving image's), of a field, an affine step behind it, and a field that was known
+    before and comes last. Prepared here; `on` gives a part of it."""
+
+    def __init__(self, found: Displacement, rigid: Affine, known: Displacement | None, grid: Grid) -> None:
+        n, own = grid.ndim, found.grid
+        self._field = found
+        self._into = np.linalg.inv(own.affine) @ np.linalg.inv(rigid.matrix)
+        self._tolerance = TOLERANCE_MM / float(own.spacing.max())
+        back = np.linalg.inv(found.nearest_linear())
+        turned = np.abs(back[:n, :n] - np.eye(n)).max() > _TURNED
+        self._linear = torch.from_numpy(back[:n, :n]).float() if turned else None
+        self._known = None if known is None else FullInverse(known, Affine.identity(n), None, grid)
+        lattice = self._coarse(grid)
+        there = None if known is None else FullInverse(known, Affine.identity(n), None, lattice)
+        goal = self._goals(lattice, there).view(n, -1)
+        start = torch.from_numpy(back[:n, :n]).float() @ goal + torch.from_numpy(back[:n, n:]).float()
+        settled = newton.solve(found.u, goal, start, self._tolerance)
+        self._lattice, self._moves = lattice, (settled - goal).view(n, *lattice.shape)
+
+    def on(self, part: Grid) -> Tensor:
+        """Where each voxel of a part of the grid comes from, (1, n, *part) in voxels of the field."""
+        goal = self._goals(part, self._known)
+        u = self._field.u[None]
+        at = goal + separable.read(self._moves, np.linalg.inv(self._lattice.affine) @ part.affine, part.shape)
+        miss = (goal - at).sub_(ff.sample(u, at))
+        at += miss if self._linear is None else torch.einsum("ij,bj...->bi...", self._linear, miss)
+        off = miss.abs_().amax(dim=1).flatten()
+        far = (~(off <= _NEAR * self._tolerance)).nonzero()[:, 0]
+        if len(far):
+            rows = at.view(at.shape[1], -1)
+            rows[:, far] = newton.solve(u[0], goal.view_as(rows)[:, far], rows[:, far], self._tolerance)
+        return at
+
+    def _coarse(self, grid: Grid) -> Grid:
+        apart = _APART * float(self._field.grid.spacing.mean())
+        cells = np.ceil((np.array(grid.shape) - 1) * grid.spacing / apart).astype(int)
+        return grid.resized(np.minimum(np.maximum(cells, 1) + 1, grid.shape).tolist())
+
+    def _goals(self, part: Grid, known: FullInverse | None) -> Tensor:
+        """The voxels of a part of the grid, in moving space, in voxels of the field behind which they lie: (1, n,
+        *part).
+
+        Args:
+            known: the inverse of what was known before. It comes last, so it is taken back first.
+        """
+        if known is None:
+            return separable.positions(self._into @ part.affine, part.shape)
+        return apply_matrix(self._into @ known._field.grid.affine, known.on(part))
