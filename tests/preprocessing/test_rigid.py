@@ -202,6 +202,7 @@ def test_nothing_is_searched_for_elsewhere_where_the_near_alignment_is_certain(s
         asked.append(self)
 
     monkeypatch.setattr(rigid._Starts, "elsewhere", elsewhere)
-    assert _off(rigid_align(fixed, moving).transform, _true_motion(), fixed.grid)[1] < 0.5 and not asked
+    near = _shift(6.0, -5.0, 4.0)
+    assert _off(rigid_align(fixed, _placed(fixed, near)).transform, near, fixed.grid)[1] < 0.5 and not asked
     rigid_align(fixed, _placed(moving, _shift(45.0, -30.0, -80.0)))
     assert len(asked) == 1
