@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -7,8 +8,12 @@ import torch
 from jssr.core.bridges import to_sitk
 from jssr.core.full_size import Classes, FullTransform, labels_at
 from jssr.core.grid import Grid
+from jssr.core.late import is_computed
 from jssr.core.transform import Affine, Displacement
-from jssr.core.volume import volume_of
+from jssr.core.volume import Volume, volume_of
+from jssr.io.images import write_image
+from jssr.io.transforms import write_displacement
+from jssr.metrics.transforms import regularity
 from jssr.preprocessing.placement import canonical
 from jssr.registration.full_size import continued, fullsize
 from jssr.systems.base import Alignment
@@ -169,3 +174,31 @@ def test_a_field_known_before_follows_behind_what_was_found():
     back = whole.inverse(moving.grid)
     inside = moving.grid.contains(by_hand)
     assert inside.sum() > 20 and np.abs(back(by_hand[inside]) - points[inside]).max() < 0.1
+
+
+def test_a_large_grid_is_computed_in_parts_and_is_the_same(monkeypatch, tmp_path):
+    fixed, moving = scans()
+    whole = smooth_map()
+    held = fullsize(whole, fixed, moving, WORKING, Alignment(whole.field.u[None]), (-200.0, 200.0))
+    back = whole.inverse(moving.grid)
+    monkeypatch.setattr("jssr.core.full_size.HELD", 100)
+    monkeypatch.setattr("jssr.registration.full_size.HELD", 100)
+    monkeypatch.setattr("jssr.core.late.parts.__defaults__", (3000,))
+    made = fullsize(whole, fixed, moving, WORKING, Alignment(whole.field.u[None]), (-200.0, 200.0))
+    inverse = whole.inverse(moving.grid)
+    # At points, in the file and for the measures nothing is made whole.
+    points = fixed.world(np.random.default_rng(0).uniform(-2, np.array(fixed.shape) + 1, (400, 3)))
+    assert np.abs(made.displacement(points) - held.displacement(points)).max() < 0.005
+    write_displacement(made.displacement, tmp_path / "u.nii.gz")
+    write_image(Volume(made.moved, fixed), tmp_path / "moved.nii.gz")
+    assert regularity(made.displacement).folds == regularity(held.displacement).folds
+    assert is_computed(made.displacement, "u") and is_computed(inverse, "u")
+    # Steps of 1/256 mm: a displacement between two of them may go either way.
+    vectors = np.asarray(nib.load(tmp_path / "u.nii.gz").dataobj)[:, :, :, 0]
+    assert np.abs(vectors - held.displacement.millimetres()).max() < 0.005
+    moved = np.asarray(nib.load(tmp_path / "moved.nii.gz").dataobj)
+    assert (np.abs(moved - held.moved[0].numpy()) < 0.2).mean() > 0.999
+    # Whoever asks for the whole has it.
+    assert np.abs(inverse.millimetres() - back.millimetres()).max() < 0.01
+    assert (Volume(made.moved, fixed).data - held.moved).abs().median() < 0.01
+    assert np.array_equal(made.seen.values, held.seen.numpy())

@@ -69,10 +69,16 @@ def forget_peak() -> None:
     """
     global _largest
     _largest = 0.0
-    with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def give_back() -> None:
+    """Give the system what the C library keeps of freed arrays (`jssr.cli.memory`): the next stage then does
+    not come on top of it. It takes a tenth of a second or two."""
+    with suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def provenance(device: str, deterministic: bool) -> dict[str, Any]:

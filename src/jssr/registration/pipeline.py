@@ -19,7 +19,7 @@ from jssr.core.transform import Affine, Displacement
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError, JssrError
 from jssr.io.images import ImageLike
-from jssr.io.provenance import Stopwatch
+from jssr.io.provenance import Stopwatch, give_back
 from jssr.metrics.masks import mask_of
 from jssr.preprocessing.intensity import denormalise
 from jssr.preprocessing.known_start import NO_MASKS, Masks
@@ -252,6 +252,7 @@ def _full(u: Tensor, grid: Grid, pair: PreparedPair, parts: Tensor | None = None
 def _full_size(scans: Scans, work: Working, known: Known, watch: Stopwatch, used: Mapping[str, Any]) -> Registration:
     """Everything that `register` gives, on the user's grids."""
     fixed, moving, final, pair = scans.fixed, scans.moving, work.final, work.pair
+    give_back()
     with watch.stage("fullsize"):
         full = fullsize(final, fixed.grid, moving, pair.grid, work.alignment, pair.fixed_limits)
     with watch.stage("inverse"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from jssr.core.late import late_tensor
+from jssr.core.grid import Grid
+from jssr.core.late import is_computed, late_tensor
 from jssr.core.resampling import resample
 from jssr.core.transform import Displacement, Transform
 from jssr.core.volume import Volume
 from jssr.io.files import output_folder, write_json
 from jssr.io.images import stored_dtype, write_image
-from jssr.io.provenance import Stopwatch, peak_memory_mib
+from jssr.io.provenance import Stopwatch, give_back, peak_memory_mib
 from jssr.io.transforms import write_displacement
 from jssr.preprocessing.start2d import from_start, placed
-from jssr.registration.full_size import Working
+from jssr.registration.full_size import Working, fullsize
 from jssr.registration.options import Known
 from jssr.registration.outputs import OUTPUTS
 from jssr.registration.schema import check_result
@@ -30,6 +32,9 @@ from jssr.registration.verdict import Verdict, verdict_of
 if TYPE_CHECKING:
     from jssr.io.dicom.headers import Sources
     from jssr.report.html import AlignmentView
+
+SHOWN = 1 << 24
+"""Voxels of the largest grid on which a report shows a result that is computed in parts."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ class Registration:
             JssrError: `result` was changed, and is none any more.
         """
         how, watch = how or Saving(), Stopwatch()
+        give_back()
         check_result(self.result, self.moving.name)
         with output_folder(out, OUTPUTS) as folder:
             # One file after the other, beside the report: each takes several times its memory.
@@ -149,8 +155,25 @@ class Registration:
         """What the report shows of it, under these names for the scans."""
         segmented = self.fixed_segmentation, self.moved_segmentation
         known = self.known.fixed_labels, self.known.moving_labels
-        fields = self.displacement, self.moved, self.synthesised
-        return view_of_result(self.result, self.fixed, self.moving, fields, known, segmented, name, fixed_name)
+        fixed, fields = self.fixed, (self.displacement, self.moved, self.synthesised)
+        if is_computed(self.displacement, "u"):
+            fixed, fields = self._coarse()
+        return view_of_result(self.result, fixed, self.moving, fields, known, segmented, name, fixed_name)
+
+    def _coarse(self) -> tuple[Volume, tuple[Displacement, Volume, Volume | None]]:
+        """What `view` shows of a scan that is too large for all of it to be held: every second voxel, or fewer."""
+        step = math.ceil((self.fixed.grid.voxels / SHOWN) ** (1 / self.fixed.grid.ndim))
+        every = (slice(None), *[slice(None, None, step)] * self.fixed.grid.ndim)
+        data = self.fixed.data[every].contiguous()
+        grid = Grid(tuple(data.shape[1:]), self.fixed.grid.affine @ np.diag([*[step] * self.fixed.grid.ndim, 1]))
+        work = self.work
+        made = fullsize(work.final, grid, self.moving, work.pair.grid, work.alignment, work.pair.fixed_limits)
+        synthesised = None if made.synthesised is None else Volume(made.synthesised, grid)
+        return self.fixed.with_data(data, grid), (
+            made.displacement,
+            self.moving.with_data(made.moved, grid),
+            synthesised,
+        )
 
     def _jobs(self, folder: Path, keep: bool) -> list[Callable[[], None]]:
         fields = {"displacement": self.displacement, "inverse": self.inverse}
