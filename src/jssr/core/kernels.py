@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -220,15 +221,18 @@ def _int64(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
 
 def _call(name: str, *arguments: object) -> None:
     """Call a loop: whole numbers as int64, others as float, arrays by where they begin."""
-    given = [
-        ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor)
-        else ctypes.c_float(a) if isinstance(a, float)
-        else ctypes.c_int64(a) if isinstance(a, int) else a
-        for a in arguments
-    ]  # fmt: skip
     function = getattr(library(), name)
-    if function(*given):
+    if function(*[_AS.get(type(a), _as_it_is)(a) for a in arguments]):
         raise MemoryError(f"{name}: expected room for its scratch, got none: close other programs")
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_AS: dict[type, Callable[[Any], object]] = {
+    Tensor: lambda t: ctypes.c_void_p(t.data_ptr()), int: ctypes.c_int64, float: ctypes.c_float,
+}  # fmt: skip
 
 
 def _shared(count: int, least: int, part: Callable[[int, int], object]) -> None:
