@@ -96,8 +96,8 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[
 def _at_each_voxel(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A convolution of one voxel, as a product of matrices."""
     kernel = weight.flatten(1).expand(len(image), -1, -1)
-    flat = image.flatten(2)
-    made = torch.bmm(kernel, flat) if bias is None else torch.baddbmm(bias[None, :, None], kernel, flat)
+    voxels = image.flatten(2)
+    made = torch.bmm(kernel, voxels) if bias is None else torch.baddbmm(bias[None, :, None], kernel, voxels)
     return made.unflatten(2, image.shape[2:])
 
 
