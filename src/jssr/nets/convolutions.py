@@ -130,8 +130,8 @@ def _of_input(g: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], paddi
         around = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
         turned = weight.flip(2, 3, 4).transpose(0, 1)
         return _convolved(g, turned, None, stride, around)
-    twice = (t.expand(2, -1, -1, -1, -1) for t in (g, x))
-    return _gradients(*twice, weight, stride, padding, (True, False, False))[0][:1]
+    g, x = g.expand(2, -1, -1, -1, -1), x.expand(2, -1, -1, -1, -1)
+    return _gradients(g, x, weight, stride, padding, (True, False, False))[0][:1]
 
 
 def _of_weight(
