@@ -1,13 +1,15 @@
 """Seconds and memory of training steps: `python benchmarks/steps.py [RECIPE] [--patch 96 80 64] [--steps 5]`.
 
 For each stage of a recipe, on random images: plain float32, and bfloat16 autocast with channels-last weights, in one
-run. On a CPU that has no bfloat16 the second is emulated and slow.
+run. On a CPU that has no bfloat16 the second is emulated and slow. Medians of the clock, and with `--cpu` of the CPU's
+seconds, which other work beside disturbs less.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -29,16 +31,16 @@ def batch_of(shape: Sequence[int], classes: int, labelled: bool) -> Batch:
     return Batch(x, y, ones, ones, supervised=s, supervised_labels=labels, **pair)
 
 
-def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, steps: int) -> float:
-    """The mean time of a step: losses and gradients of every player, without the optimiser."""
+def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, steps: int, cpu: bool) -> float:
+    """The median time of a step: losses and gradients of every player, without the optimiser."""
     torch.manual_seed(0)
     system = build_system(recipe)
     if bf16:
         use_channels_last(system)
-    took = []
+    took, now = [], time.process_time if cpu else time.perf_counter
     for _ in range(steps + 1):
         batch = batch_of(shape, 1 + len(recipe.network.structures), "labelled" in stage.needs)
-        begin = time.perf_counter()
+        begin = now()
         for player in stage.train:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 terms = system.losses(batch, player)
@@ -46,8 +48,8 @@ def seconds(recipe: Recipe, stage: Stage, shape: Sequence[int], bf16: bool, step
                 total = torch.stack([stage.weights[n] * terms[n]() for n in names]).sum()
             total.backward()
         system.zero_grad(set_to_none=True)
-        took.append(time.perf_counter() - begin)
-    return sum(took[1:]) / steps if steps else took[0]  # the first one warms up
+        took.append(now() - begin)
+    return statistics.median(took[1:]) if steps else took[0]  # the first one warms up
 
 
 def main() -> None:
@@ -58,16 +60,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="0 times the first, cold one; enough for the memory")
     parser.add_argument("--fp32-only", action="store_true")
     parser.add_argument("--stages", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--cpu", action="store_true", help="seconds of the CPU, not of the clock")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
     keep_freed_memory()
     recipe = load_recipe(chosen.recipe)
     shape = chosen.patch or recipe.training.patch
     print(f"{recipe.name}, patch {shape}, {torch.get_num_threads()} threads, bf16 in hardware: {cpu_has_bf16()}")
     for stage in (one for one in recipe.training.stages if chosen.stages is None or one.name in chosen.stages):
-        plain = seconds(recipe, stage, shape, False, chosen.steps)
+        plain = seconds(recipe, stage, shape, False, chosen.steps, chosen.cpu)
         line = f"{stage.name:10s} float32 {plain:7.2f} s"
         if not chosen.fp32_only:
-            fast = seconds(recipe, stage, shape, True, chosen.steps)
+            fast = seconds(recipe, stage, shape, True, chosen.steps, chosen.cpu)
             line += f"   bf16 channels-last {fast:7.2f} s   ratio {plain / fast:.2f}"
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{line}   peak {peak:.1f} GiB", flush=True)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, pad_to_multiple
+from jssr.nets.blocks import pad_to_multiple
+from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN, CoHeMIS
 from jssr.nets.unet import UNet

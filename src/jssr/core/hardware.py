@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,12 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@functools.cache
+def cpu_has_avx512() -> bool:
+    """Whether torch computes in vectors of 512 bits on this CPU."""
+    return bool(torch.backends.cpu.get_cpu_capability() == "AVX512")
 
 
 def choose_precision(requested: str, accelerator: str = "auto") -> str:

@@ -9,56 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_ONEDNN_FROM = 20480
-"""Batch x channels x depth x height above which PyTorch takes oneDNN's convolution for one float32 sample on a CPU."""
-
-
-def _doubled(image: Tensor) -> bool:
-    """Whether a convolution of this input should be done twice over.
-
-    PyTorch (ATen/native/Convolution.cpp, `use_mkldnn`) sends a single small float32 volume to its im2col code, which
-    was measured several times slower here than oneDNN's (docs/notebook); batches of two always go to oneDNN.
-    """
-    return (
-        image.device.type == "cpu"
-        and image.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and image.shape[0] == 1
-        and image.shape[:4].numel() <= _ONEDNN_FROM
-    )
-
-
-def _misread(input: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether oneDNN's bfloat16 convolution would give a wrong gradient of the weights.
-
-    It did, up to NaN, for volumes thinner than the kernel along the first axis, unless one voxel thin, and under a
-    stride for those one voxel thin along another axis (PyTorch 2.13, a CPU with AVX512-BF16).
-    """
-    if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return False
-    return 1 < input.shape[2] < kernel[0] or (max(stride) > 1 and 1 in input.shape[3:])
-
-
-class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` that stays on the fast path for one small volume on a CPU; the result is the same. Volumes that CPUs
-    get wrong in bfloat16 are computed in float32."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if _misread(input, self.kernel_size, self.stride):
-            with torch.autocast("cpu", enabled=False):
-                return self.forward(input.float())
-        if _doubled(input):
-            return super().forward(input.expand(2, -1, -1, -1, -1))[:1]
-        return super().forward(input)
-
-
-class ConvTranspose3d(nn.ConvTranspose3d):
-    """`nn.ConvTranspose3d`, likewise."""
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if _doubled(input):
-            return super().forward(input.expand(2, -1, -1, -1, -1), output_size)[:1]
-        return super().forward(input, output_size)
+from jssr.nets.convolutions import Conv3d, channels_last
 
 
 def conv(dim: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> nn.Module:
@@ -80,16 +31,10 @@ class InstanceNorm3d(nn.InstanceNorm3d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.track_running_stats or not _channels_last(input) or input[0, 0].numel() > _EXACT:
+        if self.track_running_stats or not channels_last(input) or input[0, 0].numel() > _EXACT:
             return super().forward(input)
         made = [F.batch_norm(one, None, None, self.weight, self.bias, True, eps=self.eps) for one in input.split(1)]
         return made[0] if len(made) == 1 else torch.cat(made)
-
-
-def _channels_last(image: Tensor) -> bool:
-    """Whether a volume on a CPU lies in memory channel by channel of each voxel."""
-    last = torch.channels_last_3d
-    return image.device.type == "cpu" and image.is_contiguous(memory_format=last) and not image.is_contiguous()
 
 
 class PReLU(nn.PReLU):

@@ -9,7 +9,8 @@ import torch
 from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, pad_to_multiple
+from jssr.nets.blocks import conv, pad_to_multiple
+from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 
 
 class SCSE(nn.Module):

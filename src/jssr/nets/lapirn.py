@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, conv, norm, pad_to_multiple, start_small, upsample_to
+from jssr.nets.blocks import conv, norm, pad_to_multiple, start_small, upsample_to
+from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 
 LEVELS = ("Phi1", "Phi2", "Phi3")
 """Names of the levels, from coarse to fine."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, start_small
+from jssr.nets.blocks import start_small
+from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 
 
 class PatchUNet(nn.Module):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, norm
+from jssr.nets.blocks import norm
+from jssr.nets.convolutions import Conv3d
 
 
 class PatchGAN(nn.Module):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import Conv3d, ConvTranspose3d, PReLU, conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.blocks import PReLU, conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 
 
 class _Residual(nn.Module):
