@@ -120,6 +120,13 @@ def test_filters_are_alike(both, size):
     _close(both(lambda: ff.smooth(image, (1.5, 0.0, 4.0))))
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("size", [2, 4])
+def test_blocks_are_averaged_alike(both, size, ceil_mode):
+    image = _random(1, 3, *SHAPE)
+    _close(both(lambda: ff.pooled(image, size, ceil_mode)))
+
+
 def test_threads_change_nothing():
     image, u = ff.smooth(_random(1, 1, 40, 40, 30), 1.0), _random(1, 3, 40, 40, 30, scale=3.0)
     before, found = torch.get_num_threads(), []

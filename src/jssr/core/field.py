@@ -153,7 +153,10 @@ def resize_image(image: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def pooled(image: Tensor, size: int, ceil_mode: bool = False) -> Tensor:
-    """Mean of each block of `size` voxels along every axis of (B, C, *spatial)."""
+    """Mean of each block of `size` voxels along every axis of (B, C, *spatial); with `ceil_mode` also of those that are
+    cut off by the border."""
+    if kernels.usable(image) and min(image.shape[2:]) >= size:
+        return kernels.pooled(image, size, ceil_mode)
     return (F.avg_pool3d if image.ndim == 5 else F.avg_pool2d)(image, size, ceil_mode=ceil_mode)
 
 

@@ -459,3 +459,33 @@ int jssr_least(const float *costs, const float *labels, const float *square, i64
     }
     return 0;
 }
+
+/* Means of blocks of `size` voxels along every axis of an image (channels, shape); those at the end may be smaller. Planes
+ * [begin, end) of the output (channels, made), counted over its channels. */
+int jssr_pool(const float *image, const i64 *shape, i64 size, const i64 *made, float *out, i64 begin, i64 end) {
+    float *line = malloc(sizeof(float) * (size_t)shape[2]);
+    if (!line) return 1;
+    for (i64 plane = begin; plane < end; plane++) {
+        const i64 channel = plane / made[0], x = plane % made[0];
+        const i64 x1 = (x + 1) * size < shape[0] ? (x + 1) * size : shape[0];
+        for (i64 y = 0; y < made[1]; y++) {
+            const i64 y1 = (y + 1) * size < shape[1] ? (y + 1) * size : shape[1];
+            memset(line, 0, sizeof(float) * (size_t)shape[2]);
+            for (i64 i = x * size; i < x1; i++)
+                for (i64 j = y * size; j < y1; j++) {
+                    const float *from = image + ((channel * shape[0] + i) * shape[1] + j) * shape[2];
+                    for (i64 z = 0; z < shape[2]; z++) line[z] += from[z];
+                }
+            float *to = out + (plane * made[1] + y) * made[2];
+            const i64 lines = (x1 - x * size) * (y1 - y * size);
+            for (i64 k = 0; k < made[2]; k++) {
+                const i64 z1 = (k + 1) * size < shape[2] ? (k + 1) * size : shape[2];
+                float sum = 0;
+                for (i64 z = k * size; z < z1; z++) sum += line[z];
+                to[k] = sum / (float)(lines * (z1 - k * size));
+            }
+        }
+    }
+    free(line);
+    return 0;
+}

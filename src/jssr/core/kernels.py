@@ -208,6 +208,18 @@ def filtered(image: Tensor, weights: Sequence[float], axis: int) -> Tensor:
     return out
 
 
+def pooled(image: Tensor, size: int, ceil_mode: bool) -> Tensor:
+    """`core.field.pooled` of an image (1, C, *spatial)."""
+    image = image.contiguous()
+    made = [-(-s // size) if ceil_mode else s // size for s in image.shape[2:]]
+    out = torch.empty(1, image.shape[1], *made)
+    given = image, _int64(image.shape[2:]), size, _int64(made), out
+    planes = image.shape[1] * made[0]
+    least = max(1, 32768 // max(1, image[0, 0, 0].numel() * size))
+    _shared(planes, least, lambda *part: _call("jssr_pool", *given, *part))
+    return out
+
+
 def _parted(image: Tensor, stride: int) -> Tensor:
     """(C, x, y, z) as (C, x, y, stride, z / stride): voxels that are compared side by side lie side by side."""
     more = -image.shape[3] % stride
