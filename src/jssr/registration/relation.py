@@ -26,6 +26,8 @@ RELATED = 0.7
 0.99, hippocampi of two people 0.77 to 0.85; T1 and T2 0.60, MR and ultrasound 0.44 to 0.58, CT and MR 0.23 to 0.40."""
 REACH = 3
 """Coarse voxels that a block looks around it."""
+_TOGETHER = 32
+"""Places that are looked at in one operation."""
 LEAST = 0.5
 """Of a block that has data, to be asked."""
 WINDOW, LEAST_DEVIATION = 5, 0.05
@@ -56,12 +58,17 @@ def positive_share(fixed: PreparedImage, moving: PreparedImage, displacement: Te
     mine, its = local_contrast(a, inside)[thin].contiguous(), local_contrast(b, seen)
     padded = F.pad(its, [REACH] * (2 * n))
     most, least = torch.full_like(mine, -1.0), torch.full_like(mine, 1.0)
-    for place in itertools.product(range(2 * REACH + 1), repeat=n):
-        at = (slice(None), slice(None), *[slice(o, o + s, 2) for o, s in zip(place, a.shape[2:], strict=True)])
-        other = padded[at]
+    places = list(itertools.product(range(2 * REACH + 1), repeat=n))
+    for first in range(0, len(places), _TOGETHER):
+        others = [
+            padded[(slice(None), slice(None), *[slice(o, o + s, 2) for o, s in zip(place, a.shape[2:], strict=True)])]
+            for place in places[first : first + _TOGETHER]
+        ]
+        other = torch.cat(others, dim=1)
         # Divided by the block's own length as well, which is the same for both signs, this is the correlation.
         found = box_mean(mine * other, 3) / box_mean(other.square(), 3).clamp(min=1e-3).sqrt()
-        most, least = torch.maximum(most, found), torch.minimum(least, found)
+        most = torch.maximum(most, found.amax(dim=1, keepdim=True))
+        least = torch.minimum(least, found.amin(dim=1, keepdim=True))
     asked = (inside[thin] > 0.5) & (box_mean(seen[thin], 3) > LEAST)
     return float((most > -least)[asked].float().mean()) if bool(asked.any()) else 0.0
 
