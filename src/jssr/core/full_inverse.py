@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core import newton, separable
+from jssr.core import kernels, newton, separable
 from jssr.core.grid import Grid
 from jssr.core.separable import apply_matrix
 from jssr.core.transform import Affine, Displacement
@@ -21,6 +21,8 @@ TOLERANCE_MM = 0.02
 """Along each axis of the field's grid; where it is steep, the interpolation of what is written adds to it."""
 _NEAR = 1.5
 """Tolerances by which a point may be off before its last step of the fixed point, which takes most of that away."""
+_STEPS = 6
+"""Of the fixed point, where it is compiled and each point ends by itself, before Newton's method takes over."""
 _APART = 2.0
 """Voxels of the field between points of the lattice."""
 _TURNED = 0.3
@@ -52,13 +54,20 @@ class FullInverse:
         goal = self._goals(part, self._known)
         u = self._field.u[None]
         at = goal + separable.read(self._moves, np.linalg.inv(self._lattice.affine) @ part.affine, part.shape)
+        if kernels.usable(u, goal, at):
+            settled = torch.empty(part.shape, dtype=torch.bool)
+            at = kernels.solve_inverse(u, goal, at, self._linear, 1.0, self._tolerance / 2, _STEPS, settled)
+            return self._finished(goal, at, (~settled).flatten().nonzero()[:, 0])
         miss = (goal - at).sub_(ff.sample(u, at))
         at += miss if self._linear is None else torch.einsum("ij,bj...->bi...", self._linear, miss)
         off = miss.abs_().amax(dim=1).flatten()
-        far = (~(off <= _NEAR * self._tolerance)).nonzero()[:, 0]
+        return self._finished(goal, at, (~(off <= _NEAR * self._tolerance)).nonzero()[:, 0])
+
+    def _finished(self, goal: Tensor, at: Tensor, far: Tensor) -> Tensor:
+        """Positions `at` (1, n, *out), those of `far` (indices into *out) by Newton's method."""
         if len(far):
             rows = at.view(at.shape[1], -1)
-            rows[:, far] = newton.solve(u[0], goal.view_as(rows)[:, far], rows[:, far], self._tolerance)
+            rows[:, far] = newton.solve(self._field.u, goal.view_as(rows)[:, far], rows[:, far], self._tolerance)
         return at
 
     def _coarse(self, grid: Grid) -> Grid:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core import separable
+from jssr.core import kernels, separable, voxel_kernels
 from jssr.core.full_inverse import FullInverse
 from jssr.core.grid import Grid
 from jssr.core.late import Computed, Slices
@@ -49,8 +49,11 @@ class FullTransform:
         """The displacement on `grid`, or on a part of it, (1, n, *shape) in its voxels, rounded to `STEP_MM`."""
         n, own = grid.ndim, self.field.grid
         into = np.linalg.inv(own.affine) @ grid.affine
-        moves = separable.read(self.field.u, into, grid.shape)[None]
         world = self.rigid.matrix @ own.affine
+        if self.initial is None and kernels.usable(self.field.u[None]):
+            more, back = self.rigid.matrix @ grid.affine - grid.affine, np.linalg.inv(grid.affine[:n, :n])
+            return voxel_kernels.moves(self.field.u, into, world[:n, :n], more, back, STEP_MM, grid.shape)
+        moves = separable.read(self.field.u, into, grid.shape)[None]
         if self.initial is None:
             # What the rigid step moves and what the field adds to it, each in millimetres.
             mm = apply_matrix(world[:n, :n], moves)

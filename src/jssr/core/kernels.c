@@ -183,13 +183,15 @@ int jssr_sample(const float *image, i64 channels, const i64 *shape, const float 
 }
 
 /* Points p with p + u(p) = goal by the fixed point p <- p + step * linear (goal - p - u(p)), each until it is off by
- * no more than `tolerance` along any axis. u (3, shape), goal and p (3, n); p holds the first guess. */
+ * no more than `tolerance` along any axis. u (3, shape), goal and p (3, n); p holds the first guess. settled (n), or NULL,
+ * which were. */
 int jssr_inverse(const float *u, const i64 *shape, const float *goal, float *p, i64 n, const float *linear, float step,
-                  float tolerance, i64 iterations, i64 begin, i64 end) {
+                  float tolerance, i64 iterations, uint8_t *settled, i64 begin, i64 end) {
     const i64 sx = shape[1] * shape[2], sy = shape[2], voxels = shape[0] * sx;
     const i64 dx = shape[0] > 1 ? sx : 0, dy = shape[1] > 1 ? sy : 0, dz = shape[2] > 1 ? 1 : 0;
     for (i64 q = begin; q < end; q++) {
         float at[3] = {p[q], p[n + q], p[2 * n + q]};
+        uint8_t found = 0;
         for (i64 k = 0; k < iterations; k++) {
             const Place x = place(at[0], shape[0]), y = place(at[1], shape[1]), z = place(at[2], shape[2]);
             const float *from = u + x.low * sx + y.low * sy + z.low;
@@ -210,8 +212,9 @@ int jssr_inverse(const float *u, const i64 *shape, const float *goal, float *p, 
                     ? linear[3 * a] * miss[0] + linear[3 * a + 1] * miss[1] + linear[3 * a + 2] * miss[2] : miss[a];
                 at[a] += step * way;
             }
-            if (worst <= tolerance) break;
+            if (worst <= tolerance) { found = 1; break; }
         }
+        if (settled) settled[q] = found;
         for (int a = 0; a < 3; a++) p[a * n + q] = at[a];
     }
     return 0;
@@ -487,5 +490,110 @@ int jssr_pool(const float *image, const i64 *shape, i64 size, const i64 *made, f
         }
     }
     free(line);
+    return 0;
+}
+
+/* A displacement at every voxel of part of a grid, from a field on a coarser one (`jssr.core.full_size`).
+ *
+ * field (3, shape); into (3, 4): a voxel of the part, in voxels of the field; mm (3, 3) what the field moves, in mm;
+ * more (3, 4) what is added, by voxel of the part, in mm; rounded to `step` mm, then to voxels by back (3, 3).
+ * out (3, part); lines [begin, end) along the last axis. */
+int jssr_moves(const float *field, const i64 *shape, const double *into, const double *mm, const double *more,
+               const double *back, float step, const i64 *part, float *out, i64 begin, i64 end) {
+    const i64 sx = shape[1] * shape[2], sy = shape[2], voxels = shape[0] * sx, n = part[0] * part[1] * part[2];
+    const i64 dx = shape[0] > 1 ? sx : 0, dy = shape[1] > 1 ? sy : 0, dz = shape[2] > 1 ? 1 : 0;
+    const float least = step > 0 ? step : 1, inverse = 1 / least;
+    float linear[9], voxel[9];
+    for (int k = 0; k < 9; k++) { linear[k] = (float)mm[k]; voxel[k] = (float)back[k]; }
+    for (i64 line = begin; line < end; line++) {
+        const double x = (double)(line / part[1]), y = (double)(line % part[1]);
+        double at[3], add[3];
+        for (int a = 0; a < 3; a++) {
+            at[a] = into[4 * a] * x + into[4 * a + 1] * y + into[4 * a + 3];
+            add[a] = more[4 * a] * x + more[4 * a + 1] * y + more[4 * a + 3];
+        }
+        float *to = out + line * part[2];
+        for (i64 z = 0; z < part[2]; z++) {
+            const Place i = place((float)(at[0] + into[2] * (double)z), shape[0]);
+            const Place j = place((float)(at[1] + into[6] * (double)z), shape[1]);
+            const Place k = place((float)(at[2] + into[10] * (double)z), shape[2]);
+            const float *from = field + i.low * sx + j.low * sy + k.low;
+            float u[3], m[3];
+            for (int a = 0; a < 3; a++, from += voxels) {
+                const float c0 = from[0] + k.part * (from[dz] - from[0]);
+                const float c1 = from[dy] + k.part * (from[dy + dz] - from[dy]);
+                const float c2 = from[dx] + k.part * (from[dx + dz] - from[dx]);
+                const float c3 = from[dx + dy] + k.part * (from[dx + dy + dz] - from[dx + dy]);
+                const float low = c0 + j.part * (c1 - c0), high = c2 + j.part * (c3 - c2);
+                u[a] = low + i.part * (high - low);
+            }
+            for (int a = 0; a < 3; a++) {
+                const float all_of_it = linear[3 * a] * u[0] + linear[3 * a + 1] * u[1] + linear[3 * a + 2] * u[2]
+                                        + (float)(add[a] + more[4 * a + 2] * (double)z);
+                m[a] = rintf(all_of_it * inverse) * least;
+            }
+            for (int a = 0; a < 3; a++)
+                to[a * n + z] = voxel[3 * a] * m[0] + voxel[3 * a + 1] * m[1] + voxel[3 * a + 2] * m[2];
+        }
+    }
+    return 0;
+}
+
+/* An image where the voxels of part of a grid, moved by u (3, part), come to lie by read (3, 4), in its voxels; `fill`
+ * where it has none, and whether it has. Lines [begin, end) along the last axis. */
+int jssr_pull(const float *image, const i64 *shape, const double *read, const float *u, const i64 *part, float fill,
+              float *out, uint8_t *seen, i64 begin, i64 end) {
+    const i64 sx = shape[1] * shape[2], sy = shape[2], n = part[0] * part[1] * part[2];
+    const i64 dx = shape[0] > 1 ? sx : 0, dy = shape[1] > 1 ? sy : 0, dz = shape[2] > 1 ? 1 : 0;
+    float linear[9];
+    for (int a = 0; a < 3; a++)
+        for (int b = 0; b < 3; b++) linear[3 * a + b] = (float)read[4 * a + b];
+    for (i64 line = begin; line < end; line++) {
+        const double x = (double)(line / part[1]), y = (double)(line % part[1]);
+        for (i64 z = 0; z < part[2]; z++) {
+            const i64 v = line * part[2] + z;
+            float at[3];
+            int inside = 1;
+            for (int a = 0; a < 3; a++) {
+                at[a] = (float)(read[4 * a] * x + read[4 * a + 1] * y + read[4 * a + 2] * (double)z + read[4 * a + 3])
+                        + linear[3 * a] * u[v] + linear[3 * a + 1] * u[n + v] + linear[3 * a + 2] * u[2 * n + v];
+                inside &= at[a] >= -0.5f && at[a] <= (float)shape[a] - 0.5f; /* on a voxel, edges included */
+            }
+            seen[v] = (uint8_t)inside;
+            if (!inside) { out[v] = fill; continue; }
+            const Place i = place(at[0], shape[0]), j = place(at[1], shape[1]), k = place(at[2], shape[2]);
+            const float *from = image + i.low * sx + j.low * sy + k.low;
+            const float c0 = from[0] + k.part * (from[dz] - from[0]);
+            const float c1 = from[dy] + k.part * (from[dy + dz] - from[dy]);
+            const float c2 = from[dx] + k.part * (from[dx + dz] - from[dx]);
+            const float c3 = from[dx + dy] + k.part * (from[dx + dy + dz] - from[dx + dy]);
+            const float low = c0 + j.part * (c1 - c0), high = c2 + j.part * (c3 - c2);
+            out[v] = low + i.part * (high - low);
+        }
+    }
+    return 0;
+}
+
+/* A field (3, X, Y, thickness), part of one with strides, as a file holds it: rounded to `step`, (3, thickness, Y, X). By
+ * linear (3, 3) it is brought to millimetres. Rows [begin, end) of Y. */
+int jssr_file_order(const float *u, const i64 *strides, const float *linear, float steps, const i64 *part, float *out,
+                    i64 begin, i64 end) {
+    enum { WIDE = 16 };
+    const i64 nx = part[0], ny = part[1], nt = part[2], n = nx * ny * nt;
+    const float step = 1 / steps;
+    for (i64 y = begin; y < end; y++)
+        for (i64 first = 0; first < nx; first += WIDE) {
+            const i64 last = first + WIDE < nx ? first + WIDE : nx;
+            for (i64 t = 0; t < nt; t++) {
+                float *to = out + (t * ny + y) * nx;
+                for (i64 x = first; x < last; x++) {
+                    const float *from = u + x * strides[1] + y * strides[2] + t * strides[3];
+                    const float a = from[0], b = from[strides[0]], c = from[2 * strides[0]];
+                    to[x] = rintf((linear[0] * a + linear[1] * b + linear[2] * c) * steps) * step;
+                    to[n + x] = rintf((linear[3] * a + linear[4] * b + linear[5] * c) * steps) * step;
+                    to[2 * n + x] = rintf((linear[6] * a + linear[7] * b + linear[8] * c) * steps) * step;
+                }
+            }
+        }
     return 0;
 }

@@ -60,21 +60,22 @@ def sample(image: Tensor, at: Tensor, zeros: bool = False, lattice: bool = False
     """
     out, count = torch.empty(1, image.shape[1], *at.shape[2:]), at[0, 0].numel()
     image, at = image.contiguous(), at.contiguous()
-    grid = _int64(at.shape[2:]) if lattice else None
-    given = image, image.shape[1], _int64(image.shape[2:]), at, count, grid, int(zeros), out
-    _shared(count, 8192, lambda *part: _call("jssr_sample", *given, *part))
+    grid = int64(at.shape[2:]) if lattice else None
+    given = image, image.shape[1], int64(image.shape[2:]), at, count, grid, int(zeros), out
+    shared(count, 8192, lambda *part: call("jssr_sample", *given, *part))
     return out
 
 
 def solve_inverse(
-    u: Tensor, goal: Tensor, start: Tensor, linear: Tensor | None, step: float, tolerance: float, iterations: int
-) -> Tensor:
+    u: Tensor, goal: Tensor, start: Tensor, linear: Tensor | None, step: float, tolerance: float, iterations: int,
+    settled: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """`core.field.solve_inverse` of a field (1, 3, *shape); each point ends once it is off by no more than `tolerance`
-    along any axis."""
+    along any axis. `settled`, (*out) bool, is told which were."""
     u, goal, found = u.contiguous(), goal.contiguous(), start.clone(memory_format=torch.contiguous_format)
     count, turn = goal[0, 0].numel(), None if linear is None else linear.float().contiguous()
-    given = u, _int64(u.shape[2:]), goal, found, count, turn, step, tolerance, iterations
-    _shared(count, 4096, lambda *part: _call("jssr_inverse", *given, *part))
+    given = u, int64(u.shape[2:]), goal, found, count, turn, step, tolerance, iterations, settled
+    shared(count, 4096, lambda *part: call("jssr_inverse", *given, *part))
     return found
 
 
@@ -103,17 +104,17 @@ def distances(
     slope, field = torch.zeros_like(field, memory_format=torch.contiguous_format), field.contiguous()
     parts = -(-len(chosen) // _POINTS)
     sums = torch.zeros(max(parts, 1), 2, dtype=torch.float64)
-    first, step = _int64([s.start for s in where]), _int64([s.step or 1 for s in where])
+    first, step = int64([s.start for s in where]), int64([s.step or 1 for s in where])
     given = (
-        moving, fixed, seen, _int64(moving.shape[:3]), _int64(fixed.shape[:3]), moving.shape[3], first, step,
-        _int64(field.shape[2:]), field, torch.tensor(size), chosen, weight.contiguous(), float(outlier or 0), slope,
+        moving, fixed, seen, int64(moving.shape[:3]), int64(fixed.shape[:3]), moving.shape[3], first, step,
+        int64(field.shape[2:]), field, torch.tensor(size), chosen, weight.contiguous(), float(outlier or 0), slope,
     )  # fmt: skip
 
     def part(begin: int, end: int) -> None:
         for k in range(begin, end):
-            _call("jssr_apart", *given, sums[k], k * _POINTS, min((k + 1) * _POINTS, len(chosen)))
+            call("jssr_apart", *given, sums[k], k * _POINTS, min((k + 1) * _POINTS, len(chosen)))
 
-    _shared(parts, 1, part)
+    shared(parts, 1, part)
     value, total = sums.sum(dim=0).tolist()
     return torch.tensor(value / max(total, 1.0)), slope.div_(max(total, 1.0))
 
@@ -140,14 +141,14 @@ def mind_ssc(
     sums = torch.zeros(parts, dtype=torch.float64)
 
     def made(middle: float) -> None:
-        given = around, _int64(shape), dilation, *map(_int64, pairs), middle
+        given = around, int64(shape), dilation, *map(int64, pairs), middle
 
         def part(begin: int, end: int) -> None:
             for k in range(begin, end):
                 planes = k * _PLANES, min((k + 1) * _PLANES, shape[0])
-                _call("jssr_mind", *given, sums[k], out, rows, lanes, float(factor), *planes)
+                call("jssr_mind", *given, sums[k], out, rows, lanes, float(factor), *planes)
 
-        _shared(parts, 1, part)
+        shared(parts, 1, part)
 
     made(-1.0)
     made(float(sums.sum()) / (shape[0] * shape[1] * shape[2]))
@@ -170,12 +171,12 @@ def costs(
     """
     moving, seen = _parted(moving, stride), _parted(masks[1][None], stride)
     out = torch.empty(len(offsets), *weight.shape)
-    there = _int64([*moving.shape[1:3], moving.shape[4]])
+    there = int64([*moving.shape[1:3], moving.shape[4]])
     given = (
-        fixed.contiguous(), moving, masks[0].contiguous(), seen, _int64(fixed.shape[1:]), there, len(fixed), stride,
+        fixed.contiguous(), moving, masks[0].contiguous(), seen, int64(fixed.shape[1:]), there, len(fixed), stride,
         offsets.long().contiguous(), len(offsets), pool, float(usual), weight.contiguous(), out,
     )  # fmt: skip
-    _shared(weight.shape[0], 1, lambda *part: _call("jssr_costs", *given, *part))
+    shared(weight.shape[0], 1, lambda *part: call("jssr_costs", *given, *part))
     return out
 
 
@@ -189,7 +190,7 @@ def least(costs: Tensor, labels: Tensor, v: Tensor, theta: float) -> Tensor:
     found = torch.empty(costs.shape[1], dtype=torch.int64)
     square = labels.square().sum(dim=1)
     given = costs.contiguous(), labels, square, len(labels), costs.shape[1], v.contiguous(), float(theta), found
-    _shared(costs.shape[1], 1024, lambda *part: _call("jssr_least", *given, *part))
+    shared(costs.shape[1], 1024, lambda *part: call("jssr_least", *given, *part))
     return found
 
 
@@ -204,7 +205,7 @@ def filtered(image: Tensor, weights: Sequence[float], axis: int) -> Tensor:
     inner = image[(0,) * (axis + 1)].numel()
     given = image, length, inner, torch.tensor(weights, dtype=torch.float32), len(weights) - 1, out
     size = inner if inner > 1 else length
-    _shared(image.numel() // size, max(1, 65536 // size), lambda *part: _call("jssr_filter", *given, *part))
+    shared(image.numel() // size, max(1, 65536 // size), lambda *part: call("jssr_filter", *given, *part))
     return out
 
 
@@ -213,10 +214,10 @@ def pooled(image: Tensor, size: int, ceil_mode: bool) -> Tensor:
     image = image.contiguous()
     made = [-(-s // size) if ceil_mode else s // size for s in image.shape[2:]]
     out = torch.empty(1, image.shape[1], *made)
-    given = image, _int64(image.shape[2:]), size, _int64(made), out
+    given = image, int64(image.shape[2:]), size, int64(made), out
     planes = image.shape[1] * made[0]
     least = max(1, 32768 // max(1, image[0, 0, 0].numel() * size))
-    _shared(planes, least, lambda *part: _call("jssr_pool", *given, *part))
+    shared(planes, least, lambda *part: call("jssr_pool", *given, *part))
     return out
 
 
@@ -227,11 +228,12 @@ def _parted(image: Tensor, stride: int) -> Tensor:
     return image.unflatten(3, (-1, stride)).transpose(3, 4).contiguous()
 
 
-def _int64(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+def int64(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+    """Whole numbers as the loops take them."""
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-def _call(name: str, *arguments: object) -> None:
+def call(name: str, *arguments: object) -> None:
     """Call a loop: whole numbers as int64, others as float, arrays by where they begin."""
     function = getattr(library(), name)
     if function(*[_AS.get(type(a), _as_it_is)(a) for a in arguments]):
@@ -247,7 +249,7 @@ _AS: dict[type, Callable[[Any], object]] = {
 }  # fmt: skip
 
 
-def _shared(count: int, least: int, part: Callable[[int, int], object]) -> None:
+def shared(count: int, least: int, part: Callable[[int, int], object]) -> None:
     """Do `part(begin, end)` for all of 0 .. count, on as many threads as torch has; parts of `least` at least."""
     threads = min(torch.get_num_threads(), max(1, count // least))
     if threads == 1:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core import separable
+from jssr.core import kernels, separable, voxel_kernels
 from jssr.core.full_size import HELD, Classes, FullTransform, part_in, slabs
 from jssr.core.grid import Grid
 from jssr.core.late import Computed
@@ -110,9 +110,12 @@ def _pulled(transform: FullTransform, moving: Volume, fill: float, part: Grid) -
     where it has no data, and where it has (1, *part)."""
     u = transform.on(part)
     read = np.linalg.inv(moving.grid.affine) @ part.affine
+    image = moving.data.float()
+    if len(image) == 1 and kernels.usable(image[None], u):
+        return u[0], *voxel_kernels.pulled(image, read, u, fill)
     there = apply_matrix(read[:-1, :-1], u).add_(separable.positions(read, part.shape))
     seen = inside_grid(there, moving.grid)
-    return u[0], ff.sample(moving.data[None].float(), there)[0].masked_fill_(~seen, fill), seen
+    return u[0], ff.sample(image[None], there)[0].masked_fill_(~seen, fill), seen
 
 
 class _Extras:

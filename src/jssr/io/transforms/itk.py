@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,8 +88,15 @@ def _slabs(displacement: Displacement) -> Iterator[NDArray[np.float32]]:
     """Slabs of a field along its last axis, (n, *slab) in LPS millimetres, rounded as it is written."""
     grid, n = displacement.grid, displacement.ndim
     linear = (grid.affine[:n, :n] * STEPS).astype(np.float32)
+    compiled = None
+    if "torch" in sys.modules:  # which takes longer to import than a field to write
+        from jssr.core.voxel_kernels import file_order as compiled
     for where in parts(grid.shape, n - 1):
         u = part_of(displacement, "u", where)
+        found = None if compiled is None else compiled(u, grid.affine[:n, :n], float(STEPS))
+        if found is not None:
+            yield found.transpose(0, 3, 2, 1)
+            continue
         with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is not written
             steps = linear @ u.reshape(n, -1)
         yield (np.rint(steps, out=steps) / STEPS).reshape(u.shape)
