@@ -243,6 +243,14 @@ def test_from_sitk_is_to_sitk_reversed():
     assert again.grid.same_as(GRID) and np.array_equal(again.array, VALUES)
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz.nii", "b.nii.nii.gz", "c.img.nii", "d.hdr.nii.gz"])
+def test_a_name_with_two_endings_is_the_files_own_name(tmp_path, name):
+    volume = Volume(torch.arange(24.0).view(1, 2, 3, 4), Grid((2, 3, 4), np.eye(4)))
+    write_image(volume, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert torch.equal(read_image(tmp_path / name).data, volume.data)
+
+
 def test_unknown_ending(tmp_path):
     with pytest.raises(OutputError, match="unknown kind"):
         write_image(Volume(torch.zeros(1, 2, 2, 2), Grid.of((2, 2, 2))), tmp_path / "a.xyz")

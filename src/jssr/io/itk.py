@@ -55,16 +55,17 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
     if not name.endswith((".nii", ".nii.gz")):
         sitk.WriteImage(image, str(path), useCompression=True)
         return
-    packed = name.endswith(".gz")
-    plain = path.with_name(path.name[: -len(".gz")]) if packed else path
+    # Of `a.nii.gz.nii` and `c.img.nii` ITK writes `a.nii.gz` and `c.hdr`.
+    plain = path.with_name(f"{path.name.replace('.', '-')}.nii")
     try:
         sitk.WriteImage(image, str(plain), useCompression=False)
         check_file(plain)  # ITK leaves a short NIfTI on a full disk without an error
-        if packed:
+        if name.endswith(".gz"):
             pack_file(plain, path)
+        else:
+            plain.replace(path)
     finally:
-        if packed:
-            plain.unlink(missing_ok=True)
+        plain.unlink(missing_ok=True)
 
 
 def _write_meta(image: sitk.Image, header: Path, path: Path) -> None:
