@@ -149,6 +149,12 @@ def test_gradients_batches_and_other_types_are_left_to_torch():
     assert not kernels.usable(image[0])
 
 
+def test_a_result_tells_which_were_used(both):
+    one, other = both(kernels.variant)
+    assert one.startswith("compiled")
+    assert other == "torch"
+
+
 def test_they_can_be_turned_off():
     asked = "from jssr.core import kernels; print(kernels.library())"
     done = subprocess.run(

@@ -43,6 +43,12 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def variant() -> str:
+    """Which loops are used: "compiled for AVX2", "compiled", or "torch" where none are."""
+    found = library()
+    return "torch" if found is None else "compiled for AVX2" if "avx2" in found._name else "compiled"
+
+
 def usable(*tensors: Tensor) -> bool:
     """Whether the loops can take these: they are compiled, all are 3D (1, C, *spatial) float32 on the CPU, and no
     gradient is wanted."""

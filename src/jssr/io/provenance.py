@@ -85,10 +85,12 @@ def provenance(device: str, deterministic: bool) -> dict[str, Any]:
     """Versions and machine, as plain data."""
     import torch
 
+    from jssr.core.kernels import variant
+
     packages = ("torch", "numpy", "SimpleITK", "itk-elastix")
     installed = {name: package_version(name) or "not installed" for name in packages}
     return {
-        "versions": {"jssr": __version__, "python": platform.python_version(), **installed},
+        "versions": {"jssr": __version__, "python": platform.python_version(), **installed, "loops": variant()},
         "device": device,
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
