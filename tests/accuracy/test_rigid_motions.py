@@ -49,7 +49,8 @@ def test_the_moved_scan_shows_the_body_where_the_truth_says(turned):
     assert kept.mean() > 0.7
     away = ndimage.map_coordinates(np.asarray(moved.array), moved.grid.index(points).T, order=1, cval=-2000.0)
     right, wrong = (float(np.median(np.abs(values[kept] - known[kept]))) for values in (seen, away))
-    assert right < 30.0 < 45.0 < wrong  # noise is 20 HU, and 12 HU of the scan's own
+    assert right < 30.0, right  # noise is 20 HU, and 12 HU of the scan's own
+    assert wrong > 1.3 * right, (right, wrong)
 
 
 def test_a_cropped_scan_keeps_part_of_the_length():
