@@ -70,7 +70,7 @@ def frame_of(name: str) -> str:
 def series_of(name: str) -> SeriesInfo | None:
     """The DICOM series that a scan is named by."""
     path = Path(name)
-    if not (path.is_dir() or names_series(path)):
+    if path.is_file() or not (path.is_dir() or names_series(path)):
         return None  # pydicom and highdicom take a second to import
     try:
         from jssr.io.dicom.read import series_at
