@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from jssr.core.full_size import labels_at
 from jssr.core.grid import Grid
-from jssr.core.late import Computed, parts
+from jssr.core.late import Computed
 from jssr.core.resampling import resample
 from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
@@ -39,6 +38,9 @@ NO_SPACING = (
     "much of the patient."
 )
 
+
+_EVERY = 8
+"""Of the planes of a grid that is too large to be held, how many stand for one whose coverage is counted."""
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
