@@ -127,6 +127,13 @@ def test_blocks_are_averaged_alike(both, size, ceil_mode):
     _close(both(lambda: ff.pooled(image, size, ceil_mode)))
 
 
+def test_determinants_are_alike(both):
+    u = _random(1, 3, *SHAPE)
+    _close(both(lambda: ff.jacobian_determinant(u)), 2e-5)
+    stretched = ff.identity(SHAPE) * torch.tensor([0.5, -0.25, 1.0]).view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(kernels.determinant(stretched), torch.full((1, 20, 16, 13), 1.5 * 0.75 * 2.0))
+
+
 def test_threads_change_nothing():
     image, u = ff.smooth(_random(1, 1, 40, 40, 30), 1.0), _random(1, 3, 40, 40, 30, scale=3.0)
     before, found = torch.get_num_threads(), []

@@ -210,6 +210,8 @@ def jacobian_determinant(u: Tensor) -> Tensor:
     Forward differences of the cell's first corner, as in most reports of folding; a value at or below 0 is a fold. Of
     (B, n, *spatial) in voxels, n = 2 or 3, it is (B, *(spatial - 1)).
     """
+    if kernels.usable(u) and min(u.shape[2:]) > 1:
+        return kernels.determinant(u)
     thick = max(1, _SLAB // max(1, u[0, 0, 0].numel()))
     if u.requires_grad or u.shape[2] - 1 <= thick:
         return _determinant(u)

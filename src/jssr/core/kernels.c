@@ -597,3 +597,21 @@ int jssr_file_order(const float *u, const i64 *strides, const float *linear, flo
         }
     return 0;
 }
+
+/* Determinants of the Jacobian of p + u(p), u (3, shape) in voxels, by forward differences: (shape - 1). Lines [begin, end)
+ * along the last axis. */
+int jssr_determinant(const float *u, const i64 *shape, float *out, i64 begin, i64 end) {
+    const i64 sx = shape[1] * shape[2], sy = shape[2], n = shape[0] * sx, length = shape[2] - 1;
+    for (i64 line = begin; line < end; line++) {
+        const i64 x = line / (shape[1] - 1), y = line % (shape[1] - 1);
+        const float *a = u + x * sx + y * sy, *b = a + n, *c = b + n;
+        float *to = out + line * length;
+        for (i64 z = 0; z < length; z++) {
+            const float ax = a[z + sx] - a[z] + 1, bx = b[z + sx] - b[z], cx = c[z + sx] - c[z];
+            const float ay = a[z + sy] - a[z], by = b[z + sy] - b[z] + 1, cy = c[z + sy] - c[z];
+            const float az = a[z + 1] - a[z], bz = b[z + 1] - b[z], cz = c[z + 1] - c[z] + 1;
+            to[z] = ax * (by * cz - cy * bz) - bx * (ay * cz - cy * az) + cx * (ay * bz - by * az);
+        }
+    }
+    return 0;
+}

@@ -227,6 +227,15 @@ def pooled(image: Tensor, size: int, ceil_mode: bool) -> Tensor:
     return out
 
 
+def determinant(u: Tensor) -> Tensor:
+    """`core.field.jacobian_determinant` of a field (1, 3, *spatial), two voxels along each axis at least."""
+    u, made = u.contiguous(), [s - 1 for s in u.shape[2:]]
+    out = torch.empty(1, *made)
+    given = u, int64(u.shape[2:]), out
+    shared(made[0] * made[1], 64, lambda *part: call("jssr_determinant", *given, *part))
+    return out
+
+
 def _parted(image: Tensor, stride: int) -> Tensor:
     """(C, x, y, z) as (C, x, y, stride, z / stride): voxels that are compared side by side lie side by side."""
     more = -image.shape[3] % stride

@@ -42,6 +42,7 @@ NO_SPACING = (
 _EVERY = 8
 """Of the planes of a grid that is too large to be held, how many stand for one whose coverage is counted."""
 
+
 @dataclass(frozen=True, eq=False)
 class Numbers:
     """Numbers of a registration: of each state (initial, rigid, network, refined) as `evaluate_pair` gives them; Dice
