@@ -41,6 +41,15 @@ static inline Place place(float at, i64 size) {
     return (Place){low, kept - (float)low, kept == at};
 }
 
+/* Read an image linearly between the voxel `from` and the next one along each axis, a step of dx, dy, dz away. */
+static inline float between(const float *from, i64 dx, i64 dy, i64 dz, float fx, float fy, float fz) {
+    const float c0 = from[0] + fz * (from[dz] - from[0]), c1 = from[dy] + fz * (from[dy + dz] - from[dy]);
+    const float c2 = from[dx] + fz * (from[dx + dz] - from[dx]);
+    const float c3 = from[dx + dy] + fz * (from[dx + dy + dz] - from[dx + dy]);
+    const float low = c0 + fy * (c1 - c0), high = c2 + fy * (c3 - c2);
+    return low + fx * (high - low);
+}
+
 /* Squared distances between features of a fixed image at points of a lattice and those of a moving image where a field
  * puts the points, with the derivative by the field.
  *
@@ -96,14 +105,7 @@ int jssr_apart(const _Float16 *moving, const _Float16 *fixed, const float *seen,
         }
         for (int b = 0; b < count; b++) {
             const float fx = block[b].x.part, fy = block[b].y.part, fz = block[b].z.part;
-            {
-                const float *s = seen + block[b].from;
-                const float c = s[0] + fz * (s[dz] - s[0]), d = s[dy] + fz * (s[dy + dz] - s[dy]);
-                const float e = s[dx] + fz * (s[dx + dz] - s[dx]);
-                const float f = s[dx + dy] + fz * (s[dx + dy + dz] - s[dx + dy]);
-                const float low = c + fy * (d - c), high = e + fy * (f - e);
-                if (!(low + fx * (high - low) > 0.99f)) continue;
-            }
+            if (!(between(seen + block[b].from, dx, dy, dz, fx, fy, fz) > 0.99f)) continue;
             const _Float16 *m = moving + block[b].from * lanes, *f = fixed + block[b].row * lanes;
             v8 distance = all(0), by_x = all(0), by_y = all(0), by_z = all(0);
             for (i64 k = 0; k < lanes; k += 8) {
@@ -171,12 +173,7 @@ int jssr_sample(const float *image, i64 channels, const i64 *shape, const float 
         }
         const float *from = image + i.low * sx + j.low * sy + k.low;
         for (i64 ch = 0; ch < channels; ch++, from += voxels) {
-            const float c0 = from[0] + fz * (from[dz] - from[0]);
-            const float c1 = from[dy] + fz * (from[dy + dz] - from[dy]);
-            const float c2 = from[dx] + fz * (from[dx + dz] - from[dx]);
-            const float c3 = from[dx + dy] + fz * (from[dx + dy + dz] - from[dx + dy]);
-            const float low = c0 + fy * (c1 - c0), high = c2 + fy * (c3 - c2);
-            out[ch * n + p] = share * (low + fx * (high - low));
+            out[ch * n + p] = share * between(from, dx, dy, dz, fx, fy, fz);
         }
     }
     return 0;
@@ -197,12 +194,7 @@ int jssr_inverse(const float *u, const i64 *shape, const float *goal, float *p, 
             const float *from = u + x.low * sx + y.low * sy + z.low;
             float miss[3], worst = 0;
             for (int a = 0; a < 3; a++, from += voxels) {
-                const float c0 = from[0] + z.part * (from[dz] - from[0]);
-                const float c1 = from[dy] + z.part * (from[dy + dz] - from[dy]);
-                const float c2 = from[dx] + z.part * (from[dx + dz] - from[dx]);
-                const float c3 = from[dx + dy] + z.part * (from[dx + dy + dz] - from[dx + dy]);
-                const float low = c0 + y.part * (c1 - c0), high = c2 + y.part * (c3 - c2);
-                float m = goal[a * n + q] - at[a] - (low + x.part * (high - low));
+                float m = goal[a * n + q] - at[a] - between(from, dx, dy, dz, x.part, y.part, z.part);
                 m = m > 1e4f ? 1e4f : m < -1e4f ? -1e4f : m; /* numbers, where it diverges */
                 miss[a] = m;
                 worst = fabsf(m) > worst ? fabsf(m) : worst;
@@ -520,12 +512,7 @@ int jssr_moves(const float *field, const i64 *shape, const double *into, const d
             const float *from = field + i.low * sx + j.low * sy + k.low;
             float u[3], m[3];
             for (int a = 0; a < 3; a++, from += voxels) {
-                const float c0 = from[0] + k.part * (from[dz] - from[0]);
-                const float c1 = from[dy] + k.part * (from[dy + dz] - from[dy]);
-                const float c2 = from[dx] + k.part * (from[dx + dz] - from[dx]);
-                const float c3 = from[dx + dy] + k.part * (from[dx + dy + dz] - from[dx + dy]);
-                const float low = c0 + j.part * (c1 - c0), high = c2 + j.part * (c3 - c2);
-                u[a] = low + i.part * (high - low);
+                u[a] = between(from, dx, dy, dz, i.part, j.part, k.part);
             }
             for (int a = 0; a < 3; a++) {
                 const float all_of_it = linear[3 * a] * u[0] + linear[3 * a + 1] * u[1] + linear[3 * a + 2] * u[2]
@@ -563,12 +550,7 @@ int jssr_pull(const float *image, const i64 *shape, const double *read, const fl
             if (!inside) { out[v] = fill; continue; }
             const Place i = place(at[0], shape[0]), j = place(at[1], shape[1]), k = place(at[2], shape[2]);
             const float *from = image + i.low * sx + j.low * sy + k.low;
-            const float c0 = from[0] + k.part * (from[dz] - from[0]);
-            const float c1 = from[dy] + k.part * (from[dy + dz] - from[dy]);
-            const float c2 = from[dx] + k.part * (from[dx + dz] - from[dx]);
-            const float c3 = from[dx + dy] + k.part * (from[dx + dy + dz] - from[dx + dy]);
-            const float low = c0 + j.part * (c1 - c0), high = c2 + j.part * (c3 - c2);
-            out[v] = low + i.part * (high - low);
+            out[v] = between(from, dx, dy, dz, i.part, j.part, k.part);
         }
     }
     return 0;
