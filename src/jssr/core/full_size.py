@@ -51,7 +51,10 @@ class FullTransform:
         into = np.linalg.inv(own.affine) @ grid.affine
         world = self.rigid.matrix @ own.affine
         if self.initial is None and kernels.usable(self.field.u[None]):
-            more, back = self.rigid.matrix @ grid.affine - grid.affine, np.linalg.inv(grid.affine[:n, :n])
+            more, back = (
+                self.rigid.matrix @ grid.affine - grid.affine,
+                np.linalg.inv(grid.affine)[:n, :n].astype(np.float64),
+            )
             return voxel_kernels.moves(self.field.u, into, world[:n, :n], more, back, STEP_MM, grid.shape)
         moves = separable.read(self.field.u, into, grid.shape)[None]
         if self.initial is None:

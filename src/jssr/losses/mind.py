@@ -111,7 +111,8 @@ def _compiled_pairs() -> tuple[list[int], list[int], list[int]]:
     """The 3D pairs as `kernels.mind_ssc` takes them."""
     sides = _neighbours(3)
     directions: list[tuple[int, ...]] = []
-    which, first = [], []
+    which: list[int] = []
+    first: list[int] = []
     for a, b in _pairs(3):
         one, other = sorted((sides[a], sides[b]), reverse=True)
         along = tuple(y - x for x, y in zip(one, other, strict=True))

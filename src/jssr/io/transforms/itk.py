@@ -88,18 +88,22 @@ def _slabs(displacement: Displacement) -> Iterator[NDArray[np.float32]]:
     """Slabs of a field along its last axis, (n, *slab) in LPS millimetres, rounded as it is written."""
     grid, n = displacement.grid, displacement.ndim
     linear = (grid.affine[:n, :n] * STEPS).astype(np.float32)
-    compiled = None
-    if "torch" in sys.modules:  # which takes longer to import than a field to write
-        from jssr.core.voxel_kernels import file_order as compiled
+    compiled = "torch" in sys.modules  # which takes longer to import than a field to write
     for where in parts(grid.shape, n - 1):
         u = part_of(displacement, "u", where)
-        found = None if compiled is None else compiled(u, grid.affine[:n, :n], float(STEPS))
+        found = _in_order_of_file(u, grid.affine[:n, :n]) if compiled else None
         if found is not None:
             yield found.transpose(0, 3, 2, 1)
             continue
         with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is not written
             steps = linear @ u.reshape(n, -1)
         yield (np.rint(steps, out=steps) / STEPS).reshape(u.shape)
+
+
+def _in_order_of_file(u: NDArray[np.float32], linear: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    from jssr.core.voxel_kernels import file_order
+
+    return file_order(u, linear, float(STEPS))
 
 
 def write_affine(affine: Affine, path: str | os.PathLike[str]) -> None:
