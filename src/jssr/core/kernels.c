@@ -515,9 +515,9 @@ int jssr_moves(const float *field, const i64 *shape, const double *into, const d
                 u[a] = between(from, dx, dy, dz, i.part, j.part, k.part);
             }
             for (int a = 0; a < 3; a++) {
-                const float all_of_it = linear[3 * a] * u[0] + linear[3 * a + 1] * u[1] + linear[3 * a + 2] * u[2]
+                const float sum = linear[3 * a] * u[0] + linear[3 * a + 1] * u[1] + linear[3 * a + 2] * u[2]
                                         + (float)(add[a] + more[4 * a + 2] * (double)z);
-                m[a] = rintf(all_of_it * inverse) * least;
+                m[a] = rintf(sum * inverse) * least;
             }
             for (int a = 0; a < 3; a++)
                 to[a * n + z] = voxel[3 * a] * m[0] + voxel[3 * a + 1] * m[1] + voxel[3 * a + 2] * m[2];

@@ -58,7 +58,7 @@ def pulled(image: Tensor, read: Matrix, u: Tensor, fill: float) -> tuple[Tensor,
 
 def file_order(u: NDArray[np.float32], linear: Matrix, steps: float) -> NDArray[np.float32] | None:
     """Part of a field (3, x, y, z) in voxels, in the order of a file: (3, z, y, x) in millimetres, rounded to
-    1 / `steps`. None where the loops cannot.
+    1 / `steps`. None where they are not compiled, or take no such array.
 
     Args:
         linear: (3, 3), voxels to millimetres.
