@@ -69,6 +69,7 @@ def build_loops() -> None:
     Raises:
         RuntimeError: no compiler could.
     """
+    source = f'-DJSSR_SOURCE="{hashlib.sha256(LOOPS.read_bytes()).hexdigest()}"'
     intel = platform.machine().lower() in ("x86_64", "amd64")
     for name, flags in VARIANTS.items():
         target = LOOPS.with_name(name)
@@ -77,7 +78,7 @@ def build_loops() -> None:
         told = ""
         for compiler in compilers():
             fresh = target.with_suffix(f".{os.getpid()}")  # in one step: a process may be reading the old one
-            command = [*compiler, *FLAGS, *flags, "-o", str(fresh), str(LOOPS), "-lm"]
+            command = [*compiler, *FLAGS, *flags, source, "-o", str(fresh), str(LOOPS), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 fresh.replace(target)

@@ -5,6 +5,7 @@ where there was no compiler, or with `JSSR_KERNELS=0`, callers do the same with 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,15 +31,19 @@ _PLANES = 8
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The compiled loops that this processor can run, or None."""
+    """The compiled loops that this processor can run, built of the source beside them, or None."""
     if os.environ.get(OFF) == "0":
         return None
+    source = hashlib.sha256((_HERE / "kernels.c").read_bytes()).hexdigest()
     wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     for name in ("libkernels-avx2.so", "libkernels.so") if wide else ("libkernels.so",):
         if (_HERE / name).is_file():
             try:
-                return ctypes.CDLL(str(_HERE / name))
-            except OSError:  # built for another system
+                found = ctypes.CDLL(str(_HERE / name))
+                found.jssr_source.restype = ctypes.c_char_p
+                if found.jssr_source().decode() == source:
+                    return found
+            except (OSError, AttributeError):  # built for another system, or of an old source
                 continue
     return None
 
