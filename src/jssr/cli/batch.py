@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
-from rich.table import Table
 
 import jssr
 from jssr.cli import log_file
@@ -157,6 +156,8 @@ def _lines(found: CohortRun) -> list[Any]:
     look = [row for row in found.rows if row.get("verdict") in DOUBTFUL or row.get("outlier")][:SHOWN]
     shown: list[Any] = []
     if look:
+        from rich.table import Table
+
         table = Table(title="look at these first", title_justify="left")
         for name in ("patient", "scan", "verdict", "expected (mm)", "why"):
             table.add_column(name, overflow="fold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -80,15 +80,17 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _expanded(group: Any) -> Iterator[inspect.Parameter]:
+@functools.cache
+def _expanded(group: Any) -> tuple[inspect.Parameter, ...]:
     """The fields of a group as parameters for Typer."""
-    hints = get_type_hints(group)
+    hints, out = get_type_hints(group), []
     for f in fields(group):
         flag = [f"--{f.name.replace('_', '-')}"] if f.default is False else []  # without a --no- beside it
         shown = f.metadata["info"](*(f.metadata.get("names") or flag))
         default = inspect.Parameter.empty if f.default is MISSING else f.default
         kind = inspect.Parameter.KEYWORD_ONLY
-        yield inspect.Parameter(f.name, kind, default=default, annotation=Annotated[hints[f.name], shown])
+        out.append(inspect.Parameter(f.name, kind, default=default, annotation=Annotated[hints[f.name], shown]))
+    return tuple(out)
 
 
 @dataclass(frozen=True, kw_only=True)

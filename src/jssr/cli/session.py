@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jssr.cli import log_file
 from jssr.cli.guard import WARNED
 from jssr.cli.options import Options, opt
 from jssr.core.notes import taken
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 T = TypeVar("T")
+_AS_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""By these rich takes for a terminal what is none. Else rich, 0.1 s, waits until there is something to print."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +56,24 @@ class Session(Options):
     @contextmanager
     def progress(self) -> Iterator[Any]:
         """A bar on a terminal's stderr; gives what draws it (`jssr.api.session.OnProgress`)."""
-        screen = Console(stderr=True)
-        if self.quiet or not screen.is_interactive:
+        if self.quiet or not (sys.stderr.isatty() or any(name in os.environ for name in _AS_TERMINAL)):
             yield None
             return
+        from rich.console import Console
+
+        screen = Console(stderr=True)
+        if not screen.is_interactive:
+            yield None
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=screen, transient=True) as bar:
             task = bar.add_task("starting", total=None)
@@ -72,6 +91,8 @@ class Session(Options):
     def show(self, *what: RenderableType) -> None:
         """Print tables and words, unless --quiet or --json."""
         if not (self.quiet or self.as_json):
+            from rich.console import Console
+
             screen = Console(highlight=False)  # made when used: tests replace stdout
             for one in what:
                 screen.print(one, soft_wrap=isinstance(one, str))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import signal
-import socket
 import tempfile
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +27,10 @@ def view(options: ViewOptions, session: Session) -> None:
 
     Example: jssr view aligned
     """
+    import secrets
+    import socket
+    import webbrowser
+
     from jssr.errors import JssrError, requires
 
     requires("viewer", "uvicorn")

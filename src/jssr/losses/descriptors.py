@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jssr.core.grid import dims_in_words
 from jssr.errors import JssrError
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ class Descriptor:
             JssrError: it does not.
         """
         if n not in self.channels:
+            from jssr.core.grid import dims_in_words  # numpy: the command line needs the names alone
+
             others = " and ".join(one.key for one in DESCRIPTORS.values() if n in one.channels)
             takes = dims_in_words(tuple(self.channels))
             raise JssrError(f"{self.name} describes {takes} images; for {n}D images choose {others}")

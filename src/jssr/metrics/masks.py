@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import binary_erosion, find_objects
-from scipy.spatial import cKDTree
 
 Mask = NDArray[np.bool_]
 
@@ -86,6 +84,8 @@ def surface_distances(a: ArrayLike, b: ArrayLike, spacing: ArrayLike) -> tuple[f
 
 def _in_their_box(a: Mask, b: Mask) -> tuple[Mask, Mask]:
     """Both masks, cut to the smallest box that holds both."""
+    from scipy.ndimage import find_objects
+
     box = find_objects((a | b).astype(np.uint8))[0]
     return a[box], b[box]
 
@@ -93,6 +93,8 @@ def _in_their_box(a: Mask, b: Mask) -> tuple[Mask, Mask]:
 def _to_the_nearest(edge: Mask, other: Mask, spacing: ArrayLike) -> NDArray[np.float64]:
     """Distance of each voxel of a surface from the nearest of another one, mm. Voxels of both are 0 apart, and need no
     search: of two scans that fit they are most."""
+    from scipy.spatial import cKDTree
+
     alone = np.argwhere(edge & ~other) * np.asarray(spacing)
     out = np.zeros(int(np.count_nonzero(edge)))
     if len(alone):
@@ -103,5 +105,7 @@ def _to_the_nearest(edge: Mask, other: Mask, spacing: ArrayLike) -> NDArray[np.f
 
 def _surface(mask: Mask) -> Mask:
     """The voxels of a mask that touch its outside through a face. What lies beyond the image counts as outside."""
+    from scipy.ndimage import binary_erosion
+
     edge: Mask = mask & ~binary_erosion(mask)
     return edge

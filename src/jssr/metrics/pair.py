@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from jssr.core.resampling import background_of
 from jssr.core.transform import Displacement, Transform
@@ -104,6 +103,8 @@ Box = tuple[slice, ...]
 
 def _boxes(*labels: NDArray[np.generic]) -> dict[int, Box]:
     """The smallest box that holds a label in any of some maps, for each label but 0."""
+    from scipy.ndimage import find_objects
+
     found: dict[int, list[Box]] = {}
     for each in labels:
         values, places = torch.unique(torch.from_numpy(np.ascontiguousarray(each)), return_inverse=True)

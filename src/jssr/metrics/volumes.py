@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from jssr.core import field as ff
 from jssr.core.transform import Displacement
@@ -64,6 +63,8 @@ def mean_jacobian(displacement: Displacement, mask: NDArray[np.bool_]) -> float:
 
     It is the same in voxels and in millimetres. Computed in slabs of the mask's box.
     """
+    from scipy.ndimage import find_objects
+
     box = find_objects(mask.astype(np.uint8))
     if not box:
         return math.nan

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.linalg import expm
 from torch import Tensor
 
 from jssr.preprocessing.small_scan import BINS, Samples, SmallScan, shared
@@ -82,7 +81,7 @@ def fit(
         moved = 0.0
         for _ in range(_TRIES):
             change, moved = _step(length * gradient, information, damping, kind, points.radius, farthest)
-            tried = matrix @ to @ expm(change) @ back
+            tried = matrix @ to @ torch.matrix_exp(torch.from_numpy(change)).numpy() @ back
             # Points of one place (a mask of one voxel) say nothing of a turn: what they ask for is not finite.
             found = _state(points, scan, tried) if np.isfinite(tried).all() else None
             if found is not None and found.held(held) > state.held(held):

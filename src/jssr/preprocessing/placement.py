@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from jssr.core.grid import Grid
+from jssr.core.regions import filled, largest
 from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
@@ -222,9 +222,9 @@ def body_of(image: Volume) -> Volume:
     scan = ready(image, step, None, Affine.identity(n))
     solid = _solid(scan, scan.volume.grid)
     if n == 2:
-        solid = ndimage.binary_fill_holes(solid)
+        solid = filled(solid)
     for k in range(solid.shape[2] if n == 3 else 0):
-        solid[:, :, k] = ndimage.binary_fill_holes(solid[:, :, k])
+        solid[:, :, k] = filled(solid[:, :, k])
     return Volume(torch.from_numpy(solid)[None], scan.volume.grid, "mask", image.name)
 
 
@@ -240,12 +240,7 @@ def _solid(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
 def _body(scan: Ready, grid: Grid) -> NDArray[np.bool_]:
     """The largest connected thing that is not air, on a coarse grid."""
     solid = _solid(scan, grid)
-    parts, count = ndimage.label(solid)
-    if count == 0:
-        return np.ones(grid.shape, dtype=bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(parts == sizes.argmax())
+    return largest(solid) if solid.any() else np.ones(grid.shape, dtype=bool)
 
 
 def _box(mask: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from jssr.core.grid import Grid
 from jssr.core.hardware import torch_threads
 from jssr.core.resampling import coverage
+from jssr.core.rotations import rotation_vector
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
 from jssr.errors import GeometryError
@@ -303,11 +303,11 @@ def _shift(vector: NDArray[np.float64]) -> Matrix:
 
 def _degrees(matrix: Matrix) -> float:
     """By how much a rotation turns."""
-    return float(np.degrees(Rotation.from_matrix(matrix[:3, :3]).magnitude()))
+    return float(np.degrees(np.linalg.norm(rotation_vector(matrix[:3, :3]))))
 
 
 def _axis_in_words(matrix: Matrix) -> str:
     """Which of the patient's axes a rotation turns about."""
-    axis = Rotation.from_matrix(matrix[:3, :3]).as_rotvec()
+    axis = rotation_vector(matrix[:3, :3])
     share = np.abs(axis) / max(1e-9, float(np.linalg.norm(axis)))
     return _AXES[int(share.argmax())] if share.max() > _ALONG else "an oblique axis"

@@ -13,9 +13,9 @@ from itertools import permutations, product
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from jssr.core.rotations import rotation_matrices
 from jssr.preprocessing.small_scan import BINS, Samples, SmallScan, samples
 
 POINTS = 700
@@ -87,7 +87,7 @@ def _varied(
     matrix: Matrix, points: Samples, count: int, degrees: float, shift: float, random: np.random.Generator
 ) -> Matrix:
     """Variants of a matrix, turned about the points' middle."""
-    turns = Rotation.from_rotvec(random.normal(0, np.radians(degrees) / 3**0.5, (count, 3))).as_matrix()
+    turns = rotation_matrices(random.normal(0, np.radians(degrees) / 3**0.5, (count, 3)))
     middle = points.middle[:, 0].numpy()
     extra = np.tile(np.eye(4), (count, 1, 1))
     extra[:, :3, :3] = turns

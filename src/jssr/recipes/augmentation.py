@@ -9,7 +9,7 @@ class Augment(BaseModel):
     """How much to change. Each `p_*` is a probability; intensities are in units of the normalised range -1..1,
     lengths in voxels, angles in degrees."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     p_affine: float = Field(0.8, ge=0, le=1, description="joint rotation, scale and shift of a pair")
     rotation: float = Field(8.0, ge=0, le=180, description="largest rotation about each axis, degrees")
@@ -50,7 +50,7 @@ class Deform(BaseModel):
     Magnitudes are drawn from least to most, their signs at random.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     pixels: int = Field(256, gt=0)
     shift: tuple[float, float] = Field((25.0, 40.0), description="along one axis, towards either end")

@@ -19,7 +19,7 @@ Need = Literal["pair", "labels", "labelled", "paired", "supervised", "truth"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Stage(_Model):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -167,6 +166,8 @@ def largest_parts(probabilities: Tensor, pieces: Mapping[int, int]) -> Tensor:
         probabilities: (1, K, *spatial), class 0 the background.
         pieces: class to the number of pieces that are kept (`one_piece`, `two_pieces` of the recipe).
     """
+    from scipy import ndimage
+
     out = probabilities.clone()
     labels = probabilities[0].argmax(dim=0).numpy()
     for k, kept in pieces.items():

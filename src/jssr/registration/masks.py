@@ -8,8 +8,6 @@ from numbers import Integral
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from jssr.core.grid import Grid
@@ -72,6 +70,8 @@ def check_meeting(masks: tuple[Volume | None, Volume | None], grids: tuple[Grid,
         if moving is None:
             _refuse_far(fixed, _outside(at, grids[1]), "outside of the moving scan")
             return
+        from scipy.spatial import cKDTree
+
         there, more = _points(moving)
         _refuse_far(moving, float(cKDTree(there).query(at)[0].min()) - slack - more, f"from {fixed.name}")
     elif moving is not None and isinstance(to_moving, Affine):
@@ -146,6 +146,8 @@ def rigid_values(
 def rigid_parts(values: Sequence[int], labels: Volume, grid: Grid) -> Tensor | None:
     """The parts that stay rigid, (1, 1, *grid.shape) int32: each connected piece of each value a number, 0 elsewhere;
     None without values."""
+    from scipy import ndimage
+
     if not values:
         return None
     # Pieces of the label map's own grid: a thin bridge that a coarser grid loses does not cut a bone in two.

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import center_of_mass, find_objects, sum_labels
 
 from jssr.core.volume import Volume
 
@@ -55,6 +54,8 @@ def implausible(labels: Volume, names: Mapping[int, str]) -> tuple[str, ...]:
 
 def _measured(labels: Volume, names: Mapping[int, str]) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
     """Centres (LPS mm) and volumes of the structures that are there."""
+    from scipy.ndimage import center_of_mass, find_objects, sum_labels
+
     array = labels.array
     known = {value: name for value, name in names.items() if value > 0}
     boxes = find_objects(array, max_label=max(known, default=0))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -98,6 +97,8 @@ class RigidParts:
 
     def _find(self) -> None:
         """The regions that move by each part, and distances from them."""
+        from scipy import ndimage
+
         spacing = self.grid.spacing
         distance, nearest = ndimage.distance_transform_edt(
             self.labels == 0, sampling=spacing, return_indices=True
@@ -261,6 +262,8 @@ def kept(parts: Tensor) -> Tensor:
 
 def _shared(region: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Where voxels of two parts are among a voxel and its neighbours."""
+    from scipy import ndimage
+
     most = ndimage.maximum_filter(region, 3)
     least = ndimage.minimum_filter(np.where(region == 0, np.iinfo(region.dtype).max, region), 3)
     return (most > 0) & (least != most)

@@ -27,7 +27,7 @@ States = dict[str, dict[str, Number]]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class GridInfo(_Model):

@@ -14,8 +14,8 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_erosion, binary_propagation, gaussian_filter, sobel
 
+from jssr.core.regions import eroded, reached
 from jssr.core.volume import Volume
 from jssr.report.letters import Picture, caption, lettered
 from jssr.report.planes import Plane, Planes, focus, window, window_of
@@ -75,8 +75,8 @@ def edges(fixed: Grey, other: Grey, sigma: float = 2.5) -> Colour:
 
 def canny(picture: Grey, sigma: float, low: float, high: float) -> NDArray[np.bool_]:
     """Find edges (Canny 1986): ridges of the smoothed gradient above `low` that are connected to one above `high`."""
-    smooth = gaussian_filter(picture.astype(np.float64), sigma, mode="nearest")
-    down, right = (sobel(smooth, axis) for axis in (0, 1))
+    smooth = _smoothed(picture.astype(np.float64), sigma)
+    down, right = _slope(smooth), _slope(smooth.T).T
     size = np.hypot(down, right)
     steep = np.zeros(size.shape, dtype=bool)
     steep[1:-1, 1:-1] = size[1:-1, 1:-1] > low
@@ -85,7 +85,28 @@ def canny(picture: Grey, sigma: float, low: float, high: float) -> NDArray[np.bo
     across = gradient / np.abs(gradient).max(axis=0, initial=1e-12)  # to the next pixel, as the gradient points
     ridge = steep.copy()
     ridge[steep] = (size[steep] >= _between(size, at + across)) & (size[steep] >= _between(size, at - across))
-    return np.asarray(binary_propagation(ridge & (size >= high), np.ones((3, 3)), mask=ridge), dtype=bool)
+    return reached(ridge, ridge & (size >= high), corners=True)
+
+
+def _smoothed(picture: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """A picture smoothed by a Gaussian, up to 4 sigma, in both directions; its border is repeated beyond it."""
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    weights /= 2 * weights.sum() - weights[0]
+    for _ in range(2):  # down, then right: the picture is transposed in between
+        wide, count = np.pad(picture, ((reach, reach), (0, 0)), mode="edge"), len(picture)
+        out = weights[0] * picture
+        for k in range(1, reach + 1):
+            out += weights[k] * (wide[reach - k :][:count] + wide[reach + k :][:count])
+        picture = np.ascontiguousarray(out.T)
+    return picture
+
+
+def _slope(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sobel's difference from row to row, 8 times the slope."""
+    wide = np.pad(picture, 1, mode="edge")
+    along = wide[2:] - wide[:-2]
+    return along[:, :-2] + 2 * along[:, 1:-1] + along[:, 2:]
 
 
 def _between(picture: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -111,9 +132,8 @@ def _over(base: Colour, where: NDArray[np.bool_], colour: tuple[int, int, int]) 
 
 
 def _outline(labels: NDArray[np.generic], thickness: int = 2) -> NDArray[np.bool_]:
-    # border_value 1: no line along the edge of the picture, where nothing ends
     masks = [labels == value for value in np.unique(labels) if value != 0]
-    lines = [m & ~binary_erosion(m, iterations=thickness, border_value=1) for m in masks]
+    lines = [m & ~eroded(m, thickness) for m in masks]
     return np.any([np.zeros(labels.shape, dtype=bool), *lines], axis=0)
 
 
@@ -207,7 +227,7 @@ class Known:
     @cached_property
     def dim(self) -> NDArray[np.bool_]:
         """Where pictures are dimmed: the border of the data is no edge of the anatomy, the pixels along it are too."""
-        return ~binary_erosion(self.inside, iterations=4, border_value=1)
+        return ~eroded(self.inside, 4)
 
 
 def dimmed(painted: Colour, fixed: Grey, known: Known) -> Colour:
