@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jssr.core import kernels, spline_kernels
+
 _RIDGE = 1e-3
 """Weight of second differences in a fit, against its mean squared error: control points beyond the border are not
 determined by the field."""
@@ -44,24 +46,41 @@ class ControlGrid:
         """The weight of each control point at positions (P,) in voxels along each axis: (P, count) each."""
         return [_weights(*a) for a in zip(positions, self.spacing, self.counts, strict=True)]
 
-    def every_voxel(self, like: Tensor) -> list[Tensor]:
-        """`weights` at all voxels."""
-        return self.weights([torch.arange(n, dtype=torch.float32, device=like.device) for n in self.shape])
+    def _voxels(self, like: Tensor) -> list[Tensor]:
+        """Positions of all voxels."""
+        return [torch.arange(n, dtype=torch.float32, device=like.device) for n in self.shape]
+
+    def read(self, control: Tensor, positions: Sequence[Tensor]) -> Tensor:
+        """The field (1, n, *positions) of control points (1, n, *counts) at positions (P,) in voxels along each axis, in
+        the control points' unit."""
+        if self._compiled(control):
+            return spline_kernels.read(control, self.spacing, positions)
+        return evaluate(control, self.weights(positions))
+
+    def back(self, values: Tensor, positions: Sequence[Tensor]) -> Tensor:
+        """The adjoint of `read`: a gradient by the field's values (1, n, *positions) as one by the control points."""
+        if self._compiled(values):
+            return spline_kernels.back(values, self.counts, self.spacing, positions)
+        return adjoint(values, self.weights(positions))
+
+    def _compiled(self, given: Tensor) -> bool:
+        return kernels.usable(given) and given.shape[1] == 3 and min(self.counts) >= 4
 
     def dense(self, control: Tensor) -> Tensor:
         """The field at every voxel, (1, n, *shape), in the control points' unit."""
-        return evaluate(control, self.every_voxel(control))
+        return self.read(control, self._voxels(control))
 
     def fit(self, field: Tensor) -> Tensor:
         """The control points (1, n, *counts) whose field comes nearest to a dense one (1, n, *shape)."""
-        control = field
-        for axis, weight in enumerate(self.every_voxel(field)):
+        positions, inverse = self._voxels(field), []
+        for weight in self.weights(positions):
             w = weight.double()
-            rough = torch.eye(w.shape[1], dtype=w.dtype, device=w.device).diff(n=2, dim=0)
+            one = torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
+            rough = one.diff(n=2, dim=0)
             normal = w.T @ w + _RIDGE * w.shape[0] / w.shape[1] * rough.T @ rough
-            solver = torch.linalg.solve(normal + 1e-9 * torch.eye(len(normal), dtype=w.dtype, device=w.device), w.T)
-            control = _along(control, solver.float(), axis)
-        return control
+            inverse.append(torch.linalg.inv(normal + 1e-9 * one))
+        # The adjoint has few weights; what is left to solve is among the control points alone.
+        return evaluate(self.back(field, positions).double(), inverse).float()
 
 
 def evaluate(control: Tensor, weights: Sequence[Tensor]) -> Tensor:

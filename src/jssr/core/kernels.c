@@ -58,86 +58,272 @@ static inline float between(const float *from, i64 dx, i64 dy, i64 dz, float fx,
  *
  * moving, fixed  rows of `lanes` half floats (a multiple of 8) per voxel
  * seen           of the moving image, 1 where it has data
- * axes           positions of the lattice along each axis, in voxels of the fixed image, one axis after the other
+ * body           of the fixed image, the weight of each voxel; those of 0 are left out
  * field          (3, lattice) mm; size: mm of a voxel along each axis
- * chosen, weight those lattice points that count
  * first, step    of the lattice, in voxels of the fixed image
- * slope          (3, lattice), zero where nothing is chosen; not yet divided by the sum of the weights
- * sums           of weight * distance, and of the weights */
-int jssr_apart(const _Float16 *moving, const _Float16 *fixed, const float *seen, const i64 *shape,
-                const i64 *fixed_shape, i64 lanes, const i64 *first, const i64 *step, const i64 *lattice,
-                const float *field, const float *size, const i64 *chosen, const float *weight, float outlier,
-                float *slope, double *sums, i64 begin, i64 end) {
+ * slope          (3, lattice), zero where nothing is compared; not yet divided by the sum of the weights
+ * sums           (groups, 2): of weight * distance, and of the weights, of each `group` lines along the last axis
+ * Groups [begin, end) of the lattice's lines. */
+int jssr_apart(const _Float16 *moving, const _Float16 *fixed, const float *seen, const float *body, const i64 *shape,
+               const i64 *fixed_shape, i64 lanes, const i64 *first, const i64 *step, const i64 *lattice,
+               const float *field, const float *size, float outlier, float *slope, double *sums, i64 group, i64 begin,
+               i64 end) {
     enum { BLOCK = 32 };
     const i64 sx = shape[1] * shape[2], sy = shape[2];
     const i64 dx = shape[0] > 1 ? sx : 0, dy = shape[1] > 1 ? sy : 0, dz = shape[2] > 1 ? 1 : 0;
-    const i64 n = lattice[0] * lattice[1] * lattice[2];
-    double total = 0, value = 0;
+    const i64 n = lattice[0] * lattice[1] * lattice[2], all_lines = lattice[0] * lattice[1];
+    const float inverse[3] = {1 / size[0], 1 / size[1], 1 / size[2]};
     struct { Place x, y, z; i64 from, row, point; float weight; } block[BLOCK];
-    for (i64 next = begin; next < end;) {
-        int count = 0;
-        for (; next < end && count < BLOCK; next++) { /* where each is read; it is fetched while others are looked up */
-            const i64 at = chosen[next];
-            const i64 index[3] = {at / (lattice[1] * lattice[2]), at / lattice[2] % lattice[1], at % lattice[2]};
-            Place p[3];
-            i64 row = 0;
-            int all_inside = 1;
-            for (int a = 0; a < 3; a++) {
-                const i64 voxel = first[a] + index[a] * step[a];
-                row = row * fixed_shape[a] + voxel;
-                const float position = (float)voxel + field[a * n + at] / size[a];
-                p[a] = place(position, shape[a]);
-                /* Beyond the fixed image, which is as large as the moving one, there is nothing to compare. */
-                all_inside &= position >= 0 && position <= (float)(fixed_shape[a] - 1);
+    for (i64 g = begin; g < end; g++) {
+        const i64 last = (g + 1) * group < all_lines ? (g + 1) * group : all_lines;
+        double total = 0, value = 0;
+        i64 line = g * group, k = 0;
+        while (line < last) {
+            int count = 0;
+            while (line < last && count < BLOCK) { /* where each is read; it is fetched while others are looked up */
+                const i64 vx = first[0] + line / lattice[1] * step[0], vy = first[1] + line % lattice[1] * step[1];
+                const i64 line_row = (vx * fixed_shape[1] + vy) * fixed_shape[2];
+                for (; k < lattice[2] && count < BLOCK; k++) {
+                    const i64 at = line * lattice[2] + k, vz = first[2] + k * step[2], row = line_row + vz;
+                    const float weight = body[row];
+                    if (!(weight > 0)) continue;
+                    const float px = (float)vx + field[at] * inverse[0];
+                    const float py = (float)vy + field[n + at] * inverse[1];
+                    const float pz = (float)vz + field[2 * n + at] * inverse[2];
+                    /* Beyond the fixed image, which is as large as the moving one, there is nothing to compare. */
+                    if (!(px >= 0 && px <= (float)(fixed_shape[0] - 1) && py >= 0 && py <= (float)(fixed_shape[1] - 1)
+                          && pz >= 0 && pz <= (float)(fixed_shape[2] - 1)))
+                        continue;
+                    const Place x = place(px, shape[0]), y = place(py, shape[1]), z = place(pz, shape[2]);
+                    const i64 from = x.low * sx + y.low * sy + z.low;
+                    const float *s = seen + from;
+                    const _Float16 *m = moving + from * lanes;
+                    __builtin_prefetch(fixed + row * lanes);
+                    for (int corner = 0; corner < 4; corner++) {
+                        const i64 there = (corner & 1 ? dy : 0) + (corner & 2 ? dx : 0);
+                        __builtin_prefetch(s + there);
+                        __builtin_prefetch(m + there * lanes); /* two voxels, which may lie in two lines of the cache */
+                        __builtin_prefetch(m + (there + dz + 1) * lanes - 1);
+                    }
+                    block[count].x = x;
+                    block[count].y = y;
+                    block[count].z = z;
+                    block[count].from = from;
+                    block[count].row = row;
+                    block[count].point = at;
+                    block[count++].weight = weight;
+                }
+                if (k == lattice[2]) { k = 0; line++; }
             }
-            if (!all_inside) continue;
-            const i64 from = p[0].low * sx + p[1].low * sy + p[2].low;
-            const _Float16 *m = moving + from * lanes;
-            __builtin_prefetch(fixed + row * lanes);
-            __builtin_prefetch(m);
-            __builtin_prefetch(m + dy * lanes);
-            __builtin_prefetch(m + dx * lanes);
-            __builtin_prefetch(m + (dx + dy) * lanes);
-            block[count].x = p[0];
-            block[count].y = p[1];
-            block[count].z = p[2];
-            block[count].from = from;
-            block[count].row = row;
-            block[count].point = at;
-            block[count++].weight = weight[next];
+            for (int b = 0; b < count; b++) {
+                const float fx = block[b].x.part, fy = block[b].y.part, fz = block[b].z.part;
+                if (!(between(seen + block[b].from, dx, dy, dz, fx, fy, fz) > 0.99f)) continue;
+                const _Float16 *m = moving + block[b].from * lanes, *f = fixed + block[b].row * lanes;
+                v8 distance = all(0), by_x = all(0), by_y = all(0), by_z = all(0);
+                for (i64 c = 0; c < lanes; c += 8) {
+                    const v8 c0 = read_half(m + c), c1 = read_half(m + dz * lanes + c);
+                    const v8 c2 = read_half(m + dy * lanes + c), c3 = read_half(m + (dy + dz) * lanes + c);
+                    const v8 c4 = read_half(m + dx * lanes + c), c5 = read_half(m + (dx + dz) * lanes + c);
+                    const v8 c6 = read_half(m + (dx + dy) * lanes + c), c7 = read_half(m + (dx + dy + dz) * lanes + c);
+                    const v8 d0 = c1 - c0, d1 = c3 - c2, d2 = c5 - c4, d3 = c7 - c6;
+                    const v8 e0 = c0 + fz * d0, e1 = c2 + fz * d1, e2 = c4 + fz * d2, e3 = c6 + fz * d3;
+                    const v8 g0 = e1 - e0, g1 = e3 - e2, h0 = e0 + fy * g0, h1 = e2 + fy * g1;
+                    const v8 z0 = d0 + fy * (d1 - d0), z1 = d2 + fy * (d3 - d2);
+                    const v8 error = h0 + fx * (h1 - h0) - read_half(f + c);
+                    distance += error * error;
+                    by_x += error * (h1 - h0);
+                    by_y += error * (g0 + fx * (g1 - g0));
+                    by_z += error * (z0 + fx * (z1 - z0));
+                }
+                const float d = sum_of(distance), w = block[b].weight;
+                const float part = outlier > 0 ? outlier / (outlier + d) : 1, scale = 2 * w * part * part;
+                float *to = slope + block[b].point;
+                total += w;
+                value += (double)(w * d * part);
+                to[0] = block[b].x.inside ? scale * sum_of(by_x) * inverse[0] : 0;
+                to[n] = block[b].y.inside ? scale * sum_of(by_y) * inverse[1] : 0;
+                to[2 * n] = block[b].z.inside ? scale * sum_of(by_z) * inverse[2] : 0;
+            }
         }
-        for (int b = 0; b < count; b++) {
-            const float fx = block[b].x.part, fy = block[b].y.part, fz = block[b].z.part;
-            if (!(between(seen + block[b].from, dx, dy, dz, fx, fy, fz) > 0.99f)) continue;
-            const _Float16 *m = moving + block[b].from * lanes, *f = fixed + block[b].row * lanes;
-            v8 distance = all(0), by_x = all(0), by_y = all(0), by_z = all(0);
-            for (i64 k = 0; k < lanes; k += 8) {
-                const v8 c0 = read_half(m + k), c1 = read_half(m + dz * lanes + k);
-                const v8 c2 = read_half(m + dy * lanes + k), c3 = read_half(m + (dy + dz) * lanes + k);
-                const v8 c4 = read_half(m + dx * lanes + k), c5 = read_half(m + (dx + dz) * lanes + k);
-                const v8 c6 = read_half(m + (dx + dy) * lanes + k), c7 = read_half(m + (dx + dy + dz) * lanes + k);
-                const v8 d0 = c1 - c0, d1 = c3 - c2, d2 = c5 - c4, d3 = c7 - c6;
-                const v8 e0 = c0 + fz * d0, e1 = c2 + fz * d1, e2 = c4 + fz * d2, e3 = c6 + fz * d3;
-                const v8 g0 = e1 - e0, g1 = e3 - e2, h0 = e0 + fy * g0, h1 = e2 + fy * g1;
-                const v8 z0 = d0 + fy * (d1 - d0), z1 = d2 + fy * (d3 - d2);
-                const v8 error = h0 + fx * (h1 - h0) - read_half(f + k);
-                distance += error * error;
-                by_x += error * (h1 - h0);
-                by_y += error * (g0 + fx * (g1 - g0));
-                by_z += error * (z0 + fx * (z1 - z0));
+        sums[2 * g] = value;
+        sums[2 * g + 1] = total;
+    }
+    return 0;
+}
+
+/* Where n positions along an axis lie among `count` (at least 4) control points of a cubic B-spline: the first of the
+ * four that each is made of, and their weights. Control points are `spacing` apart, the first lies one before 0. */
+static void taps(const float *at, i64 n, float spacing, i64 count, i64 *first, float *weight) {
+    for (i64 p = 0; p < n; p++) {
+        const float place = at[p] / spacing, low = floorf(place), t = place - low, s = 1 - t;
+        const float cubic[4] = {s * s * s / 6, (3 * t * t * t - 6 * t * t + 4) / 6,
+                                (-3 * t * t * t + 3 * t * t + 3 * t + 1) / 6, t * t * t / 6};
+        const i64 from = (i64)low, begin = from < 0 ? 0 : from > count - 4 ? count - 4 : from;
+        float *w = weight + 4 * p;
+        w[0] = w[1] = w[2] = w[3] = 0;
+        for (i64 k = 0; k < 4; k++) { /* beyond the last control point it is repeated */
+            const i64 index = from + k < 0 ? 0 : from + k > count - 1 ? count - 1 : from + k;
+            w[index - begin < 0 ? 0 : index - begin > 3 ? 3 : index - begin] += cubic[k];
+        }
+        first[p] = begin;
+    }
+}
+
+/* `taps` of three axes, positions (sizes[0] + sizes[1] + sizes[2]); 1 where there was no memory. */
+typedef struct { i64 *first[3]; float *weight[3]; } Taps;
+
+static int all_taps(const float *at, const i64 *sizes, const float *spacing, const i64 *counts, Taps *found) {
+    const size_t n = (size_t)(sizes[0] + sizes[1] + sizes[2]);
+    i64 *first = malloc(sizeof(i64) * (n + 1));
+    float *weight = malloc(sizeof(float) * 4 * (n + 1));
+    if (!first || !weight) { free(first); free(weight); return 1; }
+    for (int a = 0; a < 3; a++) {
+        found->first[a] = first;
+        found->weight[a] = weight;
+        taps(at, sizes[a], spacing[a], counts[a], first, weight);
+        at += sizes[a];
+        first += sizes[a];
+        weight += 4 * sizes[a];
+    }
+    return 0;
+}
+
+/* The field that control points (3, counts) of a cubic B-spline make at the positions along each axis, out (3, sizes);
+ * planes [begin, end) along the first axis. */
+int jssr_spline(const float *control, const i64 *counts, const float *spacing, const float *at, const i64 *sizes,
+                float *out, i64 begin, i64 end) {
+    const i64 plane = sizes[1] * sizes[2], ny = counts[1], nz = counts[2];
+    Taps t;
+    if (all_taps(at, sizes, spacing, counts, &t)) return 1;
+    float *along = malloc(sizeof(float) * (size_t)(ny * sizes[2] + 4 * plane + 1)), *ring = along + ny * sizes[2];
+    if (!along) { free(t.first[0]); free(t.weight[0]); return 1; }
+    for (i64 c = 0; c < 3; c++) {
+        i64 held[4] = {-1, -1, -1, -1}; /* planes of control points that were read along both other axes */
+        for (i64 x = begin; x < end; x++) {
+            for (i64 p = t.first[0][x]; p < t.first[0][x] + 4; p++) {
+                if (held[p % 4] == p) continue;
+                held[p % 4] = p;
+                float *made = ring + p % 4 * plane;
+                for (i64 y = 0; y < ny; y++) {
+                    const float *from = control + ((c * counts[0] + p) * ny + y) * nz;
+                    for (i64 z = 0; z < sizes[2]; z++) {
+                        const float *f = from + t.first[2][z], *w = t.weight[2] + 4 * z;
+                        along[y * sizes[2] + z] = w[0] * f[0] + w[1] * f[1] + w[2] * f[2] + w[3] * f[3];
+                    }
+                }
+                for (i64 y = 0; y < sizes[1]; y++) {
+                    const float *a = along + t.first[1][y] * sizes[2], *b = a + sizes[2], *d = b + sizes[2];
+                    const float *e = d + sizes[2], *w = t.weight[1] + 4 * y;
+                    const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+                    float *to = made + y * sizes[2];
+                    for (i64 z = 0; z < sizes[2]; z++) to[z] = w0 * a[z] + w1 * b[z] + w2 * d[z] + w3 * e[z];
+                }
             }
-            const float d = sum_of(distance), w = block[b].weight;
-            const float part = outlier > 0 ? outlier / (outlier + d) : 1, scale = 2 * w * part * part;
-            float *to = slope + block[b].point;
-            total += w;
-            value += (double)(w * d * part);
-            to[0] = block[b].x.inside ? scale * sum_of(by_x) / size[0] : 0;
-            to[n] = block[b].y.inside ? scale * sum_of(by_y) / size[1] : 0;
-            to[2 * n] = block[b].z.inside ? scale * sum_of(by_z) / size[2] : 0;
+            const i64 p = t.first[0][x];
+            const float *a = ring + p % 4 * plane, *b = ring + (p + 1) % 4 * plane, *d = ring + (p + 2) % 4 * plane;
+            const float *e = ring + (p + 3) % 4 * plane, *w = t.weight[0] + 4 * x;
+            const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+            float *to = out + (c * sizes[0] + x) * plane;
+            for (i64 i = 0; i < plane; i++) to[i] = w0 * a[i] + w1 * b[i] + w2 * d[i] + w3 * e[i];
         }
     }
-    sums[0] = value;
-    sums[1] = total;
+    free(along);
+    free(t.first[0]);
+    free(t.weight[0]);
+    return 0;
+}
+
+/* Its adjoint: a gradient by the field's values (3, sizes) as one by the control points, out (3, counts); planes
+ * [begin, end) of control points. */
+int jssr_spline_adjoint(const float *values, const i64 *counts, const float *spacing, const float *at, const i64 *sizes,
+                        float *out, i64 begin, i64 end) {
+    const i64 plane = sizes[1] * sizes[2], ny = counts[1], nz = counts[2];
+    Taps t;
+    if (all_taps(at, sizes, spacing, counts, &t)) return 1;
+    float *flat = malloc(sizeof(float) * (size_t)(ny * sizes[2] + plane + 1)), *along = flat + plane;
+    if (!flat) { free(t.first[0]); free(t.weight[0]); return 1; }
+    for (i64 c = 0; c < 3; c++)
+        for (i64 p = begin; p < end; p++) {
+            memset(flat, 0, sizeof(float) * (size_t)(plane + ny * sizes[2]));
+            for (i64 x = 0; x < sizes[0]; x++) {
+                const i64 k = p - t.first[0][x];
+                if (k < 0 || k > 3 || t.weight[0][4 * x + k] == 0) continue;
+                const float *from = values + (c * sizes[0] + x) * plane, w = t.weight[0][4 * x + k];
+                for (i64 i = 0; i < plane; i++) flat[i] += w * from[i];
+            }
+            for (i64 y = 0; y < sizes[1]; y++) {
+                const float *from = flat + y * sizes[2], *w = t.weight[1] + 4 * y;
+                float *a = along + t.first[1][y] * sizes[2];
+                for (i64 k = 0; k < 4; k++, a += sizes[2])
+                    for (i64 z = 0; z < sizes[2]; z++) a[z] += w[k] * from[z];
+            }
+            for (i64 y = 0; y < ny; y++) {
+                const float *from = along + y * sizes[2];
+                float *to = out + ((c * counts[0] + p) * ny + y) * nz;
+                memset(to, 0, sizeof(float) * (size_t)nz);
+                for (i64 z = 0; z < sizes[2]; z++)
+                    for (i64 k = 0; k < 4; k++) to[t.first[2][z] + k] += t.weight[2][4 * z + k] * from[z];
+            }
+        }
+    free(flat);
+    free(t.first[0]);
+    free(t.weight[0]);
+    return 0;
+}
+
+/* How rough a field of control points (3, counts), `spacing` mm apart, is, and the derivative by them: of the mean
+ * squared gradient, or, with `sliding` above 0, of a function of the gradient that grows linearly beyond it
+ * (`jssr.registration.control_points`). sums (counts[0]): the value of each plane; planes [begin, end). */
+int jssr_roughness(const float *control, const i64 *counts, const float *spacing, float sliding, float *slope,
+                   double *sums, i64 begin, i64 end) {
+    const i64 nx = counts[0], ny = counts[1], nz = counts[2], plane = ny * nz, n = nx * plane;
+    float *scratch = malloc(sizeof(float) * (size_t)(2 * plane + nz));
+    if (!scratch) return 1;
+    float *square = scratch + 2 * plane, inverse[3], factor[3], share[3];
+    for (int a = 0; a < 3; a++) {
+        const double steps = 3.0 * (double)n * (double)(counts[a] - 1) / (double)counts[a];
+        inverse[a] = 1 / spacing[a];
+        share[a] = (float)(steps > 0 ? 3 / steps : 0);
+        factor[a] = (sliding > 0 ? 2 * sliding / (float)n : 2 * share[a]) * inverse[a] * inverse[a];
+    }
+    for (i64 x = begin > 0 ? begin - 1 : 0; x < end; x++) {
+        float *weight = scratch + x % 2 * plane; /* of the steps from each control point to the next ones */
+        double sum = 0;
+        for (i64 y = 0; y < ny; y++) {
+            memset(square, 0, sizeof(float) * (size_t)nz);
+            for (i64 c = 0; c < 3; c++) {
+                const float *at = control + c * n + x * plane + y * nz;
+                const float sx = inverse[0] * inverse[0] * (sliding > 0 ? 1 : share[0]);
+                const float sy = inverse[1] * inverse[1] * (sliding > 0 ? 1 : share[1]);
+                const float sz = inverse[2] * inverse[2] * (sliding > 0 ? 1 : share[2]);
+                if (x + 1 < nx) for (i64 z = 0; z < nz; z++) { const float d = at[z + plane] - at[z]; square[z] += sx * d * d; }
+                if (y + 1 < ny) for (i64 z = 0; z < nz; z++) { const float d = at[z + nz] - at[z]; square[z] += sy * d * d; }
+                for (i64 z = 0; z < nz - 1; z++) { const float d = at[z + 1] - at[z]; square[z] += sz * d * d; }
+            }
+            for (i64 z = 0; z < nz; z++) {
+                const float root = sliding > 0 ? sqrtf(square[z] + sliding * sliding) : 1;
+                weight[y * nz + z] = 1 / root;
+                sum += sliding > 0 ? (double)(root - sliding) * 2 * sliding / (double)n : (double)square[z];
+            }
+        }
+        if (x < begin) continue;
+        sums[x] = sum;
+        const float *behind = scratch + (x + 1) % 2 * plane;
+        for (i64 c = 0; c < 3; c++)
+            for (i64 y = 0; y < ny; y++) {
+                const i64 row = c * n + x * plane + y * nz;
+                const float *at = control + row, *w = weight + y * nz, *b = behind + y * nz;
+                float *to = slope + row;
+                memset(to, 0, sizeof(float) * (size_t)nz);
+                if (x + 1 < nx) for (i64 z = 0; z < nz; z++) to[z] -= factor[0] * w[z] * (at[z + plane] - at[z]);
+                if (x > 0) for (i64 z = 0; z < nz; z++) to[z] += factor[0] * b[z] * (at[z] - at[z - plane]);
+                if (y + 1 < ny) for (i64 z = 0; z < nz; z++) to[z] -= factor[1] * w[z] * (at[z + nz] - at[z]);
+                if (y > 0) for (i64 z = 0; z < nz; z++) to[z] += factor[1] * w[z - nz] * (at[z] - at[z - nz]);
+                for (i64 z = 0; z < nz - 1; z++) to[z] -= factor[2] * w[z] * (at[z + 1] - at[z]);
+                for (i64 z = 1; z < nz; z++) to[z] += factor[2] * w[z - 1] * (at[z] - at[z - 1]);
+            }
+    }
+    free(scratch);
     return 0;
 }
 

@@ -23,8 +23,8 @@ LANES = 8
 _HERE = Path(__file__).parent
 _PARTS = 4
 """Parts a thread: where one waits for a busy core the others go on."""
-_POINTS = 4096
-"""Points of a part of `distances`, whatever the threads: its sums do not depend on them."""
+_LINES = 64
+"""Lines of a lattice that `distances` sums up together, whatever the threads: its sums do not depend on them."""
 _PLANES = 8
 """Planes of a part of `mind_ssc`: with fewer more is computed twice, with more it leaves the cache."""
 
@@ -93,11 +93,10 @@ def solve_inverse(
 def distances(
     features: tuple[Tensor, Tensor],
     seen: Tensor,
+    body: Tensor,
     where: Sequence[slice],
     field: Tensor,
     size: Sequence[float],
-    chosen: Tensor,
-    weight: Tensor,
     outlier: float | None,
 ) -> tuple[Tensor, Tensor]:
     """The weighted mean distance between features of the fixed image at points of a lattice and those of the moving one
@@ -106,26 +105,21 @@ def distances(
     Args:
         features: of the moving and of the fixed image, (*shape, lanes) float16, lanes a multiple of `LANES`.
         seen: (*shape), 1 where the moving image has data; a point that reads less than 0.99 of it does not count.
+        body: (*shape) of the fixed image, the weight of each voxel.
         where: the lattice, a slice of the fixed image along each axis.
         field: (1, 3, *lattice) mm; size: mm of a voxel along each axis.
-        chosen: those points of the lattice that count, (P,); weight: theirs, (P,).
         outlier: of `losses.features.FeatureDistance`.
     """
     moving, fixed = features
     slope, field = torch.zeros_like(field, memory_format=torch.contiguous_format), field.contiguous()
-    parts = -(-len(chosen) // _POINTS)
-    sums = torch.zeros(max(parts, 1), 2, dtype=torch.float64)
+    groups = -(-field[0, 0, :, :, 0].numel() // _LINES)
+    sums = torch.zeros(groups, 2, dtype=torch.float64)
     first, step = int64([s.start for s in where]), int64([s.step or 1 for s in where])
     given = (
-        moving, fixed, seen, int64(moving.shape[:3]), int64(fixed.shape[:3]), moving.shape[3], first, step,
-        int64(field.shape[2:]), field, torch.tensor(size), chosen, weight.contiguous(), float(outlier or 0), slope,
+        moving, fixed, seen, body.contiguous(), int64(moving.shape[:3]), int64(fixed.shape[:3]), moving.shape[3], first,
+        step, int64(field.shape[2:]), field, torch.tensor(size), float(outlier or 0), slope, sums, _LINES,
     )  # fmt: skip
-
-    def part(begin: int, end: int) -> None:
-        for k in range(begin, end):
-            call("jssr_apart", *given, sums[k], k * _POINTS, min((k + 1) * _POINTS, len(chosen)))
-
-    shared(parts, 1, part)
+    shared(groups, 1, lambda *part: call("jssr_apart", *given, *part))
     value, total = sums.sum(dim=0).tolist()
     return torch.tensor(value / max(total, 1.0)), slope.div_(max(total, 1.0))
 

@@ -82,13 +82,13 @@ class FeatureDistance:
         """Whether `of_lattice` can be called, which does the same in one pass."""
 
     def of_lattice(
-        self, seen: Rows, where: Sequence[slice], field: Tensor, size: Sequence[float], chosen: Tensor, weight: Tensor
+        self, seen: Rows, body: Tensor, where: Sequence[slice], field: Tensor, size: Sequence[float]
     ) -> Apart:
         """The weighted mean, a scalar, of points of a lattice that a field moves, and its derivative by the field:
         `kernels.distances`."""
         moving = self.moving.values.view(*self.moving.shape, -1)
         mask = seen.values.view(seen.shape)
-        return Apart(*kernels.distances((moving, self.fixed), mask, where, field, size, chosen, weight, self.outlier))
+        return Apart(*kernels.distances((moving, self.fixed), mask, body, where, field, size, self.outlier))
 
     def __call__(self, at: Tensor, where: Sequence[slice], chosen: Tensor) -> Apart:
         """Distances (P,) at positions (P, n) of the points `chosen` (P,), counted in the fixed image's part `where`."""

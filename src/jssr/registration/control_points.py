@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import kernels, spline_kernels
 from jssr.core.adam import Adam
-from jssr.core.bspline import ControlGrid, adjoint, evaluate
+from jssr.core.bspline import ControlGrid
 from jssr.losses.features import Apart, FeatureDistance, Information, Rows
 from jssr.losses.similarity import box_mean
 from jssr.registration.rigid_parts import Held
@@ -59,18 +61,32 @@ class Points:
     """Some points of the fixed image.
 
     Attributes:
-        where: the lattice, a slice of the image along each axis; chosen: those of its points that count, (P,).
-        axes: the lattice's positions in the image, along each axis; weight: of the chosen points, (P,).
+        where: the lattice, a slice of the image along each axis.
+        axes: the lattice's positions in the image, along each axis.
+        body: (*spatial), how much each voxel of the image counts.
     """
 
     where: tuple[slice, ...]
     axes: list[Tensor]
-    chosen: Tensor
-    weight: Tensor
+    body: Tensor
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """Those points of the lattice that count, (P,); compiled loops find them as they go."""
+        return self.body[self.where].flatten().nonzero()[:, 0]
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """Of the chosen points, (P,)."""
+        return self.body[self.where].flatten()[self.chosen]
 
     @property
     def shape(self) -> list[int]:
         return [len(a) for a in self.axes]
+
+    def positions(self, pool: int) -> list[Tensor]:
+        """Where the lattice lies along each axis of a field of which the image's voxels are averages of `pool`."""
+        return [axis * pool + (pool - 1) / 2 for axis in self.axes]
 
 
 class Lattices:
@@ -98,13 +114,11 @@ class Lattices:
 
     def _at(self, offsets: Sequence[int]) -> Points:
         where = tuple(slice(o, None, s) for o, s in zip(offsets, self.strides, strict=True))
-        body = self.body[0, 0][where]
         axes = [
-            torch.arange(o, size, s, dtype=torch.float32, device=body.device)
+            torch.arange(o, size, s, dtype=torch.float32, device=self.body.device)
             for o, s, size in zip(offsets, self.strides, self.body.shape[2:], strict=True)
         ]
-        chosen = body.flatten().nonzero()[:, 0]
-        return Points(where, axes, chosen, body.flatten()[chosen])
+        return Points(where, axes, self.body[0, 0])
 
 
 def apart(terms: Terms, points: Points, field: Tensor) -> Apart:
@@ -118,7 +132,7 @@ def apart(terms: Terms, points: Points, field: Tensor) -> Apart:
     """
     if terms.features is not None and terms.features.compiled and terms.information is None:
         voxel = [v * terms.pool for v in terms.voxel]
-        return terms.features.of_lattice(terms.seen, points.where, field, voxel, points.chosen, points.weight)
+        return terms.features.of_lattice(terms.seen, points.body, points.where, field, voxel)
     found = _apart(terms, points, field)
     spread = torch.zeros(field.shape[1], math.prod(points.shape), device=field.device)
     spread[:, points.chosen] = found.slope.t()
@@ -155,6 +169,8 @@ def roughness(control: Tensor, spacing: Sequence[float], sliding: bool = False) 
         control: (1, n, *counts) mm.
         spacing: mm between control points along each axis.
     """
+    if kernels.usable(control) and control.shape[1] == 3:
+        return Apart(*spline_kernels.roughness(control, spacing, SLIDING if sliding else 0.0))
     n = len(spacing)
     steps = [control.diff(dim=a + 2) / s for a, s in enumerate(spacing)]
     if sliding:
@@ -204,23 +220,18 @@ def optimise(
     adam = Adam(control, rate)
     for step in range(steps):
         points = lattices.draw()
-        weights = weights_at(grid, points, terms.pool)
-        field = evaluate(control, weights)
+        positions = points.positions(terms.pool)
+        field = grid.read(control, positions)
         there = None if held is None else held.at(points.where, points.axes, terms.pool)
         slope = apart(terms, points, field if there is None else there.on(field)).slope
         if there is not None:
             slope = slope * (1 - there.share)
-        gradient = adjoint(slope, weights)
+        gradient = grid.back(slope, positions)
         adam.rate = rate * (1 - 0.9 * step / steps)
         adam.step(gradient + smoothness * roughness(control, spacing, sliding).slope)
         if on_step is not None:
             on_step()
     return control
-
-
-def weights_at(grid: ControlGrid, points: Points, pool: int) -> list[Tensor]:
-    """`ControlGrid.weights` at points of an image whose voxels are averages of `pool` voxels of the field."""
-    return grid.weights([axis * pool + (pool - 1) / 2 for axis in points.axes])
 
 
 def without_folds(field: Tensor, least: float = 0.05, rounds: int = 40) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core import kernels
-from jssr.core.bspline import ControlGrid, evaluate
+from jssr.core.bspline import ControlGrid
 from jssr.core.grid import Grid
 from jssr.core.precision import full_precision
 from jssr.core.transform import Displacement
@@ -31,7 +31,7 @@ from jssr.losses.features import FeatureDistance, Information, Rows
 from jssr.losses.mind import described, mind_ssc_rows
 from jssr.preprocessing.prepare import PreparedImage, PreparedPair
 from jssr.registration.choice import CLEARLY, Choice, choose
-from jssr.registration.control_points import Lattices, Terms, apart, optimise, weights_at, without_folds
+from jssr.registration.control_points import Lattices, Terms, apart, optimise, without_folds
 from jssr.registration.model import Model
 from jssr.registration.relation import are_related, local_contrast
 from jssr.registration.rigid_parts import RigidParts
@@ -122,6 +122,7 @@ def refine_pair(
     chosen = work.chosen
     parts = work.parts(pair)
     field, kept, step = start.to(model.device), 0, -1
+    terms, pooled = None, 0
 
     def stepped() -> None:
         nonlocal step
@@ -131,7 +132,9 @@ def refine_pair(
 
     with torch.no_grad():
         for level, (factor, pool) in enumerate(chosen.levels):
-            terms = work.terms(pool)
+            if terms is None or pool != pooled:
+                terms = None  # before others take their room
+                terms, pooled = work.terms(pool), pool
             control_grid = work.control_grid(factor)
             lattices = Lattices(terms.body)
             if level == 0:
@@ -151,7 +154,7 @@ def refine_pair(
             if parts is not None:
                 more = steps if level == len(chosen.levels) - 1 else 0
                 field = work.around(parts, field, control_grid, terms, lattices, more)
-            del terms
+        del terms
         field, later = work.settled(field.cpu(), parts)
     told, levels = (*warnings, *later), len(chosen.levels)
     how = chosen.similarity, chosen.sliding, chosen.spacing
@@ -268,7 +271,7 @@ class _Work:
     def unlike(self, terms: Terms, lattices: Lattices, field: Tensor | None = None) -> float:
         """How unlike the scans are under a dense field (mm), or under none, at points that no step looks at."""
         points = lattices.unseen()
-        axes = [axis * terms.pool + (terms.pool - 1) / 2 for axis in points.axes]
+        axes = points.positions(terms.pool)
         n = len(axes)
         here = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
         u = torch.zeros(1, n, *points.shape, device=here.device) if field is None else ff.sample(field, here)
@@ -277,4 +280,4 @@ class _Work:
     def of_control(self, terms: Terms, lattices: Lattices, grid: ControlGrid, control: Tensor) -> float:
         """`unlike` under the field of control points."""
         points = lattices.unseen()
-        return float(apart(terms, points, evaluate(control, weights_at(grid, points, terms.pool))).value)
+        return float(apart(terms, points, grid.read(control, points.positions(terms.pool))).value)
