@@ -75,8 +75,8 @@ class FullTransform:
         return _rounded_moves(self.chain(points) - points, grid)
 
     def planes(self, grid: Grid) -> Moves | None:
-        """`on` planes of `grid`, in millimetres and in the order of a file; None where that is not compiled, or the grid
-        lies across the field's."""
+        """`on` planes of `grid`, in millimetres and in the order of a file; None where that is not compiled, or where
+        the grid lies across the field's."""
         if self.initial is not None or not Moves.usable(self.field.u, self.field.grid, grid):
             return None
         return Moves(self.field.u, self.field.grid, self.rigid.matrix, grid, STEP_MM)
@@ -110,8 +110,8 @@ def computed(
     planes: Callable[[int, int], Tensor] | None = None,
     dtype: DTypeLike = np.float32,
 ) -> Computed:
-    """What is made when it is asked for, (C, *shape): by `on` of parts of a grid, (1, C, *part), by `at` of some voxels,
-    by `planes` in the order of a file (`Computed`)."""
+    """What is made when it is asked for, (C, *shape): by `on` of parts of a grid, (1, C, *part), by `at` of some
+    voxels, by `planes` in the order of a file (`Computed`)."""
     filed = None if planes is None else lambda first, last: planes(first, last).numpy()
     shape = (channels, *grid.shape)
     return Computed(shape, dtype, lambda where: on(part_in(grid, where))[0].numpy(), at, filed)

@@ -50,8 +50,8 @@ class Computed(Pending):
     Args:
         make: what gives the part of some slices, one for each axis of `shape`: (C, *part).
         at: what gives it at some voxels, by their indices (N, n): (N, C); without it parts are made for them.
-        planes: what gives planes `first` to `last` of the last axis as a file has them, (C, planes, ..., X), of a field in
-            millimetres; without it parts are put into that order.
+        planes: what gives planes `first` to `last` of the last axis as a file has them, (C, planes, ..., X), of a field
+            in millimetres; without it parts are put into that order.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Planes of full-size results in the order of a file, in C: a displacement, an image pulled through it, and an inverse,
-each (C, planes, Y, X), the first axis of the grid fastest. Of 3D grids whose axes run along those of a coarser field that
-axis is read once a line, which takes a fraction of the time of reading every voxel for itself."""
+each (C, planes, Y, X), the first axis of the grid fastest. Of 3D grids whose axes run along those of a coarser field,
+which is then read once a line: that takes a fraction of the time of reading every voxel for itself."""
 
 from __future__ import annotations
 
@@ -127,17 +127,15 @@ class Inverse:
         # The parts of a vector side by side: they are read together.
         self._field = torch.cat([field, torch.zeros_like(field[:1])]).permute(3, 2, 1, 0).contiguous()
 
-    def __call__(
-        self, first: int, last: int, tolerance: float, iterations: int, step: float
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, first: int, last: int, tolerance: float, iterations: int, step: float) -> tuple[Tensor, Tensor]:
         x, y, _ = self._shape
         out = torch.empty(3, last - first, y, x)
         settled = torch.empty((last - first, y, x), dtype=torch.bool)
         home, world = self._places
         given = (
-            self._field, int64(self._field.shape[2::-1]), _from(self._goal, first), self._moves.values, self._moves.shape,
-            *self._moves.places(first, last), self._linear, float(tolerance), iterations, _double(home),
-            _from(world, first), float(step), int64((x, y, last - first)), out, settled,
+            self._field, int64(self._field.shape[2::-1]), _from(self._goal, first), self._moves.values,
+            self._moves.shape, *self._moves.places(first, last), self._linear, float(tolerance), iterations,
+            _double(home), _from(world, first), float(step), int64((x, y, last - first)), out, settled,
         )  # fmt: skip
         shared((last - first) * y, _LINES, lambda *part: call("jssr_plane_inverse", *given, *part))
         return out, settled

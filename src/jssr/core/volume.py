@@ -212,9 +212,7 @@ def _check_tensor(data: object, name: str) -> None:
         raise TypeError(f"{name}: expected data as a tensor, got {type(data).__name__}; use Volume.from_numpy")
 
 
-def checked_volume(
-    values: NDArray[np.generic], grid: Grid, kind: Kind, name: str, owned: bool = False
-) -> Volume:
+def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str, owned: bool = False) -> Volume:
     """A volume of an array of the grid's shape from outside: what cannot be used is refused.
 
     Args:

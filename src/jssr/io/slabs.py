@@ -94,7 +94,7 @@ class _Channel:
 
 
 def _join(channels: Sequence[_Channel]) -> None:
-    """Make one member of gzip of them, in the file of the first: some readers take the first of several for the whole."""
+    """Make one member of gzip of them, in the file of the first: some readers take the first of several for all."""
     checksum = size = 0
     out = channels[0].file
     for channel in channels:

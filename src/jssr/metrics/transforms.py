@@ -45,8 +45,8 @@ def regularity(displacement: Displacement) -> Regularity:
 
 
 def _sums(displacement: Displacement) -> Iterator[tuple[int, int, float, float]]:
-    """Of one slab after the other: its cells, those that fold, and the sum of the log Jacobian determinant of the others
-    and of its square."""
+    """Of one slab after the other: its cells, those that fold, and the sum of the log Jacobian determinant of the
+    others and of its square."""
     grid, planes = displacement.grid, planes_of(displacement, "u")
     if planes is not None and min(grid.shape) > 1:
         plane, length = grid.shape[:2], grid.shape[2]
