@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +26,25 @@ def sparse_indices(shape: Sequence[int]) -> Array:
 
 def read_linear(values: NDArray[np.float32], at: Array) -> Array:
     """Values (C, *shape) at positions (N, n) in voxels, n-linear, the border repeated: (N, C), as `field.sample`."""
-    last = np.array(values.shape[1:]) - 1
+    return read_voxels(lambda voxels: values[(slice(None), *voxels.T)].T, values.shape, at)
+
+
+def read_voxels(voxels: Callable[[NDArray[np.intp]], NDArray[Any]], shape: Sequence[int], at: Array) -> Array:
+    """`read_linear` of what is not held.
+
+    Args:
+        voxels: gives the values of some voxels, by their indices (N, n): (N, C).
+        shape: (C, *shape) of all of them.
+    """
+    last = np.array(shape[1:]) - 1
     inside = at.clip(0, last)
     first = np.minimum(np.nan_to_num(np.floor(inside)), np.maximum(last - 1, 0)).astype(np.intp)
     part = inside - first
-    out = np.zeros((len(at), len(values)))
+    out = np.zeros((len(at), shape[0]))
     for ends in product((0, 1), repeat=len(last)):
         weight = np.where(ends, part, 1 - part).prod(axis=1)
         corner = np.minimum(first + ends, last)
-        out += weight[:, None] * values[(slice(None), *corner.T)].T
+        out += weight[:, None] * voxels(corner)
     return out
 
 

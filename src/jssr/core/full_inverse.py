@@ -7,13 +7,18 @@ folds there is no inverse, and what comes back means nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
 from jssr.core import kernels, newton, separable
+from jssr.core.at_points import read_linear
 from jssr.core.grid import Grid
+from jssr.core.planes import Inverse, Lines
 from jssr.core.separable import apply_matrix
 from jssr.core.transform import Affine, Displacement
 
@@ -35,7 +40,7 @@ class FullInverse:
 
     def __init__(self, found: Displacement, rigid: Affine, known: Displacement | None, grid: Grid) -> None:
         n, own = grid.ndim, found.grid
-        self._field = found
+        self._field, self._grid = found, grid
         self._into = np.linalg.inv(own.affine) @ np.linalg.inv(rigid.matrix)
         self._tolerance = TOLERANCE_MM / float(own.spacing.max())
         back = np.linalg.inv(found.nearest_linear())
@@ -52,10 +57,48 @@ class FullInverse:
     def on(self, part: Grid) -> Tensor:
         """Where each voxel of a part of the grid comes from, (1, n, *part) in voxels of the field."""
         goal = self._goals(part, self._known)
+        into = np.linalg.inv(self._lattice.affine) @ part.affine
+        return self._found(goal, goal + separable.read(self._moves, into, part.shape))
+
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where points (N, n) of the moving space, LPS mm, come from: (N, n) in voxels of the field."""
+        n = points.shape[1]
+        there = points if self._known is None else self._known._field.grid.world(self._known.at(points))
+        goal = there @ self._into[:n, :n].T + self._into[:n, n]
+        start = goal + read_linear(self._moves.numpy(), self._lattice.index(points))
+        both = [torch.from_numpy(one.T.astype(np.float32)).reshape(1, n, -1, *[1] * (n - 1)) for one in (goal, start)]
+        return self._found(*both).view(n, -1).T.double().numpy()
+
+    def planes(self, step: float) -> Callable[[int, int], Tensor] | None:
+        """The displacement, mm rounded to `step`, at planes `first` to `last` of the grid in the order of a file, (3,
+        planes, Y, X); None where that is not compiled."""
+        own, grid = self._field.grid, self._grid
+        if self._known is not None or not kernels.usable(self._field.u[None]):
+            return None
+        moves = Lines(self._moves, np.linalg.inv(self._lattice.affine) @ grid.affine, grid.shape)
+        places = own.affine, grid.affine
+        inverse = Inverse(self._field.u, self._into @ grid.affine, moves, self._linear, places, grid.shape)
+
+        def on(first: int, last: int) -> Tensor:
+            out, settled = inverse(first, last, self._tolerance / 2, _STEPS, step)
+            far = (~settled).flatten().nonzero()[:, 0]
+            if len(far):
+                x, y, _ = grid.shape
+                voxels = torch.stack([far % x, far // x % y, far // (x * y) + first]).double()
+                rows = out.view(3, -1)
+                goal = _through(self._into @ grid.affine, voxels).float()
+                at = newton.solve(self._field.u, goal, rows[:, far], self._tolerance)
+                mm = _through(own.affine, at.double()) - _through(grid.affine, voxels)
+                rows[:, far] = (mm / step).round().mul(step).float()
+            return out
+
+        return on
+
+    def _found(self, goal: Tensor, at: Tensor) -> Tensor:
+        """Which positions the field takes to `goal`, from where `at` is near to, both (1, n, *out) in its voxels."""
         u = self._field.u[None]
-        at = goal + separable.read(self._moves, np.linalg.inv(self._lattice.affine) @ part.affine, part.shape)
         if kernels.usable(u, goal, at):
-            settled = torch.empty(part.shape, dtype=torch.bool)
+            settled = torch.empty(goal.shape[2:], dtype=torch.bool)
             at = kernels.solve_inverse(u, goal, at, self._linear, 1.0, self._tolerance / 2, _STEPS, settled)
             return self._finished(goal, at, (~settled).flatten().nonzero()[:, 0])
         miss = (goal - at).sub_(ff.sample(u, at))
@@ -85,3 +128,9 @@ class FullInverse:
         if known is None:
             return separable.positions(self._into @ part.affine, part.shape)
         return apply_matrix(self._into @ known._field.grid.affine, known.on(part))
+
+
+def _through(matrix: NDArray[np.float64], at: Tensor) -> Tensor:
+    """Points (n, N) float64 through a homogeneous matrix."""
+    turn = torch.from_numpy(matrix.copy())
+    return turn[:-1, :-1] @ at + turn[:-1, -1:]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
@@ -19,6 +20,7 @@ from jssr.core import kernels, separable, voxel_kernels
 from jssr.core.full_inverse import FullInverse
 from jssr.core.grid import Grid
 from jssr.core.late import Computed, Slices
+from jssr.core.planes import Moves
 from jssr.core.resampling import cell_index, inside_grid, uniform_cells
 from jssr.core.separable import apply_matrix
 from jssr.core.transform import Affine, Chain, Displacement
@@ -67,6 +69,18 @@ class FullTransform:
         moved = apply_matrix(home, there + ff.sample(self.initial.u[None], there))
         return rounded(moved - separable.positions(grid.affine, grid.shape), grid)
 
+    def at(self, grid: Grid, voxels: NDArray[Any]) -> NDArray[np.float64]:
+        """`on` at some voxels of `grid`, by their indices (N, n): (N, n)."""
+        points = grid.world(voxels)
+        return _rounded_moves(self.chain(points) - points, grid)
+
+    def planes(self, grid: Grid) -> Moves | None:
+        """`on` planes of `grid`, in millimetres and in the order of a file; None where that is not compiled, or where
+        the grid lies across the field's."""
+        if self.initial is not None or not Moves.usable(self.field.u, self.field.grid, grid):
+            return None
+        return Moves(self.field.u, self.field.grid, self.rigid.matrix, grid, STEP_MM)
+
     def inverse(self, grid: Grid) -> Displacement:
         """The inverse on `grid` (the moving image's), rounded to `STEP_MM`, as `core.full_inverse` finds it."""
         inverse, n = FullInverse(self.field, self.rigid, self.initial, grid), grid.ndim
@@ -75,20 +89,32 @@ class FullTransform:
             moved = apply_matrix(self.field.grid.affine, inverse.on(part))
             return rounded(moved - separable.positions(part.affine, part.shape), grid)
 
-        return Displacement(made(grid, n, on), grid)
+        def at(voxels: NDArray[Any]) -> NDArray[np.float64]:
+            points = grid.world(voxels)
+            return _rounded_moves(self.field.grid.world(inverse.at(points)) - points, grid)
+
+        if grid.voxels > HELD:
+            planes = inverse.planes(STEP_MM)
+            return Displacement(computed(grid, n, on, at, planes), grid)  # type: ignore[arg-type]
+        out = torch.empty((n, *grid.shape))
+        for where, part in slabs(grid):
+            out[:, where] = on(part)[0]
+        return Displacement(out, grid)
 
 
-def made(grid: Grid, channels: int, on: Callable[[Grid], Tensor], dtype: torch.dtype = torch.float32) -> Any:
-    """What `on` gives of parts of a grid, (1, C, *part) each, as a value for a field of `late_tensor`: (C, *shape). Of
-    a grid of more than `HELD` voxels nothing is held, and parts are made when they are asked for."""
+def computed(
+    grid: Grid,
+    channels: int,
+    on: Callable[[Grid], Tensor],
+    at: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    planes: Callable[[int, int], Tensor] | None = None,
+    dtype: DTypeLike = np.float32,
+) -> Computed:
+    """What is made when it is asked for, (C, *shape): by `on` of parts of a grid, (1, C, *part), by `at` of some
+    voxels, by `planes` in the order of a file (`Computed`)."""
+    filed = None if planes is None else lambda first, last: planes(first, last).numpy()
     shape = (channels, *grid.shape)
-    if grid.voxels > HELD:
-        numbers = np.dtype(str(dtype).removeprefix("torch."))
-        return Computed(shape, numbers, lambda where: on(part_in(grid, where))[0].numpy())
-    out = torch.empty(shape, dtype=dtype)
-    for where, part in slabs(grid):
-        out[:, where] = on(part)[0]
-    return out
+    return Computed(shape, dtype, lambda where: on(part_in(grid, where))[0].numpy(), at, filed)
 
 
 def part_in(grid: Grid, where: Slices) -> Grid:
@@ -157,6 +183,11 @@ def _greatest(p: Tensor) -> Tensor:
         found.masked_fill_(p[k] > best, k)
         torch.maximum(best, p[k], out=best)
     return found
+
+
+def _rounded_moves(mm: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """`rounded` of points: displacements (N, n)."""
+    return np.rint(mm / STEP_MM) * STEP_MM @ np.linalg.inv(grid.affine[:-1, :-1]).T
 
 
 def rounded(mm: Tensor, grid: Grid) -> Tensor:

@@ -786,3 +786,218 @@ int jssr_determinant(const float *u, const i64 *shape, float *out, i64 begin, i6
     }
     return 0;
 }
+
+/* Planes of full size in the order of a file, (C, planes, Y, X), the first axis of the grid fastest. `low` and `part` are
+ * where its voxels lie on a coarser grid whose axes run along its own: the lower voxel and the part of the way to the
+ * next, of all of X, then of Y, then of the planes. `size` is X, Y, planes; work is parted by lines along X. */
+
+/* One line of a coarse image (3, Z, Y, X), read between its lines: (3, X + 1), the last voxel twice. */
+static void coarse_line(const float *image, const i64 *shape, i64 y, float fy, i64 z, float fz, float *row) {
+    const i64 nx = shape[0], plane = shape[0] * shape[1], all_of = plane * shape[2];
+    const i64 dy = shape[1] > 1 ? nx : 0, dz = shape[2] > 1 ? plane : 0;
+    for (int a = 0; a < 3; a++, row += nx + 1) {
+        const float *c = image + a * all_of + z * plane + y * nx;
+        for (i64 x = 0; x < nx; x++) {
+            const float e = c[x] + fz * (c[x + dz] - c[x]), f = c[x + dy] + fz * (c[x + dy + dz] - c[x + dy]);
+            row[x] = e + fy * (f - e);
+        }
+        row[nx] = row[nx - 1];
+    }
+}
+
+/* A displacement in mm, rounded to `step`: field (3, Z, Y, X) in mm, `more` (3, 4) what is added by voxel of the part. */
+int jssr_plane_moves(const float *field, const i64 *shape, const int32_t *low, const float *part, const double *more,
+                     float step, const i64 *size, float *out, i64 begin, i64 end) {
+    const i64 nx = size[0], ny = size[1], n = nx * ny * size[2];
+    const float inverse = 1 / step;
+    float *row = malloc(sizeof(float) * (size_t)(3 * (shape[0] + 1)));
+    if (!row) return 1;
+    for (i64 line = begin; line < end; line++) {
+        const i64 z = line / ny, y = line % ny, j = nx + y, k = nx + ny + z;
+        coarse_line(field, shape, low[j], part[j], low[k], part[k], row);
+        for (int a = 0; a < 3; a++) {
+            const float *r = row + a * (shape[0] + 1);
+            const double add = more[4 * a + 1] * (double)y + more[4 * a + 2] * (double)z + more[4 * a + 3];
+            const double along = more[4 * a];
+            float *to = out + a * n + line * nx;
+            for (i64 x = 0; x < nx; x++) {
+                const float c = r[low[x]], u = c + part[x] * (r[low[x] + 1] - c);
+                to[x] = rintf((u + (float)(add + along * (double)(int32_t)x)) * inverse) * step;
+            }
+        }
+    }
+    free(row);
+    return 0;
+}
+
+/* An image (X, Y, Z) where the voxels of the planes come to lie: by read (3, 4), in its voxels, and by mm (3, planes, Y, X)
+ * through back (3, 3); `fill` where it has no data. Work is parted by rows of Y. */
+int jssr_plane_pull(const float *image, const i64 *shape, const double *read, const double *back, const float *mm,
+                    const i64 *size, float fill, float *out, i64 begin, i64 end) {
+    enum { WIDE = 16 };
+    const i64 nx = size[0], ny = size[1], n = nx * ny * size[2], sx = shape[1] * shape[2], sy = shape[2];
+    const i64 dx = shape[0] > 1 ? sx : 0, dy = shape[1] > 1 ? sy : 0, dz = shape[2] > 1 ? 1 : 0;
+    const i64 blocks = (nx + WIDE - 1) / WIDE, deep = (size[2] + WIDE - 1) / WIDE;
+    float turn[9];
+    for (int k = 0; k < 9; k++) turn[k] = (float)back[k];
+    for (i64 y0 = begin; y0 < end; y0 += WIDE)
+        for (i64 b = 0; b < blocks * deep; b++) { /* blocks whose part of the image stays in the cache */
+            const i64 x0 = b / deep * WIDE, z0 = b % deep * WIDE;
+            const i64 wx = nx - x0 < WIDE ? nx - x0 : WIDE, wy = end - y0 < WIDE ? end - y0 : WIDE;
+            const i64 wz = size[2] - z0 < WIDE ? size[2] - z0 : WIDE;
+            for (i64 zy = 0; zy < wz * wy; zy++) {
+                const i64 z = z0 + zy / wy, y = y0 + zy % wy, v = (z * ny + y) * nx + x0;
+                float at[3][WIDE], part[3][WIDE];
+                int32_t low[3][WIDE], inside[WIDE];
+                for (int k = 0; k < WIDE; k++) inside[k] = 1;
+                for (int a = 0; a < 3; a++) {
+                    const double base = read[4 * a + 1] * (double)y + read[4 * a + 2] * (double)z + read[4 * a + 3];
+                    for (int k = 0; k < wx; k++)
+                        at[a][k] = (float)(base + read[4 * a] * (double)(int32_t)(x0 + k)) + turn[3 * a] * mm[v + k]
+                                   + turn[3 * a + 1] * mm[n + v + k] + turn[3 * a + 2] * mm[2 * n + v + k];
+                    for (int k = (int)wx; k < WIDE; k++) at[a][k] = 0;
+                    const float last = (float)(shape[a] - 1), edge = (float)shape[a] - 0.5f;
+                    const int32_t top = shape[a] > 1 ? (int32_t)shape[a] - 2 : 0;
+                    for (int k = 0; k < WIDE; k++) { /* as `place` */
+                        const float p = at[a][k], kept = p > 0 ? (p < last ? p : last) : 0;
+                        const int32_t whole = (int32_t)kept, lower = whole < top ? whole : top;
+                        inside[k] &= (p >= -0.5f) & (p <= edge); /* on a voxel, edges included */
+                        low[a][k] = lower;
+                        part[a][k] = kept - (float)lower;
+                    }
+                }
+                for (int k = 0; k < wx; k++) {
+                    const float *from = image + low[0][k] * sx + low[1][k] * sy + low[2][k];
+                    const float value = between(from, dx, dy, dz, part[0][k], part[1][k], part[2][k]);
+                    out[v + k] = inside[k] ? value : fill;
+                }
+            }
+        }
+    return 0;
+}
+
+/* The inverse of a field and a linear step behind it, as a displacement in mm, rounded to `step`.
+ *
+ * field   (Z, Y, X, 4) in its voxels; goal (3, 4): a voxel of the part where the field must lead to, in its voxels
+ * moves   (3, Z, Y, X) on a lattice of `lattice` voxels (X, Y, Z): first guess of how far from the goal it begins
+ * linear, tolerance, iterations as in jssr_inverse; home (3, 4) the field's voxels, world (3, 4) the part's, in mm
+ * settled (planes, Y, X); where a point did not settle `out` holds where it came to, in voxels of the field */
+int jssr_plane_inverse(const float *field, const i64 *shape, const double *goal, const float *moves, const i64 *lattice,
+                       const int32_t *low, const float *part, const float *linear, float tolerance, i64 iterations,
+                       const double *home, const double *world, float step, const i64 *size, float *out, uint8_t *settled,
+                       i64 begin, i64 end) {
+    typedef float v4 __attribute__((vector_size(16)));
+    const i64 nx = size[0], ny = size[1], n = nx * ny * size[2];
+    const i64 dx = shape[0] > 1 ? 4 : 0, dy = shape[1] > 1 ? 4 * shape[0] : 0;
+    const i64 dz = shape[2] > 1 ? 4 * shape[0] * shape[1] : 0;
+    const float inverse = 1 / step;
+    float *row = malloc(sizeof(float) * (size_t)(3 * (lattice[0] + 1)));
+    if (!row) return 1;
+    for (i64 line = begin; line < end; line++) {
+        const i64 z = line / ny, y = line % ny, j = nx + y, k = nx + ny + z, wide = lattice[0] + 1;
+        coarse_line(moves, lattice, low[j], part[j], low[k], part[k], row);
+        double aim[3], back[3];
+        for (int a = 0; a < 3; a++) {
+            aim[a] = goal[4 * a + 1] * (double)y + goal[4 * a + 2] * (double)z + goal[4 * a + 3];
+            back[a] = home[4 * a + 3] - world[4 * a + 1] * (double)y - world[4 * a + 2] * (double)z - world[4 * a + 3];
+        }
+        for (i64 x = 0; x < nx; x++) {
+            const float *r = row + low[x];
+            float to[3], at[3];
+            for (int a = 0; a < 3; a++, r += wide) {
+                to[a] = (float)(aim[a] + goal[4 * a] * (double)x);
+                at[a] = to[a] + (r[0] + part[x] * (r[1] - r[0]));
+            }
+            uint8_t found = 0;
+            for (i64 round = 0; round < iterations && !found; round++) {
+                const Place p = place(at[0], shape[0]), q = place(at[1], shape[1]), s = place(at[2], shape[2]);
+                const float *from = field + 4 * ((s.low * shape[1] + q.low) * shape[0] + p.low);
+                v4 c[8];
+                for (int i = 0; i < 8; i++)
+                    memcpy(&c[i], from + (i & 4 ? dx : 0) + (i & 2 ? dy : 0) + (i & 1 ? dz : 0), sizeof(v4));
+                const v4 c0 = c[0] + s.part * (c[1] - c[0]), c1 = c[2] + s.part * (c[3] - c[2]);
+                const v4 c2 = c[4] + s.part * (c[5] - c[4]), c3 = c[6] + s.part * (c[7] - c[6]);
+                const v4 e = c0 + q.part * (c1 - c0), f = c2 + q.part * (c3 - c2), u = e + p.part * (f - e);
+                float miss[3], worst = 0;
+                for (int a = 0; a < 3; a++) {
+                    float m = to[a] - at[a] - u[a];
+                    m = m > 1e4f ? 1e4f : m < -1e4f ? -1e4f : m; /* numbers, where it diverges */
+                    miss[a] = m;
+                    worst = fabsf(m) > worst ? fabsf(m) : worst;
+                }
+                for (int a = 0; a < 3; a++)
+                    at[a] += linear ? linear[3 * a] * miss[0] + linear[3 * a + 1] * miss[1] + linear[3 * a + 2] * miss[2]
+                                    : miss[a];
+                found = worst <= tolerance;
+            }
+            const i64 v = line * nx + x;
+            settled[v] = found;
+            for (int a = 0; a < 3; a++) {
+                const float mm = (float)home[4 * a] * at[0] + (float)home[4 * a + 1] * at[1] + (float)home[4 * a + 2] * at[2]
+                                 + (float)(back[a] - world[4 * a] * (double)x);
+                out[a * n + v] = found ? rintf(mm * inverse) * step : at[a];
+            }
+        }
+    }
+    free(row);
+    return 0;
+}
+
+/* log(x) of normal x > 0, to some 2e-7; what it gives of other numbers means nothing. */
+static inline v8 log_of(v8 x) {
+    typedef int32_t n8 __attribute__((vector_size(32)));
+    const n8 bits = (n8)x - 0x3f3504f3; /* the square root of a half: what is left lies about 1 */
+    const v8 e = __builtin_convertvector(bits >> 23, v8), m = (v8)((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
+    v8 y = all(7.0376836292e-2f);
+    y = y * m - 1.1514610310e-1f;
+    y = y * m + 1.1676998740e-1f;
+    y = y * m - 1.2420140846e-1f;
+    y = y * m + 1.4249322787e-1f;
+    y = y * m - 1.6668057665e-1f;
+    y = y * m + 2.0000714765e-1f;
+    y = y * m - 2.4999993993e-1f;
+    y = y * m + 3.3333331174e-1f;
+    y = y * m * m * m - 0.5f * m * m;
+    return m + (y + e * 0.6931471806f);
+}
+
+/* Of cells between neighbouring voxels of a field u (3, shape): sums (planes, 3) of those that fold, of the log Jacobian
+ * determinant of the others, and of its square. linear (3, 3): the axes of the grid in the unit of u, one a column; `scale`
+ * is 1 by its determinant. Planes [begin, end) of cells along the first axis. */
+int jssr_regularity(const float *u, const i64 *shape, const float *linear, float scale, double *sums, i64 begin, i64 end) {
+    typedef int32_t n8 __attribute__((vector_size(32)));
+    const i64 sx = shape[1] * shape[2], sy = shape[2], n = shape[0] * sx, length = shape[2] - 1;
+    const float *l = linear;
+    float *row = malloc(sizeof(float) * (size_t)(length + 8));
+    if (!row) return 1;
+    for (i64 x = begin; x < end; x++) {
+        double *sum = sums + 3 * x;
+        sum[0] = sum[1] = sum[2] = 0;
+        for (i64 y = 0; y < shape[1] - 1; y++) {
+            const float *a = u + x * sx + y * sy, *b = a + n, *c = b + n;
+            for (i64 z = 0; z < length; z++) {
+                const float ax = a[z + sx] - a[z] + l[0], bx = b[z + sx] - b[z] + l[3], cx = c[z + sx] - c[z] + l[6];
+                const float ay = a[z + sy] - a[z] + l[1], by = b[z + sy] - b[z] + l[4], cy = c[z + sy] - c[z] + l[7];
+                const float az = a[z + 1] - a[z] + l[2], bz = b[z + 1] - b[z] + l[5], cz = c[z + 1] - c[z] + l[8];
+                row[z] = scale * (ax * (by * cz - cy * bz) - bx * (ay * cz - cy * az) + cx * (ay * bz - by * az));
+            }
+            for (i64 z = length; z < length + 8; z++) row[z] = 1;
+            v8 total = all(0), squares = all(0);
+            n8 folds = {0};
+            for (i64 z = 0; z < length; z += 8) {
+                v8 value;
+                memcpy(&value, row + z, sizeof value);
+                const n8 kept = value > 0;
+                const v8 logs = (v8)((n8)log_of(value) & kept);
+                folds += kept + 1;
+                total += logs;
+                squares += logs * logs;
+            }
+            for (int i = 0; i < 8; i++) sum[0] += folds[i];
+            sum[1] += sum_of(total);
+            sum[2] += sum_of(squares);
+        }
+    }
+    free(row);
+    return 0;
+}

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=type)
 Slices: TypeAlias = tuple[slice, ...]
+Planes: TypeAlias = Callable[[int, int], NDArray[Any]]
 PART = 1 << 19
 """Voxels of a part of a `Computed` array."""
+PLANES = 1 << 22
+"""Voxels of planes that are made in the order of a file: 16 planes of 512 x 512, so that an image that is read for them
+is read some voxels of its last axis at a time."""
 
 
 class Pending:
@@ -45,10 +49,21 @@ class Computed(Pending):
 
     Args:
         make: what gives the part of some slices, one for each axis of `shape`: (C, *part).
+        at: what gives it at some voxels, by their indices (N, n): (N, C); without it parts are made for them.
+        planes: what gives planes `first` to `last` of the last axis as a file has them, (C, planes, ..., X), of a field
+            in millimetres; without it parts are put into that order.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: DTypeLike, make: Callable[[Slices], NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        make: Callable[[Slices], NDArray[Any]],
+        at: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        planes: Planes | None = None,
+    ) -> None:
         self._shape, self._dtype, self._make = tuple(shape), np.dtype(dtype), make
+        self.at, self.planes = at, planes
         self._whole: NDArray[Any] | None = None
 
     @property
@@ -137,6 +152,25 @@ def part_of(owner: object, name: str, where: Slices) -> NDArray[Any]:
     if isinstance(found, Computed):
         return found.part(where)
     return array_of(owner, name)[(slice(None), *where)]
+
+
+def planes_of(owner: object, name: str) -> Planes | None:
+    """What gives such a field as a file has it (`Computed`), where it is computed in that order."""
+    found = held(owner, name)
+    return found.planes if isinstance(found, Computed) and found._whole is None else None
+
+
+def last_slabs(owner: Any, name: str) -> Iterator[NDArray[Any]]:
+    """Slabs of such a field along the last axis, (C, ..., thickness), one after the other; where it is computed in the
+    order of a file, they have that order in memory, and a field is in millimetres."""
+    shape, planes = held(owner, name).shape[1:], planes_of(owner, name)
+    if planes is None:
+        for where in parts(shape, len(shape) - 1):
+            yield part_of(owner, name, where)
+        return
+    for where in parts(shape, len(shape) - 1, PLANES):
+        found = planes(where[-1].start, where[-1].stop)
+        yield found.transpose(0, *range(found.ndim - 1, 0, -1))
 
 
 def array_of(owner: object, name: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jssr.core import bridges
-from jssr.core.at_points import read_linear, sparse, sparse_indices
+from jssr.core.at_points import read_linear, read_voxels, sparse, sparse_indices
 from jssr.core.grid import Grid
 from jssr.core.late import array_of, held, is_computed, late_tensor, part_of, parts, pending
 from jssr.errors import ImageError, TransformError
@@ -207,7 +207,10 @@ class Displacement(Transform):
         return every_voxel.read(self.u, at)
 
     def _read_parts(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`read` of a field that is computed: only slabs in which positions lie are."""
+        """`read` of a field that is computed: only at the voxels round the positions, or slabs in which those lie."""
+        found = held(self, "u")
+        if found.at is not None:
+            return read_voxels(found.at, found.shape, at)
         out = np.empty_like(at)
         last = self.grid.shape[0] - 1
         planes = np.floor(at[:, 0].clip(0, last)).astype(int)

@@ -212,8 +212,11 @@ def _check_tensor(data: object, name: str) -> None:
         raise TypeError(f"{name}: expected data as a tensor, got {type(data).__name__}; use Volume.from_numpy")
 
 
-def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str) -> Volume:
+def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: str, owned: bool = False) -> Volume:
     """A volume of an array of the grid's shape from outside: what cannot be used is refused.
+
+    Args:
+        owned: nobody else has the array: an image in float32 and in order is taken as it is, without a copy.
 
     Labels keep their integer type (uint16, uint32 and uint64 are widened; whole numbers stored as floats become int32,
     or int64 where that is too small).
@@ -230,7 +233,7 @@ def checked_volume(values: NDArray[np.generic], grid: Grid, kind: Kind, name: st
     if values.dtype.kind not in "biuf":
         raise ImageError(f"{name}: expected real numbers, got {values.dtype}")
     with np.errstate(over="ignore"):
-        data = np.array(values, dtype=np.float32, order="C")
+        data = np.asarray(values, np.float32, "C") if owned else np.array(values, np.float32, order="C")
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int((~np.isfinite(data)).sum())

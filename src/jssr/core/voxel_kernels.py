@@ -76,5 +76,21 @@ def file_order(u: NDArray[np.float32], linear: Matrix, steps: float) -> NDArray[
     return out
 
 
+def regularity(u: Tensor, linear: Matrix | None = None) -> tuple[int, float, float]:
+    """Of the cells between neighbouring voxels of a field (3, *spatial), two voxels along each axis at least: how many
+    fold, and the sum of the log Jacobian determinant of the others and of its square.
+
+    Args:
+        linear: (3, 3), the axes of the tensor in the unit of the field, one a column; None where that is their voxels.
+    """
+    u, axes = u.contiguous(), np.eye(3) if linear is None else np.ascontiguousarray(linear)
+    sums = torch.empty(u.shape[1] - 1, 3, dtype=torch.float64)
+    scale = 1 / float(np.linalg.det(axes))
+    given = u, int64(u.shape[1:]), torch.from_numpy(axes.astype(np.float32)), scale, sums
+    shared(len(sums), 1, lambda *part: call("jssr_regularity", *given, *part))
+    folds, total, squares = sums.sum(dim=0).tolist()
+    return int(folds), total, squares
+
+
 def _double(matrix: Matrix) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

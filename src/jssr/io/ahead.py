@@ -1,4 +1,4 @@
-"""Images read in a thread while something else begins: importing torch takes as long as reading two scans."""
+"""Images read in threads while something else begins: importing torch takes as long as reading two scans."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Reading:
 
 
 def read_ahead(*images: Any) -> list[Any]:
-    """Begin to read those images that are paths, one after the other in one thread: a `Reading` in place of each.
-
-    Until the last one is there, nothing else may read images: ITK is kept quiet by a setting of the whole process.
-    """
-    pool = ThreadPoolExecutor(1, "read_ahead")
+    """Begin to read those images that are paths: a `Reading` in place of each. NIfTI files are read at the same time,
+    others one after the other: they are read by ITK, which is kept quiet by settings of the whole process."""
+    paths = [one for one in images if isinstance(one, (str, os.PathLike))]
+    beside = all(os.fspath(one).lower().endswith((".nii", ".nii.gz")) for one in paths)
+    pool = ThreadPoolExecutor(max(1, len(paths)) if beside else 1, "read_ahead")
     try:
         return [Reading(one, pool.submit(_read, one)) if isinstance(one, (str, os.PathLike)) else one for one in images]
     finally:

@@ -58,7 +58,7 @@ def check_file(path: Path, header_only: bool = False) -> None:
 def nifti_header(path: Path) -> Any:
     """The header of a NIfTI-1 or NIfTI-2 file, whose sizes and type are checked."""
     try:
-        with path.open("rb") as file, _unpacked(path, file) as stream:
+        with path.open("rb") as file, unpacked(path, file) as stream:
             return _nifti_header(path, stream)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -94,7 +94,7 @@ def nifti_affine(path: Path, tilted: bool = False) -> NDArray[np.float64] | None
 
 
 @contextmanager
-def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+def unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     """What a file holds, unpacked where it is gzip, in spite of its name."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
@@ -105,7 +105,7 @@ def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def _check_nifti(path: Path, file: IO[bytes], header_only: bool) -> None:
-    with _unpacked(path, file) as stream:
+    with unpacked(path, file) as stream:
         header = _nifti_header(path, stream)
         size = header["dim"][1 : 1 + header["dim"][0]].tolist()
         wrong = spacing_wrong(header["pixdim"][1 : 1 + min(3, len(size))].tolist())

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from jssr.core.bridges import grid_of, grid_with, to_sitk
 from jssr.core.grid import Grid, GridError
-from jssr.core.late import array_of, held, is_computed, parts
+from jssr.core.late import array_of, held, is_computed, last_slabs
 from jssr.core.notes import tell
 from jssr.core.stack import Sheared, sheared
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
@@ -23,6 +23,7 @@ from jssr.io.files import names_series
 from jssr.io.header import check_file, nifti_affine, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 from jssr.io.slabs import write_slabs
+from jssr.io.volumes import read_plain
 
 _MODALITY, _SOP_CLASS, _FRAMES, _IMAGE_TYPE = "0008|0060", "0008|0016", "0028|0008", "0008|0008"
 _DICOM_CLASSES = "1.2.840.10008."
@@ -122,6 +123,9 @@ def read_image(
         return replace(
             _checked(volume.array, volume.grid, path, kind, ndim or 3), modality=volume.modality, origins=volume.origins
         )
+    plain = read_plain(path, kind) if ndim in (None, 3) else None
+    if plain is not None:
+        return plain
     reader = _open(path, header_only=False)
     ndim = ndim or (2 if all(s == 1 for s in reader.GetSize()[2:]) else 3)
     image = flattened(_read(reader, path, ndim), str(path), ndim)
@@ -213,8 +217,7 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like_dtype: DTypeL
         found = held(volume, "data")
         dtype = np.dtype(found.dtype if like_dtype is None else like_dtype)
         like = np.zeros((found.shape[0], *[1] * volume.grid.ndim), dtype)
-        slabs = (_cast(found.part(where), dtype) for where in parts(volume.grid.shape, volume.grid.ndim - 1))
-        write_slabs(path, volume.grid, like, slabs)
+        write_slabs(path, volume.grid, like, (_cast(slab, dtype) for slab in last_slabs(volume, "data")))
         return
     array = array_of(volume, "data")
     array = array.astype(_stored_type(array)) if like_dtype is None else _cast(array, np.dtype(like_dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _SPACINGS = {
 """DICOM's spacings of a 2D image by which is preferred, and where those that are not calibrated hold."""
 _CALIBRATED = "0028|0a02"
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+_lock = threading.RLock()
 
 
 def write_sitk(image: sitk.Image, path: Path) -> None:
@@ -82,23 +84,25 @@ def _write_meta(image: sitk.Image, header: Path, path: Path) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what ITK and its libraries write off the terminal; what matters of it is refused in words. Its own choice
-    of a NIfTI file's place is not used (`placed`), so it need not refuse one.
+    of a NIfTI file's place is not used (`placed`), so it need not refuse one. One thread at a time: these are settings
+    of the whole process.
 
     Raises:
         RuntimeError: a library complained and went on (`jssr.io.native`).
     """
-    before, chosen = sitk.ProcessObject.GetGlobalWarningDisplay(), os.environ.get(_PERMISSIVE)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    os.environ[_PERMISSIVE] = "YES"
-    try:
-        with listening():
-            yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
-        if chosen is None:
-            os.environ.pop(_PERMISSIVE, None)
-        else:
-            os.environ[_PERMISSIVE] = chosen
+    with _lock:
+        before, chosen = sitk.ProcessObject.GetGlobalWarningDisplay(), os.environ.get(_PERMISSIVE)
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        os.environ[_PERMISSIVE] = "YES"
+        try:
+            with listening():
+                yield
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(before)
+            if chosen is None:
+                os.environ.pop(_PERMISSIVE, None)
+            else:
+                os.environ[_PERMISSIVE] = chosen
 
 
 def placed(image: sitk.Image, affine: NDArray[np.float64] | None) -> sitk.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -45,18 +45,20 @@ def write_slabs(path: Path, grid: Grid, like: NDArray[Any], slabs: Iterable[NDAr
     if max(grid.shape) > _LONGEST:
         raise OutputError(f"{path}: expected at most {_LONGEST} voxels along an axis, got {max(grid.shape)}: use .nrrd")
     with atomic_path(path) as temporary, ExitStack() as stack:
-        beside = [temporary.with_name(f"{temporary.name}.{c}") for c in range(len(like))]
+        beside = [temporary.with_name(f"{temporary.name}.{c}") for c in range(1, len(like))]
         for name in beside:
             stack.callback(name.unlink, missing_ok=True)
-        channels = [_Channel(stack.enter_context(name.open("w+b"))) for name in beside]
-        channels[0].add(_header(temporary, grid, like, note))
+        channels = [_Channel(stack.enter_context(name.open("w+b"))) for name in (temporary, *beside)]
+        channels[0].begin(_header(temporary, grid, like, note))
         pool = stack.enter_context(ThreadPoolExecutor(min(THREADS, len(channels))))
-        for slab in slabs:
-            if slab.dtype.kind == "f" and not np.isfinite(slab).all():
-                raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
-            # The first axis is the fastest in the file.
-            list(pool.map(lambda c, slab=slab: channels[c].add(slab[c].T.tobytes()), range(len(channels))))
-        _joined(channels, temporary)
+        adding: list[Future[None]] = []
+        for slab in slabs:  # the next one is made while this one is packed
+            for done in adding:
+                done.result()
+            adding = [pool.submit(channel.add, slab[c], path) for c, channel in enumerate(channels)]
+        for done in adding:
+            done.result()
+        _join(channels)
 
 
 class _Channel:
@@ -66,27 +68,43 @@ class _Channel:
         self.file, self.checksum, self.size = file, 0, 0
         self._pack = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
 
-    def add(self, voxels: bytes) -> None:
+    def begin(self, header: bytes) -> None:
+        """Begin the member of gzip, of the first channel, with the header of the image."""
+        self.file.write(_GZIP)
+        self._add(header)
+
+    def add(self, slab: NDArray[Any], path: Path) -> None:
+        """Pack the voxels of a slab, (*shape of the grid but for the last axis, thickness).
+
+        Raises:
+            OutputError: NaN or infinity in what is to be written to `path`.
+        """
+        if slab.dtype.kind == "f" and not np.isfinite(slab).all():
+            raise OutputError(f"{path}: not written, what was computed for it holds NaN or infinity")
+        # The first axis is the fastest in the file.
+        self._add(np.ascontiguousarray(slab.T).reshape(-1).view(np.uint8).data)
+
+    def _add(self, voxels: bytes | memoryview) -> None:
         self.checksum, self.size = isal_zlib.crc32(voxels, self.checksum), self.size + len(voxels)
         self.file.write(self._pack.compress(voxels))
 
     def end(self, last: bool) -> None:
         # A full flush ends on a byte and forgets what was before, so that another stream can follow.
         self.file.write(self._pack.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH))
-        self.file.seek(0)
 
 
-def _joined(channels: Sequence[_Channel], path: Path) -> None:
-    """Make one member of gzip of them: some readers take the first of several for the whole."""
+def _join(channels: Sequence[_Channel]) -> None:
+    """Make one member of gzip of them, in the file of the first: some readers take the first of several for all."""
     checksum = size = 0
-    with path.open("wb") as out:
-        out.write(_GZIP)
-        for channel in channels:
-            channel.end(last=channel is channels[-1])
+    out = channels[0].file
+    for channel in channels:
+        channel.end(last=channel is channels[-1])
+        if channel.file is not out:
+            channel.file.seek(0)
             shutil.copyfileobj(channel.file, out, BLOCK)
-            checksum = isal_zlib.crc32_combine(checksum, channel.checksum, channel.size)
-            size += channel.size
-        out.write(struct.pack("<II", checksum, size % 2**32))
+        checksum = isal_zlib.crc32_combine(checksum, channel.checksum, channel.size)
+        size += channel.size
+    out.write(struct.pack("<II", checksum, size % 2**32))
 
 
 def _header(path: Path, grid: Grid, like: NDArray[Any], note: str) -> bytes:

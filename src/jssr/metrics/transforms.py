@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from jssr.core import field as ff
-from jssr.core.late import part_of
+from jssr.core import kernels, voxel_kernels
+from jssr.core.late import part_of, planes_of
 from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Points
 from jssr.errors import PointsError
@@ -31,23 +33,44 @@ def regularity(displacement: Displacement) -> Regularity:
 
     Both are nan for a grid without cells; the spread is nan where every cell folds.
     """
-    grid = displacement.grid
-    thick = max(1, SLAB // max(1, grid.voxels // grid.shape[0]))
     folds, count, total, squares = 0, 0, 0.0, 0.0
-    for first in range(0, grid.shape[0] - 1, thick):
-        # One more slice: a cell reaches to the next voxel.
-        inner = slice(first, min(first + thick + 1, grid.shape[0])), *(slice(0, size) for size in grid.shape[1:])
-        determinant = ff.jacobian_determinant(torch.from_numpy(part_of(displacement, "u", inner))[None])
-        positive = determinant[determinant > 0]
-        folds, count = folds + determinant.numel() - positive.numel(), count + determinant.numel()
-        logs = positive.log_()
-        total += float(logs.sum(dtype=torch.float64))
-        squares += float(logs.square_().sum(dtype=torch.float64))
+    for cells, *found in _sums(displacement):
+        count += cells
+        folds, total, squares = folds + int(found[0]), total + found[1], squares + found[2]
     if not count:
         return Regularity(math.nan, math.nan)
     kept = count - folds
     spread = math.sqrt(max(squares / kept - (total / kept) ** 2, 0.0)) if kept else math.nan
     return Regularity(100.0 * folds / count, spread)
+
+
+def _sums(displacement: Displacement) -> Iterator[tuple[int, int, float, float]]:
+    """Of one slab after the other: its cells, those that fold, and the sum of the log Jacobian determinant of the
+    others and of its square."""
+    grid, planes = displacement.grid, planes_of(displacement, "u")
+    if planes is not None and min(grid.shape) > 1:
+        plane, length = grid.shape[:2], grid.shape[2]
+        thick = max(1, 4 * SLAB // math.prod(plane))
+        for first in range(0, length - 1, thick):
+            # One more plane: a cell reaches to the next voxel.
+            last = min(first + thick + 1, length)
+            mm = torch.from_numpy(planes(first, last))
+            cells = math.prod(s - 1 for s in mm.shape[1:])
+            yield cells, *voxel_kernels.regularity(mm, grid.affine[:3, 2::-1])
+        return
+    thick = max(1, SLAB // max(1, grid.voxels // grid.shape[0]))
+    for first in range(0, grid.shape[0] - 1, thick):
+        inner = slice(first, min(first + thick + 1, grid.shape[0])), *(slice(0, size) for size in grid.shape[1:])
+        u = torch.from_numpy(part_of(displacement, "u", inner))
+        cells = math.prod(s - 1 for s in u.shape[1:])
+        if kernels.usable(u[None]) and cells:
+            yield cells, *voxel_kernels.regularity(u)
+            continue
+        determinant = ff.jacobian_determinant(u[None])
+        positive = determinant[determinant > 0]
+        logs = positive.log_()
+        found = float(logs.sum(dtype=torch.float64)), float(logs.square_().sum(dtype=torch.float64))
+        yield cells, determinant.numel() - len(positive), *found
 
 
 def tre(fixed: Points, moving: Points, transform: Transform | None = None) -> NDArray[np.float64]:

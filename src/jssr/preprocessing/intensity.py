@@ -92,4 +92,9 @@ def _floor(modality: Modality) -> int:
 def thinned(data: Tensor) -> Tensor:
     """Evenly spaced voxels, about a million: enough for percentiles (torch.quantile takes no more than 16 M)."""
     flat = data.detach().flatten()
-    return flat[:: max(1, flat.numel() // 1_000_000)]
+    return flat[:: thinning(flat.numel())]
+
+
+def thinning(voxels: int) -> int:
+    """One of how many voxels `thinned` takes."""
+    return max(1, voxels // 1_000_000)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,8 +15,9 @@ from jssr.core.regions import filled, largest
 from jssr.core.resampling import coverage, resample
 from jssr.core.transform import Affine
 from jssr.core.volume import Volume
-from jssr.preprocessing.intensity import Modality, Window, all_data, data_mask, limits_of, normalise, thinned
+from jssr.preprocessing.intensity import Modality, Window, all_data, data_mask, limits_of, normalise
 from jssr.preprocessing.modality import guess_modality, window_for
+from jssr.preprocessing.shrinking import SLAB, Turned, shrink
 
 MARGIN = 12.0
 """mm kept around the body and beyond the common field of view."""
@@ -47,22 +46,26 @@ class Ready:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """One scan at its own resolution, its axes in canonical order: `Ready` before it is averaged. `mask` is bool."""
+    """One scan at its own resolution, its axes read in canonical order: `Ready` before it is averaged. `air` is what it
+    shows where it has no data, None where it has data everywhere."""
 
-    volume: Volume
-    mask: Tensor | None
+    scan: Turned
+    air: float | None
     limits: Window
     modality: Modality
-    counted: Volume | None = None
+    counted: Turned | None = None
 
     def ready(self, spacing: Sequence[float] | float, transform: Affine) -> Ready:
         """Averaged to about `spacing` mm."""
-        grid, name = self.volume.grid, self.volume.name
-        kept = None if self.mask is None else shrink(Volume(self.mask.float(), grid, name=name), spacing)
-        counted = self.counted
-        if counted is not None:
-            counted = shrink(Volume((counted.data[:1] != 0).float(), counted.grid, name=counted.name), spacing)
-        return Ready(shrink(self.volume, spacing), kept, grid, self.limits, self.modality, transform, counted)
+        air, modality, counted = self.air, self.modality, None
+        if air is None:
+            volume, kept = shrink(self.scan, spacing), None
+        else:
+            volume = shrink(self.scan, spacing, lambda one: torch.where(data_mask(one, modality), one, air))
+            kept = shrink(self.scan, spacing, lambda one: data_mask(one, modality).float())
+        if self.counted is not None:
+            counted = shrink(self.counted, spacing, lambda one: (one[:1] != 0).float())
+        return Ready(volume, kept, self.scan.grid, self.limits, modality, transform, counted)
 
 
 def cleaned(volume: Volume, window: Window | None, counted: Volume | None = None) -> Cleaned:
@@ -70,17 +73,23 @@ def cleaned(volume: Volume, window: Window | None, counted: Volume | None = None
 
     Arguments and errors as `ready`.
     """
-    volume = canonical(volume)  # the networks know one orientation only
+    scan = Turned.canonical(volume)  # the networks know one orientation only
+    if volume.grid.voxels <= SLAB:  # once, not each time that it is averaged
+        scan = Turned.as_it_is(scan.whole)
+    few = scan.thinned()
     modality = volume.modality or guess_modality(volume)
-    few = thinned(volume.data)
     shown = torch.where(data_mask(few, modality), few, float("nan"))
     ends = limits_of(volume.name, shown, window_for(modality, window))
-    mask = None
-    if not all_data(volume.data, modality):
-        mask = data_mask(volume.data, modality)
-        air = -1024.0 if modality == "ct" else float(volume.data[mask].min())
-        volume = volume.with_data(torch.where(mask, volume.data, air))
-    return Cleaned(volume, mask, ends, modality, None if counted is None else canonical(counted))
+    air = None
+    if not all_data(scan.volume.data, modality):
+        air = -1024.0 if modality == "ct" else _least(scan, modality)
+    return Cleaned(scan, air, ends, modality, None if counted is None else Turned.canonical(counted))
+
+
+def _least(scan: Turned, modality: Modality) -> float:
+    """The smallest value that is measured."""
+    found = (part[data_mask(part, modality)] for _, part in scan.slabs())
+    return min(float(values.min()) for values in found if values.numel())
 
 
 def ready(
@@ -99,51 +108,6 @@ def ready(
         ImageError: nothing in the scan but one value.
     """
     return cleaned(volume, window, counted).ready(spacing, transform)
-
-
-def canonical(volume: Volume) -> Volume:
-    """Reorder the axes of a volume as the networks know them: the first tensor axis towards the patient's left, the
-    second towards the back, the third towards the head, as nearly as swapping and turning axes allows.
-
-    The voxels stay where they are in the patient.
-    """
-    direction, n = volume.grid.direction, volume.grid.ndim
-    # Column a of the direction is tensor axis a; `order[w]` is the axis that runs most along world axis w.
-    order = list(max(permutations(range(n)), key=lambda axes: sum(abs(direction[w, a]) for w, a in enumerate(axes))))
-    back = [axis for axis in range(n) if direction[axis, order[axis]] < 0]
-    if order == list(range(n)) and not back:
-        return volume
-    affine = volume.grid.affine.copy()
-    affine[:n, :n] = affine[:n, :n][:, order]
-    shape = [volume.grid.shape[a] for a in order]
-    for axis in back:
-        affine[:n, n] += affine[:n, axis] * (shape[axis] - 1)
-        affine[:n, axis] *= -1
-    data = volume.data.permute(0, *[a + 1 for a in order]).flip([axis + 1 for axis in back])
-    return volume.with_data(data.contiguous(), Grid(tuple(shape), affine))
-
-
-def shrink(volume: Volume, spacing: Sequence[float] | float) -> Volume:
-    """Average blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
-
-    This is the filter against aliasing before a volume is resampled to a coarser grid. Labels keep every n-th voxel.
-    """
-    ratio = np.broadcast_to(np.asarray(spacing, dtype=float), (volume.grid.ndim,)) / volume.grid.spacing
-    factor = np.minimum(np.maximum(1, np.floor(ratio + 0.3)), volume.grid.shape).astype(int)
-    if (factor == 1).all():
-        return volume
-    shape = np.array(volume.grid.shape) // factor
-    affine = volume.grid.affine.copy()
-    affine[:-1, -1] = volume.grid.world((factor - 1) / 2)
-    affine[:-1, :-1] *= factor
-    if volume.kind == "labels":
-        pick = tuple(slice(f // 2, f * s, f) for f, s in zip(factor, shape, strict=True))
-        affine[:-1, -1] = volume.grid.world(factor // 2)
-        data = volume.data[(slice(None), *pick)]
-    else:
-        pool = F.avg_pool3d if volume.grid.ndim == 3 else F.avg_pool2d
-        data = pool(volume.data[None].float(), tuple(factor.tolist()))[0]
-    return volume.with_data(data, Grid(tuple(shape), affine))
 
 
 def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.hardware import torch_threads
@@ -28,7 +29,7 @@ from jssr.preprocessing.agreement import Agreement, Judge
 from jssr.preprocessing.intensity import all_data, data_mask, limits_of, thinned
 from jssr.preprocessing.linear import fit
 from jssr.preprocessing.modality import guess_modality
-from jssr.preprocessing.placement import shrink
+from jssr.preprocessing.shrinking import shrink
 from jssr.preprocessing.small_scan import BINS, Samples, SmallScan, samples
 from jssr.preprocessing.turns import candidates
 
@@ -157,20 +158,27 @@ def small_scan(volume: Volume, spacing: float, wanted: Volume | None = None) -> 
     """
     modality = volume.modality or guess_modality(volume)
     data = volume.data[:1].float()
-    there = None if all_data(data, modality) else data_mask(data, modality)
+    whole = all_data(data, modality)
     few = thinned(data)[::_PERCENTILES]
     shown = torch.where(data_mask(few, modality), few, float("nan"))
     ends = _WINDOW if modality == "ct" else limits_of(volume.name, shown, None)
-    clipped = data.clamp(*ends)
-    if there is not None:
-        clipped.masked_fill_(~there, ends[0])
-    small = shrink(Volume(clipped, volume.grid), spacing)
+
+    def clipped(part: Tensor) -> Tensor:
+        out = part.clamp(*ends)
+        return out if whole else out.masked_fill_(~data_mask(part, modality), ends[0])
+
+    scan = Volume(data, volume.grid)
+    small = shrink(scan, spacing, clipped)
     image = (small.data[0] - ends[0]) * (2.0 / (ends[1] - ends[0])) - 1.0
     if wanted is not None:
-        there = (wanted.data[:1] != 0) if there is None else there & (wanted.data[:1] != 0)
-    if there is None:
+        there = wanted.data[:1] != 0
+        there = there if whole else there & data_mask(data, modality)
+        kept = shrink(Volume(there, volume.grid, "mask"), spacing, lambda part: part.float())
+    elif whole:
         return SmallScan(image, torch.ones_like(image, dtype=torch.bool), small.grid)
-    return SmallScan(image, shrink(Volume(there.float(), volume.grid), spacing).data[0] > 0.5, small.grid)
+    else:
+        kept = shrink(scan, spacing, lambda part: data_mask(part, modality).float())
+    return SmallScan(image, kept.data[0] > 0.5, small.grid)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
-from jssr.core import kernels, separable, voxel_kernels
-from jssr.core.full_size import HELD, Classes, FullTransform, part_in, slabs
+from jssr.core import kernels, planes, separable, voxel_kernels
+from jssr.core.full_size import HELD, Classes, FullTransform, computed, slabs
 from jssr.core.grid import Grid
-from jssr.core.late import Computed
+from jssr.core.planes import Moves
 from jssr.core.resampling import inside_grid
 from jssr.core.separable import apply_matrix
 from jssr.core.transform import Displacement
@@ -86,11 +86,11 @@ def fullsize(
     data: Any
     extras = _Extras(transform, source, alignment, limits, grid)
     if grid.voxels > HELD:
-        numbers = (grid.ndim, np.float32), (1, np.float32), (1, np.bool_)
-        u, image, data = (
-            Computed((count, *grid.shape), dtype, lambda where, k=k: pull(part_in(grid, where))[k].numpy())  # type: ignore[misc]
-            for k, (count, dtype) in enumerate(numbers)
-        )
+        moves = transform.planes(grid)
+        u = computed(grid, grid.ndim, transform.on, partial(transform.at, grid), moves)
+        filed = None if moves is None else partial(_pulled_planes, moves, moving, grid, float(moving.data.min()))
+        image = computed(grid, 1, lambda part: pull(part)[1][None], planes=filed)
+        data = computed(grid, 1, lambda part: pull(part)[2][None], dtype=np.bool_)
     else:
         u, image = torch.empty((grid.ndim, *grid.shape)), torch.empty((1, *grid.shape))
         data = torch.empty((1, *grid.shape), dtype=torch.bool)
@@ -115,6 +115,13 @@ def _pulled(transform: FullTransform, moving: Volume, fill: float, part: Grid) -
     there = apply_matrix(read[:-1, :-1], u).add_(separable.positions(read, part.shape))
     seen = inside_grid(there, moving.grid)
     return u[0], ff.sample(image[None], there)[0].masked_fill_(~seen, fill), seen
+
+
+def _pulled_planes(moves: Moves, moving: Volume, grid: Grid, fill: float, first: int, last: int) -> Tensor:
+    """The moving image at planes of the fixed grid, pulled, in the order of a file: (1, planes, Y, X)."""
+    back = np.linalg.inv(moving.grid.affine)
+    mm = moves(first, last)
+    return planes.pulled(moving.data.float(), back @ grid.affine, back[:3, :3], mm, first, fill)
 
 
 class _Extras:

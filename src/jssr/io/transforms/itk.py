@@ -25,7 +25,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from jssr.core.bridges import grid_of, to_sitk
-from jssr.core.late import part_of, parts
+from jssr.core.late import last_slabs, planes_of
 from jssr.core.notes import tell
 from jssr.core.transform import Affine, Chain, Displacement, Transform
 from jssr.errors import ImageError, OutputError, TransformError
@@ -87,10 +87,12 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
 def _slabs(displacement: Displacement) -> Iterator[NDArray[np.float32]]:
     """Slabs of a field along its last axis, (n, *slab) in LPS millimetres, rounded as it is written."""
     grid, n = displacement.grid, displacement.ndim
+    if planes_of(displacement, "u") is not None:  # in millimetres, and rounded to a multiple of the step of files
+        yield from last_slabs(displacement, "u")
+        return
     linear = (grid.affine[:n, :n] * STEPS).astype(np.float32)
     compiled = "torch" in sys.modules  # which takes longer to import than a field to write
-    for where in parts(grid.shape, n - 1):
-        u = part_of(displacement, "u", where)
+    for u in last_slabs(displacement, "u"):
         found = _in_order_of_file(u, grid.affine[:n, :n]) if compiled else None
         if found is not None:
             yield found.transpose(0, 3, 2, 1)
