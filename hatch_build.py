@@ -1,4 +1,4 @@
-"""When the package is built, or by `python hatch_build.py` alone: compiles the inner loops (`core/kernels.c`), and
+"""When the package is built, or by `python hatch_build.py` alone: compiles the inner loops (`core/*.c`), and
 fetches what the viewer draws with, NiiVue (BSD-2), from npm. Both stay out of the repository and go into the wheel:
 nothing is compiled on first use, and no page loads anything from elsewhere."""
 
@@ -24,7 +24,7 @@ SHA512 = (
 )
 SOURCE = Path(__file__).parent / "src" / "jssr"
 VENDOR = SOURCE / "viewer" / "static" / "vendor"
-LOOPS = SOURCE / "core" / "kernels.c"
+LOOPS = sorted((SOURCE / "core").glob("*.[ch]"))
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC")
 VARIANTS = {"libkernels.so": (), "libkernels-avx2.so": ("-mavx2", "-mfma", "-mf16c", "-mbmi2")}
 """Of any processor, and of those with AVX2, FMA and F16C; `jssr.core.kernels` chooses when it runs."""
@@ -69,16 +69,18 @@ def build_loops() -> None:
     Raises:
         RuntimeError: no compiler could.
     """
-    source = f'-DJSSR_SOURCE="{hashlib.sha256(LOOPS.read_bytes()).hexdigest()}"'
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in LOOPS)).hexdigest()
+    newest = max(file.stat().st_mtime for file in LOOPS)
     intel = platform.machine().lower() in ("x86_64", "amd64")
     for name, flags in VARIANTS.items():
-        target = LOOPS.with_name(name)
-        if (flags and not intel) or (target.is_file() and target.stat().st_mtime >= LOOPS.stat().st_mtime):
+        target = LOOPS[0].with_name(name)
+        if (flags and not intel) or (target.is_file() and target.stat().st_mtime >= newest):
             continue
         told = ""
         for compiler in compilers():
             fresh = target.with_suffix(f".{os.getpid()}")  # in one step: a process may be reading the old one
-            command = [*compiler, *FLAGS, *flags, source, "-o", str(fresh), str(LOOPS), "-lm"]
+            sources = [str(file) for file in LOOPS if file.suffix == ".c"]
+            command = [*compiler, *FLAGS, *flags, f'-DJSSR_SOURCE="{digest}"', "-o", str(fresh), *sources, "-lm"]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 fresh.replace(target)
@@ -86,7 +88,7 @@ def build_loops() -> None:
             fresh.unlink(missing_ok=True)
             told = told or done.stderr.strip()[-300:]
         else:
-            raise RuntimeError(f"no C compiler took {LOOPS.name}: {told}")
+            raise RuntimeError(f"no C compiler took the loops of core/: {told}")
 
 
 try:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jssr.core import kernels
+from jssr.core import kernels, training_kernels
 from jssr.core.precision import full_precision
 
 _SLAB = 1 << 18
@@ -75,6 +75,8 @@ def warp(image: Tensor, u: Tensor, mode: str = "bilinear", padding: str = "borde
     """Pull an image through a field: `out(p) = image(p + u(p))`. Shapes (B, C, *spatial) and (B, n, *spatial)."""
     if mode == "bilinear" and kernels.usable(image, u):
         return kernels.sample(image, u, padding == "zeros", lattice=True)
+    if mode == "bilinear" and padding == "border" and training_kernels.usable(image, u):
+        return training_kernels.warp(image, u)
     return sample(image, identity(u.shape[2:], u) + u, mode, padding)
 
 
@@ -148,6 +150,8 @@ def resize_field(u: Tensor, shape: Sequence[int]) -> Tensor:
 
 def resize_image(image: Tensor, shape: Sequence[int]) -> Tensor:
     """Resample (B, C, *spatial) linearly to another number of voxels, outermost voxel centres kept."""
+    if training_kernels.usable(image):
+        return training_kernels.resize(image, shape, corners=True)
     mode = "trilinear" if len(shape) == 3 else "bilinear"
     return F.interpolate(image, size=tuple(shape), mode=mode, align_corners=True)
 

@@ -34,7 +34,7 @@ def library() -> ctypes.CDLL | None:
     """The compiled loops that this processor can run, built of the source beside them, or None."""
     if os.environ.get(OFF) == "0":
         return None
-    source = hashlib.sha256((_HERE / "kernels.c").read_bytes()).hexdigest()
+    source = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.glob("*.[ch]")))).hexdigest()
     wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     for name in ("libkernels-avx2.so", "libkernels.so") if wide else ("libkernels.so",):
         if (_HERE / name).is_file():
@@ -258,8 +258,12 @@ def _as_it_is(value: object) -> object:
     return value
 
 
+def _begin(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
 _AS: dict[type, Callable[[Any], object]] = {
-    Tensor: lambda t: ctypes.c_void_p(t.data_ptr()), int: ctypes.c_int64, float: ctypes.c_float,
+    Tensor: _begin, torch.nn.Parameter: _begin, int: ctypes.c_int64, float: ctypes.c_float,
 }  # fmt: skip
 
 

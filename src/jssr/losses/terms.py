@@ -5,10 +5,13 @@ Probabilities are (B, K, *spatial), class 0 the background. Fields are (B, n, *s
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jssr.core import field, training_kernels
 from jssr.core.precision import full_precision
 
 
@@ -39,7 +42,14 @@ def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, least: floa
     if least <= 0:
         return 1 - dice.mean()
     seen = q[:, 1:] if mask is None else q[:, 1:] * mask
-    counts = (seen.flatten(2).sum(dim=2) >= least).float()
+    return _mean_loss(dice, seen.flatten(2).sum(dim=2), least)
+
+
+def _mean_loss(dice: Tensor, count: Tensor, least: float) -> Tensor:
+    """1 - the mean over samples and classes (B, K) of which there are enough voxels."""
+    if least <= 0:
+        return 1 - dice.mean()
+    counts = (count >= least).float()
     each: Tensor = ((1 - dice) * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
     return each.mean()
 
@@ -48,6 +58,41 @@ def soft_dice_loss(p: Tensor, q: Tensor, mask: Tensor | None = None, least: floa
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of class logits (B, K, *spatial) against indices (B, 1, *spatial)."""
     return F.cross_entropy(logits.float(), labels[:, 0].long())
+
+
+class Taught:
+    """Class logits (B, K, *spatial) float32 and the labels (B, 1, *spatial) they shall have: losses from one reading."""
+
+    def __init__(self, logits: Tensor, labels: Tensor) -> None:
+        self.logits, self.labels = logits, labels
+        self.read = training_kernels.usable(logits)
+
+    @cached_property
+    @full_precision
+    def _sums(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return training_kernels.overlap(self.logits, self.labels)
+
+    def dice_loss(self, least: float = 0.0) -> Tensor:
+        """`soft_dice_loss` of the probabilities and the labels."""
+        if not self.read:
+            labels = one_hot(self.labels, self.logits.shape[1])
+            return soft_dice_loss(self.logits.softmax(dim=1), labels, least=least)
+        met, square, count = (sums[:, 1:] for sums in self._sums[:3])
+        return _mean_loss((2 * met + 1) / (square + count + 1), count, least)
+
+    def cross_entropy(self) -> Tensor:
+        """`cross_entropy` of both."""
+        if not self.read:
+            return cross_entropy(self.logits, self.labels)
+        return self._sums[3].sum() / self.labels.numel()
+
+
+def pooled_shares(logits: Tensor, size: int) -> Tensor:
+    """Class probabilities of logits (B, K, *spatial), averaged over blocks of `size` voxels along every axis."""
+    if size > 1 and training_kernels.usable(logits):
+        return training_kernels.shares(logits, size)
+    shares = logits.softmax(dim=1)
+    return shares if size == 1 else field.pooled(shares, size, ceil_mode=True)
 
 
 @full_precision

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jssr.core import training_kernels
 from jssr.nets.convolutions import Conv3d, channels_last
 
 
@@ -31,6 +32,8 @@ class InstanceNorm3d(nn.InstanceNorm3d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        if training_kernels.usable(input) and self.affine and not self.track_running_stats:
+            return training_kernels.activate(input, None, self.weight, self.bias, eps=self.eps)
         if self.track_running_stats or not channels_last(input) or input[0, 0].numel() > _EXACT:
             return super().forward(input)
         made = [F.batch_norm(one, None, None, self.weight, self.bias, True, eps=self.eps) for one in input.split(1)]
@@ -43,6 +46,8 @@ class PReLU(nn.PReLU):
     def forward(self, input: Tensor) -> Tensor:
         if not torch.is_grad_enabled() or input.device.type != "cpu":
             return super().forward(input)
+        if training_kernels.usable(input):
+            return training_kernels.activate(input, self.weight)
         sloped: Tensor = _Sloped.apply(input, self.weight.to(input.dtype).view(-1, *[1] * (input.ndim - 2)))
         return sloped
 
@@ -67,6 +72,36 @@ class _Sloped(torch.autograd.Function):
 def norm(dim: int, channels: int) -> nn.Module:
     """Instance normalisation with learned scale and shift: batches are 1 here, as in the JSSR paper (4.2)."""
     return {2: nn.InstanceNorm2d, 3: InstanceNorm3d}[dim](channels, affine=True)
+
+
+def normalised(features: Tensor, norm: nn.Module, activation: nn.Module, beside: Tensor | None = None) -> Tensor:
+    """Features (B, C, *spatial) normalised, plus `beside`, through a PReLU or LeakyReLU."""
+    if isinstance(norm, InstanceNorm3d) and training_kernels.usable(features):
+        slope = _slope(activation, features.shape[1])
+        return training_kernels.activate(features, slope, norm.weight, norm.bias, beside, norm.eps)
+    made: Tensor = activation(norm(features) if beside is None else norm(features) + beside)
+    return made
+
+
+def at_each_voxel(layers: nn.Sequential, *features: Tensor) -> Tensor:
+    """A convolution of one voxel, a PReLU or LeakyReLU, and another such convolution, of the channels of two."""
+    first, activation, second = layers
+    if isinstance(first, Conv3d) and training_kernels.usable(*features):
+        assert isinstance(second, Conv3d) and first.bias is not None and second.bias is not None
+        slope = _slope(activation, len(first.weight))
+        return training_kernels.head(
+            *features, first.weight.flatten(1), first.bias, slope, second.weight.flatten(1), second.bias
+        )
+    made: Tensor = layers(torch.cat(features, dim=1))
+    return made
+
+
+def _slope(activation: nn.Module, channels: int) -> Tensor:
+    """The slopes of a PReLU or LeakyReLU below 0, one for each channel."""
+    if isinstance(activation, nn.PReLU):
+        return activation.weight
+    assert isinstance(activation, nn.LeakyReLU)
+    return torch.full((channels,), activation.negative_slope)
 
 
 class ConvBlock(nn.Sequential):
@@ -120,6 +155,8 @@ def upsample_to(image: Tensor, size: Sequence[int]) -> Tensor:
     """Resize features linearly, aligned like strided convolutions and pooling align them (voxel edges kept)."""
     if tuple(image.shape[2:]) == tuple(size):
         return image
+    if training_kernels.usable(image):
+        return training_kernels.resize(image, size, corners=False)
     if image.ndim == 5 and image.requires_grad and image.device.type == "cpu":
         resized: Tensor = _Resized.apply(image, tuple(size))
         return resized

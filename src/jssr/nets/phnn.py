@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jssr.nets.blocks import ConvBlock, conv, first_voxels, pad_to_multiple, start_small, upsample_to
+from jssr.nets.blocks import ConvBlock, at_each_voxel, conv, first_voxels, pad_to_multiple, start_small, upsample_to
 
 
 class PHNN(nn.Module):
@@ -117,7 +117,7 @@ class CoHeMIS(nn.Module):
         fused = torch.cat([(a + b) / 2, ((a - b) / 2) ** 2], dim=1)
         trunk = upsample_to(self.trunk(fused), x.shape[2:])
         skip = self.skip(x)
-        out = self.head(torch.cat([trunk.to(skip.dtype), skip], dim=1))
+        out = at_each_voxel(self.head, trunk.to(skip.dtype), skip)
         if self.residual:
             return (moving.float() + out.float()[cut]).clamp(-1, 1)
         return torch.tanh(out.float())[cut]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jssr.nets.blocks import PReLU, conv, norm, pad_to_multiple, upsample_to
+from jssr.nets.blocks import PReLU, at_each_voxel, conv, norm, normalised, pad_to_multiple, upsample_to
 from jssr.nets.convolutions import Conv3d, ConvTranspose3d
 
 
@@ -26,7 +26,10 @@ class _Residual(nn.Module):
         self.last = _activation(width, leaky)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.last(self.body(features) + self.match(features))
+        made, layers = features, list(self.body)
+        for k in range(0, len(layers) - 2, 3):
+            made = normalised(layers[k](made), layers[k + 1], layers[k + 2])
+        return normalised(layers[-2](made), layers[-1], self.last, self.match(features))
 
 
 def _activation(width: int, leaky: bool) -> nn.Module:
@@ -101,7 +104,7 @@ class VNet(nn.Module):
         logits = self.classify(features)
         if self.stem > 1:
             fine = _laid_out(logits, self.stem) if self.shuffle > 1 else upsample_to(logits, padded.shape[2:])
-            logits = self.sharpen(torch.cat([fine, padded.to(fine.dtype)], dim=1))
+            logits = at_each_voxel(self.sharpen, fine, padded.to(fine.dtype))
         return logits.float()[cut]
 
 

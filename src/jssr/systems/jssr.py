@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from jssr.core import field as ff
 from jssr.core.precision import full_precision
 from jssr.losses.similarity import joint_mask, l1, lncc
-from jssr.losses.terms import critic_loss, cross_entropy, diffusion, generator_loss, one_hot, soft_dice_loss
+from jssr.losses.terms import Taught, critic_loss, diffusion, generator_loss, pooled_shares, soft_dice_loss
 from jssr.nets.cost_register import CostRegister
 from jssr.nets.patchgan import PatchGAN
 from jssr.nets.phnn import PHNN, CoHeMIS
@@ -93,8 +93,8 @@ class JSSR(System):
             "cons": lambda: self._overlap(f.s_g, f),
             "cons_raw": lambda: self._overlap(self._scale(self._classify(f.x)), f),
             "commute": lambda: l1(self._synthesise(_warp(f.x, f.tau), f.y), f.g_tau, f.mask),
-            "sup": lambda: soft_dice_loss(f.sup.softmax(dim=1), one_hot(f.sup_label, f.sup.shape[1]), least=self.least),
-            "sup_ce": lambda: cross_entropy(f.sup, f.sup_label),
+            "sup": lambda: f.taught.dice_loss(self.least),
+            "sup_ce": lambda: f.taught.cross_entropy(),
         }
 
     def register(self, g: Tensor, y: Tensor) -> Tensor:
@@ -193,7 +193,8 @@ class Forward:
     @cached_property
     def _s(self) -> tuple[Tensor, Tensor]:
         # One pass over both: normalisation is per sample, and larger batches are faster on CPUs.
-        s_g, s_y = self.system._scale(self.system._classify(torch.cat([self.g, self.y]))).chunk(2)
+        logits = self.system.network("S")(torch.cat([self.g, self.y])).float()
+        s_g, s_y = pooled_shares(logits, self.system.coarse).chunk(2)
         return s_g, s_y
 
     @property
@@ -205,13 +206,9 @@ class Forward:
         return self._s[1]
 
     @cached_property
-    def sup(self) -> Tensor:
-        logits: Tensor = self.system.network("S")(required(self.batch.supervised, "a supervised scan"))
-        return logits.float()
-
-    @property
-    def sup_label(self) -> Tensor:
-        return required(self.batch.supervised_labels, "supervised labels")
+    def taught(self) -> Taught:
+        logits = self.system.network("S")(required(self.batch.supervised, "a supervised scan"))
+        return Taught(logits.float(), required(self.batch.supervised_labels, "supervised labels"))
 
 
 def build(networks: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], classes: int) -> JSSR:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jssr.losses.terms import cross_entropy, one_hot, soft_dice_loss
+from jssr.losses.terms import Taught
 from jssr.nets.tiles import in_tiles
 from jssr.nets.vnet import VNet
 from jssr.systems.base import Alignment, Batch, System, Terms, required
@@ -37,20 +37,13 @@ class Segmentor(System):
     def losses(self, batch: Batch, group: str) -> Terms:
         """The terms above."""
 
-        def logits() -> Tensor:
-            if "logits" not in batch.memo:
-                batch.memo["logits"] = self.S(required(batch.supervised, "a supervised scan")).float()
-            found: Tensor = batch.memo["logits"]
-            return found
-
-        def labels() -> Tensor:
-            return required(batch.supervised_labels, "supervised labels")
+        def taught() -> Taught:
+            logits = self.S(required(batch.supervised, "a supervised scan")).float()
+            return Taught(logits, required(batch.supervised_labels, "supervised labels"))
 
         return {
-            "sup": lambda: soft_dice_loss(
-                logits().softmax(dim=1), one_hot(labels(), logits().shape[1]), least=self.least
-            ),
-            "sup_ce": lambda: cross_entropy(logits(), labels()),
+            "sup": lambda: batch.kept("taught", taught).dice_loss(self.least),
+            "sup_ce": lambda: batch.kept("taught", taught).cross_entropy(),
         }
 
     def segment(self, image: Tensor) -> Tensor:
