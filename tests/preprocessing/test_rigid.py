@@ -12,8 +12,8 @@ from jssr.core.transform import Affine
 from jssr.core.volume import Volume, volume_of
 from jssr.errors import GeometryError
 from jssr.preprocessing import rigid
+from jssr.preprocessing.placement import shrink
 from jssr.preprocessing.rigid import OverlapError, overlap, rigid_align
-from jssr.preprocessing.shrinking import shrink
 
 
 def _off(found: Affine, true: Affine, grid: Grid) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from jssr.core.volume import Volume, volume_of
 from jssr.io.images import write_image
 from jssr.io.transforms import write_displacement
 from jssr.metrics.transforms import regularity
-from jssr.preprocessing.shrinking import canonical
+from jssr.preprocessing.placement import canonical
 from jssr.registration.full_size import continued, fullsize
 from jssr.systems.base import Alignment
 

@@ -20,10 +20,9 @@ from jssr.core.stack import Sheared, sheared
 from jssr.core.volume import Kind, Modality, Volume, checked_volume
 from jssr.errors import ImageError, JssrError
 from jssr.io.files import names_series
-from jssr.io.header import check_file, nifti_affine, sop_class
+from jssr.io.header import check_file, nifti_affine, read_plain, sop_class
 from jssr.io.itk import DICOM_MODALITIES, flattened, grey, is_minc, placed, quiet, spaced, upright_minc, write_sitk
 from jssr.io.slabs import write_slabs
-from jssr.io.volumes import read_plain
 
 _MODALITY, _SOP_CLASS, _FRAMES, _IMAGE_TYPE = "0008|0060", "0008|0016", "0028|0008", "0008|0008"
 _DICOM_CLASSES = "1.2.840.10008."

@@ -1,24 +1,15 @@
-"""The voxels of a plain NIfTI file, unpacked once and put into order slab by slab: neither the file nor its own number
-type is ever held as a whole."""
+"""The voxels of a NIfTI file, unpacked once and put into order slab by slab: neither the file nor its own number type
+is ever held as a whole."""
 
 from __future__ import annotations
 
-import zlib
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from jssr.core.grid import Grid, GridError
-from jssr.core.nifti import place_of
 from jssr.core.nifti_header import SIZES
-from jssr.core.notes import tell
-from jssr.core.stack import sheared
-from jssr.core.volume import Kind, Volume, checked_volume
-from jssr.errors import ImageError
-from jssr.io.header import check_file, nifti_header, unpacked
+from jssr.core.volume import Kind
 
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
 """Codes of `datatype` whose voxels are one number each."""
@@ -30,40 +21,8 @@ _LEAST = float(np.finfo(float).eps)
 """What slope and intercept must differ by from 1 and 0 to count, as in ITK."""
 
 
-def read_plain(path: Path, kind: Kind) -> Volume | None:
-    """A 3D volume of a NIfTI-1 file of one number a voxel, with the checks of `jssr.io.images.read_image`: what ITK
-    would read, in a fraction of the time and memory.
-
-    Returns:
-        None of everything else (2D, 4D, colours, vectors, a tilted gantry, pairs of files), and of a file whose voxels
-        are not whole: `check_file` says why.
-
-    Raises:
-        ImageError: a header that is damaged, a place that no grid can have, or voxels that cannot be used.
-    """
-    if not path.name.lower().endswith((".nii", ".nii.gz")) or not path.is_file():
-        return None
-    check_file(path, header_only=True)
-    header = nifti_header(path)
-    if not _is_plain(header):
-        return None
-    shape = tuple(header["dim"][1:4].tolist())
-    affine, words = place_of(header, str(path), tilted=True)
-    if sheared(shape, affine) is not None:
-        return None
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    try:
-        grid = Grid.of(shape, spacing.tolist(), affine[:3, 3].tolist(), affine[:3, :3] / spacing)
-    except GridError as error:
-        raise ImageError(f"{path}: {error}") from error
-    values = _read(path, header, kind)
-    if values is None:
-        return None
-    tell(*words)
-    return checked_volume(values, grid, kind, str(path), owned=True)
-
-
-def _is_plain(header: Any) -> bool:
+def is_plain(header: Any) -> bool:
+    """Whether a header is of a 3D volume of NIfTI-1, in one file, of one number a voxel."""
     sizes, axes = header["dim"].tolist(), int(header["dim"][0])
     whole = axes >= 3 and min(sizes[1:4]) > 1 and all(size == 1 for size in sizes[4 : axes + 1])
     code, offset = int(header["datatype"]), float(header["vox_offset"])
@@ -73,23 +32,13 @@ def _is_plain(header: Any) -> bool:
     return bool(whole and one_file and numbers and scaled and offset >= _FIRST and offset == int(offset))
 
 
-def _read(path: Path, header: Any, kind: Kind) -> NDArray[Any] | None:
-    """The voxels in the order of memory, the last axis fastest: float32 of an image and where they have a slope, else
-    in the file's type. None where they are not whole, or not finite."""
-    try:
-        with path.open("rb") as file, unpacked(path, file) as stream:
-            if (stream is not file) != path.name.lower().endswith(".gz"):
-                return None
-            stream.seek(int(header["vox_offset"]))
-            values = _in_order(stream, header, kind)
-            while stream is not file and stream.read(1 << 20):  # to the checksum
-                pass
-            return values
-    except (OSError, EOFError, ImageError, zlib.error, isal_zlib.error, igzip.BadGzipFile):  # type: ignore[misc]
-        return None
+def voxels_of(stream: IO[bytes], header: Any, kind: Kind) -> NDArray[Any] | None:
+    """The voxels of a plain volume, (x, y, z) with the last axis fastest in memory: float32 of an image and where they
+    have a slope, else in the file's type. None where there are too few, or one is not finite.
 
-
-def _in_order(stream: IO[bytes], header: Any, kind: Kind) -> NDArray[Any] | None:
+    Args:
+        stream: at the first voxel.
+    """
     stored = np.dtype(_TYPES[int(header["datatype"])]).newbyteorder(header.dtype["datatype"].byteorder)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     scaled = abs(slope) > _LEAST and (abs(slope - 1) > _LEAST or abs(intercept) > _LEAST)
@@ -121,7 +70,7 @@ def _scaled(part: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
 
 def _filled(part: NDArray[Any], stream: IO[bytes]) -> bool:
     """Fill an array with the next bytes; False where there are too few."""
-    bytes_of = memoryview(part.reshape(-1).view(np.uint8))
+    bytes_of = part.reshape(-1).view(np.uint8).data
     done = 0
     while done < len(bytes_of):
         count = stream.readinto(bytes_of[done:])  # type: ignore[attr-defined]

@@ -50,7 +50,7 @@ def _sums(displacement: Displacement) -> Iterator[tuple[int, int, float, float]]
     grid, planes = displacement.grid, planes_of(displacement, "u")
     if planes is not None and min(grid.shape) > 1:
         plane, length = grid.shape[:2], grid.shape[2]
-        thick = max(1, 4 * SLAB // math.prod(plane))
+        thick = max(1, 2 * SLAB // math.prod(plane))
         for first in range(0, length - 1, thick):
             # One more plane: a cell reaches to the next voxel.
             last = min(first + thick + 1, length)

@@ -14,8 +14,8 @@ from jssr.core.grid import Grid, GridError
 from jssr.core.resampling import resample
 from jssr.core.transform import Affine, Displacement, Transform
 from jssr.core.volume import Volume
+from jssr.preprocessing.placement import shrink
 from jssr.preprocessing.rigid import RigidResult, rigid_align
-from jssr.preprocessing.shrinking import shrink
 
 Masks = tuple[Volume | None, Volume | None]
 """Of the fixed and of the moving scan: label maps on their grids; only what is not 0 counts."""

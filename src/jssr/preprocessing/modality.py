@@ -21,6 +21,8 @@ _STRAY = 0.001
 _LUNG_STORED, _TISSUE_STORED, _STORED_END = 300.0, (850, 1200), 5200.0
 """Of CT stored from 0, water at 1024: what is no air, soft tissue and fat, and the most."""
 _MOSTLY = 0.75
+_AT_ONCE = 1 << 22
+"""Voxels that are counted at a time."""
 
 
 def decide_modality(
@@ -91,8 +93,8 @@ def doubt(volume: Volume, guess: Modality) -> tuple[str, ...]:
     """What speaks against a guess of a 3D scan's modality, in words; nothing where it is clear."""
     if volume.grid.ndim == 2:
         return ()
-    data = volume.data[volume.data > NO_DATA] if bool((volume.data <= NO_DATA).any()) else volume.data
-    count = int((data < _NEGATIVE).sum())
+    data = volume.data[volume.data > NO_DATA] if float(volume.data.min()) <= NO_DATA else volume.data
+    count = sum(int((part < _NEGATIVE).count_nonzero()) for part in data.flatten().split(_AT_ONCE))
     share = count / max(1, data.numel())
     begin, option = f"{volume.name}: its modality is a guess", "name it (--fixed-modality, --moving-modality)"
     if guess == "ct":

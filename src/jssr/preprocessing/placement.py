@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jssr.core.transform import Affine
 from jssr.core.volume import Volume
 from jssr.preprocessing.intensity import Modality, Window, all_data, data_mask, limits_of, normalise
 from jssr.preprocessing.modality import guess_modality, window_for
-from jssr.preprocessing.shrinking import SLAB, Turned, shrink
+from jssr.preprocessing.shrinking import SLAB, Change, Turned
 
 MARGIN = 12.0
 """mm kept around the body and beyond the common field of view."""
@@ -46,10 +46,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """One scan at its own resolution, its axes read in canonical order: `Ready` before it is averaged. `air` is what it
-    shows where it has no data, None where it has data everywhere."""
+    """One scan at its own resolution, its axes read in canonical order: `Ready` before it is averaged. `about` is
+    the scan as it was given, `air` what it shows where it has no data, None where it has data everywhere."""
 
     scan: Turned
+    about: Volume
     air: float | None
     limits: Window
     modality: Modality
@@ -57,15 +58,18 @@ class Cleaned:
 
     def ready(self, spacing: Sequence[float] | float, transform: Affine) -> Ready:
         """Averaged to about `spacing` mm."""
-        air, modality, counted = self.air, self.modality, None
+        air, modality, kept, counted = self.air, self.modality, None, None
         if air is None:
-            volume, kept = shrink(self.scan, spacing), None
+            volume = self._shrunk(self.scan, spacing)
         else:
-            volume = shrink(self.scan, spacing, lambda one: torch.where(data_mask(one, modality), one, air))
-            kept = shrink(self.scan, spacing, lambda one: data_mask(one, modality).float())
+            volume = self._shrunk(self.scan, spacing, lambda one: torch.where(data_mask(one, modality), one, air))
+            kept = self._shrunk(self.scan, spacing, lambda one: data_mask(one, modality).float())
         if self.counted is not None:
-            counted = shrink(self.counted, spacing, lambda one: (one[:1] != 0).float())
+            counted = self._shrunk(self.counted, spacing, lambda one: (one[:1] != 0).float())
         return Ready(volume, kept, self.scan.grid, self.limits, modality, transform, counted)
+
+    def _shrunk(self, voxels: Turned, spacing: Sequence[float] | float, change: Change | None = None) -> Volume:
+        return self.about.with_data(*_shrunk(voxels, spacing, change))
 
 
 def cleaned(volume: Volume, window: Window | None, counted: Volume | None = None) -> Cleaned:
@@ -73,17 +77,18 @@ def cleaned(volume: Volume, window: Window | None, counted: Volume | None = None
 
     Arguments and errors as `ready`.
     """
-    scan = Turned.canonical(volume)  # the networks know one orientation only
+    scan = Turned.canonical(volume.data, volume.grid)  # the networks know one orientation only
     if volume.grid.voxels <= SLAB:  # once, not each time that it is averaged
-        scan = Turned.as_it_is(scan.whole)
+        scan = scan.straight
     few = scan.thinned()
     modality = volume.modality or guess_modality(volume)
     shown = torch.where(data_mask(few, modality), few, float("nan"))
     ends = limits_of(volume.name, shown, window_for(modality, window))
     air = None
-    if not all_data(scan.volume.data, modality):
+    if not all_data(scan.data, modality):
         air = -1024.0 if modality == "ct" else _least(scan, modality)
-    return Cleaned(scan, air, ends, modality, None if counted is None else Turned.canonical(counted))
+    wanted = None if counted is None else Turned.canonical(counted.data, counted.grid)
+    return Cleaned(scan, volume, air, ends, modality, wanted)
 
 
 def _least(scan: Turned, modality: Modality) -> float:
@@ -108,6 +113,49 @@ def ready(
         ImageError: nothing in the scan but one value.
     """
     return cleaned(volume, window, counted).ready(spacing, transform)
+
+
+def canonical(volume: Volume) -> Volume:
+    """A volume with its axes in the order of `Turned.canonical`."""
+    turned = Turned.canonical(volume.data, volume.grid)
+    return volume if turned.order is None else volume.with_data(turned.whole, turned.grid)
+
+
+def shrink(volume: Volume, spacing: Sequence[float] | float, change: Change | None = None) -> Volume:
+    """Average blocks of voxels so that the spacing comes near (not above about 1.4 times) the one asked for.
+
+    This is the filter against aliasing before a volume is resampled to a coarser grid. Labels keep every n-th voxel.
+
+    Args:
+        change: what is done to the voxels of an image or a mask before they are averaged.
+    """
+    factor = _blocks(volume.grid, spacing)
+    if (factor == 1).all() and change is None:
+        return volume
+    if volume.kind != "labels":
+        data, grid = _shrunk(Turned(volume.data, volume.grid), spacing, change)
+        return replace(volume, data=data, grid=grid, kind="image")
+    shape = np.array(volume.grid.shape) // factor
+    affine = volume.grid.affine @ np.diag([*factor, 1.0])
+    affine[:-1, -1] = volume.grid.world(factor // 2)
+    pick = tuple(slice(f // 2, f * s, f) for f, s in zip(factor, shape, strict=True))
+    return volume.with_data(volume.data[(slice(None), *pick)], Grid(tuple(shape), affine))
+
+
+def _shrunk(voxels: Turned, spacing: Sequence[float] | float, change: Change | None) -> tuple[Tensor, Grid]:
+    """Voxels of an image averaged as `shrink` has it, and where they then lie."""
+    grid, factor = voxels.grid, _blocks(voxels.grid, spacing)
+    if (factor == 1).all():
+        return voxels.whole if change is None else change(voxels.whole), grid
+    affine = grid.affine @ np.diag([*factor, 1.0])
+    affine[:-1, -1] = grid.world((factor - 1) / 2)
+    return voxels.averaged(factor.tolist(), change), Grid(tuple(np.array(grid.shape) // factor), affine)
+
+
+def _blocks(grid: Grid, spacing: Sequence[float] | float) -> NDArray[np.int64]:
+    """Voxels of a block along each axis."""
+    ratio = np.broadcast_to(np.asarray(spacing, dtype=float), (grid.ndim,)) / grid.spacing
+    return np.minimum(np.maximum(1, np.floor(ratio + 0.3)), grid.shape).astype(np.int64)
 
 
 def put(scan: Ready, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ from jssr.preprocessing.agreement import Agreement, Judge
 from jssr.preprocessing.intensity import all_data, data_mask, limits_of, thinned
 from jssr.preprocessing.linear import fit
 from jssr.preprocessing.modality import guess_modality
-from jssr.preprocessing.shrinking import shrink
+from jssr.preprocessing.placement import shrink
 from jssr.preprocessing.small_scan import BINS, Samples, SmallScan, samples
 from jssr.preprocessing.turns import candidates
 

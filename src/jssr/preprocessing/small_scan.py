@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jssr.core.grid import Grid
 from jssr.core.volume import Volume
-from jssr.preprocessing.shrinking import shrink
+from jssr.preprocessing.placement import shrink
 
 BINS = 24
 """Of a histogram, along each side."""

@@ -119,7 +119,7 @@ def _pulled(transform: FullTransform, moving: Volume, fill: float, part: Grid) -
 
 def _pulled_planes(moves: Moves, moving: Volume, grid: Grid, fill: float, first: int, last: int) -> Tensor:
     """The moving image at planes of the fixed grid, pulled, in the order of a file: (1, planes, Y, X)."""
-    back = np.linalg.inv(moving.grid.affine)
+    back = np.asarray(np.linalg.inv(moving.grid.affine), dtype=np.float64)
     mm = moves(first, last)
     return planes.pulled(moving.data.float(), back @ grid.affine, back[:3, :3], mm, first, fill)
 
