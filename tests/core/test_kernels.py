@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from jssr.core import field as ff
-from jssr.core import kernels
+from jssr.core import kernels, voxel_kernels
+from jssr.core.bspline import ControlGrid
 from jssr.losses.features import FeatureDistance, Rows
 from jssr.losses.mind import mind_ssc, mind_ssc_rows
 from jssr.losses.similarity import box_mean
-from jssr.registration.control_points import Lattices, Terms, apart
+from jssr.registration.control_points import Lattices, Terms, apart, roughness
+from jssr.registration.full_size import continued
 from jssr.systems import discrete
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="the loops are not compiled")
@@ -100,6 +102,58 @@ def test_distances_and_their_slopes_are_alike(both, outlier, pool):
     assert one.slope.any()
 
 
+@pytest.mark.parametrize("spacing", [(2.0, 3.5, 4.0), (20.0, 1.0, 5.2)])
+def test_splines_are_read_alike_and_back(both, spacing):
+    grid = ControlGrid(SHAPE, spacing)
+    control = _random(1, 3, *grid.counts)
+    # The last voxel lies on a control point along some axes, where the fourth of its weights is of none.
+    positions = [torch.tensor([0.0, 0.5, 7.25, s - 1.0]) for s in SHAPE]
+    _close(both(lambda: grid.read(control, positions)), 2e-6)
+    _close(both(lambda: grid.dense(control)), 2e-6)
+    values = _random(1, 3, 4, 4, 4, seed=1)
+    _close(both(lambda: grid.back(values, positions)), 2e-6)
+    field = ff.smooth(_random(1, 3, *SHAPE), 2.0)
+    _close(both(lambda: grid.dense(grid.fit(field))), 1e-4)
+
+
+def test_one_control_point_spreads_over_its_neighbours():
+    grid = ControlGrid((9, 9, 9), (2.0, 2.0, 2.0))
+    control = grid.zeros(torch.zeros(1))
+    control[0, 1, 3, 3, 3] = 27.0  # lies at voxel (4, 4, 4); its weight is 2/3 there, 1/6 a spacing away
+    found = grid.read(control, [torch.tensor([4.0, 6.0, 8.0]), torch.tensor([4.0]), torch.tensor([2.0, 4.0])])
+    expected = torch.tensor([[2.0, 8.0], [0.5, 2.0], [0.0, 0.0]])
+    torch.testing.assert_close(found[0, 1, :, 0], expected)
+    assert not found[0, 0].any() and not found[0, 2].any()
+    back = grid.back(torch.ones(1, 3, 1, 1, 1), [torch.tensor([4.0])] * 3)
+    assert float(back[0, 2, 3, 3, 3]) == pytest.approx(8 / 27)
+    assert float(back.sum()) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+@pytest.mark.parametrize("counts", [(21, 5, 6), (4, 4, 9)])
+def test_roughness_is_alike(both, sliding, counts):
+    control = _random(1, 3, *counts)
+    one, other = both(lambda: roughness(control, (4.0, 5.0, 6.5), sliding))
+    assert float(one.value) == pytest.approx(float(other.value), rel=1e-5)
+    torch.testing.assert_close(one.slope, other.slope, rtol=1e-4, atol=1e-8)
+
+
+def test_fields_are_continued_alike(both):
+    u, valid = _random(1, 3, *SHAPE), _random(1, 1, *SHAPE, seed=1) > 0
+    _close(both(lambda: continued(u, valid)))
+
+
+def test_a_voxel_that_is_not_valid_becomes_the_mean_around_it():
+    u, valid = torch.zeros(1, 1, 5, 5, 5), torch.ones(1, 1, 5, 5, 5, dtype=torch.bool)
+    u[..., 2, 2, 1], u[..., 0, 0, 1] = 27.0, 9.0
+    valid[..., 2, 2, 2] = valid[..., 0, 0, 0] = False
+    found = voxel_kernels.relaxed(u, valid, 1)
+    assert float(found[..., 2, 2, 2]) == 1.0
+    assert float(found[..., 0, 0, 0]) == pytest.approx(9.0 * 4 / 27)  # beyond both borders it is read four times
+    found[..., 2, 2, 2] = found[..., 0, 0, 0] = 0.0
+    assert torch.equal(found, u)
+
+
 @pytest.mark.parametrize("level", discrete.LEVELS)
 def test_costs_and_the_labels_that_follow_are_alike(both, level):
     features = (torch.rand(1, 12, *SHAPE, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
@@ -136,12 +190,15 @@ def test_determinants_are_alike(both):
 
 def test_threads_change_nothing():
     image, u = ff.smooth(_random(1, 1, 40, 40, 30), 1.0), _random(1, 3, 40, 40, 30, scale=3.0)
+    grid, known = ControlGrid((40, 40, 30), (1.1, 2.0, 3.0)), _random(1, 1, 40, 40, 30, seed=2) > 0
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             kernels._pool.cache_clear()
-            found.append((ff.warp(image, u), mind_ssc(image), box_mean(u, 3)))
+            control = grid.fit(u)
+            made = grid.dense(control), roughness(control, (2.0, 3.0, 4.0), True).slope, continued(u, known)
+            found.append((ff.warp(image, u), mind_ssc(image), box_mean(u, 3), control, *made))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

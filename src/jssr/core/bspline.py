@@ -51,8 +51,11 @@ class ControlGrid:
         return [torch.arange(n, dtype=torch.float32, device=like.device) for n in self.shape]
 
     def read(self, control: Tensor, positions: Sequence[Tensor]) -> Tensor:
-        """The field (1, n, *positions) of control points (1, n, *counts) at positions (P,) in voxels along each axis, in
-        the control points' unit."""
+        """The field (1, n, *positions) of control points (1, n, *counts), in their unit.
+
+        Args:
+            positions: (P,) in voxels along each axis.
+        """
         if self._compiled(control):
             return spline_kernels.read(control, self.spacing, positions)
         return evaluate(control, self.weights(positions))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core import separable
 from jssr.core.grid import Grid
 
 Matrix = NDArray[np.float64]
@@ -31,13 +32,19 @@ def between(grid: Grid, target: Grid) -> Tensor:
 
 def displaced(u: Tensor, own: Grid, grid: Grid, target: Grid) -> Tensor:
     """Each voxel of `grid` through a field u (n, *own.shape) in voxels of `own`, in voxels of `target`."""
-    at = u[None] if grid.same_as(own) else ff.sample(u[None], between(grid, own))
-    return between(grid, target) + turned(at, own, target)
+    return between(grid, target) + turned(on_grid(u, own, grid)[None], own, target)
 
 
 def resampled(u: Tensor, own: Grid, grid: Grid) -> Tensor:
     """A field u (n, *own.shape) in voxels of `own`, on `grid` and in its voxels: (n, *grid.shape)."""
-    return (displaced(u, own, grid, grid) - ff.identity(grid.shape))[0]
+    return turned(on_grid(u, own, grid)[None], own, grid)[0]
+
+
+def on_grid(image: Tensor, own: Grid, grid: Grid) -> Tensor:
+    """An image (C, *own.shape) at every voxel of another grid: (C, *grid.shape)."""
+    if grid.same_as(own):
+        return image
+    return separable.read(image, np.linalg.inv(own.affine) @ grid.affine, grid.shape)
 
 
 def read(u: Tensor, at: Matrix) -> Matrix:

@@ -634,6 +634,38 @@ int jssr_pool(const float *image, const i64 *shape, i64 size, const i64 *made, f
     return 0;
 }
 
+/* An image u (channels, shape) whose voxels that are not `valid` (shape) are the mean of the 27 around them, the border
+ * repeated. Planes [begin, end) along the first axis, counted over channels. */
+int jssr_relaxed(const float *u, const i64 *shape, const uint8_t *valid, float *out, i64 begin, i64 end) {
+    const i64 ny = shape[1], nz = shape[2], sx = ny * nz;
+    float *line = malloc(sizeof(float) * (size_t)(nz + 2));
+    if (!line) return 1;
+    for (i64 plane = begin; plane < end; plane++) {
+        const i64 x = plane % shape[0];
+        const float *at = u + plane * sx, *planes[3] = {x > 0 ? at - sx : at, at, x < shape[0] - 1 ? at + sx : at};
+        for (i64 y = 0; y < ny; y++) {
+            const uint8_t *known = valid + (x * ny + y) * nz;
+            float *to = out + plane * sx + y * nz;
+            memcpy(to, at + y * nz, sizeof(float) * (size_t)nz);
+            if (!memchr(known, 0, (size_t)nz)) continue;
+            const i64 rows[3] = {(y > 0 ? y - 1 : y) * nz, y * nz, (y < ny - 1 ? y + 1 : y) * nz};
+            for (i64 z = 0; z < nz; z++) {
+                float sum = 0;
+                for (int i = 0; i < 3; i++) sum += planes[i][rows[0] + z] + planes[i][rows[1] + z] + planes[i][rows[2] + z];
+                line[z + 1] = sum;
+            }
+            line[0] = line[1];
+            line[nz + 1] = line[nz];
+            for (i64 z = 0; z < nz; z++) {
+                const float mean = (line[z] + line[z + 1] + line[z + 2]) * (1.0f / 27);
+                to[z] = known[z] ? to[z] : mean;
+            }
+        }
+    }
+    free(line);
+    return 0;
+}
+
 /* A displacement at every voxel of part of a grid, from a field on a coarser one (`jssr.core.full_size`).
  *
  * field (3, shape); into (3, 4): a voxel of the part, in voxels of the field; mm (3, 3) what the field moves, in mm;

@@ -1,5 +1,5 @@
-"""Inner loops of a cubic B-spline in C, of the library of `jssr.core.kernels`: a field of control points at a lattice of
-positions, the adjoint, and how rough control points are."""
+"""Inner loops of a cubic B-spline in C, of the library of `jssr.core.kernels`: a field at a lattice of positions, its
+adjoint, and how rough control points are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PLANES = 16
 
 
 def read(control: Tensor, spacing: Sequence[float], positions: Sequence[Tensor]) -> Tensor:
-    """`core.bspline.ControlGrid.read` of control points (1, 3, *counts), four along each axis at least, `spacing` voxels
-    apart: (1, 3, *positions)."""
+    """`core.bspline.ControlGrid.read` of control points (1, 3, *counts), four along each axis at least, that lie
+    `spacing` voxels apart: (1, 3, *positions)."""
     control, sizes = control.contiguous(), [len(p) for p in positions]
     out = torch.empty(1, 3, *sizes)
     given = control, int64(control.shape[2:]), torch.tensor(spacing), torch.cat(list(positions)), int64(sizes), out

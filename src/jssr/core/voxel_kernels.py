@@ -1,5 +1,5 @@
 """Inner loops of full size in C, of the library of `jssr.core.kernels`: a displacement and an image at every voxel of
-part of a grid, and a field in the order of a file."""
+part of a grid, a field beyond where it was measured, and a field in the order of a file."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ def moves(
     given = field, int64(field.shape[1:]), *matrices, float(step), int64(shape), out
     shared(shape[0] * shape[1], _LINES, lambda *part: call("jssr_moves", *given, *part))
     return out
+
+
+def relaxed(u: Tensor, valid: Tensor, rounds: int) -> Tensor:
+    """An image (1, C, *spatial) whose voxels that are not `valid`, (1, 1, *spatial) bool, become the mean of the 27
+    around them, `rounds` times over; the border is repeated."""
+    u, valid = u.contiguous(), valid.contiguous()
+    planes, other = u.shape[1] * u.shape[2], torch.empty_like(u)
+    least = max(1, 32768 // u[0, 0, 0].numel())
+    for k in range(rounds):
+        given = u, int64(u.shape[2:]), valid, other if k % 2 == 0 else torch.empty_like(u)
+        shared(planes, least, lambda *part, given=given: call("jssr_relaxed", *given, *part))
+        u = given[3]
+    return u
 
 
 def pulled(image: Tensor, read: Matrix, u: Tensor, fill: float) -> tuple[Tensor, Tensor]:

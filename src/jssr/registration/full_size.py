@@ -211,6 +211,8 @@ def continued(u: Tensor, valid: Tensor, rounds: int = 4) -> Tensor:
     there = ff.pooled(weight, 2, ceil_mode=True)
     coarse = continued(ff.pooled(u * weight, 2, ceil_mode=True) / there.clamp(min=1e-6), there > 0, rounds)
     out = torch.where(valid, u, ff.resize_image(coarse, u.shape[2:]))
+    if kernels.usable(out):
+        return voxel_kernels.relaxed(out, valid, rounds)
     for _ in range(rounds):
         out = torch.where(valid, u, box_mean(out, 3))
     return out

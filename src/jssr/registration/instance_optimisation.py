@@ -122,7 +122,6 @@ def refine_pair(
     chosen = work.chosen
     parts = work.parts(pair)
     field, kept, step = start.to(model.device), 0, -1
-    terms, pooled = None, 0
 
     def stepped() -> None:
         nonlocal step
@@ -132,9 +131,7 @@ def refine_pair(
 
     with torch.no_grad():
         for level, (factor, pool) in enumerate(chosen.levels):
-            if terms is None or pool != pooled:
-                terms = None  # before others take their room
-                terms, pooled = work.terms(pool), pool
+            terms = work.terms(pool)
             control_grid = work.control_grid(factor)
             lattices = Lattices(terms.body)
             if level == 0:
@@ -154,7 +151,7 @@ def refine_pair(
             if parts is not None:
                 more = steps if level == len(chosen.levels) - 1 else 0
                 field = work.around(parts, field, control_grid, terms, lattices, more)
-        del terms
+            del terms
         field, later = work.settled(field.cpu(), parts)
     told, levels = (*warnings, *later), len(chosen.levels)
     how = chosen.similarity, chosen.sliding, chosen.spacing
@@ -186,6 +183,7 @@ class _Work:
         self.settings, self.chosen = settings, chosen
         self.voxel = tuple(fixed.grid.spacing.tolist())
         self.size = torch.tensor(self.voxel).view(1, -1, *[1] * len(self.voxel))
+        self._last: Terms | None = None
 
     def control_grid(self, factor: float) -> ControlGrid:
         """The control points of a level."""
@@ -193,9 +191,16 @@ class _Work:
         return ControlGrid(self.fixed.grid.shape, tuple(max(1.0, spacing / v) for v in self.voxel))
 
     def terms(self, pool: int) -> Terms:
-        """What is compared on a level whose voxels are averages of `pool` voxels along each axis."""
-        device = self.model.device
+        """What is compared on a level whose voxels are averages of `pool` voxels along each axis. Where it is what the
+        level before compared, it is not made anew."""
         pool = pool if min(self.fixed.grid.shape) >= pool * FEWEST else 1
+        if self._last is None or self._last.pool != pool:
+            self._last = None  # before the next one takes its room
+            self._last = self._terms(pool)
+        return self._last
+
+    def _terms(self, pool: int) -> Terms:
+        device = self.model.device
         images = [
             tuple(t if pool == 1 else ff.pooled(t, pool) for t in (one.image, one.mask))
             for one in (self.fixed, self.moving)
@@ -243,6 +248,7 @@ class _Work:
 
         What slides along a wall does not fold there, so that sliding loses nothing by it.
         """
+        self._last = None
         field = without_folds(field / self.size)
         if parts is None:
             return field, ()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jssr.core import field as ff
+from jssr.core.every_voxel import on_grid
 from jssr.core.full_size import FullTransform, labels_at
 from jssr.core.grid import Grid
 from jssr.core.resampling import coverage, resample
@@ -241,8 +242,7 @@ def _align(model: Model, pair: PreparedPair, structure: Tensor | None) -> Alignm
 def _full(u: Tensor, grid: Grid, pair: PreparedPair, parts: Tensor | None = None) -> FullTransform:
     """The full transform of a field, which is kept in rigid parts and where both scans have data, and continued
     smoothly elsewhere."""
-    at = Affine.identity(grid.ndim).positions(grid, pair.grid)
-    masks = [ff.sample(m, at) for m in pair.data or (pair.fixed_mask, pair.moving_mask)]
+    masks = [on_grid(m[0], pair.grid, grid)[None] for m in pair.data or (pair.fixed_mask, pair.moving_mask)]
     valid = (masks[0] > 0.5) & (ff.warp(masks[1], u) > 0.5)
     if parts is not None:
         valid = valid | kept(parts)
