@@ -491,3 +491,102 @@ int jssr_overlap_back(const float *by, const float *logits, const i64 *labels, i
     free(p);
     return 0;
 }
+
+/* What a plane x of the result of a convolution of 3^3 voxels, padded by one, sees of one channel: lines [y - 1, y +
+ * lines + 1) of three planes, each of `wide` numbers that begin before the first voxel, with zeros around. */
+static void seen_by(const float *image, const i64 *shape, i64 x, i64 y, i64 lines, i64 wide, float *to) {
+    for (i64 a = x - 1; a <= x + 1; a++) for (i64 b = y - 1; b <= y + lines; b++, to += wide) {
+        memset(to, 0, (size_t)wide * sizeof *to);
+        if (a < 0 || a >= shape[0] || b < 0 || b >= shape[1]) continue;
+        memcpy(to + 1, image + (a * shape[1] + b) * shape[2], (size_t)shape[2] * sizeof *to);
+    }
+}
+
+enum { INPUTS = 4, OUTPUTS = 16, LANES = 4 }; /* channels of a part of the weights, and of those at one time */
+
+/* sums (LANES, 3) += products of lines of the gradient, a channel every `apart` numbers, and of what is seen before, at
+ * and after each voxel. */
+static void gather(const float *seen, i64 wide, const float *g, i64 apart, i64 lines, i64 vectors, v8 *sums) {
+    v8 s[3 * LANES];
+    UNROLL for (int k = 0; k < 3 * LANES; k++) s[k] = sums[k];
+    for (i64 j = 0; j < lines; j++, seen += wide)
+        for (i64 z = 0; z < vectors; z++, g += 8) {
+            const v8 before = at(seen + 8 * z), here = at(seen + 8 * z + 1), after = at(seen + 8 * z + 2);
+            UNROLL for (int o = 0; o < LANES; o++) {
+                const v8 by = at(g + o * apart);
+                s[3 * o] += by * before, s[3 * o + 1] += by * here, s[3 * o + 2] += by * after;
+            }
+        }
+    UNROLL for (int k = 0; k < 3 * LANES; k++) sums[k] = s[k];
+}
+
+/* The gradient of such a convolution by its weights (outputs, inputs, 3, 3, 3), from the one by its result. Parts are
+ * pairs of `INPUTS` and `OUTPUTS` channels, those of the latter first.
+ *
+ * image (batch, inputs, shape), slope (batch, outputs, shape) */
+int jssr_convolution_weights(const float *image, const float *slope, i64 batch, i64 inputs, i64 outputs,
+                             const i64 *shape, float *out, i64 begin, i64 end) {
+    const i64 voxels = shape[0] * shape[1] * shape[2], round = (shape[2] + 7) / 8 * 8, wide = round + 8;
+    const i64 groups = (outputs + OUTPUTS - 1) / OUTPUTS;
+    const i64 lines = least_of(16384 / (OUTPUTS * round) + 1, shape[1]); /* what is seen of them stays in a cache */
+    float *seen = room(INPUTS * 3 * (lines + 2) * wide), *g = room(OUTPUTS * lines * round);
+    v8 *sums = (v8 *)room(INPUTS * 27 * OUTPUTS * 8);
+    if (!seen || !g || !sums) { free(seen); free(g); free(sums); return 1; }
+    for (i64 part = begin; part < end; part++) {
+        const i64 k0 = part / groups * INPUTS, o0 = part % groups * OUTPUTS;
+        const i64 nk = least_of(INPUTS, inputs - k0), no = least_of(OUTPUTS, outputs - o0);
+        memset(sums, 0, INPUTS * 27 * OUTPUTS * sizeof *sums);
+        for (i64 b = 0; b < batch; b++) for (i64 x = 0; x < shape[0]; x++) for (i64 y = 0; y < shape[1]; y += lines) {
+            const i64 now = least_of(lines, shape[1] - y), apart = now * round, plane = (now + 2) * wide;
+            for (i64 k = 0; k < nk; k++)
+                seen_by(image + (b * inputs + k0 + k) * voxels, shape, x, y, now, wide, seen + k * 3 * plane);
+            memset(g, 0, (size_t)(OUTPUTS * apart) * sizeof *g);
+            for (i64 o = 0; o < no; o++) for (i64 j = 0; j < now; j++)
+                memcpy(g + o * apart + j * round,
+                       slope + (b * outputs + o0 + o) * voxels + (x * shape[1] + y + j) * shape[2],
+                       (size_t)shape[2] * sizeof *g);
+            v8 *sum = sums;
+            for (i64 o = 0; o < no; o += LANES) for (i64 k = 0; k < nk; k++) for (i64 t = 0; t < 9; t++, sum += 3 * LANES)
+                gather(seen + (k * 3 + t / 3) * plane + t % 3 * wide, wide, g + o * apart, apart, now, round / 8, sum);
+        }
+        const v8 *sum = sums;
+        for (i64 o = 0; o < no; o += LANES) for (i64 k = 0; k < nk; k++) for (i64 t = 0; t < 9; t++)
+            for (i64 c = o; c < o + LANES; c++) for (i64 l = 0; l < 3; l++, sum++)
+                if (c < no) out[(((o0 + c) * inputs + k0 + k) * 9 + t) * 3 + l] = sum_of(*sum);
+    }
+    free(seen);
+    free(g);
+    free(sums);
+    return 0;
+}
+
+/* A convolution's sizes: voxels of its image and of its result, its kernel, stride and padding along each axis. */
+typedef struct { const i64 *in, *out, *kernel, *stride, *padding; } Shape;
+
+static inline Shape shape_of(const i64 *sizes) {
+    return (Shape){sizes, sizes + 3, sizes + 6, sizes + 9, sizes + 12};
+}
+
+/* The transpose of cutting an image's channels [begin, end) into the parts that a convolution sees: of columns
+ * (channels, kernel, out) each is added where it was seen in `image` (channels, in), which is zero before. */
+int jssr_fold(const float *columns, const i64 *sizes, float *image, i64 begin, i64 end) {
+    const Shape s = shape_of(sizes);
+    const i64 voxels = s.in[0] * s.in[1] * s.in[2], taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
+    const i64 made = s.out[0] * s.out[1] * s.out[2], by = s.stride[2];
+    for (i64 c = begin; c < end; c++) for (i64 x = 0; x < s.out[0]; x++) for (i64 t = 0; t < taps; t++) {
+        const i64 i = t / (s.kernel[1] * s.kernel[2]), j = t / s.kernel[2] % s.kernel[1], l = t % s.kernel[2];
+        const i64 a = x * s.stride[0] + i - s.padding[0], from = l - s.padding[2];
+        if (a < 0 || a >= s.in[0]) continue;
+        i64 first = 0, last = s.out[2];
+        while (first < last && first * by + from < 0) first++;
+        while (last > first && (last - 1) * by + from >= s.in[2]) last--;
+        for (i64 y = 0; y < s.out[1]; y++) {
+            const i64 b = y * s.stride[1] + j - s.padding[1];
+            if (b < 0 || b >= s.in[1]) continue;
+            const float *line = columns + (c * taps + t) * made + (x * s.out[1] + y) * s.out[2];
+            float *to = image + c * voxels + (a * s.in[1] + b) * s.in[2] + from;
+            for (i64 z = first; z < last; z++) to[z * by] += line[z];
+        }
+    }
+    return 0;
+}

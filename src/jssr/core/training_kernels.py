@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from jssr.core import kernels
+from jssr.core.hardware import cpu_has_avx512
 from jssr.core.kernels import call, int64, shared
 
 _VOXELS = 16384
 """Voxels of a part whose sums are kept apart, whatever the threads: no sum depends on them."""
+_INPUTS, _OUTPUTS = 4, 16
+"""Channels of a part of a convolution's weights, as in the C file."""
 _ROWS = 1
 """Channels of a sample of a part of the work, at least."""
 
@@ -29,6 +32,11 @@ def usable(*tensors: Tensor) -> bool:
         return False
     wanted = torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
     return wanted and any(t.requires_grad for t in tensors) and kernels.library() is not None
+
+
+def convolves() -> bool:
+    """Whether convolutions are faster by these loops than by oneDNN for some sizes: on processors with AVX2 alone."""
+    return not cpu_has_avx512() and kernels.variant() == "compiled for AVX2"
 
 
 def warp(image: Tensor, u: Tensor) -> Tensor:
@@ -279,3 +287,28 @@ class _Overlap(torch.autograd.Function):
             given = by[k], logits[k], labels[k], classes, voxels, of_logits[k]
             shared(voxels, 8192, lambda *part, given=given: call("jssr_overlap_back", *given, *part))
         return of_logits, None
+
+
+def convolution_weights(g: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a convolution of x (B, C, *spatial) by its weights (K, C, 3, 3, 3), from that by its result (B, K,
+    *spatial); padded by one voxel, without a stride."""
+    g, x = g.contiguous(), x.contiguous()
+    found = x.new_empty(g.shape[1], x.shape[1], 3, 3, 3)
+    given = x, g, len(x), x.shape[1], g.shape[1], int64(x.shape[2:]), found
+    parts = -(-x.shape[1] // _INPUTS) * -(-g.shape[1] // _OUTPUTS)
+    shared(parts, 1, lambda *part: call("jssr_convolution_weights", *given, *part))
+    return found
+
+
+def convolution_input(
+    g: Tensor, shape: Sequence[int], weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
+    """The gradient of a convolution by its input, of `shape` (B, C, *spatial), from that by its result (B, K, *out): for
+    few channels C, as there are C times the kernel's voxels of numbers in between for each of the result."""
+    kernel = weight.shape[2:]
+    sizes = int64([*shape[2:], *g.shape[2:], *kernel, *stride, *padding])
+    found, turned = g.new_zeros(*shape), weight.flatten(1).t()
+    for one, to in zip(g.flatten(2), found, strict=True):
+        given = turned @ one, sizes, to
+        shared(shape[1], 1, lambda *part, given=given: call("jssr_fold", *given, *part))
+    return found

@@ -15,12 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jssr.core import training_kernels
 from jssr.core.hardware import cpu_has_avx512
 
 _ONEDNN_FROM = 20480
 """Batch x channels x depth x height above which PyTorch takes oneDNN's convolution for one float32 sample on a CPU."""
 _WIDE = 8
 """Channels of the input below which the gradient of the weights takes no longer without oneDNN, or padded by it."""
+_FEW = 2
+"""Channels of the input up to which its gradient takes less time as a product of matrices."""
+_LONG = 24
+"""Voxels along the last axis from which the gradient of 3^3 weights takes less time by the loops of `core`."""
 _backward = torch.ops.aten.convolution_backward
 
 
@@ -124,6 +129,8 @@ class _Convolved(torch.autograd.Function):
 
 def _of_input(g: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
     """The gradient by the input."""
+    if x.shape[1] <= _FEW and training_kernels.convolves():
+        return training_kernels.convolution_input(g, x.shape, weight, stride, padding)
     if not _left(x, weight.shape[2:]):
         return _gradients(g, x, weight, stride, padding, (True, False, False))[0]
     if max(stride) == 1:
@@ -138,6 +145,9 @@ def _of_weight(
     g: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], biased: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients by the weights and by the bias."""
+    cubes = weight.shape[2:] == (3, 3, 3) and tuple(stride) == (1, 1, 1) == tuple(padding)
+    if cubes and x.shape[-1] >= _LONG and training_kernels.convolves():
+        return training_kernels.convolution_weights(g, x), g.sum(dim=(0, 2, 3, 4)) if biased else None
     wide = x.shape[1] >= _WIDE
     parts = 2 if wide and _left(x, weight.shape[2:]) else 1
     if parts > 1 or (wide and padding[0] and not cpu_has_avx512()):
