@@ -1,11 +1,12 @@
-"""Seconds of small commands as whole processes, and how soon `register` reads: `python benchmarks/start.py -o OUT`.
+"""Seconds and memory of small commands, and how soon `register` reads: `python benchmarks/start.py -o OUT`.
 
     python benchmarks/start.py -o OUT --rounds 7 --study DICOM --against CHECKOUT
 
-A phantom of 128 x 128 x 64 is made in OUT. The commands run in turn, once unmeasured, then `--rounds` times, each with
-one thread. Prints the median seconds by the clock and of the CPU (user and system), and writes OUT/start.json. Of
-`register` it is the time until a scan is first opened, where the process ends. `--study` is a DICOM study whose headers
-name every phase; without it `jssr series` is left out. `--against` is a checkout to compare with, run in turn.
+A phantom of 128 x 128 x 64 is made in OUT. The commands run in turn, each a process of one thread, once unmeasured,
+then `--rounds` times. Prints the median seconds by the clock and of the CPU (user and system) and the peak memory in
+MiB, and writes OUT/start.json. "register, until it reads" ends where a scan is first opened. Compiled modules are kept between
+rounds, as where the package is installed, whatever PYTHONDONTWRITEBYTECODE says. `--study` is a DICOM study whose
+headers name every phase; without it `jssr series` is left out. `--against` is a checkout to compare with, in turn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -31,7 +33,7 @@ sys.addaudithook(opened)
 from jssr.cli import main
 main(sys.argv[1:])
 """
-RUN = "from jssr.cli import main; main()"
+RUN = "import runpy; runpy.run_module('jssr', run_name='__main__')"
 COMMANDS = {
     "help": "--help",
     "info": "info",
@@ -47,6 +49,8 @@ COMMANDS = {
     "convert, a field inverted": "convert CASE/arterial_displacement.nii.gz --inverse -o OUT/inverse.nii.gz",
     "warp, an image": "warp CASE/arterial.nii.gz --transform CASE/arterial_displacement.nii.gz -o OUT/moved.nii.gz",
     "register, until it reads": "register CASE/venous.nii.gz CASE/arterial.nii.gz -o OUT/pair",
+    "register, rigid step alone": "register CASE/venous.nii.gz CASE/arterial.nii.gz -o OUT/pair --system rigid "
+    "--threads 1",
 }
 MATRIX = """#Insight Transform File V1.0
 #Transform 0
@@ -65,15 +69,19 @@ def words_of(line: str, places: dict[str, Path]) -> list[str]:
     return out
 
 
-def seconds_of(code: str, words: list[str], checkout: Path) -> tuple[float, float]:
-    """By the clock and of the CPU, of one process."""
+def measured(code: str, words: list[str], checkout: Path) -> tuple[float, float, float]:
+    """Of one process: seconds by the clock, seconds of the CPU, and the most memory in MiB."""
     source = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
-    before, start = os.times(), time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *words], env=source, capture_output=True, text=True, check=False)
-    clock, after = time.perf_counter() - start, os.times()
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
-    return clock, after.children_user - before.children_user + after.children_system - before.children_system
+    source.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryFile("w+") as told:
+        start = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-c", code, *words], env=source, stdout=told, stderr=told)
+        _, status, used = os.wait4(process.pid, 0)
+        clock = time.perf_counter() - start
+        if os.waitstatus_to_exitcode(status):
+            told.seek(0)
+            raise SystemExit(f"{' '.join(words)}: {told.read()}")
+    return clock, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -87,23 +95,25 @@ def main() -> None:
     case = out / "phantom" / "p0001"
     if not case.is_dir():
         words = ["phantom", str(out / "phantom"), "--patients", "1", "--seed", "5", "--phases", "venous,arterial"]
-        seconds_of(RUN, words, ROOT)
+        measured(RUN, words, ROOT)
     (out / "affine.tfm").write_text(MATRIX, encoding="utf-8")
     places = {"CASE": case, "OUT": out, **({"STUDY": given.study.resolve()} if given.study else {})}
     checkouts = {**({"before": given.against.resolve()} if given.against else {}), "now": ROOT}
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    found: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     for name, line in COMMANDS.items():
         if "STUDY" in line and "STUDY" not in places:
             continue
         for k in range(given.rounds + 1):
             for which, checkout in checkouts.items():
-                one = seconds_of(FIRST if name.startswith("register") else RUN, words_of(line, places), checkout)
+                one = measured(FIRST if name.endswith("until it reads") else RUN, words_of(line, places), checkout)
                 if k:  # the first fills the caches
                     found.setdefault(name, {}).setdefault(which, []).append(one)
         columns = [column for which in checkouts for column in zip(*found[name][which], strict=True)]
-        print(f"| {name} | {' | '.join(f'{statistics.median(one):.2f}' for one in columns)} |", flush=True)
+        middles = [f"{statistics.median(one):.{0 if k % 3 == 2 else 2}f}" for k, one in enumerate(columns)]
+        print(f"| {name} | {' | '.join(middles)} |", flush=True)
     about = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "date": str(date.today())}
-    (out / "start.json").write_text(json.dumps({**about, "seconds": found}, indent=1) + "\n", encoding="utf-8")
+    about["columns"] = "seconds by the clock, seconds of the CPU, MiB"
+    (out / "start.json").write_text(json.dumps({**about, "commands": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m jssr`, where the program is not on the PATH."""
 
-from jssr.cli import main
+from jssr.cli.program import run
 
 if __name__ == "__main__":
-    main()
+    run()

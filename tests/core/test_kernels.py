@@ -1,5 +1,6 @@
 """The compiled loops do what the same functions do with torch."""
 
+import hashlib
 import math
 import os
 import subprocess
@@ -33,6 +34,40 @@ def both(monkeypatch):
             return compiled, function()
 
     return run
+
+
+@pytest.fixture
+def libraries_of(monkeypatch, tmp_path):
+    """Has the loops taken from copies of the built libraries, one digest put in place of that of their source."""
+    source = (kernels._HERE / "kernels.c").read_bytes()
+    digest = hashlib.sha256(source).hexdigest().encode()
+
+    def of(other):
+        (tmp_path / "kernels.c").write_bytes(source)
+        for built in kernels._HERE.glob("libkernels*.so"):
+            held = built.read_bytes()
+            assert digest in held and len(other or digest) == len(digest)
+            (tmp_path / built.name).write_bytes(held.replace(digest, other or digest))
+        monkeypatch.setattr(kernels, "_HERE", tmp_path)
+        kernels.library.cache_clear()
+
+    yield of
+    kernels.library.cache_clear()
+
+
+def test_loops_of_an_older_source_are_not_called(libraries_of):
+    libraries_of(b"0" * 64)
+    assert kernels.library() is None and kernels.variant() == "torch"
+    ramp, u = torch.arange(4.0).view(1, 1, 4, 1, 1), torch.zeros(1, 3, 4, 1, 1)
+    u[:, 0] = 0.25
+    assert not kernels.usable(ramp, u)
+    assert ff.warp(ramp, u).flatten().tolist() == pytest.approx([0.25, 1.25, 2.25, 3.0], abs=1e-6)
+
+
+def test_copies_of_this_source_are_called(libraries_of):
+    libraries_of(None)
+    assert kernels.variant() != "torch"
+    assert kernels.library()._name.startswith(str(kernels._HERE))
 
 
 def _random(*shape, seed=0, scale=1.0):
