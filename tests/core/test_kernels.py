@@ -39,11 +39,12 @@ def both(monkeypatch):
 @pytest.fixture
 def libraries_of(monkeypatch, tmp_path):
     """Has the loops taken from copies of the built libraries, one digest put in place of that of their source."""
-    source = (kernels._HERE / "kernels.c").read_bytes()
-    digest = hashlib.sha256(source).hexdigest().encode()
+    files = sorted(kernels._HERE.glob("*.[ch]"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest().encode()
 
     def of(other):
-        (tmp_path / "kernels.c").write_bytes(source)
+        for file in files:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
         for built in kernels._HERE.glob("libkernels*.so"):
             held = built.read_bytes()
             assert digest in held and len(other or digest) == len(digest)
