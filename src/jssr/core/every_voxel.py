@@ -32,12 +32,14 @@ def between(grid: Grid, target: Grid) -> Tensor:
 
 def displaced(u: Tensor, own: Grid, grid: Grid, target: Grid) -> Tensor:
     """Each voxel of `grid` through a field u (n, *own.shape) in voxels of `own`, in voxels of `target`."""
-    return between(grid, target) + turned(on_grid(u, own, grid)[None], own, target)
+    at = u[None] if grid.same_as(own) else ff.sample(u[None], between(grid, own))
+    return between(grid, target) + turned(at, own, target)
 
 
 def resampled(u: Tensor, own: Grid, grid: Grid) -> Tensor:
     """A field u (n, *own.shape) in voxels of `own`, on `grid` and in its voxels: (n, *grid.shape)."""
-    return turned(on_grid(u, own, grid)[None], own, grid)[0]
+    # Not `turned(on_grid(...))`: by its rounding other voxels at the border of a phantom would have data.
+    return (displaced(u, own, grid, grid) - ff.identity(grid.shape))[0]
 
 
 def on_grid(image: Tensor, own: Grid, grid: Grid) -> Tensor:

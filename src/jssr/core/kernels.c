@@ -26,6 +26,15 @@ static inline v8 read_half(const _Float16 *from) {
 #endif
 }
 
+static inline void write_half(_Float16 *to, v8 value) {
+#ifdef __F16C__
+    _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+#else
+    const h8 half = __builtin_convertvector(value, h8);
+    memcpy(to, &half, sizeof half);
+#endif
+}
+
 /* Read an image linearly between the voxel `from` and the next one along each axis, a step of dx, dy, dz away. */
 static inline float between(const float *from, i64 dx, i64 dy, i64 dz, float fx, float fy, float fz) {
     const float c0 = from[0] + fz * (from[dz] - from[0]), c1 = from[dy] + fz * (from[dy + dz] - from[dy]);
@@ -387,58 +396,58 @@ int jssr_inverse(const float *u, const i64 *shape, const float *goal, float *p, 
  *
  * around     the image with 2 * dilation more voxels on every side, (shape + 4 dilation)
  * along      (6, 3) dilations from one patch of a pair to the other; which (12): its pair's; from (12, 3): the patch
- * middle     the mean over the image of each voxel's mean distance; below 0: only sum it up, into `sum`
+ * middle     the mean over the image of each voxel's mean distance; below 0: only sum it up, into sums (shape[0])
  * planar     (12, shape), or NULL; rows: halves times `factor`, `lanes` to a voxel, of which 12 are written, or NULL
  * Returns 1 where there was no memory. */
 int jssr_mind(const float *around, const i64 *shape, i64 dilation, const i64 *along, const i64 *which, const i64 *from,
-              float middle, double *sum, float *planar, _Float16 *rows, i64 lanes, float factor, i64 begin, i64 end) {
-    const i64 d = dilation, ny = shape[1] + 2 * d, nz = shape[2] + 2 * d;
+              float middle, double *sums, float *planar, _Float16 *rows, i64 lanes, float factor, i64 begin, i64 end) {
+    const i64 d = dilation, ny = shape[1] + 2 * d, nz = shape[2] + 2 * d, held = 2 * d + 1;
     const i64 wy = shape[1] + 4 * d, wz = shape[2] + 4 * d, plane = ny * nz;
-    const i64 planes = end - begin + 2 * d, domain = shape[0] + 2 * d, voxels = shape[0] * shape[1] * shape[2];
+    const i64 domain = shape[0] + 2 * d, voxels = shape[0] * shape[1] * shape[2];
     const i64 width = (shape[2] + 7) / 8 * 8;
-    /* Boxes of each pair's distances, and room to make them. */
-    float *boxes = malloc(sizeof(float) * (size_t)(6 * (planes + 2) * plane + 8));
-    float *line = malloc(sizeof(float) * (size_t)(3 * nz + 16 * width));
+    /* Of each pair's distances the boxes of as many planes as are looked at together, and the last three planes of boxes
+     * within a plane, that they are made of. */
+    float *boxes = malloc(sizeof(float) * (size_t)(6 * (held + 3) * plane + plane + 8));
+    float *line = malloc(sizeof(float) * (size_t)(nz + 20 * width + 8));
     if (!boxes || !line) { free(boxes); free(line); return 1; }
-    float *flat = malloc(sizeof(float) * (size_t)plane);
-    if (!flat) { free(boxes); free(line); return 1; }
-    for (int pair = 0; pair < 6; pair++) {
-        float *box = boxes + pair * (planes + 2) * plane;
-        const i64 *to = along + 3 * pair;
-        for (i64 k = 0; k < planes + 2; k++) { /* boxes within a plane */
-            i64 x = begin - 1 + k;
-            x = x < 0 ? 0 : x >= domain ? domain - 1 : x;
-            for (i64 y = 0; y < ny; y++) {
-                const float *here = around + ((x + d) * wy + y + d) * wz + d;
-                const float *there = here + (d * to[0] * wy + d * to[1]) * wz + d * to[2];
-                float *out = line;
-                for (i64 z = 0; z < nz; z++) { const float e = here[z] - there[z]; out[z] = e * e; }
-                float *r = flat + y * nz;
-                for (i64 z = 1; z < nz - 1; z++) r[z] = out[z - 1] + out[z] + out[z + 1];
-                r[0] = out[0] + out[0] + out[1];
-                r[nz - 1] = out[nz - 2] + out[nz - 1] + out[nz - 1];
-            }
-            for (i64 y = 0; y < ny; y++) {
-                const float *a = flat + (y ? y - 1 : 0) * nz, *b = flat + y * nz, *c = flat + (y < ny - 1 ? y + 1 : y) * nz;
-                float *r = box + k * plane + y * nz;
-                for (i64 z = 0; z < nz; z++) r[z] = a[z] + b[z] + c[z];
-            }
-        }
-        for (i64 k = 0; k < planes; k++) { /* and across planes, each where the one before it was */
-            float *a = box + k * plane;
-            for (i64 i = 0; i < plane; i++) a[i] = (a[i] + a[i + plane] + a[i + 2 * plane]) * (1.0f / 27);
-        }
-    }
-    free(flat);
+    float *flats = boxes + 6 * held * plane, *flat = flats + 18 * plane;
+    i64 next = begin - 1; /* the plane whose boxes within it are made next */
     double total = 0;
-    float *least = line + 3 * nz, *mean = least + width, *found = mean + width;
+    float *least = line + nz, *mean = least + width, *found = mean + width;
+    _Float16 *halves = (_Float16 *)(found + 12 * width);
     memset(least, 0, sizeof(float) * (size_t)(14 * width));
     for (i64 x = begin; x < end; x++) {
+        for (; next <= x + 2 * d + 1; next++)
+            for (int pair = 0; pair < 6; pair++) {
+                float *ring = flats + 3 * pair * plane;
+                const i64 *to = along + 3 * pair, k = next < 0 ? 0 : next >= domain ? domain - 1 : next;
+                for (i64 y = 0; y < ny; y++) {
+                    const float *here = around + ((k + d) * wy + y + d) * wz + d;
+                    const float *there = here + (d * to[0] * wy + d * to[1]) * wz + d * to[2];
+                    float *out = line, *r = flat + y * nz;
+                    for (i64 z = 0; z < nz; z++) { const float e = here[z] - there[z]; out[z] = e * e; }
+                    for (i64 z = 1; z < nz - 1; z++) r[z] = out[z - 1] + out[z] + out[z + 1];
+                    r[0] = out[0] + out[0] + out[1];
+                    r[nz - 1] = out[nz - 2] + out[nz - 1] + out[nz - 1];
+                }
+                for (i64 y = 0; y < ny; y++) {
+                    const float *a = flat + (y ? y - 1 : 0) * nz, *b = flat + y * nz;
+                    const float *c = flat + (y < ny - 1 ? y + 1 : y) * nz;
+                    float *r = ring + (next + 3) % 3 * plane + y * nz;
+                    for (i64 z = 0; z < nz; z++) r[z] = a[z] + b[z] + c[z];
+                }
+                if (next < begin + 1) continue;
+                const float *a = ring + (next + 1) % 3 * plane, *b = ring + (next + 2) % 3 * plane;
+                const float *c = ring + next % 3 * plane;
+                float *box = boxes + (pair * held + (next - 1) % held) * plane; /* of the plane before, now complete */
+                for (i64 i = 0; i < plane; i++) box[i] = (a[i] + b[i] + c[i]) * (1.0f / 27);
+            }
+        total = 0;
         for (i64 y = 0; y < shape[1]; y++) {
             for (int c = 0; c < 12; c++) {
                 const i64 *f = from + 3 * c;
-                const float *box = boxes + which[c] * (planes + 2) * plane;
-                const float *at = box + (x - begin + d + d * f[0]) * plane + (y + d + d * f[1]) * nz + d + d * f[2];
+                const float *box = boxes + (which[c] * held + (x + d + d * f[0]) % held) * plane;
+                const float *at = box + (y + d + d * f[1]) * nz + d + d * f[2];
                 if (c == 0) {
                     for (i64 z = 0; z < shape[2]; z++) { least[z] = at[z]; mean[z] = at[z]; }
                 } else {
@@ -471,16 +480,17 @@ int jssr_mind(const float *around, const i64 *shape, i64 dilation, const i64 *al
                     memcpy(&l, least + z, sizeof l);
                     memcpy(&m, mean + z, sizeof m);
                     v = exp_of((v - l) * m);
+                    if (rows) write_half(halves + c * width + z, factor * v);
                     memcpy(value + z, &v, sizeof v);
                 }
                 if (planar) memcpy(planar + c * voxels + at, value, sizeof(float) * (size_t)shape[2]);
             }
             if (rows)
                 for (i64 z = 0; z < shape[2]; z++)
-                    for (int c = 0; c < 12; c++) rows[(at + z) * lanes + c] = (_Float16)(factor * found[c * width + z]);
+                    for (int c = 0; c < 12; c++) rows[(at + z) * lanes + c] = halves[c * width + z];
         }
+        if (middle < 0) sums[x] = total;
     }
-    *sum = total;
     free(boxes);
     free(line);
     return 0;

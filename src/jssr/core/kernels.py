@@ -25,8 +25,8 @@ _PARTS = 4
 """Parts a thread: where one waits for a busy core the others go on."""
 _LINES = 64
 """Lines of a lattice that `distances` sums up together, whatever the threads: its sums do not depend on them."""
-_PLANES = 8
-"""Planes of a part of `mind_ssc`: with fewer more is computed twice, with more it leaves the cache."""
+_PLANES = 24
+"""Planes of a part of `mind_ssc`, at least: six before and behind it are computed for it too."""
 
 
 @lru_cache(maxsize=1)
@@ -142,18 +142,11 @@ def mind_ssc(
     shape = [s - 4 * dilation for s in around.shape[2:]]
     out = torch.empty(1, 12, *shape) if rows is None else None
     lanes = 0 if rows is None else rows.shape[3]
-    parts = -(-shape[0] // _PLANES)
-    sums = torch.zeros(parts, dtype=torch.float64)
+    sums = torch.empty(shape[0], dtype=torch.float64)
 
     def made(middle: float) -> None:
-        given = around, int64(shape), dilation, *map(int64, pairs), middle
-
-        def part(begin: int, end: int) -> None:
-            for k in range(begin, end):
-                planes = k * _PLANES, min((k + 1) * _PLANES, shape[0])
-                call("jssr_mind", *given, sums[k], out, rows, lanes, float(factor), *planes)
-
-        shared(parts, 1, part)
+        given = around, int64(shape), dilation, *map(int64, pairs), middle, sums, out, rows, lanes, float(factor)
+        shared(shape[0], _PLANES, lambda *part: call("jssr_mind", *given, *part))
 
     made(-1.0)
     made(float(sums.sum()) / (shape[0] * shape[1] * shape[2]))

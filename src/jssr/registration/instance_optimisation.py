@@ -23,6 +23,7 @@ from torch import Tensor
 from jssr.core import field as ff
 from jssr.core import kernels
 from jssr.core.bspline import ControlGrid
+from jssr.core.every_voxel import on_grid, turned
 from jssr.core.grid import Grid
 from jssr.core.precision import full_precision
 from jssr.core.transform import Displacement
@@ -166,7 +167,7 @@ def _begun(
         PreparedImage(pair.fixed, pair.fixed_mask, pair.grid, pair.fixed_limits),
         PreparedImage(pair.moving, pair.moving_mask, pair.grid, pair.moving_limits),
     )
-    start = Displacement(alignment.displacement[0], pair.grid).displacement(fixed.grid).u[None]
+    start = turned(on_grid(alignment.displacement[0], pair.grid, fixed.grid)[None], pair.grid, fixed.grid)
     related = are_related(fixed, moving, start)
     chosen = choose(pair, related, model.recipe.network.system, min(fixed.grid.spacing.tolist()), settings)
     work = _Work(model, fixed, moving, settings, chosen)
