@@ -4,9 +4,9 @@
 
 A phantom of 128 x 128 x 64 is made in OUT. The commands run in turn, each a process of one thread, once unmeasured,
 then `--rounds` times. Prints the median seconds by the clock and of the CPU (user and system) and the peak memory in
-MiB, and writes OUT/start.json. "register, until it reads" ends where a scan is first opened. Compiled modules are kept between
-rounds, as where the package is installed, whatever PYTHONDONTWRITEBYTECODE says. `--study` is a DICOM study whose
-headers name every phase; without it `jssr series` is left out. `--against` is a checkout to compare with, in turn.
+MiB, and writes OUT/start.json. "register, until it reads" ends where a scan is first opened. Compiled modules are kept
+between rounds, as where the package is installed, whatever PYTHONDONTWRITEBYTECODE says. `--study` is a DICOM study
+whose headers name every phase; without it `jssr series` is left out. `--against` is a checkout to compare with.
 """
 
 from __future__ import annotations

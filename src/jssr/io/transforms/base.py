@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,13 @@ def millimetres_of(path: Path, header: NiftiHeader) -> float:
     if name:
         tell(f"{path}: its vectors are taken as {name}, the unit of its grid.")
     return factor
+
+
+def is_scaled(path: Path) -> bool:
+    """Whether a NIfTI file's numbers are multiplied or shifted: with vectors ITK 5.4 leaves that out, or crashes."""
+    header = header_of(path)
+    slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
+    return math.isfinite(slope + shift) and slope != 0 and (slope, shift) != (1, 0)
 
 
 def nifti_vectors(path: Path) -> Matrix:
