@@ -19,8 +19,8 @@ Planes: TypeAlias = Callable[[int, int], NDArray[Any]]
 PART = 1 << 19
 """Voxels of a part of a `Computed` array."""
 PLANES = 1 << 21
-"""Voxels of planes that are made in the order of a file: 8 planes of 512 x 512, so that an image that is read for them is
-read some voxels of its last axis at a time."""
+"""Voxels of planes that are made in the order of a file: 8 planes of 512 x 512, so that an image that is read for them
+is read some voxels of its last axis at a time."""
 
 
 class Pending:

@@ -15,8 +15,11 @@ _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 """Codes of `datatype` whose voxels are one number each."""
 _FIRST = 352
 """Bytes before the voxels of a NIfTI-1 file of one part, at least."""
-_SLAB = 1 << 23
-"""Bytes of a slab, of 16 slices of 512 x 512 voxels: each line of the image in memory then gets 64 bytes at a time."""
+_SLAB = 1 << 25
+"""Bytes of a slab, at most."""
+_SLICES, _ROWS = 32, 64
+"""Of a slab, and of what is put into order at a time: lines of the image in memory get 128 bytes at once, and what is
+read for them stays in the processor's cache."""
 _LEAST = float(np.finfo(float).eps)
 """What slope and intercept must differ by from 1 and 0 to count, as in ITK."""
 
@@ -47,7 +50,7 @@ def voxels_of(stream: IO[bytes], header: Any, kind: Kind) -> NDArray[Any] | None
         wanted = np.dtype(np.float32)
     nx, ny, nz = header["dim"][1:4].tolist()
     out = np.empty((nx, ny, nz), wanted)
-    thick = min(nz, max(1, _SLAB // (nx * ny * stored.itemsize)))
+    thick = min(nz, _SLICES, max(1, _SLAB // (nx * ny * stored.itemsize)))
     room = np.empty((thick, ny, nx), stored)
     for first in range(0, nz, thick):
         part = room[: min(thick, nz - first)]
@@ -55,9 +58,9 @@ def voxels_of(stream: IO[bytes], header: Any, kind: Kind) -> NDArray[Any] | None
             return None
         with np.errstate(over="ignore"):  # what is infinite in float32 is refused later
             values = _scaled(part, slope, intercept) if scaled else part
-            # Row by row the slab stays in the processor's cache.
-            for y in range(ny):
-                out[:, y, first : first + len(part)] = values[:, y].T
+            for y in range(0, ny, _ROWS):
+                rows = slice(y, y + _ROWS)
+                out[:, rows, first : first + len(part)] = values[:, rows].T
     return out
 
 
