@@ -127,16 +127,20 @@ def places(box: Sequence[int], random: torch.Generator) -> Tensor:
 
 def by_label(a: Tensor, b: Tensor, labels: Tensor, at: Tensor) -> Tensor:
     """Features (P, C) of points in both views: points of one label are alike, rare labels count as much as others."""
-    n = len(a)
-    both = torch.cat([labels, labels])
-    features = torch.cat([a, b])
-    itself = torch.eye(2 * n, dtype=torch.bool)
-    same = (both[:, None] == both[None]) & ~itself
-    pair = torch.eye(n, dtype=torch.bool).repeat(2, 2) & ~itself
-    score = (features @ features.t() / TEMPERATURE).masked_fill(itself, -1e9)
-    alike = -(score.log_softmax(dim=1) * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)
-    own = -score.masked_fill(same & ~pair, -1e9).log_softmax(dim=1)[pair]
-    weight = 1 / both.bincount(minlength=int(both.max()) + 1).float()[both]
+    n, both, features = len(a), torch.cat([labels, labels]), torch.cat([a, b])
+    # Scores are at most 1 / TEMPERATURE: no exponential overflows.
+    near = ((features / TEMPERATURE) @ features.t()).fill_diagonal_(-1e9).exp()
+    kinds = int(both.max()) + 1
+    count = both.bincount(minlength=kinds).float()
+    # The sum of a point's scores with those of its label is its score with their sum.
+    of_label = features.new_zeros(kinds, features.shape[1]).index_add(0, both, features)
+    sums = (features * (of_label[both] - features)).sum(dim=1) / TEMPERATURE
+    alike = near.sum(dim=1).log() - sums / (count[both] - 1)
+    counted = (both[:, None] != both[None]).float()
+    counted.diagonal(n).fill_(1)
+    counted.diagonal(-n).fill_(1)
+    own = (near * counted).sum(dim=1).log() - (features * features.roll(n, 0)).sum(dim=1) / TEMPERATURE
+    weight = 1 / count[both]
     return ((alike + own) * weight).sum() / weight.sum()
 
 

@@ -3,13 +3,16 @@ import math
 import pytest
 import torch
 
+from jssr.core import kernels
 from jssr.core.field import identity
 from jssr.losses.terms import (
+    Taught,
     critic_loss,
     cross_entropy,
     diffusion,
     generator_loss,
     one_hot,
+    pooled_shares,
     soft_dice,
     soft_dice_loss,
 )  # fmt: skip
@@ -79,3 +82,29 @@ def test_the_critic_wants_real_up_and_fake_down_and_the_generator_fake_up():
     assert critic_loss(up, down) < critic_loss(down, up)
     assert generator_loss(up) < generator_loss(down)
     assert critic_loss(up, down).item() == pytest.approx(2 * math.log1p(math.exp(-4)))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("least", [0.0, 60.0])
+def test_losses_of_what_is_taught_are_those_of_probabilities_and_labels(monkeypatch, least, compiled):
+    if not compiled:
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(2, 4, 5, 6, 9)).requires_grad_()
+    labels = torch.randint(0, 4, (2, 1, 5, 6, 9))
+    taught = Taught(logits, labels)
+    found = taught.dice_loss(least), taught.cross_entropy()
+    known = soft_dice_loss(logits.softmax(dim=1), one_hot(labels, 4), least=least), cross_entropy(logits, labels)
+    for ours, theirs in zip(found, known, strict=True):
+        torch.testing.assert_close(ours, theirs)
+        gradients = [torch.autograd.grad(one, logits, retain_graph=True)[0] for one in (ours, theirs)]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_shares_are_pooled_with_the_blocks_that_the_border_cuts(gradient):
+    logits = torch.zeros(1, 2, 2, 2, 3, requires_grad=gradient)
+    with torch.no_grad():
+        logits[0, 0] = torch.tensor([0.0, math.log(3.0), math.log(4.0)])
+    assert pooled_shares(logits, 2)[0, 0].flatten().tolist() == pytest.approx([(0.5 + 0.75) / 2, 0.8])
+    assert pooled_shares(logits, 1)[0, 0, 1, 1].tolist() == pytest.approx([0.5, 0.75, 0.8])

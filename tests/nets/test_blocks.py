@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jssr.nets.blocks import InstanceNorm3d, PReLU, upsample_to
+from jssr.core import kernels
+from jssr.nets.blocks import InstanceNorm3d, PReLU, at_each_voxel, conv, normalised, upsample_to
 
 LAST = torch.channels_last_3d
 
@@ -88,3 +89,19 @@ def test_one_slope_for_all_channels_and_a_second_gradient():
     first = [torch.autograd.grad(f(image).square().sum(), image, create_graph=True)[0] for f in (ours, theirs)]
     second = [torch.autograd.grad(one.square().sum(), image)[0] for one in first]
     torch.testing.assert_close(*second)
+
+
+@pytest.mark.parametrize("activation", [PReLU(6), nn.LeakyReLU(0.2)])
+def test_what_is_done_in_one_pass_is_what_the_layers_do(monkeypatch, activation):
+    image, norm = features(2, last=False), InstanceNorm3d(6, affine=True)
+    layers = nn.Sequential(conv(3, 12, 6, 1), activation, conv(3, 6, 4, 1))
+
+    def made() -> tuple[Tensor, ...]:
+        first = normalised(image, norm, activation)
+        last = at_each_voxel(layers, normalised(first, norm, activation, image), first)
+        return last.detach(), *torch.autograd.grad(last.square().sum(), [image, *layers.parameters()])
+
+    found = made()
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    for ours, theirs in zip(found, made(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))

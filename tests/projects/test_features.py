@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from project_files import project
@@ -132,3 +134,22 @@ def test_the_search_loss_reaches_the_network():
     views, codes = torch.rand(2, 1, 56, 56, 56) * 2 - 1, torch.randint(0, 5, (56, 56, 56))
     features.loss_of("search", torch.Generator().manual_seed(0), net, views, codes, torch.tensor(True)).backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters() if p.ndim > 1)
+
+
+def test_the_loss_of_labels_is_the_mean_over_pairs_of_points():
+    """Written out pair by pair: each point to those of its label, and to its own in the other view."""
+    random = torch.Generator().manual_seed(3)
+    a, b = (torch.nn.functional.normalize(torch.randn(6, 4, generator=random), dim=1) for _ in "ab")
+    labels = torch.tensor([0, 1, 1, 2, 2, 2])
+    points, kinds = [*a.double(), *b.double()], [*labels.tolist()] * 2
+    total = weights = 0.0
+    for i, one in enumerate(points):
+        score = {j: math.exp(float(one @ other) / features.TEMPERATURE) for j, other in enumerate(points) if j != i}
+        mates, pair = [j for j in score if kinds[j] == kinds[i]], (i + 6) % 12
+        others = sum(score[j] for j in score if j not in mates or j == pair)
+        alike = -sum(math.log(score[j] / sum(score.values())) for j in mates) / len(mates)
+        weight = 1 / kinds.count(kinds[i])
+        total += weight * (alike - math.log(score[pair] / others))
+        weights += weight
+    found = float(features.by_label(a, b, labels, torch.zeros(6, 3)))
+    assert found == pytest.approx(total / weights, rel=1e-5)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from jssr.core import kernels
 from jssr.core.field import identity, warp
 from jssr.systems import SYSTEMS
 from jssr.systems.base import Batch
@@ -153,3 +154,28 @@ def test_a_few_steps_align_a_shifted_blob():
     tau = system.register(x, y)
     assert last < 0.4 * first
     assert tau[0, 0, 6:11, 6:11, 6:11].mean() > 1.0  # it pulls from +2: the sign is right
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="the loops are not compiled")
+def test_a_step_by_the_compiled_loops_is_that_of_torch(monkeypatch):
+    """Losses, and the gradients of every network. The fields are of some voxels: of one that is nearly 0 a warp's own
+    gradient jumps from cell to cell, where torch's rounding of positions decides."""
+    system, found = make(passes=2, squarings=2, coarse=2), []
+    for side in system.Phi.sides:
+        torch.nn.init.normal_(side.weight, 0.0, 0.3)
+    labels = torch.randint(0, 3, (1, 1, 16, 16, 16), generator=torch.Generator().manual_seed(1))
+    for loops in (True, False):
+        if not loops:
+            monkeypatch.setattr(kernels, "library", lambda: None)
+        one, values = batch(masks=True), []
+        one.supervised, one.supervised_labels = one.moving, labels
+        for group in ("critic", "main"):
+            terms = system.losses(one, group)
+            names = [n for n in terms if n not in ("cons_raw", "commute")]
+            values += [terms[n]() for n in names]
+        torch.stack(values).sum().backward()
+        found.append([torch.stack(values).detach(), *(p.grad for p in system.parameters())])
+        system.zero_grad(set_to_none=True)
+    assert float(found[0][0].abs().min()) > 1e-6
+    for ours, theirs in zip(*found, strict=True):
+        assert float((ours - theirs).norm()) <= 1e-4 * float(theirs.norm()) + 1e-6

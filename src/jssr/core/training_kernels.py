@@ -1,6 +1,6 @@
-"""Inner loops of training in C (`training_kernels.c`), in 3D, on a CPU, in float32, each with its gradient: warps, linear
-resizing, normalisation with its activation, two layers at each voxel, class probabilities. Where they are not compiled,
-callers do the same with torch."""
+"""Inner loops of training in C (`training_kernels.c`), in 3D, on a CPU, in float32, with their gradients: warps,
+resizing, normalisation with its activation, two layers at each voxel, class probabilities, convolutions' gradients.
+Where they are not compiled, callers do the same with torch."""
 
 from __future__ import annotations
 
@@ -109,6 +109,31 @@ def overlap(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     return met, square, count, sums[:, -1]
 
 
+def convolution_weights(g: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a convolution of x (B, C, *spatial) by its weights (K, C, 3, 3, 3), from that by its result
+    (B, K, *spatial); padded by one voxel, without a stride."""
+    g, x = g.contiguous(), x.contiguous()
+    found = x.new_empty(g.shape[1], x.shape[1], 3, 3, 3)
+    given = x, g, len(x), x.shape[1], g.shape[1], int64(x.shape[2:]), found
+    parts = -(-x.shape[1] // _INPUTS) * -(-g.shape[1] // _OUTPUTS)
+    shared(parts, 1, lambda *part: call("jssr_convolution_weights", *given, *part))
+    return found
+
+
+def convolution_input(
+    g: Tensor, shape: Sequence[int], weight: Tensor, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
+    """The gradient of a convolution by its input, of `shape` (B, C, *spatial), from that by its result (B, K, *out):
+    for few channels C, as in between there are C times the kernel's voxels of numbers for each of the result."""
+    kernel = weight.shape[2:]
+    sizes = int64([*shape[2:], *g.shape[2:], *kernel, *stride, *padding])
+    found, turned = g.new_zeros(*shape), weight.flatten(1).t()
+    for one, to in zip(g.flatten(2), found, strict=True):
+        given = turned @ one, sizes, to
+        shared(shape[1], 1, lambda *part, given=given: call("jssr_fold", *given, *part))
+    return found
+
+
 class _Warped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, u: Tensor) -> Tensor:
@@ -152,7 +177,7 @@ class _Resized(torch.autograd.Function):
 
 @lru_cache(maxsize=64)
 def _places(old: tuple[int, ...], new: tuple[int, ...], corners: bool) -> tuple[Tensor, Tensor]:
-    """For every voxel along each axis, axis after axis: the old voxel before it, and the share of the way to the next."""
+    """For every voxel along each axis, axis after axis: the old voxel before it, the share of the way to the next."""
     lows, parts = [], []
     for before, after in zip(old, new, strict=True):
         k = torch.arange(after, dtype=torch.float64)
@@ -190,7 +215,8 @@ class _Activated(torch.autograd.Function):
         of_image, sums = torch.empty_like(image), image.new_empty(rows, 3)
         of_beside = None if beside is None else torch.empty_like(image)
         given = (
-            above[0].contiguous(), image, voxels, channels, scale, shift, beside, slope, seen, of_image, of_beside, sums,
+            above[0].contiguous(), image, voxels, channels, scale, shift, beside, slope, seen, of_image, of_beside,
+            sums,
         )  # fmt: skip
         shared(rows, _ROWS, lambda *part: call("jssr_activate_back", *given, *part))
         of_scale, of_shift, of_slope = sums.view(-1, channels, 3).sum(dim=0).unbind(1)
@@ -287,28 +313,3 @@ class _Overlap(torch.autograd.Function):
             given = by[k], logits[k], labels[k], classes, voxels, of_logits[k]
             shared(voxels, 8192, lambda *part, given=given: call("jssr_overlap_back", *given, *part))
         return of_logits, None
-
-
-def convolution_weights(g: Tensor, x: Tensor) -> Tensor:
-    """The gradient of a convolution of x (B, C, *spatial) by its weights (K, C, 3, 3, 3), from that by its result (B, K,
-    *spatial); padded by one voxel, without a stride."""
-    g, x = g.contiguous(), x.contiguous()
-    found = x.new_empty(g.shape[1], x.shape[1], 3, 3, 3)
-    given = x, g, len(x), x.shape[1], g.shape[1], int64(x.shape[2:]), found
-    parts = -(-x.shape[1] // _INPUTS) * -(-g.shape[1] // _OUTPUTS)
-    shared(parts, 1, lambda *part: call("jssr_convolution_weights", *given, *part))
-    return found
-
-
-def convolution_input(
-    g: Tensor, shape: Sequence[int], weight: Tensor, stride: Sequence[int], padding: Sequence[int]
-) -> Tensor:
-    """The gradient of a convolution by its input, of `shape` (B, C, *spatial), from that by its result (B, K, *out): for
-    few channels C, as there are C times the kernel's voxels of numbers in between for each of the result."""
-    kernel = weight.shape[2:]
-    sizes = int64([*shape[2:], *g.shape[2:], *kernel, *stride, *padding])
-    found, turned = g.new_zeros(*shape), weight.flatten(1).t()
-    for one, to in zip(g.flatten(2), found, strict=True):
-        given = turned @ one, sizes, to
-        shared(shape[1], 1, lambda *part, given=given: call("jssr_fold", *given, *part))
-    return found

@@ -61,7 +61,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Taught:
-    """Class logits (B, K, *spatial) float32 and the labels (B, 1, *spatial) they shall have: losses from one reading."""
+    """Class logits (B, K, *spatial) float32 and the labels (B, 1, *spatial) they shall have, read once."""
 
     def __init__(self, logits: Tensor, labels: Tensor) -> None:
         self.logits, self.labels = logits, labels

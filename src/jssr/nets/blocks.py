@@ -83,16 +83,16 @@ def normalised(features: Tensor, norm: nn.Module, activation: nn.Module, beside:
     return made
 
 
-def at_each_voxel(layers: nn.Sequential, *features: Tensor) -> Tensor:
-    """A convolution of one voxel, a PReLU or LeakyReLU, and another such convolution, of the channels of two."""
+def at_each_voxel(layers: nn.Sequential, a: Tensor, b: Tensor) -> Tensor:
+    """A convolution of one voxel, a PReLU or LeakyReLU, and another such convolution, of the channels of a and b."""
     first, activation, second = layers
-    if isinstance(first, Conv3d) and training_kernels.usable(*features):
+    if isinstance(first, Conv3d) and training_kernels.usable(a, b):
         assert isinstance(second, Conv3d) and first.bias is not None and second.bias is not None
         slope = _slope(activation, len(first.weight))
         return training_kernels.head(
-            *features, first.weight.flatten(1), first.bias, slope, second.weight.flatten(1), second.bias
+            a, b, first.weight.flatten(1), first.bias, slope, second.weight.flatten(1), second.bias
         )
-    made: Tensor = layers(torch.cat(features, dim=1))
+    made: Tensor = layers(torch.cat([a, b], dim=1))
     return made
 
 
