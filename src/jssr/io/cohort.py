@@ -31,7 +31,7 @@ _TUMOURS = ("cancer", "liver_tumour", "tumour", "tumor")
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(extra="forbid")
 
     meta: dict[str, Any] = Field(default_factory=dict)
     """Anything else worth keeping (seeds, ages, licence); never read by the program."""
