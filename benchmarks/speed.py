@@ -70,6 +70,7 @@ def command_of(method: str, pair: tuple[Path, Path], out: Path, threads: int, ag
     else:
         words = [__file__, "-o", files[2], "--peer", method, *files[:2], "--threads", str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": str(threads)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as where the package is installed
     return {"args": [sys.executable, *words], "env": environment}
 
 

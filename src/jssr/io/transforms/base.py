@@ -128,7 +128,7 @@ def millimetres_of(path: Path, header: NiftiHeader) -> float:
 
 
 def is_scaled(path: Path) -> bool:
-    """Whether a NIfTI file's numbers are multiplied or shifted: with vectors ITK 5.4 leaves that out, or crashes."""
+    """Whether a NIfTI file's numbers are multiplied or shifted: of vectors ITK 5.4 does that with a third, or fails."""
     header = header_of(path)
     slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
     return math.isfinite(slope + shift) and slope != 0 and (slope, shift) != (1, 0)

@@ -63,7 +63,7 @@ def write_displacement(displacement: Displacement, path: str | os.PathLike[str])
 
     `sitk.DisplacementFieldTransform(sitk.ReadImage(path, sitk.sitkVectorFloat64))`, given to `sitk.Resample` with the
     fixed image as reference, reproduces our moved image. Whole numbers with a slope would take a fifth less room, but
-    ITK 5.4 crashes on vectors of that kind.
+    ITK 5.4 cannot read vectors of that kind.
 
     Raises:
         OutputError: unknown ending, unwritable folder or full disk; what was at `path` stays.
