@@ -32,7 +32,7 @@ class InstanceNorm3d(nn.InstanceNorm3d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if training_kernels.usable(input) and self.affine and not self.track_running_stats:
+        if _can_vary(input) and training_kernels.usable(input) and self.affine and not self.track_running_stats:
             return training_kernels.activate(input, None, self.weight, self.bias, eps=self.eps)
         if self.track_running_stats or not channels_last(input) or input[0, 0].numel() > _EXACT:
             return super().forward(input)
@@ -76,7 +76,7 @@ def norm(dim: int, channels: int) -> nn.Module:
 
 def normalised(features: Tensor, norm: nn.Module, activation: nn.Module, beside: Tensor | None = None) -> Tensor:
     """Features (B, C, *spatial) normalised, plus `beside`, through a PReLU or LeakyReLU."""
-    if isinstance(norm, InstanceNorm3d) and training_kernels.usable(features):
+    if isinstance(norm, InstanceNorm3d) and _can_vary(features) and training_kernels.usable(features):
         slope = _slope(activation, features.shape[1])
         return training_kernels.activate(features, slope, norm.weight, norm.bias, beside, norm.eps)
     made: Tensor = activation(norm(features) if beside is None else norm(features) + beside)
@@ -94,6 +94,11 @@ def at_each_voxel(layers: nn.Sequential, a: Tensor, b: Tensor) -> Tensor:
         )
     made: Tensor = layers(torch.cat([a, b], dim=1))
     return made
+
+
+def _can_vary(features: Tensor) -> bool:
+    """Whether there is more than the one voxel that PyTorch refuses to normalise."""
+    return features[0, 0].numel() > 1
 
 
 def _slope(activation: nn.Module, channels: int) -> Tensor:
