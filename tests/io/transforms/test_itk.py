@@ -101,17 +101,26 @@ def test_field_of_itk_is_read(tmp_path):
     assert np.abs(read_transform(tmp_path / "u.nii.gz")(POINTS) - expected).max() < 0.01
 
 
-@pytest.mark.parametrize(("kind", "code"), [("<i2", 4), ("<f4", 16)])
-def test_vectors_with_a_slope_that_itk_does_not_read(tmp_path, kind, code):
+@pytest.mark.parametrize(
+    ("kind", "code", "slope", "shift", "numbers_mm"),
+    [
+        ("<i2", 4, 0.125, 2.0, (3, 1, 12)),  # 0.125 * number + 2
+        ("<f4", 16, 0.125, 2.0, (3, 1, 12)),
+        ("<i2", 4, 0.0, 3.0, (8, -8, 80)),  # a slope of 0 is none, and takes the shift with it
+        ("<f4", 16, 0.0, 3.0, (8, -8, 80)),
+    ],
+)
+def test_vectors_with_a_slope_that_itk_does_not_read(tmp_path, kind, code, slope, shift, numbers_mm):
     write_displacement(FIELD, tmp_path / "u.nii.gz")
     header = bytearray(gzip.decompress((tmp_path / "u.nii.gz").read_bytes())[:352])
     struct.pack_into("<2h", header, 70, code, 8 * np.dtype(kind).itemsize)
-    struct.pack_into("<2f", header, 112, 0.125, 2.0)  # millimetres: 0.125 * number + 2
+    struct.pack_into("<2f", header, 112, slope, shift)
     numbers = np.zeros((3, 7, 8, 9), kind)
     numbers[:, 2, 3, 4] = 8, -8, 80
     (tmp_path / "scaled.nii").write_bytes(bytes(header) + numbers.tobytes())
     found = read_transform(tmp_path / "scaled.nii").millimetres()
-    assert np.allclose(found[4, 3, 2], [3, 1, 12], atol=1e-6) and np.allclose(found[0, 0, 0], 2, atol=1e-6)
+    rest = shift if slope else 0
+    assert np.allclose(found[4, 3, 2], numbers_mm, atol=1e-6) and np.allclose(found[0, 0, 0], rest, atol=1e-6)
 
 
 @pytest.mark.parametrize("ending", ["tfm", "txt", "mat", "h5"])

@@ -127,11 +127,16 @@ def millimetres_of(path: Path, header: NiftiHeader) -> float:
     return factor
 
 
-def is_scaled(path: Path) -> bool:
-    """Whether a NIfTI file's numbers are multiplied or shifted: of vectors ITK 5.4 does that with a third, or fails."""
+def is_beyond_itk(path: Path) -> bool:
+    """Whether a NIfTI field holds whole numbers, or numbers that are multiplied or shifted.
+
+    Of vectors ITK 5.4 scales a third, or fails.
+    """
     header = header_of(path)
+    if int(header["datatype"]) not in (16, 64):  # float32, float64
+        return True
     slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
-    return math.isfinite(slope + shift) and slope != 0 and (slope, shift) != (1, 0)
+    return math.isfinite(slope + shift) and (slope, shift) not in ((0, 0), (1, 0))
 
 
 def nifti_vectors(path: Path) -> Matrix:
