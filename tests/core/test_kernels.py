@@ -70,6 +70,17 @@ def test_copies_of_this_source_are_called(libraries_of):
     assert kernels.library()._name.startswith(str(kernels._HERE))
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libraries of Linux")
+def test_a_cut_library_is_not_loaded(tmp_path):
+    built = next(kernels._HERE.glob("libkernels*.so"))
+    held = built.read_bytes()
+    for size in (len(held), len(held) - 1, len(held) // 2, 100):
+        (tmp_path / "cut.so").write_bytes(held[:size])
+        assert kernels._is_whole(tmp_path / "cut.so") == (size == len(held))
+    (tmp_path / "cut.so").write_bytes(b"")
+    assert kernels._is_whole(tmp_path / "cut.so")  # the loader refuses what is no library
+
+
 def _random(*shape, seed=0, scale=1.0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
 

@@ -182,3 +182,12 @@ def test_only_what_the_loops_can_take():
         assert not loops.usable(image)
     with torch.autocast("cpu", torch.bfloat16):
         assert not loops.usable(image)
+
+
+def test_gradients_of_gradients_are_refused():
+    """The loops know first gradients alone: a penalty on gradients would silently lose its terms."""
+    a = _random(1, 2, 5, 5, 5).requires_grad_()
+    made = loops.activate(a, torch.full((2,), 0.2)).pow(3).sum()
+    (g,) = torch.autograd.grad(made, a, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (made + g.square().sum()).backward()

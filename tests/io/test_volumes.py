@@ -76,6 +76,11 @@ def test_labels_keep_their_type(tmp_path, dtype):
     assert read_image(path, "mask").array.dtype == np.bool_
 
 
+def test_an_intercept_without_a_slope_is_left_to_itk(tmp_path):
+    path = saved(tmp_path / "a.nii.gz", np.int16, slope=(0.0, 7.0))
+    assert read_plain(path, "image") is None
+
+
 @pytest.mark.parametrize("shape", [(7, 6), (7, 6, 1), (1, 6, 5), (7, 6, 5, 2)])
 def test_other_images_are_left_to_itk(tmp_path, shape):
     path = saved(tmp_path / "a.nii.gz", np.int16, shape=shape)

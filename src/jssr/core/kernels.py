@@ -37,7 +37,7 @@ def library() -> ctypes.CDLL | None:
     source = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.glob("*.[ch]")))).hexdigest()
     wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     for name in ("libkernels-avx2.so", "libkernels.so") if wide else ("libkernels.so",):
-        if (_HERE / name).is_file():
+        if (_HERE / name).is_file() and _is_whole(_HERE / name):
             try:
                 found = ctypes.CDLL(str(_HERE / name))
                 found.jssr_source.restype = ctypes.c_char_p
@@ -46,6 +46,16 @@ def library() -> ctypes.CDLL | None:
             except (OSError, AttributeError):  # built for another system, or of an old source
                 continue
     return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library of Linux reaches to the end of the table that its header names: a cut one ends the process."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[:6] != b"\x7fELF\x02\x01":  # of 64 bits, the low byte first
+        return True
+    table, entry, count = (int.from_bytes(head[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62)))
+    return path.stat().st_size >= table + entry * count
 
 
 def variant() -> str:

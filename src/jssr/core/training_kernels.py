@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from jssr.core import kernels
 from jssr.core.hardware import cpu_has_avx512
@@ -141,6 +142,7 @@ class _Warped(torch.autograd.Function):
         return torch.cat([kernels.sample(i, f, lattice=True) for i, f in zip(image.split(1), u.split(1), strict=True)])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (image, u), g = (t.contiguous() for t in ctx.saved_tensors), above[0].contiguous()
         shape, lattice, count = int64(image.shape[2:]), int64(u.shape[2:]), u[0, 0].numel()
@@ -168,6 +170,7 @@ class _Resized(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         of_image = above[0].new_empty(ctx.shape)
         given = above[0].contiguous(), *ctx.how, of_image
@@ -209,6 +212,7 @@ class _Activated(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         image, slope, scale, shift, beside, seen = ctx.saved_tensors
         rows, voxels, channels = image.shape[:2].numel(), image[0, 0].numel(), image.shape[1]
@@ -243,6 +247,7 @@ class _Head(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         a, b, first, first_bias, slope, second, second_bias = given = ctx.saved_tensors
         g, voxels, wanted = above[0].contiguous(), a[0, 0].numel(), ctx.needs_input_grad
@@ -276,6 +281,7 @@ class _Shares(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None]:
         logits, g = ctx.saved_tensors[0].contiguous(), above[0].contiguous()
         of_logits = torch.empty_like(logits)
@@ -304,6 +310,7 @@ class _Overlap(torch.autograd.Function):
         return sums.sum(dim=1).float()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None]:
         logits, labels = ctx.saved_tensors
         classes, voxels = logits.shape[1], logits[0, 0].numel()

@@ -31,7 +31,8 @@ def is_plain(header: Any) -> bool:
     code, offset = int(header["datatype"]), float(header["vox_offset"])
     one_file = header["sizeof_hdr"] == SIZES[0] and header["magic"].item()[:3] == b"n+1"
     numbers = code in _TYPES and int(header["bitpix"]) == 8 * np.dtype(_TYPES[code]).itemsize
-    scaled = np.isfinite([header["scl_slope"], header["scl_inter"]]).all()
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    scaled = np.isfinite(slope + intercept) and (slope != 0 or intercept == 0)  # ITK adds it, the standard does not
     return bool(whole and one_file and numbers and scaled and offset >= _FIRST and offset == int(offset))
 
 

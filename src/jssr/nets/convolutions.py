@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from jssr.core import training_kernels
 from jssr.core.hardware import cpu_has_avx512
@@ -118,6 +119,7 @@ class _Convolved(torch.autograd.Function):
         return _convolved(x, weight, bias, stride, padding)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (g,) = ctx.saved_tensors, above
         of_x = _of_input(g, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None

@@ -136,7 +136,7 @@ def is_beyond_itk(path: Path) -> bool:
     if int(header["datatype"]) not in (16, 64):  # float32, float64
         return True
     slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
-    return math.isfinite(slope + shift) and (slope, shift) not in ((0, 0), (1, 0))
+    return math.isfinite(slope) and (slope, shift) not in ((0, 0), (1, 0))
 
 
 def nifti_vectors(path: Path) -> Matrix:
