@@ -27,8 +27,8 @@ from jssr.core.transform import Affine, Chain, Displacement
 
 STEP_MM = 2.0**-8
 """Displacements of full size are rounded to this. It is far below any voxel, and the files halve."""
-HELD = 1 << 26
-"""Voxels of the largest grid on which fields are held: of a CT of 512 x 512 x 300 each takes 0.9 GB. On a larger one
+HELD = 1 << 24
+"""Voxels of the largest grid on which fields are held: of a CT of 512 x 512 x 64 each takes 0.2 GB. On a larger one
 they are computed in parts, each time that they are asked for."""
 _SLAB = 1 << 19
 
