@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from jssr.core import training_kernels
 from jssr.core.hardware import cpu_has_avx512
@@ -119,7 +118,6 @@ class _Convolved(torch.autograd.Function):
         return _convolved(x, weight, bias, stride, padding)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (g,) = ctx.saved_tensors, above
         of_x = _of_input(g, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None
@@ -129,9 +127,14 @@ class _Convolved(torch.autograd.Function):
         return of_x, of_weight, of_bias, None, None
 
 
+def _by_loops() -> bool:
+    """Whether the loops may take a gradient: of theirs there is none, which whoever keeps the graph wants."""
+    return training_kernels.convolves() and not torch.is_grad_enabled()
+
+
 def _of_input(g: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
     """The gradient by the input."""
-    if x.shape[1] <= _FEW and training_kernels.convolves():
+    if x.shape[1] <= _FEW and _by_loops():
         return training_kernels.convolution_input(g, x.shape, weight, stride, padding)
     if not _left(x, weight.shape[2:]):
         return _gradients(g, x, weight, stride, padding, (True, False, False))[0]
@@ -148,7 +151,7 @@ def _of_weight(
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients by the weights and by the bias."""
     cubes = weight.shape[2:] == (3, 3, 3) and tuple(stride) == (1, 1, 1) == tuple(padding)
-    if cubes and x.shape[-1] >= _LONG and training_kernels.convolves():
+    if cubes and x.shape[-1] >= _LONG and _by_loops():
         return training_kernels.convolution_weights(g, x), g.sum(dim=(0, 2, 3, 4)) if biased else None
     wide = x.shape[1] >= _WIDE
     parts = 2 if wide and _left(x, weight.shape[2:]) else 1

@@ -127,7 +127,7 @@ def millimetres_of(path: Path, header: NiftiHeader) -> float:
     return factor
 
 
-def is_beyond_itk(path: Path) -> bool:
+def beyond_itk(path: Path) -> bool:
     """Whether a NIfTI field holds whole numbers, or numbers that are multiplied or shifted.
 
     Of vectors ITK 5.4 scales a third, or fails.

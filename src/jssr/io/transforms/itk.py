@@ -35,15 +35,7 @@ from jssr.io.header import check_file, nifti_affine
 from jssr.io.itk import WRITABLE, placed, quiet, write_sitk
 from jssr.io.slabs import write_slabs
 from jssr.io.transforms import nrrd
-from jssr.io.transforms.base import (
-    Images,
-    field_grid,
-    header_of,
-    is_beyond_itk,
-    is_nifti,
-    millimetres_of,
-    nifti_vectors,
-)
+from jssr.io.transforms.base import Images, beyond_itk, field_grid, header_of, is_nifti, millimetres_of, nifti_vectors
 from jssr.io.transforms.spm import read_nifti
 
 NOTE = "displacement mm LPS, fixed grid: moved(p)=moving(p+u(p))"
@@ -269,7 +261,7 @@ def _read_field(path: Path) -> Displacement:
     """A vector image: its own grid, its vectors in LPS millimetres."""
     if is_nifti(path) and int(header_of(path)["intent_code"]) == DISPVECT and int(header_of(path)["dim"][5]) == 3:
         return read_nifti(path, Images())  # as ITK reads it; before 5.4 it took the vectors for LPS
-    if is_nifti(path) and is_beyond_itk(path):
+    if is_nifti(path) and beyond_itk(path):
         return Displacement.from_millimetres(nifti_vectors(path), field_grid(path))
     try:
         check_file(path)
